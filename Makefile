@@ -1,0 +1,47 @@
+# Two commands do everything: `make` judges the claims, `make test` tests the harness.
+# `make UV=1` sets up with uv where it is installed; TORCH=cpu or TORCH=cu128 then chooses the wheels.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.assay-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+
+ifdef UV
+INSTALL = uv venv -q --python $(PYTHON) --allow-existing $(VENV) && \
+  VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH)) -c constraints.txt -e '.[test,lint]'
+else
+INSTALL = $(PYTHON) -m venv $(VENV) && \
+  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+endif
+
+.DEFAULT_GOAL := report
+.PHONY: report test lint constraints clean
+
+report: $(STAMP)
+	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
+	test ! -f reports/pytest.html || echo "report: $(CURDIR)/reports/pytest.html"; exit $$status
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+	"Assay needs Python 3.11 to 3.13, $(PYTHON) is %d.%d; try make PYTHON=python3.12" % v)'
+	@echo "setting up $(VENV); the first time this downloads PyTorch"
+	@$(INSTALL)
+	@rm -f $(VENV)/.assay-* && touch $@
+
+# Every version, for every Python and system at once; torch stands without a local tag.
+constraints: $(STAMP)
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-annotate --no-header \
+	  --no-emit-index-url --upgrade -o constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

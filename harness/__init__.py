@@ -1,0 +1,1 @@
+"""Assay's instruments: from prompt pairs and chat models to verdicts, lower modules first."""

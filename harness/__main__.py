@@ -1,0 +1,105 @@
+"""The command line: everything that is not judging, which is pytest's."""
+
+import argparse
+import sys
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
+from harness.errors import AssayError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; bad input is one sentence and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except AssayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    models = commands.add_parser("models", help="the known models and what fits here; with NAME, examine it")
+    models.add_argument("name", nargs="?", metavar="NAME", help="load this model and print its examination")
+    models.set_defaults(run=_models)
+    chat = commands.add_parser("chat", help="talk to a model, one line a question")
+    chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
+    chat.set_defaults(run=_chat)
+    for command in (models, chat):
+        command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")
+        command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
+    return parser
+
+
+def _models(options: argparse.Namespace) -> None:
+    console = Console()
+    if options.name is None:
+        _list_models(console)
+        return
+    find(options.name)
+    from harness.wake import wake  # torch is loaded for this command alone
+
+    awake = wake(options.name, quant=options.quant, device=options.device)
+    loaded, sizes = awake.chat.loaded, awake.chat.sizes
+    console.print(f"{options.name}: {loaded.quant}, {loaded.dtype}, {loaded.device}", highlight=False)
+    console.print(
+        f"{sizes.layers} layers, {sizes.heads} heads ({sizes.kv_heads} of K/V), width {sizes.d_model}, "
+        f"{sizes.d_mlp} neurons a layer, {sizes.parameters / 1e6:.1f} M parameters",
+        highlight=False,
+    )
+    console.print(
+        f"revision {loaded.revision}, fingerprint {loaded.fingerprint}, weights "
+        f"{_size(loaded.weight_bytes)}, awake in {awake.seconds:.1f} s, peak memory {_size(awake.peak_bytes)}",
+        highlight=False,
+    )
+    console.print(str(awake.examination), highlight=False, markup=False)
+
+
+def _list_models(console: Console) -> None:
+    machine = this_machine()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "hub id", *(f"{quant} needs" for quant in QUANTS), "fits here with", "notes"):
+        table.add_column(column, overflow="fold", justify="right" if "needs" in column else "left")
+    for known in known_models().values():
+        needs = {quant: known.bytes_needed(quant) for quant in QUANTS}
+        fits = ", ".join(quant for quant in QUANTS if machine.fits(needs[quant])) or "nothing"
+        place = "embedded" if known.folder else known.hub
+        notes = " ".join(filter(None, ["gated" if known.gated else "", known.notes]))
+        table.add_row(known.alias, place, *map(_size, needs.values()), fits, notes)
+    console.print(table)
+    gpu = f", a GPU with {_size(machine.gpu)}" if machine.gpu else ", no CUDA GPU"
+    console.print(f"\nThis machine: {_size(machine.ram)} of memory{gpu}.", highlight=False)
+
+
+def _chat(options: argparse.Namespace) -> None:
+    find(options.name)
+    from harness.wake import wake  # torch is loaded for this command alone
+
+    model = wake(options.name, quant=options.quant, device=options.device).chat
+    print(f"{options.name} is listening; an empty line ends the chat.", flush=True)
+    while question := _question():
+        print(model.generate([question], tokens=64)[0].text, flush=True)
+
+
+def _question() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
+
+
+def _size(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.1f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

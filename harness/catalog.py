@@ -1,0 +1,142 @@
+"""The models Assay knows by name, what memory they need, and whether this machine has it. No torch."""
+
+import difflib
+import re
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import psutil
+
+from harness.errors import AssayError
+from harness.pairs import DATA
+
+Quant = Literal["nf4", "int8", "none"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+QUANTS: tuple[Quant, ...] = get_args(Quant)
+DEVICES: tuple[Device, ...] = get_args(Device)
+ORGANISM = "organism:"
+GIB = 1024**3
+
+# Bytes a weight takes: NF4 holds 4 bits and one 32-bit scale for every 64 weights.
+_BYTES_PER_WEIGHT: dict[Quant, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0}
+_BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Activations, K/V and the largest layer in flight while loading, as a share of the weights.
+_BESIDE_WEIGHTS = 0.25
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """One entry of data/models.toml, or an unlisted model with nothing but a place to load from."""
+
+    alias: str
+    hub: str  # hub id, or the path of a local folder
+    revision: str | None = None
+    dtype: str = "auto"
+    embedding_millions: float = 0.0  # parameters that stay unquantized
+    linear_millions: float = 0.0  # parameters that --quant shrinks
+    refusal_tokens: tuple[str, ...] = ()
+    chat_arguments: dict[str, object] = field(default_factory=dict)
+    gated: bool = False
+    notes: str = ""
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder to load from, if it is one."""
+        path = Path(self.hub).expanduser()
+        return path if path.is_dir() else None
+
+    def bytes_needed(self, quant: Quant) -> int:
+        """Memory for the weights and what measuring needs beside them; 0 when not known."""
+        full = _BYTES_PER_NUMBER.get(self.dtype, 2)
+        weights = self.embedding_millions * full
+        weights += self.linear_millions * (full if quant == "none" else _BYTES_PER_WEIGHT[quant])
+        return round(weights * 1e6 * (1 + _BESIDE_WEIGHTS))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The memory this machine has, in bytes; `gpu` is 0 where nvidia-smi finds none."""
+
+    ram: int
+    gpu: int
+
+    def fits(self, needed: int) -> bool:
+        """Whether a model of that need can be held, on the GPU or in memory."""
+        return needed <= max(self.ram, self.gpu)
+
+
+def known_models() -> dict[str, KnownModel]:
+    """Every alias with its entry: data/models.toml first, then the embedded organisms."""
+    return _listed() | _organisms()
+
+
+def find(name: str) -> KnownModel:
+    """The entry of an alias, a local folder or a hub id; a name like none of them is refused."""
+    known = known_models()
+    if name in known:
+        return known[name]
+    for entry in known.values():
+        if entry.hub == name:
+            return entry
+    if Path(name).expanduser().is_dir():
+        return KnownModel(alias=name, hub=str(Path(name).expanduser()))
+    if name.startswith(ORGANISM) or not _is_hub_id(name):
+        raise AssayError(f"no model is called {name!r}{nearest(name)}; `python -m harness models` lists all")
+    return KnownModel(alias=name, hub=name)
+
+
+def nearest(name: str) -> str:
+    """`; did you mean A or B?` with the closest known names, or nothing."""
+    names = {alias.lower(): alias for alias in known_models()}
+    names |= {alias.removeprefix(ORGANISM): alias for alias in _organisms()}
+    names |= {entry.hub.lower(): entry.hub for entry in _listed().values()}
+    found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
+    close = list(dict.fromkeys(names[match] for match in found))
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def this_machine() -> Machine:
+    """What memory there is in all: other programs' use is theirs to give back."""
+    return Machine(ram=psutil.virtual_memory().total, gpu=_gpu_memory())
+
+
+def _is_hub_id(name: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith((".", "/"))
+
+
+@cache
+def _listed() -> dict[str, KnownModel]:
+    with (DATA / "models.toml").open("rb") as file:
+        entries = tomllib.load(file)
+    return {
+        alias: KnownModel(alias=alias, **(entry | {"refusal_tokens": tuple(entry["refusal_tokens"])}))
+        for alias, entry in entries.items()
+    }
+
+
+@cache
+def _organisms() -> dict[str, KnownModel]:
+    found = {}
+    for weights in sorted((DATA / "organisms").glob("*/model.safetensors")):
+        alias = ORGANISM + weights.parent.name
+        # Stored in half precision, judged in full: two bytes on disk for every parameter.
+        millions = weights.stat().st_size / 2e6
+        found[alias] = KnownModel(alias, str(weights.parent), dtype="float32", linear_millions=millions)
+    return found
+
+
+def _gpu_memory() -> int:
+    if (smi := shutil.which("nvidia-smi")) is None:
+        return 0
+    query = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    sizes = [int(line) * 1024**2 for line in done.stdout.splitlines() if line.strip().isdigit()]
+    return max(sizes, default=0)

@@ -1,0 +1,13 @@
+"""Errors that are sentences to the user: what is wrong, where, and what to do about it."""
+
+
+class AssayError(Exception):
+    """Bad input; the message is one sentence that a person can act on."""
+
+
+class Unavailable(AssayError):
+    """A model that cannot be had on this machine now (gated, offline, too big): a reason to skip."""
+
+
+class Refused(AssayError):
+    """A model that loads but failed its self-examination: nothing it measures could be trusted."""

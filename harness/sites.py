@@ -1,0 +1,37 @@
+"""Where in a model something is read or written. Never touches a model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
+
+# The names under which TransformerLens offers each kind, on every architecture alike.
+_HOOKS: dict[str, str] = {
+    "resid_pre": "hook_resid_pre",
+    "resid_mid": "hook_resid_mid",
+    "resid_post": "hook_resid_post",
+    "attn_out": "hook_attn_out",
+    "mlp_out": "hook_mlp_out",
+    "head": "attn.hook_z",
+    "neuron": "mlp.hook_post",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A layer, a kind, one head or neuron (or all of them), and a position from the end (or all)."""
+
+    layer: int
+    kind: Kind
+    index: int | None = None  # which head or neuron; None is all of them
+    position: int | None = None  # −1 is the last token of the prompt; None is every position
+
+    @property
+    def hook(self) -> str:
+        """The hook at which TransformerLens shows this site's activations."""
+        return f"blocks.{self.layer}.{_HOOKS[self.kind]}"
+
+    def __str__(self) -> str:
+        index = "" if self.index is None else f".{self.index}"
+        position = "" if self.position is None else f"@{self.position}"
+        return f"{self.layer}.{self.kind}{index}{position}"

@@ -1,0 +1,36 @@
+"""Fixtures of the harness's own tests: tiny models in eight shapes, each written and loaded once."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.wake import Awake, wake
+from tests import shapes
+
+# Tiny matrices: a second thread costs more than it brings, and far more on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny model of that shape."""
+
+    @cache
+    def of(shape: str) -> Path:
+        return shapes.build(shape, tmp_path_factory.mktemp("shapes") / shape)
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def awake(folder: Callable[[str], Path]) -> Callable[..., Awake]:
+    """A tiny model of that shape and quantization, loaded and examined."""
+
+    @cache
+    def of(shape: str = "llama", quant: str = "none") -> Awake:
+        return wake(str(folder(shape)), quant=quant, device="cpu")
+
+    return of

@@ -1,0 +1,61 @@
+"""The command line: the list of models, an examination, and mistakes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.catalog import GIB, Machine, find, known_models
+from harness.pairs import DATA
+
+
+def harness(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=DATA.parent,
+        input=given,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "220", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_every_known_model_is_listed_with_what_it_needs() -> None:
+    done = harness("models")
+    assert done.returncode == 0
+    for alias in known_models():
+        assert alias in done.stdout
+    assert "This machine:" in done.stdout
+
+
+def test_what_fits_depends_on_the_machine() -> None:
+    small, large = Machine(ram=8 * GIB, gpu=0), Machine(ram=16 * GIB, gpu=80 * GIB)
+    need = find("llama-3-70b-instruct").bytes_needed("nf4")
+    assert not small.fits(need)
+    assert large.fits(need)
+
+
+def test_a_named_model_prints_its_examination(folder: Callable[[str], Path]) -> None:
+    done = harness("models", folder("gemma2"), "--quant", "nf4", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ok     ") == 7
+    assert "fingerprint" in done.stdout
+    assert done.stderr == ""
+
+
+def test_one_can_chat_with_a_model(folder: Callable[[str], Path]) -> None:
+    done = harness("chat", folder("llama"), given="Hello there\n\nnever asked\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("> ") == 2
+
+
+@pytest.mark.parametrize("command", ["models", "chat"])
+def test_a_wrong_name_is_one_sentence(command: str) -> None:
+    done = harness(command, "lama-3-8b-instruct")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: no model is called 'lama-3-8b-instruct'; did you mean llama-3-8b-instruct")
+    assert done.stderr.count("\n") == 1

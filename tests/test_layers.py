@@ -1,0 +1,86 @@
+"""The import graph is a line: lower modules never import upper ones, and judging needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.pairs import DATA
+
+ROOT = DATA.parent
+
+# From the lowest to the highest; a module imports only from its left.
+LAYERS = [
+    "errors",
+    "pairs",
+    "sites",
+    "catalog",
+    "tokens",
+    "loading",
+    "chat",
+    "examination",
+    "wake",
+    "judges",
+    "plugin",
+    "__main__",
+]
+WITHOUT_TORCH = ["errors", "pairs", "sites", "catalog", "tokens", "plugin", "__main__"]
+
+
+def modules() -> dict[str, ast.Module]:
+    return {path.stem: ast.parse(path.read_text()) for path in (ROOT / "harness").glob("*.py")}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The modules of harness/ that a module imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "harness":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness."):
+            found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("harness.")}
+    return found
+
+
+def test_every_module_has_its_place_in_the_line() -> None:
+    assert set(modules()) - {"__init__"} == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_module_imports_an_upper_one(name: str) -> None:
+    upper = set(LAYERS[LAYERS.index(name) :])
+    assert not imported(modules()[name]) & upper
+
+
+def test_nothing_in_the_harness_knows_how_organisms_were_made() -> None:
+    for path in (ROOT / "harness").glob("*.py"):
+        assert "organisms." not in "".join(
+            ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        )
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_modules_of_judging_start_without_torch_and_pandas(name: str) -> None:
+    code = (
+        f"import sys, importlib; importlib.import_module('harness.{name}'); "
+        "print(sorted({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_and_collection_start_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "test_claim.py").write_text("def test_claim(model, pairs): pass\n")
+    code = (
+        "import sys, pytest; "
+        f"pytest.main(['--collect-only', '-q', '--rootdir', '.', '-p', 'conftest', {str(tmp_path)!r}, "
+        "'--model', 'llama-3-8b-instruct']); "
+        "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "test_claim[llama-3-8b-instruct]" in done.stdout
+    assert done.stdout.strip().endswith("[]")

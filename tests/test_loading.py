@@ -1,0 +1,287 @@
+"""Whatever stands between a name and a model is one sentence; what loads is what was asked for."""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness import catalog
+from harness.catalog import GIB, KnownModel, Machine, find
+from harness.errors import AssayError, Unavailable
+from harness.loading import _check_memory, fetch, load, peak_bytes
+from harness.pairs import DATA
+from harness.wake import Awake
+from tests import shapes
+
+ROOT = DATA.parent
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("llama-3-8b-instrct", "llama-3-8b-instruct"),
+        ("Llama-3.2-1B", "llama-3.2-1b-instruct"),
+        ("gemma2-2b-it", "gemma-2-2b-it"),
+        ("organism:llama-2-7b-chat", "llama-2-7b-chat"),
+    ],
+)
+def test_a_mistyped_name_suggests_the_nearest(name: str, suggested: str) -> None:
+    with pytest.raises(AssayError, match=f"no model is called '{name}'; did you mean .*{suggested}"):
+        find(name)
+
+
+def test_a_name_like_none_lists_nothing_wrong() -> None:
+    with pytest.raises(AssayError, match="no model is called 'xyzzy'; `python -m harness models` lists all"):
+        find("xyzzy")
+
+
+def test_aliases_hub_ids_and_folders_are_all_names(folder: Callable[[str], Path]) -> None:
+    known = find("llama-3-8b-instruct")
+    assert find(known.hub) == known
+    assert find("someone/some-model") == KnownModel("someone/some-model", "someone/some-model")
+    assert find(str(folder("llama"))).folder == folder("llama")
+
+
+ALIASES = [
+    "llama-3-8b-instruct",
+    "llama-3.2-1b-instruct",
+    "llama-3-70b-instruct",
+    "llama-2-7b-chat",
+    "gemma-2-2b-it",
+    "gemma-2-9b-it",
+    "gemma-2b-it",
+    "qwen2.5-1.5b-instruct",
+    "qwen3-4b",
+    "yi-6b-chat",
+    "mistral-7b-instruct",
+    "phi-3-mini",
+]
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_known_models_are_complete(alias: str) -> None:
+    known = find(alias)
+    assert known.dtype in ("float32", "bfloat16", "float16")
+    assert re.fullmatch(r"[0-9a-f]{40}", known.revision or "")
+    assert known.bytes_needed("nf4") < known.bytes_needed("int8") < known.bytes_needed("none")
+
+
+def test_memory_needs_are_near_the_published_sizes() -> None:
+    # 8.03 B parameters in bf16 are 15.0 GiB; NF4 leaves the 1.05 B of the embeddings as they are.
+    eight = find("llama-3-8b-instruct")
+    assert eight.bytes_needed("none") / GIB == pytest.approx(1.25 * 15.0, rel=0.02)
+    assert eight.bytes_needed("nf4") / GIB == pytest.approx(1.25 * 5.6, rel=0.05)
+
+
+def test_too_little_memory_names_what_would_fit() -> None:
+    eight, laptop = find("llama-3-8b-instruct"), Machine(ram=8 * GIB, gpu=0)
+    with pytest.raises(Unavailable, match=r"needs about 18\.\d GiB with --quant none, .* --quant nf4 fits"):
+        _check_memory(eight, "none", laptop, "cpu")
+    with pytest.raises(Unavailable, match="`python -m harness models` shows what fits"):
+        _check_memory(find("llama-3-70b-instruct"), "nf4", laptop, "cpu")
+    _check_memory(eight, "nf4", laptop, "cpu")
+
+
+def test_a_device_that_is_not_there_is_one_sentence(folder: Callable[[str], Path]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(AssayError, match="--device cuda: this machine has none that torch can use"):
+        load(find(str(folder("llama"))), device="cuda")
+
+
+def copy(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def no_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+
+
+def pickled(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def truncated(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def missing_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def other_shape(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = torch.ones(32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def remote_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('remote code was run')")
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+BROKEN = {
+    no_template: "it has no chat template",
+    pickled: "its weights are not safetensors.*save_pretrained",
+    truncated: "its weights in .* cannot be loaded",
+    missing_weight: r"1 weights are missing .*model\.layers\.1\.mlp\.up_proj\.weight",
+    other_shape: "weights .*of another shape",
+    no_config: "holds no config.json",
+    remote_code: "models that bring their own code are not run",
+    no_tokenizer: "tokenizer",
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=lambda damage: damage.__name__)
+def test_a_damaged_folder_is_one_sentence(
+    damage: Callable[[Path], None], folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from harness.wake import wake
+
+    broken = copy(folder("llama"), tmp_path / "broken")
+    damage(broken)
+    with pytest.raises(AssayError, match=BROKEN[damage]) as caught:
+        wake(str(broken), quant="none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """A hub on this machine: every repository is gated, gone, or failing, by its name."""
+
+    def do_GET(self) -> None:
+        status, code = next((answer for word, answer in ANSWERS.items() if word in self.path), (404, "RepoNotFound"))
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+ANSWERS = {"gated": (403, "GatedRepo"), "unversioned": (404, "RevisionNotFound"), "failing": (500, "")}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+FETCH = """
+import sys
+from harness.catalog import KnownModel, find
+from harness.errors import AssayError
+from harness.loading import fetch
+try:
+    fetch(KnownModel(alias="mine", hub=sys.argv[1]))
+except AssayError as error:
+    print(type(error).__name__, error)
+"""
+
+HUB_ERRORS = {
+    "a/gated": "Unavailable mine: access to a/gated is granted by its owners; ask for it at .*hf auth login",
+    "a/missing": "Unavailable mine: the hub has no model a/missing, or it is private.*check the name",
+    "a/unversioned": "Unavailable mine: a/unversioned has no revision",
+    "a/failing": "Unavailable mine: the hub ",
+}
+
+
+def fetch_in_a_process(name: str, home: Path, **environment: str) -> str:
+    """The hub's settings are read once, on import."""
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH, name],
+        env=os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", HUB_ERRORS)
+def test_what_the_hub_refuses_is_one_sentence(name: str, hub: str, tmp_path: Path) -> None:
+    said = fetch_in_a_process(name, tmp_path, HF_ENDPOINT=hub)
+    assert re.match(HUB_ERRORS[name], said), said
+    assert "\n" not in said
+
+
+def test_offline_is_one_sentence(tmp_path: Path) -> None:
+    said = fetch_in_a_process("a/model", tmp_path, HF_HUB_OFFLINE="1")
+    assert said == (
+        "Unavailable mine: HF_HUB_OFFLINE is set and a/model is not on this machine yet; run "
+        "`hf download a/model` while online"
+    )
+
+
+def test_an_unreachable_hub_is_one_sentence(tmp_path: Path) -> None:
+    said = fetch_in_a_process("a/model", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "mine: the hub cannot be reached and a/model is not on this machine yet" in said
+
+
+def test_fetching_a_local_folder_copies_nothing(folder: Callable[[str], Path]) -> None:
+    assert fetch(find(str(folder("llama")))) == folder("llama")
+
+
+def test_fingerprints_name_weights_quantization_and_dtype(
+    folder: Callable[[str], Path], awake: Callable[..., Awake], tmp_path: Path
+) -> None:
+    def of(path: Path, quant: catalog.Quant = "none", dtype: str = "auto") -> str:
+        return load(KnownModel("x", str(path), dtype=dtype), quant=quant, device="cpu").fingerprint
+
+    first = of(folder("llama"))
+    moved = copy(folder("llama"), tmp_path / "moved")
+    assert of(moved) == first == awake("llama").chat.loaded.fingerprint
+    others = [
+        of(moved, quant="nf4"),
+        of(moved, dtype="bfloat16"),
+        of(shapes.build("llama", tmp_path / "seed", seed=1)),
+    ]
+    weights = load_file(moved / "model.safetensors")
+    weights["model.norm.weight"][0] += 1e-3
+    save_file(weights, moved / "model.safetensors", metadata={"format": "pt"})
+    others.append(of(moved))
+    assert len({first, *others}) == 5
+
+
+def test_load_time_and_peak_memory_are_kept(awake: Callable[..., Awake]) -> None:
+    woken = awake("llama")
+    assert 0 < woken.chat.loaded.seconds <= woken.seconds
+    assert woken.peak_bytes >= woken.chat.loaded.peak_bytes > 50e6
+    held = torch.ones(200_000_000 // 4)
+    assert peak_bytes("cpu") >= held.nbytes

@@ -1,0 +1,113 @@
+"""pytest as people call it: wrong input is one sentence before anything runs, absent models are skips."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.pairs import DATA
+
+ROOT = DATA.parent
+
+CLAIM = """
+def test_sizes(model, pairs):
+    assert model.sizes.layers == 4
+    assert len(pairs.heldout) > 100
+
+def test_same_model(model):
+    assert model.sizes.heads == 4
+"""
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Path:
+    path = tmp_path / "test_claim.py"
+    path.write_text(CLAIM)
+    return path
+
+
+def judge(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-c",
+            ROOT / "pytest.ini",
+            "--rootdir",
+            ROOT,
+            "-p",
+            "conftest",
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_a_model_is_loaded_once_for_all_claims(claim: Path, folder: Callable[[str], Path]) -> None:
+    done = judge(claim, "--model", folder("llama"), "--model", folder("qwen2"), "--setup-show", "-q")
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("SETUP    S model[") == 2
+    # Freed before the next one is loaded.
+    assert done.stdout.index("TEARDOWN S model[") < done.stdout.rindex("SETUP    S model[")
+
+
+BAD_OPTIONS = {
+    ("--model", "lama-3-8b-instruct"): "no model is called 'lama-3-8b-instruct'; did you mean llama-3-8b",
+    ("--pairs", "nowhere.jsonl"): "nowhere.jsonl: there is no such file",
+    ("--pairs", "README.md"): "README.md: prompt pairs are read from .jsonl or .csv files",
+    ("--quant", "int3"): "invalid choice: 'int3'",
+}
+
+
+@pytest.mark.parametrize("options", BAD_OPTIONS, ids=" ".join)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_wrong_option_is_one_sentence_before_any_worker(
+    options: tuple[str, str], workers: tuple[str, ...], claim: Path
+) -> None:
+    done = judge(claim, *options, *workers)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    said = done.stdout + done.stderr
+    assert BAD_OPTIONS[options] in said
+    assert "Traceback" not in said
+    assert "INTERNALERROR" not in said
+    assert "gw0" not in said
+
+
+def test_a_model_that_cannot_be_had_is_skipped_with_the_reason(claim: Path) -> None:
+    done = judge(claim, "--model", "someone/some-model", "-rs")
+    assert "2 skipped" in done.stdout
+    assert "HF_HUB_OFFLINE is set and someone/some-model is not on this machine yet" in done.stdout
+
+
+def test_strict_models_makes_it_an_error(claim: Path) -> None:
+    done = judge(claim, "--model", "someone/some-model", "--strict-models")
+    assert "2 errors" in done.stdout
+    assert "HF_HUB_OFFLINE is set" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_folder_that_is_no_chat_model_is_an_error_not_a_skip(
+    claim: Path, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    import shutil
+
+    broken = tmp_path / "base"
+    shutil.copytree(folder("llama"), broken)
+    (broken / "chat_template.jinja").unlink()
+    done = judge(claim, "--model", broken)
+    assert "2 errors" in done.stdout
+    assert "it has no chat template" in done.stdout
+
+
+def test_pairs_of_ones_own_are_used(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    claim = tmp_path / "test_mine.py"
+    claim.write_text("def test_mine(pairs):\n    assert pairs.name == 'context'\n")
+    done = judge(claim, "--model", folder("llama"), "--pairs", DATA / "context.jsonl")
+    assert "1 passed" in done.stdout, done.stdout
