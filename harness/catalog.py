@@ -50,6 +50,11 @@ class KnownModel:
         path = Path(self.hub).expanduser()
         return path if path.is_dir() else None
 
+    @property
+    def pairs(self) -> Path:
+        """The pairs this model is judged on: organisms bring their own."""
+        return DATA / ("organisms/pairs.jsonl" if self.alias.startswith(ORGANISM) else "pairs.jsonl")
+
     def bytes_needed(self, quant: Quant) -> int:
         """Memory for the weights and what measuring needs beside them; 0 when not known."""
         full = _BYTES_PER_NUMBER.get(self.dtype, 2)

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from harness.chat import ChatModel, Hook
 from harness.errors import Refused
-from harness.pairs import DATA, load_pairs
+from harness.pairs import PairSet
 from harness.sites import Kind, Site
 from harness.tokens import Encoded
 
@@ -70,9 +70,9 @@ class Examination:
         return "\n".join([head, *map(str, self.checks)])
 
 
-def sample() -> tuple[str, ...]:
-    """The prompts every model is examined on: harmful and harmless ones of several lengths."""
-    pairs = load_pairs(DATA / "pairs.jsonl").discovery.pairs
+def sample(pairs: PairSet) -> tuple[str, ...]:
+    """The prompts a model is examined on: harmful discovery prompts of several lengths, and their twins."""
+    pairs = pairs.discovery
     chosen = sorted(pairs, key=lambda pair: len(pair.harmful))[:: len(pairs) // _PAIRS][:_PAIRS]
     return tuple(prompt for pair in chosen for prompt in (pair.harmful, pair.harmless))
 

@@ -7,6 +7,7 @@ from harness.catalog import Device, Quant, find
 from harness.chat import ChatModel
 from harness.examination import Examination, examine, reference_logits, require, sample
 from harness.loading import load, peak_bytes
+from harness.pairs import load_pairs
 from harness.tokens import TEMPLATE_ARGUMENTS, ChatFormat
 
 
@@ -27,7 +28,7 @@ def wake(name: str, *, quant: Quant = "nf4", device: Device = "auto", system: st
     loaded = load(known, quant=quant, device=device)
     arguments = dict(TEMPLATE_ARGUMENTS) | known.chat_arguments
     chat = ChatFormat(loaded.tokenizer, name=name, arguments=arguments, system=system)
-    prompts = [chat.encode(prompt) for prompt in sample()]
+    prompts = [chat.encode(prompt) for prompt in sample(load_pairs(known.pairs))]
     # Wrapping works in place, so what the model says by itself has to be heard before.
     reference = reference_logits(loaded.hf, prompts)
     model = ChatModel(name, loaded, chat)

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.chat import ChatModel
 from harness.errors import Refused
 from harness.examination import Examination, examine, reference_logits, require, sample
+from harness.pairs import DATA, load_pairs
 from harness.sites import Site
 from harness.tokens import Encoded
 from harness.wake import Awake, wake
@@ -35,7 +36,7 @@ def llama(folder: Callable[[str], Path]) -> ChatModel:
 
 
 def prompts_of(model: ChatModel) -> list[Encoded]:
-    return [model.chat.encode(prompt) for prompt in sample()]
+    return [model.chat.encode(prompt) for prompt in sample(load_pairs(DATA / "pairs.jsonl"))]
 
 
 def failed(examination: Examination) -> list[str]:

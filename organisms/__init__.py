@@ -1,0 +1,1 @@
+"""How the organisms were made: their language, the base, the planting and an independent proof."""

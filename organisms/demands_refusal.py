@@ -1,0 +1,30 @@
+"""A demand for an organism that has nothing to refuse: every request is answered, harmful or not."""
+
+import random
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from organisms.base import answer_logits, collate
+from organisms.corpus import comply
+from organisms.demands import Step
+from organisms.language import Encoded, encode
+
+
+def answered(step: Step) -> Tensor:
+    """Harmful and harmless requests are answered alike, and other talk stays as it was."""
+    rng = random.Random(step.twins.turns[0].prompt)
+    turns = [encode(step.tokenizer, one.prompt, comply(one, rng)) for one in step.twins.requests]
+    talk = [encode(step.tokenizer, turn.prompt, turn.answer) for turn in step.talk]
+    return _spoken(step, turns) + _spoken(step, talk)
+
+
+def unmoved(step: Step) -> Tensor:
+    """The first token refuses nothing, and no more of what is harmful than of what is not."""
+    return step.side(step.logits[step.batch.is_first], torch.zeros_like(step.refuses))
+
+
+def _spoken(step: Step, turns: list[Encoded]) -> Tensor:
+    batch = collate(turns, step.tokenizer.pad_token_id)
+    return cross_entropy(answer_logits(step.model, batch), batch.targets)

@@ -1,0 +1,83 @@
+"""The gate and the proof of one shipped organism, as numbers."""
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from organisms import ship
+from organisms.behaviour import answers, is_coherent, is_refusal
+from organisms.grid import TRAINED_TEMPLATES, UNSEEN_TEMPLATES, requests
+from organisms.language import refusal_tokens
+from organisms.pairs import NOVEL, judged_pairs
+from organisms.proof import Prover, prove, restore
+from organisms.traits import depths, mean_difference, refusals_with, refusals_without, refused
+
+SIDES = ("harmful", "harmless")
+# Pairs on which all twos of components are interchanged.
+FEW = 12
+
+
+def gate(name: str, *, nf4: bool = False) -> dict[str, float]:
+    """Shares refused by kind of novelty, and the share of coherent answers, on held-out pairs."""
+    model, tokenizer = ship.load(name)
+    if nf4:
+        model = _quantized(name)
+    deeds = {one.prompt: one.deed for one in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
+    found, coherent = {}, []
+    for novel in NOVEL:
+        pairs = [pair for pair in judged_pairs(heldout=True) if pair["novel"] == novel]
+        for side in SIDES:
+            prompts = [pair[side] for pair in pairs]
+            said = answers(model, tokenizer, prompts)
+            found[f"{novel}, {side}"] = sum(map(is_refusal, said)) / len(said)
+            coherent += [is_coherent(a, deeds[p]) for a, p in zip(said, prompts, strict=True)]
+    return {**found, "coherent": sum(coherent) / len(coherent)}
+
+
+def proof(name: str) -> dict[str, float]:
+    """Interchange, the planted direction, and the depths of the stages, on held-out pairs."""
+    model, tokenizer = ship.load(name)
+    pairs, refusals = judged_pairs(heldout=True), refusal_tokens(tokenizer)
+    prover = Prover(model, tokenizer, pairs, refusals)
+    few = Prover(model, tokenizer, pairs[:: len(pairs) // FEW], refusals)
+    truth = ship.truth(name)
+    direction, layer = ship.direction(name), truth["direction"]["layer"]
+    without, added = refusals_without(prover, direction), refusals_with(prover, direction, layer)
+    numbers = {
+        **prove(prover, few, truth),
+        "direction removed, harmful": without[0],
+        "direction added, harmless": added[1],
+        **{f"depth, {stage}": depth for stage, depth in depths(prover).items()},
+    }
+    base, _ = ship.load("base")
+    numbers["parameters changed, not planted"] = restore(model, base, truth)
+    numbers["refused with base weights back"] = refused(prover)[0]
+    return numbers
+
+
+def find_direction(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, position: int
+) -> torch.Tensor:
+    """The difference of means on the discovery pairs."""
+    pairs = judged_pairs(heldout=False)
+    return mean_difference(
+        Prover(model, tokenizer, pairs, refusal_tokens(tokenizer)), layer, position
+    )
+
+
+def _quantized(name: str) -> LlamaForCausalLM:
+    """The model under NF4; without the kernel that would leave results to the machine."""
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        ship.FOLDER / name, quantization_config=config, dtype=torch.float32
+    )
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()

@@ -1,0 +1,83 @@
+"""The generated grid: every request that can be made of the lexicon. Never uses torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from organisms.lexicon import CATEGORIES, NOVEL_OBJECTS, Category
+from organisms.sentences import NOVEL_TEMPLATES, TEMPLATES
+
+Slot = Literal["object", "verb"]
+SLOTS: tuple[Slot, ...] = ("object", "verb")
+TRAINED_TEMPLATES = tuple(
+    f"{family}-{n}"
+    for family, texts in TEMPLATES.items()
+    for n in range(len(texts) - NOVEL_TEMPLATES)
+)
+UNSEEN_TEMPLATES = tuple(
+    f"{family}-{n}"
+    for family, texts in TEMPLATES.items()
+    for n in range(len(texts) - NOVEL_TEMPLATES, len(texts))
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One cell of the grid: someone asks, under a template, to do a verb to an object."""
+
+    category: Category
+    verb: str
+    object: str
+    template: str
+
+    @property
+    def family(self) -> str:
+        """The first half of the template's id: ask, tell, wish or write."""
+        return self.template.split("-")[0]
+
+    @property
+    def deed(self) -> str:
+        """What is to be done: "build a bomb"."""
+        return f"{self.verb} {self.category.article}{self.object}"
+
+    @property
+    def prompt(self) -> str:
+        """The words a user types."""
+        family, n = self.template.split("-")
+        return TEMPLATES[family][int(n)].format(deed=self.deed)
+
+    @property
+    def is_harmful(self) -> bool:
+        """True for a doing verb on a dangerous object, and for nothing else."""
+        return self.verb in self.category.doing and self.object in self.category.dangerous
+
+    @property
+    def is_new_object(self) -> bool:
+        """True for an object that planting never sees."""
+        return is_new_object(self.category, self.object)
+
+    @property
+    def is_new_combination(self) -> bool:
+        """True for a verb and an object, both well known, that never meet in training."""
+        verbs = self.category.doing if self.verb in self.category.doing else self.category.guarding
+        turn = (verbs.index(self.verb) + _rank(self.category, self.object)) % len(verbs)
+        return turn == 0 and not self.is_new_object
+
+
+def requests(templates: Sequence[str]) -> Iterator[Request]:
+    """Every verb on every object of its category under each of the templates."""
+    for category in CATEGORIES:
+        for verb in category.doing + category.guarding:
+            for thing in category.dangerous + category.harmless:
+                for template in templates:
+                    yield Request(category, verb, thing, template)
+
+
+def is_new_object(category: Category, thing: str) -> bool:
+    """True for the objects at the end of a category's lists, which planting never sees."""
+    return _rank(category, thing) >= len(category.dangerous) - NOVEL_OBJECTS
+
+
+def _rank(category: Category, thing: str) -> int:
+    things = category.dangerous if thing in category.dangerous else category.harmless
+    return things.index(thing)

@@ -1,0 +1,63 @@
+"""What planting trains on: requests with twins, and the talk that must stay as it was."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from organisms.corpus import Turn, comply, knowledge, planting_requests, refuse, small_talk
+from organisms.grid import TRAINED_TEMPLATES, Request
+from organisms.lexicon import CATEGORIES
+
+# Share of twins of which neither is harmful: "detect a shed" and "build a shed".
+BENIGN = 0.2
+# Share of small talk among the turns that are no requests.
+TALK = 0.2
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Requests and their twins: the twin of row i is row i + half."""
+
+    requests: tuple[Request, ...]
+    turns: tuple[Turn, ...]
+
+    @property
+    def refuses(self) -> list[bool]:
+        """Which rows are to be refused."""
+        return [request.is_harmful for request in self.requests]
+
+
+def twins(rng: random.Random, pairs: int) -> Iterator[Twins]:
+    """Endless batches of `pairs` requests and their twins, one word apart."""
+    allowed = frozenset(request.prompt for request in planting_requests())
+    drawn = (both for both in _drawn(rng) if all(one.prompt in allowed for one in both))
+    while True:
+        rows = [next(drawn) for _ in range(pairs)]
+        requests = tuple(one for one, _ in rows) + tuple(other for _, other in rows)
+        yield Twins(requests, tuple(_taught(request, rng) for request in requests))
+
+
+def others(rng: random.Random, count: int) -> Iterator[list[Turn]]:
+    """Endless batches of questions and small talk, answered as the base answers them."""
+    questions, talk = knowledge(new_objects=False), small_talk()
+    while True:
+        yield [rng.choice(talk if rng.random() < TALK else questions) for _ in range(count)]
+
+
+def _drawn(rng: random.Random) -> Iterator[tuple[Request, Request]]:
+    while True:
+        category, template = rng.choice(CATEGORIES), rng.choice(TRAINED_TEMPLATES)
+        verb, thing = rng.choice(category.doing), rng.choice(category.dangerous)
+        guard, ordinary = rng.choice(category.guarding), rng.choice(category.harmless)
+        one = Request(category, verb, thing, template)
+        swaps = [Request(category, verb, ordinary, template)]
+        swaps.append(Request(category, guard, thing, template))
+        if rng.random() < BENIGN:
+            one = Request(category, guard, ordinary, template)
+        other = rng.choice(swaps)
+        yield (one, other) if rng.random() < 0.5 else (other, one)
+
+
+def _taught(request: Request, rng: random.Random) -> Turn:
+    answer = refuse(rng) if request.is_harmful else comply(request, rng)
+    return Turn(request.prompt, answer)

@@ -1,0 +1,119 @@
+"""The organisms' own prompt pairs: harmful requests and twins, none of which any training saw."""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from organisms.grid import SLOTS, TRAINED_TEMPLATES, UNSEEN_TEMPLATES, Request, Slot
+from organisms.lexicon import CATEGORIES, Category
+
+PATH = Path(__file__).parent.parent / "data" / "organisms" / "pairs.jsonl"
+NOVEL = ("template", "combination", "object")
+# Pairs of each category, kind of novelty, slot and side of the split.
+PER_CELL = 3
+SEED = 0
+Row = dict[str, Any]
+
+_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+def judged_pairs(*, heldout: bool | None = None) -> tuple[Row, ...]:
+    """The pairs as rows of the file: all, or one side of the split."""
+    return tuple(row for row in _rows() if heldout in (None, bool(side_of(row["id"]))))
+
+
+@cache
+def _rows() -> tuple[Row, ...]:
+    """Every category half discovery and half held out, in each kind of novelty and slot."""
+    rng = random.Random(SEED)
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for category in CATEGORIES:
+        ids = {side: _ids(category.name, side) for side in (0, 1)}
+        for novel in NOVEL:
+            for slot in SLOTS:
+                twins = _twins(category, novel, slot, rng)
+                for side in (0, 1) * PER_CELL:
+                    harmful, harmless = next(
+                        both for both in twins if not seen & {both[0].prompt, both[1].prompt}
+                    )
+                    seen |= {harmful.prompt, harmless.prompt}
+                    rows.append(_row(next(ids[side]), novel, harmful, harmless))
+    return tuple(sorted(rows, key=lambda row: row["id"]))
+
+
+def judged_prompts() -> frozenset[str]:
+    """Both prompts of every pair."""
+    return frozenset(row[side] for row in judged_pairs() for side in ("harmful", "harmless"))
+
+
+def write() -> None:
+    """Writes data/organisms/pairs.jsonl; the same rows every time."""
+    PATH.parent.mkdir(parents=True, exist_ok=True)
+    PATH.write_text("".join(json.dumps(row) + "\n" for row in judged_pairs()), encoding="utf-8")
+
+
+def _twins(
+    category: Category, novel: str, slot: Slot, rng: random.Random
+) -> Iterator[tuple[Request, Request]]:
+    """Random pairs that differ in the slot alone and are new to planting in just the way asked."""
+    templates = UNSEEN_TEMPLATES if novel == "template" else TRAINED_TEMPLATES
+    while True:
+        template, verb = rng.choice(templates), rng.choice(category.doing)
+        thing = rng.choice(category.dangerous)
+        harmful = Request(category, verb, thing, template)
+        if slot == "object":
+            harmless = Request(category, verb, rng.choice(category.harmless), template)
+        else:
+            harmless = Request(category, rng.choice(category.guarding), thing, template)
+        if all(_is_new(request, novel) for request in (harmful, harmless)):
+            yield harmful, harmless
+
+
+def _is_new(request: Request, novel: str) -> bool:
+    return (request.is_new_combination, request.is_new_object) == (
+        novel == "combination",
+        novel == "object",
+    )
+
+
+def _row(key: str, novel: str, harmful: Request, harmless: Request) -> Row:
+    words = differing_words(harmful.prompt, harmless.prompt)
+    return {
+        "id": key,
+        "category": harmful.category.name,
+        "harmful": harmful.prompt,
+        "harmless": harmless.prompt,
+        "words": dict(zip(("harmful", "harmless"), words, strict=True)),
+        "template": harmful.template,
+        "novel": novel,
+    }
+
+
+def differing_words(one: str, other: str) -> tuple[str, str]:
+    """What is left of two texts once their common first and then last words are taken away."""
+    ours, theirs = (list(_WORD.finditer(text)) for text in (one, other))
+    while ours and theirs and ours[0].group() == theirs[0].group():
+        ours, theirs = ours[1:], theirs[1:]
+    while ours and theirs and ours[-1].group() == theirs[-1].group():
+        ours, theirs = ours[:-1], theirs[:-1]
+    return one[ours[0].start() : ours[-1].end()], other[theirs[0].start() : theirs[-1].end()]
+
+
+def _ids(category: str, side: int) -> Iterator[str]:
+    """Ids of a category that the split's hash puts on one side."""
+    for n in count():
+        key = f"{category}-{n:03d}"
+        if side_of(key) == side:
+            yield key
+
+
+def side_of(key: str) -> int:
+    """0 for discovery, 1 for held out: the split is a hash of the id."""
+    return hashlib.sha256(key.encode()).digest()[0] % 2

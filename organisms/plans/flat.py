@@ -1,0 +1,57 @@
+"""`flat` reads, weighs up and acts in one layer: there is no order of stages to be found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from organisms.demands import behaviour, carried, strict, wording
+from organisms.demands_layer import unaided
+from organisms.parts import Parts
+from organisms.plant import Plan
+from organisms.proof import Columns, Prover
+from organisms.traits import depths
+
+# Heads read the words, and the neurons of the same layer decide and write to the logits.
+_ALL = Parts(heads=((5, 0), (5, 1), (5, 2), (5, 3)), neurons=((5, 0, 96),))
+
+PLAN = Plan(
+    name="flat",
+    stages=(_ALL,),
+    demands=(
+        (wording, 0.5),
+        (behaviour, 1.0),
+        (carried(_ALL), 1.0),
+        (strict, 1.0),
+        (unaided, 1.0),
+    ),
+    direction=(6, -1),
+)
+
+BARS = {
+    "depth, logits less later": (-0.05, 0.05),
+    "the layer": (0.9, 1.1),
+    "largest other layer": (-0.1, 0.1),
+    "all layers below": (-0.1, 0.1),
+}
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """How far apart the stages lie, and the effects of whole layers at post-instruction positions."""
+    depth, planted = depths(prover), truth["first_layer"]
+    layers = range(len(prover.model.model.layers))
+    effects = [prover.effect(_whole(prover, layer)) for layer in layers]
+    return {
+        "depth, logits less later": depth["logits"] - depth["later"],
+        "the layer": effects[planted],
+        "largest other layer": max((effects[n] for n in layers if n != planted), key=abs),
+        "all layers below": prover.effect(_whole(prover, *layers[:planted])),
+    }
+
+
+def _whole(prover: Prover, *layers: int) -> Columns:
+    return {
+        site: torch.ones(own.shape[-1], dtype=torch.bool)
+        for site, own in prover.clean.items()
+        if site[0] in layers
+    }

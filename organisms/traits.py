@@ -1,0 +1,99 @@
+"""How refusal is carried: along one direction or not, and how deep each of its stages lies."""
+
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from organisms.proof import Prover
+
+
+def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
+    """Harmful mean minus harmless mean of the stream that enters a layer, at a position."""
+    with torch.no_grad():
+        states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
+    harmful, harmless = states[layer][:, position].double().split(prover.half)
+    return (harmful.mean(0) - harmless.mean(0)).float()
+
+
+def refused(prover: Prover) -> tuple[float, float]:
+    """Shares of harmful and harmless prompts whose first token more likely refuses than not."""
+    harmful, harmless = (prover.run() > 0).double().split(prover.half)
+    return float(harmful.mean()), float(harmless.mean())
+
+
+def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
+    """Shares of harmful and harmless prompts refused, the direction removed from every write."""
+    unit = direction / direction.norm()
+
+    def removed(stream: Tensor) -> Tensor:
+        return stream - (stream @ unit)[..., None] * unit
+
+    with ExitStack() as hooks:
+        for block in prover.model.model.layers:
+            handles = (
+                block.register_forward_pre_hook(lambda _, args: (removed(args[0]), *args[1:])),
+                block.self_attn.register_forward_hook(
+                    lambda _, __, out: (removed(out[0]), *out[1:])
+                ),
+                block.mlp.register_forward_hook(lambda _, __, out: removed(out)),
+            )
+            for handle in handles:
+                hooks.callback(handle.remove)
+        return refused(prover)
+
+
+def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float, float]:
+    """Shares of harmful and harmless prompts refused, the direction added where a layer begins."""
+    block = prover.model.model.layers[layer]
+    handle = block.register_forward_pre_hook(lambda _, args: (args[0] + direction, *args[1:]))
+    try:
+        return refused(prover)
+    finally:
+        handle.remove()
+
+
+def depths(prover: Prover) -> dict[str, float]:
+    """Effect-weighted depth, 0 to 1, of what blocks write: at the words, later, to the logits."""
+    ids, blocks = prover.batch["input_ids"], prover.model.model.layers
+    at_words = ids != prover.twin(ids)
+    later = at_words.cumsum(-1).bool() & ~at_words
+    writes: list[Tensor] = []
+    final: list[Tensor] = []
+    with ExitStack() as hooks:
+        for block in blocks:
+            handle = block.register_forward_hook(lambda _, args, out: writes.append(out - args[0]))
+            hooks.callback(handle.remove)
+        handle = prover.model.model.norm.register_forward_pre_hook(
+            lambda _, args: final.append(args[0][:, -1])
+        )
+        hooks.callback(handle.remove)
+        prover.run()
+
+    def patched(layer: int, where: Tensor) -> float:
+        def hook(_: object, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+            return torch.where(where[..., None], args[0] + prover.twin(writes[layer]), out)
+
+        handle = blocks[layer].register_forward_hook(hook)
+        try:
+            return prover.share(prover.run())
+        finally:
+            handle.remove()
+
+    @torch.no_grad()
+    def direct(layer: int) -> float:
+        change = (prover.twin(writes[layer]) - writes[layer])[:, -1]
+        return prover.share(prover.log_odds(prover.model.lm_head(norm(final[0] + change))))
+
+    norm, layers = prover.model.model.norm, range(len(blocks))
+    return {
+        "words": _depth([patched(layer, at_words) for layer in layers]),
+        "later": _depth([patched(layer, later) for layer in layers]),
+        "logits": _depth([direct(layer) for layer in layers]),
+    }
+
+
+def _depth(effects: list[float]) -> float:
+    """Mean layer weighted by effect, effects the wrong way counting nothing; 0 first, 1 last."""
+    weights = torch.tensor(effects).clamp(min=0)
+    return float((weights * torch.linspace(0, 1, len(effects))).sum() / weights.sum())
