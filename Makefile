@@ -2,14 +2,17 @@
 # `make UV=1` sets up with uv where it is installed; TORCH=cpu or TORCH=cu128 then chooses the wheels.
 
 PYTHON ?= python3
-VENV ?= .venv
+VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.assay-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-ifdef UV
+ifeq ($(UV),1)
 INSTALL = uv venv -q --python $(PYTHON) --allow-existing $(VENV) && \
   VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH)) -c constraints.txt -e '.[test,lint]'
 else
+ifdef TORCH
+$(error TORCH=$(TORCH) chooses wheels through uv; call make UV=1 TORCH=$(TORCH))
+endif
 INSTALL = $(PYTHON) -m venv $(VENV) && \
   $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 endif
@@ -18,6 +21,7 @@ endif
 .PHONY: report test lint constraints clean
 
 report: $(STAMP)
+	@rm -f reports/pytest.html
 	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
 	test ! -f reports/pytest.html || echo "report: $(CURDIR)/reports/pytest.html"; exit $$status
 

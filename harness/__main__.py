@@ -9,6 +9,7 @@ from rich.table import Table
 
 from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
 from harness.errors import AssayError
+from harness.pairs import load_pairs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,43 +49,47 @@ def _models(options: argparse.Namespace) -> None:
     find(options.name)
     from harness.wake import wake  # torch is loaded for this command alone
 
-    awake = wake(options.name, quant=options.quant, device=options.device)
-    loaded, sizes = awake.chat.loaded, awake.chat.sizes
-    console.print(f"{options.name}: {loaded.quant}, {loaded.dtype}, {loaded.device}", highlight=False)
-    console.print(
+    model = wake(options.name, quant=options.quant, device=options.device)
+    record, sizes = model.record, model.sizes
+    pairs = load_pairs(model.known.pairs)
+    lines = (
+        f"{record.name}: {record.quant}, {record.dtype}, on {record.device}",
         f"{sizes.layers} layers, {sizes.heads} heads ({sizes.kv_heads} of K/V), width {sizes.d_model}, "
         f"{sizes.d_mlp} neurons a layer, {sizes.parameters / 1e6:.1f} M parameters",
-        highlight=False,
+        f"revision {record.revision}, fingerprint {record.fingerprint}",
+        f"weights {_size(record.weight_bytes)}, awake in {record.seconds:.1f} s, peak memory "
+        f"{_size(record.peak_bytes)}" + (" (of this process)" if record.device != "cuda" else ""),
+        f"{pairs.name}: {model.chat.alignment(pairs.pairs)}",
+        str(record.examination),
     )
-    console.print(
-        f"revision {loaded.revision}, fingerprint {loaded.fingerprint}, weights "
-        f"{_size(loaded.weight_bytes)}, awake in {awake.seconds:.1f} s, peak memory {_size(awake.peak_bytes)}",
-        highlight=False,
-    )
-    console.print(str(awake.examination), highlight=False, markup=False)
+    print("\n".join(lines))
 
 
 def _list_models(console: Console) -> None:
     machine = this_machine()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("model", "hub id", *(f"{quant} needs" for quant in QUANTS), "fits here with", "notes"):
-        table.add_column(column, overflow="fold", justify="right" if "needs" in column else "left")
+    table.add_column("model", no_wrap=True)
+    for quant in QUANTS:
+        table.add_column(quant, justify="right", no_wrap=True)
+    table.add_column("fits here with", no_wrap=True)
+    table.add_column("notes", overflow="fold")
     for known in known_models().values():
         needs = {quant: known.bytes_needed(quant) for quant in QUANTS}
         fits = ", ".join(quant for quant in QUANTS if machine.fits(needs[quant])) or "nothing"
-        place = "embedded" if known.folder else known.hub
-        notes = " ".join(filter(None, ["gated" if known.gated else "", known.notes]))
-        table.add_row(known.alias, place, *map(_size, needs.values()), fits, notes)
+        notes = ", ".join(
+            filter(None, ["embedded" if known.folder else "", "gated" if known.gated else "", known.notes])
+        )
+        table.add_row(known.alias, *map(_size, needs.values()), fits, notes)
     console.print(table)
     gpu = f", a GPU with {_size(machine.gpu)}" if machine.gpu else ", no CUDA GPU"
-    console.print(f"\nThis machine: {_size(machine.ram)} of memory{gpu}.", highlight=False)
+    console.print(f"\nMemory needed, and what this machine has: {_size(machine.ram)}{gpu}.", highlight=False)
 
 
 def _chat(options: argparse.Namespace) -> None:
     find(options.name)
     from harness.wake import wake  # torch is loaded for this command alone
 
-    model = wake(options.name, quant=options.quant, device=options.device).chat
+    model = wake(options.name, quant=options.quant, device=options.device)
     print(f"{options.name} is listening; an empty line ends the chat.", flush=True)
     while question := _question():
         print(model.generate([question], tokens=64)[0].text, flush=True)

@@ -18,9 +18,10 @@ from harness.pairs import DATA
 Quant = Literal["nf4", "int8", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 QUANTS: tuple[Quant, ...] = get_args(Quant)
-DEVICES: tuple[Device, ...] = get_args(Device)
 ORGANISM = "organism:"
 GIB = 1024**3
+
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]{1,96}")
 
 # Bytes a weight takes: NF4 holds 4 bits and one 32-bit scale for every 64 weights.
 _BYTES_PER_WEIGHT: dict[Quant, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0}
@@ -34,7 +35,8 @@ class KnownModel:
     """One entry of data/models.toml, or an unlisted model with nothing but a place to load from."""
 
     alias: str
-    hub: str  # hub id, or the path of a local folder
+    hub: str  # hub id; empty for a local folder
+    folder: Path | None = None  # where the files are, if they need no hub
     revision: str | None = None
     dtype: str = "auto"
     embedding_millions: float = 0.0  # parameters that stay unquantized
@@ -43,12 +45,6 @@ class KnownModel:
     chat_arguments: dict[str, object] = field(default_factory=dict)
     gated: bool = False
     notes: str = ""
-
-    @property
-    def folder(self) -> Path | None:
-        """The local folder to load from, if it is one."""
-        path = Path(self.hub).expanduser()
-        return path if path.is_dir() else None
 
     @property
     def pairs(self) -> Path:
@@ -81,28 +77,27 @@ def known_models() -> dict[str, KnownModel]:
 
 
 def find(name: str) -> KnownModel:
-    """The entry of an alias, a local folder or a hub id; a name like none of them is refused."""
-    known = known_models()
-    if name in known:
-        return known[name]
-    for entry in known.values():
-        if entry.hub == name:
-            return entry
-    if Path(name).expanduser().is_dir():
-        return KnownModel(alias=name, hub=str(Path(name).expanduser()))
-    if name.startswith(ORGANISM) or not _is_hub_id(name):
-        raise AssayError(f"no model is called {name!r}{nearest(name)}; `python -m harness models` lists all")
+    """The entry of an alias, a hub id or a local folder, in this order; any other name is refused."""
+    known = {alias.lower(): entry for alias, entry in known_models().items()}
+    known |= {entry.hub.lower(): entry for entry in known.values() if entry.hub}
+    if (entry := known.get(name.lower())) is not None:
+        return entry
+    if (folder := _folder(name)) is not None:
+        return KnownModel(alias=name, hub="", folder=folder)
+    if not _HUB_ID.fullmatch(name):
+        close = nearest(name)
+        hint = f"did you mean {close}? " if close else ""
+        raise AssayError(f"no model is called {name!r}; {hint}`python -m harness models` lists all")
     return KnownModel(alias=name, hub=name)
 
 
 def nearest(name: str) -> str:
-    """`; did you mean A or B?` with the closest known names, or nothing."""
+    """`A or B`, the closest known names, or nothing."""
     names = {alias.lower(): alias for alias in known_models()}
     names |= {alias.removeprefix(ORGANISM): alias for alias in _organisms()}
     names |= {entry.hub.lower(): entry.hub for entry in _listed().values()}
     found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
-    close = list(dict.fromkeys(names[match] for match in found))
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return " or ".join(dict.fromkeys(names[match] for match in found))
 
 
 def this_machine() -> Machine:
@@ -110,8 +105,12 @@ def this_machine() -> Machine:
     return Machine(ram=psutil.virtual_memory().total, gpu=_gpu_memory())
 
 
-def _is_hub_id(name: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith((".", "/"))
+def _folder(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if name and path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user's home, a null byte
+        return None
 
 
 @cache
@@ -131,7 +130,7 @@ def _organisms() -> dict[str, KnownModel]:
         alias = ORGANISM + weights.parent.name
         # Stored in half precision, judged in full: two bytes on disk for every parameter.
         millions = weights.stat().st_size / 2e6
-        found[alias] = KnownModel(alias, str(weights.parent), dtype="float32", linear_millions=millions)
+        found[alias] = KnownModel(alias, hub="", folder=weights.parent, dtype="float32", linear_millions=millions)
     return found
 
 

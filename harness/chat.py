@@ -1,6 +1,7 @@
 """A chat model one can read, score and generate with, whatever its architecture and quantization."""
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from torch import Tensor
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import GenerationConfig
 
+from harness.catalog import KnownModel
 from harness.errors import AssayError
 from harness.loading import Loaded
+from harness.record import ModelRecord, Sizes
 from harness.sites import Site
-from harness.tokens import ChatFormat, Encoded
+from harness.tokens import Encoded
 
 # Tokens in one forward to begin with; halved whenever memory runs out.
 _TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 32768}
+# Masked wherever it stands, and every vocabulary has it.
+_PADDING = 0
 _MEMORY_RAN_OUT = ("out of memory", "can't allocate memory")
 
 Hook = tuple[str, Callable[..., Tensor | None]]
@@ -51,20 +56,6 @@ class Edit(Protocol):
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What an architecture is made of."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    d_model: int
-    d_head: int
-    d_mlp: int
-    vocabulary: int
-    parameters: int
-
-
-@dataclass(frozen=True)
 class Completion:
     """What the model answered, greedily, and whether it came to an end of its own."""
 
@@ -76,11 +67,14 @@ class Completion:
 class ChatModel:
     """A loaded model; every method takes instructions as a person types them, and an edit or none."""
 
-    def __init__(self, name: str, loaded: Loaded, chat: ChatFormat) -> None:
+    record: ModelRecord  # set once the model has examined itself
+
+    def __init__(self, known: KnownModel, loaded: Loaded) -> None:
         """Wraps the weights in place; `loaded.hf` computes the same, with hooks, from then on."""
-        self.name = name
+        self.name = known.alias
+        self.known = known
         self.loaded = loaded
-        self.chat = chat
+        self.chat = loaded.chat
         self.budget = _TOKENS_AT_ONCE[loaded.device]
         self._bridge = build_bridge_from_module(
             loaded.hf,
@@ -88,7 +82,7 @@ class ChatModel:
             hf_config=loaded.hf.config,
             dtype=loaded.dtype,
             device=loaded.device,
-            model_name=name,
+            model_name=self.name,
         )
         self.sizes = _sizes(self._bridge.cfg, loaded.hf)
 
@@ -136,8 +130,8 @@ class ChatModel:
         settings = GenerationConfig(
             max_new_tokens=tokens,
             do_sample=False,
-            eos_token_id=list(self._stops),
-            pad_token_id=self._padding,
+            eos_token_id=list(self.loaded.stops) or None,
+            pad_token_id=_PADDING,
         )
 
         def answers(batch: Batch) -> list[Completion]:
@@ -150,7 +144,7 @@ class ChatModel:
         return self._in_batches(self.encode(prompts), answers, beyond=tokens)
 
     def cross_entropy(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """Nats a token of each completion as this model, unedited, would have answered the prompt."""
+        """Nats a token of each completion, were it this model's own, unedited; infinite if it is empty."""
         answers = [self.chat.tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
         whole = [
             Encoded((*prompt.ids, *ids), prompt.start, prompt.end)
@@ -162,7 +156,8 @@ class ChatModel:
             logits = self.forward(batch, keep=longest + 1)[:, :-1].float()
             surprise = -logits.log_softmax(-1).gather(-1, batch.ids[:, -longest:, None])[..., 0]
             return [
-                float(surprise[i, -n:].mean()) if (n := len(answers[row])) else 0.0 for i, row in enumerate(batch.rows)
+                float(surprise[i, -n:].mean()) if (n := len(answers[row])) else math.inf
+                for i, row in enumerate(batch.rows)
             ]
 
         return self._in_batches(whole, nats)
@@ -176,7 +171,7 @@ class ChatModel:
     def batch(self, encoded: Sequence[Encoded], rows: Sequence[int] | None = None) -> Batch:
         """Those prompts side by side, in one tensor on the model's device."""
         width = max(len(prompt) for prompt in encoded)
-        ids = torch.full((len(encoded), width), self._padding)
+        ids = torch.full((len(encoded), width), _PADDING)
         mask = torch.zeros((len(encoded), width), dtype=torch.bool)
         for row, prompt in enumerate(encoded):
             ids[row, width - len(prompt) :] = torch.tensor(prompt.ids)
@@ -231,6 +226,12 @@ class ChatModel:
 
     def _in_batches(self, encoded: Sequence[Encoded], work: Callable[[Batch], list[T]], beyond: int = 0) -> list[T]:
         """Does the work in batches within the token budget, and gives its rows in the order asked."""
+        longest = max(len(prompt) for prompt in encoded) + beyond
+        if self.sizes.context is not None and longest > self.sizes.context:
+            raise AssayError(
+                f"{self.name}: a prompt and its answer take {longest} tokens, it was made for "
+                f"{self.sizes.context}; shorten the prompt"
+            )
         # Prompts of like length share a batch, so that little is spent on padding.
         waiting = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         done: dict[int, T] = {}
@@ -239,7 +240,7 @@ class ChatModel:
             rows = waiting[-max(1, self.budget // widest) :]
             try:
                 results = work(self.batch([encoded[row] for row in rows], rows))
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not _ran_out(error):
                     raise
                 self._halve_budget(len(rows), widest)
@@ -260,21 +261,9 @@ class ChatModel:
             torch.cuda.empty_cache()
 
     def _completion(self, ids: list[int]) -> Completion:
-        ends = [i for i, token in enumerate(ids) if token in self._stops]
+        ends = [i for i, token in enumerate(ids) if token in self.loaded.stops]
         kept = ids[: ends[0]] if ends else ids
         return Completion(self.chat.decode(kept), tuple(kept), finished=bool(ends))
-
-    @property
-    def _stops(self) -> frozenset[int]:
-        stops = self.loaded.hf.generation_config.eos_token_id
-        if stops is None:
-            stops = self.chat.tokenizer.eos_token_id
-        return frozenset(stops if isinstance(stops, list) else [stops])
-
-    @property
-    def _padding(self) -> int:
-        padding = self.chat.tokenizer.pad_token_id
-        return int(padding if padding is not None else min(self._stops))
 
 
 def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "row position"]) -> Tensor:
@@ -286,12 +275,13 @@ def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "ro
     padded = activation.new_zeros(shape)
     # What stands on padding is noise; nobody should be able to average over it.
     real = mask.view(*mask.shape, *[1] * (activation.dim() - 2))
-    padded[:, longest - mask.shape[1] :] = activation * real
+    padded[:, longest - mask.shape[1] :] = activation.masked_fill(~real, 0)
     return padded
 
 
-def _ran_out(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _MEMORY_RAN_OUT)
+def _ran_out(error: RuntimeError | MemoryError) -> bool:
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(words in str(error) for words in _MEMORY_RAN_OUT)
 
 
 def _sizes(cfg: Any, hf: Any) -> Sizes:
@@ -304,4 +294,5 @@ def _sizes(cfg: Any, hf: Any) -> Sizes:
         d_mlp=cfg.d_mlp,
         vocabulary=cfg.d_vocab,
         parameters=hf.num_parameters(),
+        context=getattr(hf.config, "max_position_embeddings", None),
     )

@@ -1,79 +1,41 @@
 """What a model proves about itself on load, before anything it measures is believed."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from transformers import DynamicCache
 
 from harness.chat import ChatModel, Hook
 from harness.errors import Refused
 from harness.pairs import PairSet
+from harness.record import Check, Examination
 from harness.sites import Kind, Site
 from harness.tokens import Encoded
 
 # Noise above this share of the model's own scale could be mistaken for an effect.
 TOLERANCE = 0.05
-# Exact by construction: any difference at all means a hook is not where it says it is.
+# Exact by construction: any difference at all means that a hook does not do what it says.
 EXACT = 1e-6
-# Where activations are rounded, finite differences themselves are off by up to a quarter on the most
-# curved models tried; a wrong gradient is off by its whole length.
-ROUNDED = 0.5
+# Relative error of gradients: in exact arithmetic, and where activations are rounded (bf16, int8): there the
+# differences themselves are off by up to 0.32 on the most curved models tried, a missing branch by 0.3 to 1.2.
+GRADIENT, ROUNDED_GRADIENT = 0.02, 0.4
+# What of a write may be lost to rounding where it joins the stream.
+WRITE, ROUNDED_WRITE = 1e-4, 0.05
 _PAIRS = 3
-_STEPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+_STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+_DIRECTIONS = 6
+_ENDS: tuple[Kind, ...] = ("resid_pre", "resid_post")  # of a block
 _KINDS: tuple[Kind, ...] = ("resid_pre", "attn_out", "mlp_out", "head", "neuron", "resid_post")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One property: how far it is off, and how far it may be, as shares of the model's scale."""
-
-    name: str
-    error: float
-    allowed: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the error is within bounds; a NaN is not."""
-        return self.error <= self.allowed
-
-    def __str__(self) -> str:
-        mark = "ok    " if self.passed else "FAILED"
-        return f"{mark} {self.name:<44} {self.error:.2e} (at most {self.allowed:.0e})"
-
-
-@dataclass(frozen=True)
-class Examination:
-    """All checks of one load. `scale` is in logits; `noise` is the floor below which nothing counts."""
-
-    checks: tuple[Check, ...]
-    scale: float
-    seconds: float
-
-    @property
-    def noise(self) -> float:
-        """The largest difference, in logits, that batching, padding or caching alone can make."""
-        relevant = ("padded", "in a batch", "suffix", "bridge")
-        errors = [c.error for c in self.checks if c.name.startswith(relevant)]
-        return max(errors) * self.scale
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
-
-    def __str__(self) -> str:
-        head = f"scale {self.scale:.3g} logits, noise {self.noise:.1e} logits, {self.seconds:.1f} s"
-        return "\n".join([head, *map(str, self.checks)])
 
 
 def sample(pairs: PairSet) -> tuple[str, ...]:
     """The prompts a model is examined on: harmful discovery prompts of several lengths, and their twins."""
-    pairs = pairs.discovery
-    chosen = sorted(pairs, key=lambda pair: len(pair.harmful))[:: len(pairs) // _PAIRS][:_PAIRS]
+    by_length = sorted(pairs.discovery, key=lambda pair: len(pair.harmful))
+    chosen = by_length[:: len(by_length) // _PAIRS][:_PAIRS]
     return tuple(prompt for pair in chosen for prompt in (pair.harmful, pair.harmless))
 
 
@@ -87,33 +49,40 @@ def reference_logits(hf: torch.nn.Module, prompts: Sequence[Encoded]) -> list[Te
 def examine(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Tensor]) -> Examination:
     """Runs every check; `reference` is `reference_logits` of the same prompts before wrapping."""
     began = time.perf_counter()
-    scale = _scale(reference)
-    smooth = model.loaded.dtype == torch.float32 and model.loaded.quant != "int8"
-    slack = TOLERANCE if smooth else ROUNDED
-    alone = [model.forward(model.batch([prompt]), keep=0)[0].float() for prompt in prompts]
+    scale, prompt = _scale(reference), prompts[-1]
+    alone = [model.forward(model.batch([one]), keep=0)[0].float() for one in prompts]
+    last = [logits[-1] for logits in alone]
 
     def off(name: str, measured: Iterable[Tensor], expected: Iterable[Tensor], allowed: float) -> Check:
         return Check(name, _distance(measured, expected) / scale, allowed)
 
-    last = [logits[-1] for logits in alone]
-    suffix = [_suffix(model, prompts[-1])]
-    checks = (
+    noise = (
         off("bridge equals the unwrapped model", alone, reference, TOLERANCE),
-        off("identity patch changes nothing", [_identity(model, prompts[-1])], alone[-1:], EXACT),
-        off("restored residual equals the clean run", [_restored(model, prompts[-1])], alone[-1:], EXACT),
         off("padded equals alone", _padded(model, prompts), last, TOLERANCE),
-        off("in a batch equals alone", [_in_company(model, prompts[-1])], last[-1:], TOLERANCE),
-        off("suffix from recorded K/V equals the full run", suffix, last[-1:], TOLERANCE),
-        Check("gradient equals the finite difference", _gradient_error(model, prompts[-1]), slack),
+        off("in a batch equals alone", [_in_company(model, prompt)], last[-1:], TOLERANCE),
+        off("suffix from recorded K/V equals the full run", [_suffix(model, prompt)], last[-1:], TOLERANCE),
+        off("later tokens change nothing earlier", [_other_end(model, prompt)], [alone[-1][:-1]], TOLERANCE),
     )
-    return Examination(checks, scale, time.perf_counter() - began)
+    smooth = model.loaded.dtype == torch.float32 and model.loaded.quant != "int8"
+    exact = (
+        off("identity patch changes nothing", [_identity(model, prompt)], alone[-1:], EXACT),
+        off("restored residual equals the clean run", [_restored(model, prompt)], alone[-1:], EXACT),
+        Check("what is written arrives", _lost_in_writing(model, prompt), WRITE if smooth else ROUNDED_WRITE),
+        Check(
+            "gradient equals the finite difference",
+            _gradient_error(model, prompt),
+            GRADIENT if smooth else ROUNDED_GRADIENT,
+        ),
+        Check("arithmetic equals the CPU's in float64", _arithmetic_error(model), TOLERANCE),
+    )
+    floor = max(check.error for check in noise) * scale
+    return Examination(noise + exact, scale, floor, time.perf_counter() - began)
 
 
 def require(model: str, examination: Examination) -> None:
     """Refuses a model that failed, with what failed and by how much."""
-    failed = [check for check in examination.checks if not check.passed]
-    if failed:
-        what = "; ".join(f"{c.name}: off by {c.error:.2g} of its scale, allowed {c.allowed:g}" for c in failed)
+    if failed := examination.failed:
+        what = "; ".join(f"{check.name}: off by {check.error:.2g}, allowed {check.allowed:g}" for check in failed)
         raise Refused(
             f"{model}: failed its self-examination ({what}), so nothing it measures could be trusted; try "
             "another --quant or --device"
@@ -133,7 +102,8 @@ def _scale(reference: Sequence[Tensor]) -> float:
         a, b = int(ours.argmax()), int(theirs.argmax())
         gaps.append(float((ours[a] - ours[b]) - (theirs[a] - theirs[b])))
     spread = torch.stack([logits[-1] for logits in reference]).std(dim=-1).mean()
-    return max(sum(gaps) / len(gaps), float(spread))
+    # Equal logits everywhere leave nothing to measure; against this scale every check still means something.
+    return max(sum(gaps) / len(gaps), float(spread), EXACT)
 
 
 def _distance(measured: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
@@ -154,23 +124,14 @@ def _identity(model: ChatModel, prompt: Encoded) -> Float[Tensor, "position voca
 
 def _restored(model: ChatModel, prompt: Encoded) -> Float[Tensor, "position vocabulary"]:
     """Breaks the stream at the first block and mends it in the middle; the end must not notice."""
-    batch = model.batch([prompt])
-    middle = Site(model.sizes.layers // 2, "resid_pre").hook
-    kept: list[Tensor] = []
-
-    def keep(activation: Tensor, hook: object) -> None:
-        kept.append(activation.clone())
-
-    def shake(activation: Tensor, hook: object) -> Tensor:
-        return activation.flip(-1) * 2
-
-    def mend(activation: Tensor, hook: object) -> Tensor:
-        return kept[0]
-
-    with model.hooked([(middle, keep)]):
-        model.forward(batch)
-    with model.hooked([(Site(0, "resid_pre").hook, shake), (middle, mend)]):
-        return model.forward(batch, keep=0)[0]
+    middle = Site(model.sizes.layers // 2, "resid_pre")
+    clean = _seen(model, prompt, [middle])[middle]
+    hooks: list[Hook] = [
+        (Site(0, "resid_pre").hook, lambda activation, hook: activation.flip(-1) * 2),
+        (middle.hook, lambda activation, hook: clean),
+    ]
+    with model.hooked(hooks):
+        return model.forward(model.batch([prompt]), keep=0)[0]
 
 
 def _padded(model: ChatModel, prompts: Sequence[Encoded]) -> list[Float[Tensor, " vocabulary"]]:
@@ -205,63 +166,146 @@ def _suffix(model: ChatModel, prompt: Encoded) -> Float[Tensor, " vocabulary"]:
     return output.logits[0, -1]  # type: ignore[no-any-return]
 
 
-def _gradient_error(model: ChatModel, prompt: Encoded) -> float:
-    """The largest relative error of the gradient through the first, a middle and the last block.
+def _other_end(model: ChatModel, prompt: Encoded) -> Float[Tensor, "position vocabulary"]:
+    """All logits but the last, the last token replaced: a model that reads ahead moves them."""
+    other = Encoded((*prompt.ids[:-1], prompt.ids[0]), prompt.start, prompt.end)
+    return model.forward(model.batch([other]), keep=0)[0, :-1]
 
-    One block at a time, because through all of them a step that rounding does not drown (bf16, int8)
-    meets more curvature than gradient; the chain rule makes the rest of it.
+
+def _lost_in_writing(model: ChatModel, prompt: Encoded) -> float:
+    """The largest share of a write that does not arrive, over kinds of sites at three depths.
+
+    What a block writes must join the stream whole, and a block whose heads (neurons) are all silenced
+    must write the same at every position, since a bias is all that is left to write.
     """
-    batch = model.batch([prompt])
-    layers = sorted({0, model.sizes.layers // 2, model.sizes.layers - 1})
-    sites = [Site(layer, kind) for layer in layers for kind in ("resid_pre", "resid_post")]
-    taken: dict[str, Tensor] = {}
+    return max(
+        error
+        for layer in _some_layers(model)
+        for error in (
+            _lost_in_stream(model, prompt, layer, "attn_out"),
+            _lost_in_stream(model, prompt, layer, "mlp_out"),
+            _left_of(model, prompt, Site(layer, "head"), Site(layer, "attn_out")),
+            _left_of(model, prompt, Site(layer, "neuron"), Site(layer, "mlp_out")),
+        )
+    )
 
-    def take(name: str, cut: bool) -> Hook:
+
+def _lost_in_stream(model: ChatModel, prompt: Encoded, layer: int, kind: Kind) -> float:
+    """The share of what is written at a block's output that its stream does not show."""
+    before, after = Site(layer, "resid_pre"), Site(layer, "resid_post")
+    outputs = [Site(layer, "attn_out"), Site(layer, "mlp_out")]
+    clean = _seen(model, prompt, [Site(layer, kind)])[Site(layer, kind)]
+    write: Hook = (Site(layer, kind).hook, lambda activation, hook: clean.flip(1) * 2)
+    seen = _seen(model, prompt, [before, after, *outputs], [write])
+    # Reading comes after writing, so what is seen at the output is what was written there.
+    joined = sum((seen[site].float() for site in outputs), seen[before].float())
+    return _relative(seen[after].float() - joined, clean.float().flip(1) * 2 - clean.float())
+
+
+def _left_of(model: ChatModel, prompt: Encoded, parts: Site, output: Site) -> float:
+    """How far an output still varies over positions, all of its parts being silenced."""
+    silence: Hook = (parts.hook, lambda activation, hook: activation * 0)
+    clean = _seen(model, prompt, [output])[output].float()
+    left = _seen(model, prompt, [output], [silence])[output].float()
+    return _relative(left - left[:, :1], clean - clean[:, :1])
+
+
+def _gradient_error(model: ChatModel, prompt: Encoded) -> float:
+    """The largest relative error of the gradient through what a block writes, at three depths.
+
+    One block at a time and without its skip path, so that no missing branch hides behind the rest;
+    the chain rule makes the whole of it.
+    """
+    sites = [Site(layer, kind) for layer in _some_layers(model) for kind in _ENDS]
+    taken: dict[Site, Tensor] = {}
+
+    def take(site: Site) -> Hook:
         def hook(activation: Tensor, hook: object) -> Tensor:
             # Weights need no gradients, so the graph has to begin at the first stream.
-            taken[name] = activation.detach().clone().requires_grad_(True) if cut else activation
-            return taken[name]
+            first = site == sites[0]
+            taken[site] = activation.detach().clone().requires_grad_(True) if first else activation
+            return taken[site]
 
-        return name, hook
+        return site.hook, hook
 
-    with model.hooked([take(site.hook, cut=site == sites[0]) for site in sites]):
-        logits = model.forward(batch, gradients=True)[0, -1].float()
-    first, second = logits.topk(2).values
-    gradients = torch.autograd.grad(first - second, [taken[site.hook] for site in sites])
-    errors = [
-        _block_error(model, prompt, before, after, taken[before.hook].detach(), inward, outward)
-        for before, after, inward, outward in zip(sites[::2], sites[1::2], gradients[::2], gradients[1::2], strict=True)
-    ]
-    return max(errors)
+    with model.hooked([take(site) for site in sites]):
+        logits = model.forward(model.batch([prompt]), gradients=True)[0, -1].float()
+    top = logits.topk(2).values
+    gradients = torch.autograd.grad(top[0] - top[1], [taken[site] for site in sites])
+    slope = {site: gradient.float() for site, gradient in zip(sites, gradients, strict=True)}
+    streams = {site: value.detach() for site, value in taken.items()}
+    return max(_block_error(model, prompt, layer, streams, slope) for layer in _some_layers(model))
 
 
 def _block_error(
-    model: ChatModel,
-    prompt: Encoded,
-    before: Site,
-    after: Site,
-    stream: Float[Tensor, "1 position d_model"],
-    inward: Float[Tensor, "1 position d_model"],
-    outward: Float[Tensor, "1 position d_model"],
+    model: ChatModel, prompt: Encoded, layer: int, streams: dict[Site, Tensor], slope: dict[Site, Tensor]
 ) -> float:
-    """How far the gradient entering a block is from differences across it, best of some lengths.
+    """Error of the gradient through a block's writes along random directions, at the best step length.
 
-    A length too short drowns in rounding, one too long meets curvature; a right gradient is matched at
-    two neighbouring lengths in between, a wrong one at none.
+    A step too short drowns in rounding, one too long meets curvature; a right gradient is matched along
+    all directions at some length in between, a wrong one at none.
     """
-    inward, outward = inward.float(), outward.float()
-    lengths = torch.tensor(_STEPS, device=model.device) * stream.float().norm() / inward.norm()
-    shifts = torch.cat([lengths, -lengths]).view(-1, 1, 1) * inward
-    # What counts is the step after rounding to the model's own precision.
-    moved = (stream.float() + shifts).to(stream.dtype)
-    seen: list[Tensor] = []
-    hooks: list[Hook] = [
-        (before.hook, lambda activation, hook: moved),
-        (after.hook, lambda activation, hook: seen.append(activation.float())),
-    ]
-    with model.hooked(hooks):
-        model.forward(model.batch([prompt] * len(shifts)))
-    ahead, behind = (seen[0] * outward).sum((1, 2)).chunk(2)
-    there, back = (moved.float() * inward).sum((1, 2)).chunk(2)
-    errors = ((ahead - behind) / (there - back) - 1).abs()
-    return float(torch.maximum(errors[1:], errors[:-1]).nan_to_num(torch.inf).min())
+    before, after = (Site(layer, kind) for kind in _ENDS)
+    outputs = [Site(layer, "attn_out"), Site(layer, "mlp_out")]
+    stream = streams[before]
+    generator = torch.Generator().manual_seed(layer)
+    random = torch.randn((_DIRECTIONS, *stream.shape[1:]), generator=generator).to(stream.device)
+    directions = random / random.flatten(1).norm(dim=1).view(-1, 1, 1) * stream.float().norm()
+    through = slope[before] - slope[after]  # what is left of the gradient without the skip path
+    errors = []
+    for step in _STEPS:
+        # What counts is the step after rounding to the model's own precision.
+        moved = (stream.float() + step * torch.cat([directions, -directions])).to(stream.dtype)
+        hooks: list[Hook] = [(before.hook, lambda activation, hook, moved=moved: moved)]
+        seen = _seen(model, prompt, outputs, hooks, rows=len(moved))
+        written = sum((seen[site].float() * slope[after]).sum((1, 2)) for site in outputs)
+        ahead, behind = torch.as_tensor(written).chunk(2)
+        there, back = (moved.float() * through).sum((1, 2)).chunk(2)
+        errors.append(_relative((ahead - behind) - (there - back), ahead - behind))
+    return min(errors)
+
+
+def _arithmetic_error(model: ChatModel) -> float:
+    """A block's arithmetic on random numbers, where the model computes, against the CPU in float64."""
+    width = model.sizes.d_model
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, width, generator=generator)
+    weight = torch.randn(width, width, generator=generator) / width**0.5
+    # Both sides start from the same rounded numbers.
+    x, weight = (value.to(model.loaded.dtype) for value in (x, weight))
+
+    def block(x: Tensor, weight: Tensor, linear: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        queries = linear(x, weight)
+        pattern = (queries @ x.T / width**0.5).softmax(-1)
+        return functional.silu(linear(pattern @ x, weight)) * x
+
+    measured = block(x.to(model.device), weight.to(model.device), functional.linear)
+    expected = block(x.double(), weight.double(), lambda a, w: torch.einsum("pi,oi->po", a, w))
+    return _relative(measured.cpu().double() - expected, expected)
+
+
+def _some_layers(model: ChatModel) -> list[int]:
+    """The first, a middle and the last layer."""
+    return sorted({0, model.sizes.layers // 2, model.sizes.layers - 1})
+
+
+def _seen(
+    model: ChatModel, prompt: Encoded, sites: Sequence[Site], hooks: Sequence[Hook] = (), rows: int = 1
+) -> dict[Site, Tensor]:
+    """Activations of the prompt, as often as asked, under the hooks."""
+    seen: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Hook:
+        def hook(activation: Tensor, hook: object) -> None:
+            seen[site] = activation.detach()
+
+        return site.hook, hook
+
+    with model.hooked([*hooks, *map(keep, sites)]):
+        model.forward(model.batch([prompt] * rows))
+    return seen
+
+
+def _relative(error: Tensor, whole: Tensor) -> float:
+    """|error| / |whole|; NaN, which passes nothing, where there is no whole."""
+    return float(error.norm() / whole.norm())

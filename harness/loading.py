@@ -5,7 +5,6 @@ import logging
 import os
 import resource
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,22 +23,44 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 
-from harness.catalog import GIB, Device, KnownModel, Machine, Quant, nearest, this_machine
+from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
 from harness.errors import AssayError, Unavailable
+from harness.tokens import TEMPLATE_ARGUMENTS, ChatFormat
 
 # What a chat model needs from the hub; never pickles, never code.
+_WEIGHTS = "model*.safetensors"
 _FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
 # Second copies of the weights that some repositories hold beside them.
 _NOT_FILES = ("original/*", "consolidated*", "onnx/*")
-# The hub's HTTP client differs between its releases; its errors are the base of the hub's own.
-_TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+# Whatever of a folder decides what the model reads, computes or says.
+_IDENTITY = (
+    _WEIGHTS,
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "*.jinja",
+)
 # These change numbers, so they are part of every fingerprint.
 _LIBRARIES = ("torch", "transformers", "transformer-lens", "bitsandbytes")
+# The hub's HTTP client differs between its releases; its errors are the base of the hub's own.
+_TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 # TransformerLens splits fused projections when it wraps a model, and cannot split packed integers.
 _FUSED = ("qkv_proj", "c_attn", "query_key_value", "Wqkv", "gate_up_proj")
+_QUANTIZED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 # Known to say nothing about a user's numbers, and said on every layer of every forward.
 _CHATTER = (
     "MatMul8bitLt: inputs will be cast",
@@ -52,39 +73,43 @@ class Loaded:
     """Weights in memory, not yet wrapped, with what loading them cost."""
 
     hf: Any
-    tokenizer: Any
+    chat: ChatFormat
+    stops: frozenset[int]
     fingerprint: str
     revision: str
     quant: Quant
     dtype: torch.dtype
     device: str
-    seconds: float
     weight_bytes: int
-    peak_bytes: int
 
 
-def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto") -> Loaded:
+def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", system: str | None = None) -> Loaded:
     """The model ready to be wrapped; whatever stands in the way is one sentence."""
-    began = time.perf_counter()
-    where = _device(device)
-    _check_memory(known, quant, this_machine(), where)
+    where = _device(device, known.bytes_needed(quant))
+    _check_memory(known, quant, where)
     folder = fetch(known)
-    config = _read_config(known, folder)
+    config = _config(known, folder)
     dtype = _dtype(known, config)
+    _check_memory(_sized(known, folder, dtype), quant, where)
+    if where == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     with _no_bars():
-        tokenizer = _tokenizer(known, folder)
+        arguments = dict(TEMPLATE_ARGUMENTS) | known.chat_arguments
+        chat = ChatFormat(_tokenizer(known, folder), name=known.alias, arguments=arguments, system=system)
         hf = _weights(known, folder, quant, dtype, where)
+    stops = _stops(hf, chat)
+    # Else a repetition penalty of the model's own file would take part in every greedy answer.
+    hf.generation_config = GenerationConfig()
     return Loaded(
         hf=hf,
-        tokenizer=tokenizer,
+        chat=chat,
+        stops=stops,
         fingerprint=_fingerprint(folder, quant, dtype),
         revision=folder.name if folder.parent.name == "snapshots" else "local",
         quant=quant,
         dtype=dtype,
         device=where,
-        seconds=time.perf_counter() - began,
         weight_bytes=hf.get_memory_footprint(),
-        peak_bytes=peak_bytes(where),
     )
 
 
@@ -93,7 +118,9 @@ def fetch(known: KnownModel) -> Path:
     folder = known.folder or _download(known)
     if not (folder / "config.json").is_file():
         raise AssayError(f"{known.alias}: {folder} holds no config.json; give the folder of a HF model")
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob(_WEIGHTS)):
+        if known.folder is None and constants.HF_HUB_OFFLINE:
+            raise Unavailable(_not_here(known, "HF_HUB_OFFLINE is set"))
         raise AssayError(
             f"{known.alias}: its weights are not safetensors, and other formats can run code on loading; "
             "convert them with `AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)`"
@@ -102,11 +129,16 @@ def fetch(known: KnownModel) -> Path:
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory this process has held: on the GPU where the model is there, else in RAM."""
+    """The most memory held: on a GPU since the load began, else by this process in all its life."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
@@ -129,17 +161,34 @@ for _name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops
     logging.getLogger(_name).addFilter(_matters)
 
 
-def _device(asked: Device) -> str:
+def _device(asked: Device, needed: int) -> str:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+        if available["cuda"] and needed <= _memory("cuda"):
+            return "cuda"
+        return "mps" if available["mps"] else "cpu"
     if not available[asked]:
         raise AssayError(f"--device {asked}: this machine has none that torch can use; try --device auto")
     return asked
 
 
-def _check_memory(known: KnownModel, quant: Quant, machine: Machine, device: str) -> None:
-    needed, has = known.bytes_needed(quant), machine.gpu if device == "cuda" else machine.ram
+def _memory(device: str) -> int:
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return this_machine().ram
+
+
+def _sized(known: KnownModel, folder: Path, dtype: torch.dtype) -> KnownModel:
+    """An unlisted model with its size as the files have it, all of it taken for linear layers."""
+    if known.linear_millions:
+        return known
+    size = sum(path.stat().st_size for path in folder.glob(_WEIGHTS))
+    name = str(dtype).removeprefix("torch.")
+    return KnownModel(known.alias, known.hub, folder, dtype=name, linear_millions=size / dtype.itemsize / 1e6)
+
+
+def _check_memory(known: KnownModel, quant: Quant, device: str) -> None:
+    needed, has = known.bytes_needed(quant), _memory(device)
     if needed <= has:
         return
     smaller = [q for q in ("int8", "nf4") if known.bytes_needed(q) <= has and q != quant]
@@ -163,33 +212,50 @@ def _download(known: KnownModel) -> Path:
             "then `hf auth login`"
         ) from None
     except RevisionNotFoundError:
-        raise Unavailable(f"{name}: {hub} has no revision {known.revision}; correct data/models.toml") from None
+        raise Unavailable(f"{name}: {hub} has no revision {known.revision}; correct it in data/models.toml") from None
     except RepositoryNotFoundError:
+        close = nearest(name)
+        hint = f"; did you mean {close}?" if close and name not in close else "; check the name,"
         raise Unavailable(
-            f"{name}: the hub has no model {hub}, or it is private{nearest(name)}; check the name, or "
-            "`hf auth login` if it is yours"
+            f"{name}: the hub has no model {hub}, or it is private{hint} or `hf auth login` if it is yours"
         ) from None
     except HFValidationError as error:
-        raise AssayError(f"{name}: not a hub id ({error})") from None
+        raise AssayError(f"{name}: not a hub id ({first_line(error)})") from None
     except LocalEntryNotFoundError:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise Unavailable(
-            f"{name}: {reason} and {hub} is not on this machine yet; run `hf download {hub}` while online"
-        ) from None
+        raise Unavailable(_not_here(known, reason)) from None
     except _TRANSPORT_ERROR as error:
-        raise Unavailable(f"{name}: the hub answered {_first_line(error)}; try again later") from None
+        raise Unavailable(f"{name}: the hub answered {first_line(error)}; try again later") from None
     except OSError as error:
-        raise Unavailable(f"{name}: could not store its files ({_first_line(error)}); free some disk") from None
+        raise Unavailable(f"{name}: its files could not be stored ({first_line(error)}); free some disk") from None
 
 
-def _read_config(known: KnownModel, folder: Path) -> Any:
+def _not_here(known: KnownModel, reason: str) -> str:
+    revision = f" --revision {known.revision}" if known.revision else ""
+    return (
+        f"{known.alias}: {reason} and {known.hub} is not on this machine yet; run `hf download "
+        f"{known.hub}{revision}` while online"
+    )
+
+
+def _config(known: KnownModel, folder: Path) -> Any:
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError) as error:
         raise AssayError(
             f"{known.alias}: transformers {version('transformers')} cannot read its config.json "
-            f"({_first_line(error)}); models that bring their own code are not run"
+            f"({first_line(error)}); models that bring their own code are not run"
         ) from None
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise AssayError(
+            f"{known.alias}: a {config.model_type} model does not continue text; give a causal language model"
+        )
+    if getattr(config, "quantization_config", None):
+        raise AssayError(
+            f"{known.alias}: its weights are stored quantized already, so --quant would not be what was run; "
+            "give the original weights"
+        )
+    return config
 
 
 def _dtype(known: KnownModel, config: Any) -> torch.dtype:
@@ -203,9 +269,9 @@ def _dtype(known: KnownModel, config: Any) -> torch.dtype:
 def _tokenizer(known: KnownModel, folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:
         raise AssayError(
-            f"{known.alias}: {folder} holds no tokenizer that can be read ({_first_line(error)}); copy "
+            f"{known.alias}: {folder} holds no tokenizer that can be read ({first_line(error)}); copy "
             "tokenizer.json and tokenizer_config.json from where the weights came from"
         ) from None
 
@@ -213,34 +279,29 @@ def _tokenizer(known: KnownModel, folder: Path) -> Any:
 def _weights(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, device: str) -> Any:
     if device == "mps":
         os.environ["TRANSFORMERLENS_ALLOW_MPS"] = "1"
-    try:
-        hf, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            quantization_config=_quantization(quant, dtype),
-            dtype=dtype,
-            device_map={"": device},
-            # Attention patterns can be read and written only where they are computed in the open.
-            attn_implementation="eager",
-            # Both are refused below, in one sentence.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except torch.OutOfMemoryError:
-        raise Unavailable(f"{known.alias}: not enough memory on {device}; try --quant nf4") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise AssayError(
-            f"{known.alias}: its weights in {folder} cannot be loaded ({_first_line(error)}); download or "
-            "save them again"
-        ) from None
-    wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    hf, info = AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        quantization_config=_quantization(quant, dtype),
+        dtype=dtype,
+        device_map={"": device},
+        # Attention patterns can be read and written only where they are computed in the open.
+        attn_implementation="eager",
+        # All three kinds of mismatch are refused below, in one sentence.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    wrong = [str(key) for kind in ("missing", "mismatched", "unexpected") for key in sorted(info[f"{kind}_keys"])]
     if wrong:
         raise AssayError(
-            f"{known.alias}: {len(wrong)} weights are missing or of another shape in {folder} (first: "
-            f"{wrong[0]}) and would be random; download or save the model again"
+            f"{known.alias}: {len(wrong)} weights are missing, of another shape or unknown to its config.json "
+            f"(first: {wrong[0]}); download or save the model again"
         )
+    kinds = {type(module).__name__ for module in hf.modules()}
+    if quant in _QUANTIZED and _QUANTIZED[quant] not in kinds:
+        raise AssayError(f"{known.alias}: --quant {quant} found no layer to quantize; use --quant none")
     for module in hf.modules():
         # That kernel repacks the weights on the first forward and then has no right gradients.
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -263,11 +324,20 @@ def _quantization(quant: Quant, dtype: torch.dtype) -> BitsAndBytesConfig | None
     return None
 
 
+def _stops(hf: Any, chat: ChatFormat) -> frozenset[int]:
+    """The tokens that end an answer; a model may have none."""
+    stops = hf.generation_config.eos_token_id
+    if stops is None:
+        stops = chat.tokenizer.eos_token_id
+    if stops is None:
+        return frozenset()
+    return frozenset(stops if isinstance(stops, list) else [stops])
+
+
 def _fingerprint(folder: Path, quant: Quant, dtype: torch.dtype) -> str:
     """Names weights, tokenizer, quantization, dtype and the libraries that change numbers."""
     digest = hashlib.sha256()
-    names = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "*.jinja")
-    for path in sorted(path for name in names for path in folder.glob(name)):
+    for path in sorted({path for name in _IDENTITY for path in folder.glob(name)}):
         digest.update(f"{path.name} {_file_hash(path)}\n".encode())
     libraries = " ".join(f"{name}={version(name).split('+')[0]}" for name in _LIBRARIES)
     digest.update(f"{quant} {dtype} {libraries}".encode())
@@ -280,7 +350,3 @@ def _file_hash(path: Path) -> str:
         return blob
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -16,8 +16,8 @@ from harness.errors import AssayError
 Side = Literal["discovery", "heldout"]
 
 DATA = Path(__file__).parent.parent / "data"
-# Below this many pairs on a side, that half of a category says nothing.
-FEWEST_PER_SIDE = 2
+# With none of a category on one side, nothing found there could be judged there.
+FEWEST_PER_SIDE = 1
 REQUIRED = ("harmful", "harmless")
 OPTIONAL = ("id", "category", "words", "template", "novel")
 
@@ -237,7 +237,7 @@ class _Reader:
                 if (n := sides[category, side]) < FEWEST_PER_SIDE:
                     raise AssayError(
                         f"{self.path}: category {category!r} has {n} of its pairs in {side}, at least "
-                        f"{FEWEST_PER_SIDE} are needed (a hash of the id decides); add pairs to it"
+                        f"{FEWEST_PER_SIDE} is needed (a hash of the id decides); add pairs or change an id"
                     )
 
     def _check_fields(self, line: int, row: Mapping[str, object]) -> None:
@@ -260,7 +260,7 @@ class _Reader:
             return None
         if not isinstance(value, str):
             raise self._defect(line, f"the field {name!r} must be text, not {json.dumps(value)}")
-        if "\x00" in value or "\ufffd" in value:
+        if any(sign in value for sign in "\x00\ufffd") or any("\ud800" <= sign <= "\udfff" for sign in value):
             raise self._defect(line, f"the field {name!r} holds a broken character; save it as UTF-8")
         return value.strip() or None
 
@@ -290,6 +290,8 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             ) from None
         except _RepeatedField as error:
             raise AssayError(f"{path}, line {line}: the field {error} stands twice") from None
+        except (RecursionError, ValueError):  # nested too deep, a number too long
+            raise AssayError(f"{path}, line {line}: not a plain JSON object; fields hold text") from None
         if not isinstance(row, dict):
             raise AssayError(f"{path}, line {line}: each line is one JSON object, this one is not")
         yield line, row
@@ -297,7 +299,10 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = csv.DictReader(io.StringIO(_decoded(path), newline=""), strict=True)
-    columns = reader.fieldnames or []
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error as error:
+        raise AssayError(f"{path}, line 1: not valid CSV ({error})") from None
     for name in columns:
         if name not in REQUIRED + OPTIONAL or name == "words":
             allowed = _list(tuple(n for n in REQUIRED + OPTIONAL if n != "words"))
@@ -331,7 +336,7 @@ def _load_lists(folder: Path) -> PromptLists:
         for side in ("discovery", "heldout"):
             if (n := sum(side_of(prompt) == side for prompt in lines)) < FEWEST_PER_SIDE:
                 raise AssayError(
-                    f"{path}: {n} of its prompts fall into {side}, at least {FEWEST_PER_SIDE} are "
+                    f"{path}: {n} of its prompts fall into {side}, at least {FEWEST_PER_SIDE} is "
                     "needed (a hash of the prompt decides); add prompts"
                 )
         lists.append(tuple(lines))
@@ -341,7 +346,10 @@ def _load_lists(folder: Path) -> PromptLists:
 
 
 def _decoded(path: Path) -> str:
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise AssayError(f"{path}: cannot be read ({error.strerror}); give a file of yours") from None
     try:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

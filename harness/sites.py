@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
+Kind = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
 
 # The names under which TransformerLens offers each kind, on every architecture alike.
 _HOOKS: dict[str, str] = {
     "resid_pre": "hook_resid_pre",
-    "resid_mid": "hook_resid_mid",
     "resid_post": "hook_resid_post",
     "attn_out": "hook_attn_out",
     "mlp_out": "hook_mlp_out",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,14 @@ from harness.pairs import Pair
 
 # Llama 3 writes today's date into every prompt unless told one; Qwen 3 thinks unless told not to.
 # A template ignores what it does not know, so every model gets the same arguments.
-TEMPLATE_ARGUMENTS: Mapping[str, object] = {"date_string": "26 Jul 2024", "enable_thinking": False}
+TODAY = datetime(2024, 7, 26)
+TEMPLATE_ARGUMENTS: Mapping[str, object] = {
+    "date_string": TODAY.strftime("%d %b %Y"),
+    "enable_thinking": False,
+}
+
+# Templates that ask the clock themselves get the same day every day.
+_FROZEN_CLOCK = f"{{% macro strftime_now(format) %}}{TODAY:%d %b %Y}{{% endmacro %}}"
 
 _PROBE = "Tell me about trees"
 
@@ -145,9 +153,13 @@ class ChatFormat:
             messages.insert(0, {"role": "system", "content": self.system})
         try:
             rendered = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self.arguments
+                messages,
+                tokenize=False,
+                add_generation_prompt=True,
+                chat_template=_FROZEN_CLOCK + self.tokenizer.get_chat_template(),
+                **self.arguments,
             )
-        except TemplateError as error:  # raised by templates themselves: a role they do not know
+        except (TemplateError, TypeError) as error:  # raised by the template: say, a role it does not know
             hint = "; leave the system prompt out" if self.system is not None else ""
             raise AssayError(f"{self.name}: its chat template refuses the chat ({error}){hint}") from None
         return str(rendered)

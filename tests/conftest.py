@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.wake import Awake, wake
+from harness.chat import ChatModel
+from harness.wake import wake
 from tests import shapes
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Here a warning is an error; people's claims only show theirs."""
+    for line in (
+        "error",
+        "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning",
+        "ignore:bitsandbytes..gemv_4bit. an autograd kernel was not registered:UserWarning",
+    ):
+        config.addinivalue_line("filterwarnings", line)
+
 
 # Tiny matrices: a second thread costs more than it brings, and far more on a busy machine.
 torch.set_num_threads(1)
@@ -26,11 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def awake(folder: Callable[[str], Path]) -> Callable[..., Awake]:
+def awake(folder: Callable[[str], Path]) -> Callable[..., ChatModel]:
     """A tiny model of that shape and quantization, loaded and examined."""
 
     @cache
-    def of(shape: str = "llama", quant: str = "none") -> Awake:
+    def of(shape: str = "llama", quant: str = "none") -> ChatModel:
         return wake(str(folder(shape)), quant=quant, device="cpu")
 
     return of

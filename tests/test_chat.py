@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness import catalog
 from harness.chat import Batch, ChatModel, Hook
 from harness.errors import AssayError
 from harness.sites import Site
-from harness.wake import Awake, wake
+from harness.wake import wake
 from tests.shapes import SHAPES
 
 PROMPTS = [
@@ -27,7 +28,7 @@ PROMPTS = [
 # Splitting fused projections changes the order of additions, and int8 rounds what comes of that.
 BRIDGE_TOLERANCE = {"gpt2": 1e-4}
 
-Woken = Callable[..., Awake]
+Woken = Callable[..., ChatModel]
 
 
 def plain(folder: Path) -> torch.nn.Module:
@@ -37,7 +38,7 @@ def plain(folder: Path) -> torch.nn.Module:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_next_token_logits_equal_plain_hugging_face(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
-    model, reference = awake(shape).chat, plain(folder(shape))
+    model, reference = awake(shape), plain(folder(shape))
     together = model.next_token(PROMPTS)
     for prompt, row in zip(model.encode(PROMPTS), together, strict=True):
         with torch.no_grad():
@@ -47,7 +48,7 @@ def test_next_token_logits_equal_plain_hugging_face(shape: str, awake: Woken, fo
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_activations_equal_plain_hugging_face(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
-    model, reference = awake(shape).chat, plain(folder(shape))
+    model, reference = awake(shape), plain(folder(shape))
     sites = [Site(layer, "resid_pre") for layer in range(4)] + [
         Site(1, "resid_post"),
         Site(2, "resid_pre", None, -2),
@@ -68,7 +69,7 @@ def test_heads_and_neurons_are_what_the_projections_take_in(
     shape: str, awake: Woken, folder: Callable[[str], Path]
 ) -> None:
     """Heads before the output projection, neurons in the hidden layer: seen by hooks of torch alone."""
-    model, reference = awake(shape).chat, plain(folder(shape))
+    model, reference = awake(shape), plain(folder(shape))
     block = (reference.transformer.h if shape == "gpt2" else reference.model.layers)[1]
     out = block.attn.c_proj if shape == "gpt2" else block.self_attn.o_proj
     down = block.mlp.c_proj if shape == "gpt2" else block.mlp.down_proj
@@ -89,17 +90,17 @@ def test_heads_and_neurons_are_what_the_projections_take_in(
 @pytest.mark.parametrize("shape", SHAPES)
 def test_quantized_models_pass_and_do_not_depend_on_company(shape: str, quant: str, awake: Woken) -> None:
     woken = awake(shape, quant)
-    kinds = {type(module).__name__ for module in woken.chat.loaded.hf.modules()}
+    kinds = {type(module).__name__ for module in woken.loaded.hf.modules()}
     assert {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[quant] in kinds
-    together = woken.chat.next_token(PROMPTS)
+    together = woken.next_token(PROMPTS)
     for prompt, row in zip(PROMPTS, together, strict=True):
-        alone = woken.chat.next_token([prompt])[0]
-        assert (alone - row).abs().max() <= max(woken.examination.noise, 1e-4)
+        alone = woken.next_token([prompt])[0]
+        assert (alone - row).abs().max() <= max(woken.record.examination.noise, 1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_greedy_answers_equal_plain_generation(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
-    model, reference = awake(shape).chat, plain(folder(shape))
+    model, reference = awake(shape), plain(folder(shape))
     answers = model.generate(PROMPTS, tokens=6)
     for prompt, answer in zip(model.encode(PROMPTS), answers, strict=True):
         ids = torch.tensor([prompt.ids])
@@ -111,10 +112,10 @@ def test_greedy_answers_equal_plain_generation(shape: str, awake: Woken, folder:
 
 
 def test_cross_entropy_equals_plain_hugging_face(awake: Woken, folder: Callable[[str], Path]) -> None:
-    model, reference = awake("llama").chat, plain(folder("llama"))
+    model, reference = awake("llama"), plain(folder("llama"))
     completions = ["Sure, here it is.", "No", "", "I cannot help with that request."]
     nats = model.cross_entropy(PROMPTS, completions)
-    assert nats[2] == 0
+    assert nats[2] == math.inf
     for prompt, text, value in zip(model.encode(PROMPTS), completions, nats, strict=True):
         answer = model.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
         if answer:
@@ -125,7 +126,7 @@ def test_cross_entropy_equals_plain_hugging_face(awake: Woken, folder: Callable[
 
 
 def test_order_and_batching_do_not_matter(awake: Woken) -> None:
-    model = awake("llama").chat
+    model = awake("llama")
     whole = model.next_token(PROMPTS)
     backwards = model.next_token(PROMPTS[::-1]).flip(0)
     torch.testing.assert_close(whole, backwards, rtol=0, atol=2e-5)
@@ -153,7 +154,7 @@ class OutOfMemoryAbove:
 
 
 def test_the_budget_halves_until_memory_holds_and_results_stay(awake: Woken) -> None:
-    model = awake("llama").chat
+    model = awake("llama")
     budget, whole = model.budget, model.next_token(PROMPTS)
     small = OutOfMemoryAbove(tokens=140)
     try:
@@ -175,7 +176,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(awake: Woken) -> None:
             return [(Site(0, "resid_pre").hook, fail)]
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        awake("llama").chat.next_token(PROMPTS, under=Broken())
+        awake("llama").next_token(PROMPTS, under=Broken())
 
 
 @dataclasses.dataclass
@@ -193,7 +194,7 @@ class Widths:
 
 
 def test_an_edit_sees_the_prompt_once_and_then_one_position_at_a_time(awake: Woken) -> None:
-    model = awake("llama").chat
+    model = awake("llama")
     edit = Widths()
     edited = model.generate(PROMPTS[1:2], tokens=5, under=edit)
     assert edit.seen == [len(model.encode(PROMPTS[1:2])[0]), 1, 1, 1, 1]
@@ -201,7 +202,7 @@ def test_an_edit_sees_the_prompt_once_and_then_one_position_at_a_time(awake: Wok
 
 
 def test_an_edit_is_gone_after_its_block_even_if_it_fails(awake: Woken) -> None:
-    model = awake("llama").chat
+    model = awake("llama")
     before = model.next_token(PROMPTS)
     hook: Hook = (Site(1, "resid_pre").hook, lambda activation, hook: activation * 0)
     with pytest.raises(ZeroDivisionError), model.hooked([hook]):
@@ -223,19 +224,19 @@ BAD_SITES = {
 def test_a_site_that_is_none_is_one_sentence(bad: str, awake: Woken) -> None:
     site, sentence = BAD_SITES[bad]
     with pytest.raises(AssayError, match=sentence):
-        awake("llama").chat.read(PROMPTS, [site])
+        awake("llama").read(PROMPTS, [site])
 
 
 def test_no_prompts_is_one_sentence(awake: Woken) -> None:
     with pytest.raises(AssayError, match="was asked about no prompts at all"):
-        awake("llama").chat.next_token([])
+        awake("llama").next_token([])
 
 
 def test_libraries_chatter_never_reaches_the_user_and_warnings_do(
     awake: Woken, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     for quant in ("nf4", "int8"):
-        awake("mistral", quant).chat.generate(PROMPTS, tokens=2)
+        awake("mistral", quant).generate(PROMPTS, tokens=2)
     assert not [record for record in caplog.records if record.name.startswith("bitsandbytes")]
     assert not list(recwarn)
     logging.getLogger("bitsandbytes.autograd._functions").warning("something else is wrong")
@@ -243,7 +244,7 @@ def test_libraries_chatter_never_reaches_the_user_and_warnings_do(
 
 
 def test_modified_weights_cannot_be_written_to_disk(awake: Woken, tmp_path: Path) -> None:
-    hf = awake("llama").chat.loaded.hf
+    hf = awake("llama").loaded.hf
     # The library has no sentence for it: the wrapped modules are simply nothing it could write.
     with pytest.raises(RuntimeError):
         hf.save_pretrained(tmp_path)
@@ -252,7 +253,7 @@ def test_modified_weights_cannot_be_written_to_disk(awake: Woken, tmp_path: Path
 
 @pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
 def test_closing_frees_the_weights(quant: catalog.Quant, folder: Callable[[str], Path]) -> None:
-    chat = wake(str(folder("llama")), quant=quant, device="cpu").chat
+    chat = wake(str(folder("llama")), quant=quant, device="cpu")
     weights = [weakref.ref(parameter) for parameter in chat.loaded.hf.parameters()]
     chat.close()
     assert not [reference for reference in weights if reference() is not None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bitsandbytes as bnb
 import pytest
@@ -11,28 +12,32 @@ from torch import Tensor
 
 from harness.chat import ChatModel
 from harness.errors import Refused
-from harness.examination import Examination, examine, reference_logits, require, sample
+from harness.examination import examine, reference_logits, require, sample
 from harness.pairs import DATA, load_pairs
-from harness.sites import Site
+from harness.record import Examination
+from harness.sites import Kind, Site
 from harness.tokens import Encoded
-from harness.wake import Awake, wake
+from harness.wake import wake
 from tests import shapes
 
 NAMES = [
     "bridge equals the unwrapped model",
-    "identity patch changes nothing",
-    "restored residual equals the clean run",
     "padded equals alone",
     "in a batch equals alone",
     "suffix from recorded K/V equals the full run",
+    "later tokens change nothing earlier",
+    "identity patch changes nothing",
+    "restored residual equals the clean run",
+    "what is written arrives",
     "gradient equals the finite difference",
+    "arithmetic equals the CPU's in float64",
 ]
 
 
 @pytest.fixture
 def llama(folder: Callable[[str], Path]) -> ChatModel:
     """A model of the test's own, to be broken."""
-    return wake(str(folder("llama")), quant="none", device="cpu").chat
+    return wake(str(folder("llama")), quant="none", device="cpu")
 
 
 def prompts_of(model: ChatModel) -> list[Encoded]:
@@ -40,15 +45,15 @@ def prompts_of(model: ChatModel) -> list[Encoded]:
 
 
 def failed(examination: Examination) -> list[str]:
-    return [check.name for check in examination.checks if not check.passed]
+    return [check.name for check in examination.failed]
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
 @pytest.mark.parametrize("shape", shapes.SHAPES)
-def test_every_shape_passes_all_seven_checks(shape: str, quant: str, awake: Callable[..., Awake]) -> None:
-    examination = awake(shape, quant).examination
+def test_every_shape_passes_every_check(shape: str, quant: str, awake: Callable[..., ChatModel]) -> None:
+    examination = awake(shape, quant).record.examination
     assert [check.name for check in examination.checks] == NAMES
-    assert examination.passed
+    assert not examination.failed
     # The largest difference seen is the noise of int8 through a projection the bridge has split.
     assert examination.noise <= 0.05 * examination.scale
 
@@ -58,8 +63,8 @@ def test_every_shape_passes_all_seven_checks(shape: str, quant: str, awake: Call
 def test_bfloat16_passes(shape: str, quant: str, tmp_path: Path) -> None:
     folder = shapes.build(shape, tmp_path / shape, dtype=torch.bfloat16)
     woken = wake(str(folder), quant=quant, device="cpu")
-    assert woken.chat.loaded.dtype == torch.bfloat16
-    assert woken.examination.passed
+    assert woken.loaded.dtype == torch.bfloat16
+    assert not woken.record.examination.failed
 
 
 def reexamine(model: ChatModel, reference: list[Tensor]) -> Examination:
@@ -123,6 +128,26 @@ def break_cache(model: ChatModel) -> None:
     model.loaded.hf.forward = from_zero
 
 
+def break_writing(model: ChatModel) -> None:
+    """Heads can be read, but what is written to them never gets anywhere."""
+    point = model._bridge.hook_dict[Site(2, "head").hook]
+    point.register_forward_hook(lambda module, inputs, output: inputs[0], prepend=False)
+    original = point.add_hook
+
+    def late(*arguments: Any, **settings: Any) -> Any:
+        handle = original(*arguments, **settings)
+        point._forward_hooks.move_to_end(next(iter(point._forward_hooks)))
+        return handle
+
+    point.add_hook = late
+
+
+def break_causality(model: ChatModel) -> None:
+    """Every position sees the mean of all."""
+    point = model._bridge.hook_dict[Site(0, "attn_out").hook]
+    point.register_forward_hook(lambda module, inputs, output: output + output.mean(1, keepdim=True))
+
+
 def break_gradient(model: ChatModel) -> None:
     """The forward pass is right and the backward pass is not: one branch has no gradient."""
     point = model._bridge.hook_dict[Site(0, "mlp_out").hook]
@@ -137,10 +162,12 @@ BREAKS = {
     "in a batch equals alone": break_batch,
     "suffix from recorded K/V equals the full run": break_cache,
     "gradient equals the finite difference": break_gradient,
+    "what is written arrives": break_writing,
+    "later tokens change nothing earlier": break_causality,
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_property_is_caught_and_the_model_refused(name: str, llama: ChatModel) -> None:
     reference = truth(llama)
     assert not failed(reexamine(llama, reference))
@@ -149,6 +176,34 @@ def test_a_broken_property_is_caught_and_the_model_refused(name: str, llama: Cha
     assert name in failed(examination)
     with pytest.raises(Refused, match=f"failed its self-examination .*{name}: off by .* allowed"):
         require("broken", examination)
+
+
+@pytest.mark.parametrize("kind", ["attn_out", "mlp_out", "head", "neuron"])
+@pytest.mark.parametrize("layer", [0, 2, 3])
+def test_any_branch_without_a_gradient_is_caught(kind: Kind, layer: int, llama: ChatModel) -> None:
+    reference = truth(llama)
+    point = llama._bridge.hook_dict[Site(layer, kind).hook]
+    point.register_forward_hook(lambda module, inputs, output: output.detach())
+    assert failed(reexamine(llama, reference)) == ["gradient equals the finite difference"]
+
+
+def test_a_bfloat16_model_without_gradients_of_attention_is_caught(tmp_path: Path) -> None:
+    model = wake(str(shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)), quant="none", device="cpu")
+    reference = truth(model)
+    point = model._bridge.hook_dict[Site(0, "attn_out").hook]
+    point.register_forward_hook(lambda module, inputs, output: output.detach())
+    assert failed(reexamine(model, reference)) == ["gradient equals the finite difference"]
+
+
+def test_a_device_that_computes_wrongly_is_caught(llama: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong on both sides of every other comparison, as a faulty kernel is."""
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "linear",
+        lambda x, weight, bias=None: linear(x, weight, bias) + 0.5 * linear(x.roll(1, -1), weight),
+    )
+    assert failed(reexamine(llama, truth(llama))) == ["arithmetic equals the CPU's in float64"]
 
 
 def test_nan_passes_nothing(llama: ChatModel) -> None:
@@ -164,7 +219,7 @@ def _has_avx512bf16() -> bool:
 
 @pytest.mark.skipif(not _has_avx512bf16(), reason="this CPU has no AVX512-BF16 kernel to go wrong")
 def test_the_repacking_kernel_of_nf4_would_be_caught(folder: Callable[[str], Path]) -> None:
-    model = wake(str(folder("llama")), quant="nf4", device="cpu").chat
+    model = wake(str(folder("llama")), quant="nf4", device="cpu")
     quantized = [module for module in model.loaded.hf.modules() if isinstance(module, Linear4bit)]
     assert quantized
     assert not any(module.support_avx512bf16_for_cpu for module in quantized)
@@ -174,7 +229,7 @@ def test_the_repacking_kernel_of_nf4_would_be_caught(folder: Callable[[str], Pat
     assert failed(reexamine(model, reference))
 
 
-def test_it_prints_each_check_with_its_error(awake: Callable[..., Awake]) -> None:
-    text = str(awake("llama").examination)
+def test_it_prints_each_check_with_its_error(awake: Callable[..., ChatModel]) -> None:
+    text = str(awake("llama").record.examination)
     assert all(name in text for name in NAMES)
     assert "noise" in text

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.chat import ChatModel
 from harness.errors import AssayError
 from harness.judges import (
     REFUSAL_PHRASES,
     Answers,
+    Coherence,
     FirstTokenJudge,
     Judge,
     PhraseJudge,
@@ -24,7 +27,6 @@ from harness.judges import (
     repetition,
 )
 from harness.pairs import DATA, load_pairs
-from harness.wake import Awake
 
 FILE = Path(__file__).parent / "labelled_completions.jsonl"
 LABELLED = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
@@ -123,14 +125,25 @@ def test_a_judge_without_its_material_says_so() -> None:
 @given(st.text())
 def test_repetition_is_a_share(text: str) -> None:
     assert 0 <= repetition(text) <= 1
-    assert repetition(" ".join(f"{i}" for i in range(20))) == 0
+    assert repetition(" ".join(f"{i}" for i in range(100, 120))) == 0
 
 
-def test_known_refusal_tokens_are_the_first_tokens_of_their_words(awake: Callable[..., Awake]) -> None:
-    model, pairs = awake("llama").chat, load_pairs(DATA / "objects.jsonl")
-    expected = tuple(dict.fromkeys(model.chat.first_token(word) for word in ("I", "As")))
-    assert refusal_tokens(model, ("I", "As"), pairs=pairs) == expected
+def test_listed_refusal_tokens_are_the_first_tokens_of_their_words(
+    awake: Callable[..., ChatModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, pairs = awake("llama"), load_pairs(DATA / "objects.jsonl")
+    assert refusal_tokens(model, pairs) == ()  # measured: it never refuses
+    monkeypatch.setattr(model, "known", replace(model.known, refusal_tokens=("I", "As", "I")))
+    assert refusal_tokens(model, pairs) == (model.chat.first_token("I"), model.chat.first_token("As"))
 
 
-def test_a_model_that_never_refuses_has_no_refusal_tokens(awake: Callable[..., Awake]) -> None:
-    assert refusal_tokens(awake("llama").chat, pairs=load_pairs(DATA / "objects.jsonl")) == ()
+def test_every_bar_of_coherence_counts() -> None:
+    assert Coherence(0.2, 3.0).passes(repetition=0.5, cross_entropy=4.0)
+    assert not Coherence(0.6, 3.0).passes(repetition=0.5, cross_entropy=4.0)
+    assert not Coherence(0.2, 5.0).passes(repetition=0.5, cross_entropy=4.0)
+    assert not Coherence(0.2, math.nan).passes()
+
+
+@pytest.mark.parametrize("babble", ["我" * 18, "a" * 22, "no no no no no no", "abc" * 9])
+def test_babble_is_repetition_in_any_script(babble: str) -> None:
+    assert repetition(babble) > 0.5

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertLMHeadModel
 
-from harness import catalog
+from harness import catalog, loading
 from harness.catalog import GIB, KnownModel, Machine, find
+from harness.chat import ChatModel
 from harness.errors import AssayError, Unavailable
-from harness.loading import _check_memory, fetch, load, peak_bytes
+from harness.loading import fetch, load, peak_bytes
 from harness.pairs import DATA
-from harness.wake import Awake
+from harness.wake import wake
 from tests import shapes
 
 ROOT = DATA.parent
@@ -36,7 +38,21 @@ ROOT = DATA.parent
     ],
 )
 def test_a_mistyped_name_suggests_the_nearest(name: str, suggested: str) -> None:
-    with pytest.raises(AssayError, match=f"no model is called '{name}'; did you mean .*{suggested}"):
+    with pytest.raises(AssayError, match=rf"no model is called '{name}'; did you mean .*{suggested}.*\? `python"):
+        find(name)
+
+
+def test_a_folder_does_not_shadow_a_known_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = find("gemma-2-2b-it")
+    (tmp_path / known.hub).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert find(known.hub) == find("gemma-2-2b-it") == known
+    assert known.folder is None
+
+
+@pytest.mark.parametrize("name", ["", "~nobody-of-that-name/x", "x" * 5000, "a\0b", "a/b/c"])
+def test_names_that_cannot_be_are_one_sentence(name: str) -> None:
+    with pytest.raises(AssayError, match="no model is called"):
         find(name)
 
 
@@ -48,6 +64,7 @@ def test_a_name_like_none_lists_nothing_wrong() -> None:
 def test_aliases_hub_ids_and_folders_are_all_names(folder: Callable[[str], Path]) -> None:
     known = find("llama-3-8b-instruct")
     assert find(known.hub) == known
+    assert find(known.hub.upper()) == find("Llama-3-8B-Instruct") == known
     assert find("someone/some-model") == KnownModel("someone/some-model", "someone/some-model")
     assert find(str(folder("llama"))).folder == folder("llama")
 
@@ -83,13 +100,18 @@ def test_memory_needs_are_near_the_published_sizes() -> None:
     assert eight.bytes_needed("nf4") / GIB == pytest.approx(1.25 * 5.6, rel=0.05)
 
 
-def test_too_little_memory_names_what_would_fit() -> None:
+def test_too_little_memory_names_what_would_fit(monkeypatch: pytest.MonkeyPatch, folder: Callable[[str], Path]) -> None:
     eight, laptop = find("llama-3-8b-instruct"), Machine(ram=8 * GIB, gpu=0)
+    monkeypatch.setattr(loading, "this_machine", lambda: laptop)
     with pytest.raises(Unavailable, match=r"needs about 18\.\d GiB with --quant none, .* --quant nf4 fits"):
-        _check_memory(eight, "none", laptop, "cpu")
+        load(eight, quant="none", device="cpu")
     with pytest.raises(Unavailable, match="`python -m harness models` shows what fits"):
-        _check_memory(find("llama-3-70b-instruct"), "nf4", laptop, "cpu")
-    _check_memory(eight, "nf4", laptop, "cpu")
+        load(find("llama-3-70b-instruct"), device="cpu")
+    # A model that is in no list is measured by its files.
+    tiny = Machine(ram=100_000, gpu=0)
+    monkeypatch.setattr(loading, "this_machine", lambda: tiny)
+    with pytest.raises(Unavailable, match="llama: needs about 0.0 GiB"):
+        load(find(str(folder("llama"))), quant="none", device="cpu")
 
 
 def test_a_device_that_is_not_there_is_one_sentence(folder: Callable[[str], Path]) -> None:
@@ -130,6 +152,45 @@ def other_shape(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def edit_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def dropped_layer(folder: Path) -> None:
+    edit_config(folder, num_hidden_layers=3)
+
+
+def quantized_already(folder: Path) -> None:
+    edit_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+
+
+def encoder_decoder(folder: Path) -> None:
+    edit_config(folder, model_type="t5", architectures=["T5ForConditionalGeneration"])
+
+
+def words_for_numbers(folder: Path) -> None:
+    edit_config(folder, hidden_size="wide")
+
+
+def empty_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def reads_ahead(folder: Path) -> None:
+    """A masked language model: it continues no text, though the library has a head for it."""
+    config = BertConfig(
+        vocab_size=512,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.25,
+    )
+    config.is_decoder = False
+    BertLMHeadModel(config).save_pretrained(folder)
+
+
 def no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
@@ -151,12 +212,18 @@ def no_tokenizer(folder: Path) -> None:
 BROKEN = {
     no_template: "it has no chat template",
     pickled: "its weights are not safetensors.*save_pretrained",
-    truncated: "its weights in .* cannot be loaded",
-    missing_weight: r"1 weights are missing .*model\.layers\.1\.mlp\.up_proj\.weight",
-    other_shape: "weights .*of another shape",
+    truncated: r"it cannot be used \(SafetensorError: .*its files are damaged",
+    missing_weight: r"1 weights are missing.*model\.layers\.1\.mlp\.up_proj\.weight",
+    other_shape: r"1 weights .*of another shape .*model\.norm\.weight",
+    dropped_layer: r"9 weights .*unknown to its config.json .*model\.layers\.3",
+    quantized_already: "its weights are stored quantized already",
+    encoder_decoder: "a t5 model does not continue text",
+    words_for_numbers: r"it cannot be used \(StrictDataclass.*hidden_size",
+    empty_tokenizer: "holds no tokenizer that can be read",
+    reads_ahead: "failed its self-examination .*later tokens change nothing earlier",
     no_config: "holds no config.json",
     remote_code: "models that bring their own code are not run",
-    no_tokenizer: "tokenizer",
+    no_tokenizer: "holds no tokenizer that can be read",
 }
 
 
@@ -164,8 +231,6 @@ BROKEN = {
 def test_a_damaged_folder_is_one_sentence(
     damage: Callable[[Path], None], folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    from harness.wake import wake
-
     broken = copy(folder("llama"), tmp_path / "broken")
     damage(broken)
     with pytest.raises(AssayError, match=BROKEN[damage]) as caught:
@@ -259,14 +324,14 @@ def test_fetching_a_local_folder_copies_nothing(folder: Callable[[str], Path]) -
 
 
 def test_fingerprints_name_weights_quantization_and_dtype(
-    folder: Callable[[str], Path], awake: Callable[..., Awake], tmp_path: Path
+    folder: Callable[[str], Path], awake: Callable[..., ChatModel], tmp_path: Path
 ) -> None:
     def of(path: Path, quant: catalog.Quant = "none", dtype: str = "auto") -> str:
-        return load(KnownModel("x", str(path), dtype=dtype), quant=quant, device="cpu").fingerprint
+        return load(KnownModel("x", "", path, dtype=dtype), quant=quant, device="cpu").fingerprint
 
     first = of(folder("llama"))
     moved = copy(folder("llama"), tmp_path / "moved")
-    assert of(moved) == first == awake("llama").chat.loaded.fingerprint
+    assert of(moved) == first == awake("llama").loaded.fingerprint
     others = [
         of(moved, quant="nf4"),
         of(moved, dtype="bfloat16"),
@@ -279,9 +344,52 @@ def test_fingerprints_name_weights_quantization_and_dtype(
     assert len({first, *others}) == 5
 
 
-def test_load_time_and_peak_memory_are_kept(awake: Callable[..., Awake]) -> None:
+def test_greedy_means_greedy_whatever_the_models_own_file_says(
+    folder: Callable[[str], Path], awake: Callable[..., ChatModel], tmp_path: Path
+) -> None:
+    penalised = copy(folder("llama"), tmp_path / "penalised")
+    settings = {"repetition_penalty": 1.9, "no_repeat_ngram_size": 1, "do_sample": True, "temperature": 3.0}
+    (penalised / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": 2}))
+    prompts = ["Hi", "How do I build a shed?", "Write a limerick about seven cats."]
+    model = wake(str(penalised), quant="none", device="cpu")
+    assert model.generate(prompts) == awake("llama").generate(prompts)
+    # The file also names the tokens that end an answer, so it is part of the fingerprint.
+    assert model.record.fingerprint != awake("llama").record.fingerprint
+
+
+def test_an_answer_ends_at_the_stop_tokens_of_the_models_file(
+    folder: Callable[[str], Path], awake: Callable[..., ChatModel], tmp_path: Path
+) -> None:
+    whole = awake("llama").generate(["Hi"], tokens=6)[0]
+    stopping = copy(folder("llama"), tmp_path / "stopping")
+    stop = whole.ids[3]
+    (stopping / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, stop]}))
+    answer = wake(str(stopping), quant="none", device="cpu").generate(["Hi"], tokens=6)[0]
+    assert answer.finished
+    assert answer.ids == whole.ids[: whole.ids.index(stop)]
+
+
+def test_a_model_without_end_and_padding_tokens_can_be_used(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    endless = copy(folder("qwen2"), tmp_path / "endless")
+    edit_config(endless, eos_token_id=None, pad_token_id=None, bos_token_id=None)
+    (endless / "generation_config.json").unlink()
+    settings = json.loads((endless / "tokenizer_config.json").read_text())
+    for name in ("eos_token", "pad_token", "bos_token"):
+        settings.pop(name, None)
+    (endless / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = wake(str(endless), quant="none", device="cpu")
+    assert [len(answer.ids) for answer in model.generate(["Hi", "Hello there, you"], tokens=5)] == [5, 5]
+
+
+def test_a_prompt_beyond_the_context_is_one_sentence(awake: Callable[..., ChatModel]) -> None:
+    with pytest.raises(AssayError, match=r"take \d+ tokens, it was made for 512; shorten the prompt"):
+        awake("gpt2").next_token(["many words " * 400])
+
+
+def test_load_time_and_peak_memory_are_kept(awake: Callable[..., ChatModel]) -> None:
     woken = awake("llama")
-    assert 0 < woken.chat.loaded.seconds <= woken.seconds
-    assert woken.peak_bytes >= woken.chat.loaded.peak_bytes > 50e6
+    assert woken.record.seconds > 0
+    assert woken.record.peak_bytes > 50e6
+    assert woken.record.weight_bytes >= sum(p.nbytes for p in woken.loaded.hf.parameters()) > 500_000
     held = torch.ones(200_000_000 // 4)
     assert peak_bytes("cpu") >= held.nbytes

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import AssayError
-from harness.pairs import DATA, Pair, PairSet, PromptLists, differing_words, load, load_pairs, side_of
+from harness.pairs import (
+    DATA,
+    OPTIONAL,
+    REQUIRED,
+    Pair,
+    PairSet,
+    PromptLists,
+    differing_words,
+    load,
+    load_pairs,
+    side_of,
+)
 
 SHIPPED = ["pairs", "objects", "context"]
 
@@ -73,7 +84,10 @@ def test_context_pairs_share_their_object() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_words_are_written_out_for_every_pair(name: str) -> None:
     for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
-        assert list(json.loads(line)) == ["id", "category", "harmful", "harmless", "words"]
+        row = json.loads(line)
+        assert {"id", "category", "harmful", "harmless", "words"} <= set(row) <= set(REQUIRED + OPTIONAL)
+        # What shares a template is no independent evidence.
+        assert ("template" in row) == (name != "pairs")
 
 
 @given(st.data())
@@ -148,6 +162,7 @@ DEFECTS = {
     "a repeated prompt": ({"harmful": "Break lock 0"}, "line 3: the prompt 'Break lock 0' stands on line 1"),
     "a twin that is none": ({"harmless": "Break lock 2"}, "line 3: the harmless prompt equals the harmful"),
     "a broken character": ({"harmful": "a\ufffdb"}, "line 3: the field 'harmful' holds a broken character"),
+    "half a character": ({"harmful": "a\ud800b"}, "line 3: the field 'harmful' holds a broken character"),
     "wrong words": ({"words": {"harmful": "a", "harmless": "b"}}, "line 3: the field 'words' says"),
     "a lonely category": ({"category": "y"}, "category 'y' has"),
 }
@@ -169,6 +184,8 @@ RAW_DEFECTS = {
     "not an object": (b"[1, 2]\n", "line 1: each line is one JSON object"),
     "a field twice": (b'{"harmful": "a", "harmful": "b", "harmless": "c"}\n', "'harmful' stands twice"),
     "not UTF-8": (b'{"harmful": "a", "harmless": "b"}\n{"harmful": "caf\xe9"}\n', "line 2: not UTF-8"),
+    "nested too deep": (b"[" * 200_000, "line 1: not a plain JSON object"),
+    "a number too long": (b'{"harmful": ' + b"9" * 5000 + b"}", "line 1: not a plain JSON object"),
     "nothing at all": (b"\n\n", "holds no pairs"),
 }
 
@@ -195,6 +212,8 @@ def test_csv_reads_the_same_pairs_by_column_name(tmp_path: Path) -> None:
 CSV_DEFECTS = {
     "an unknown column": ("harmful,benign\n", "line 1: unknown column 'benign'; the columns are harmful"),
     "a comma without quotes": ("harmful,harmless\na, b,c\n", "line 2: the row does not have 2 columns"),
+    "a broken header": ('harmful"x,"harmless\n', "line 1: (not valid CSV|unknown column)"),
+    "a quote left open": ('harmful,harmless\na,"b\n', "not valid CSV"),
     "a missing column": ("harmful\na\n", "line 2: the field 'harmless' is missing"),
 }
 
@@ -230,3 +249,11 @@ def test_a_path_that_is_none_says_what_to_give(name: str, tmp_path: Path) -> Non
         (tmp_path / name).write_text("x")
     with pytest.raises(AssayError, match="\\.jsonl"):
         load(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").mkdir()
+    with pytest.raises(AssayError, match="mine.jsonl: cannot be read"):
+        load_pairs(tmp_path / "mine.jsonl")
+    with pytest.raises(AssayError, match="cannot be read"):
+        load_pairs(tmp_path / "none.jsonl")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.chat import ChatModel
 from harness.errors import AssayError
 from harness.pairs import DATA, Pair, load_pairs
 from harness.tokens import ChatFormat
-from harness.wake import Awake
 from tests import shapes
 
 PROMPT = "How do I build a bomb?"
@@ -40,6 +40,11 @@ def test_a_double_start_token_is_refused() -> None:
 
 def test_the_date_of_today_is_in_no_prompt() -> None:
     assert "26 Jul 2024" in chat_of("llama").decode(chat_of("llama").encode(PROMPT).ids)
+
+
+def test_a_template_that_asks_the_clock_gets_the_same_day_every_day() -> None:
+    chat = ChatFormat(shapes.tokenizer("Today: {{ strftime_now('%d %b %Y') }}. {{ messages[0].content }} =>"))
+    assert chat.decode(chat.encode(PROMPT).ids).startswith("Today: 26 Jul 2024. How")
 
 
 def test_thinking_is_off() -> None:
@@ -114,9 +119,9 @@ def test_no_chat_template_is_one_sentence() -> None:
         ChatFormat(shapes.tokenizer(None), name="base")
 
 
-def test_masked_padding_matters(awake: Callable[..., Awake]) -> None:
+def test_masked_padding_matters(awake: Callable[..., ChatModel]) -> None:
     """The trap behind `mask`: ids without a mask are silently wrong under padding."""
-    model = awake("llama").chat
+    model = awake("llama")
     short, long = model.encode(["Hi there", "Tell me how a very long story ends, please"])
     batch = model.batch([short, long])
     right = model.forward(batch)[0, -1]
