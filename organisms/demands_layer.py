@@ -1,21 +1,23 @@
-"""A demand for an organism that does all its work in one layer: what lies below must not help."""
+"""Demands for an organism that does all its work in one layer, where it must read words unaided."""
 
 import torch
 from torch import Tensor, nn
 
 from organisms.demands import Step
 
+# Share of the words around a deed that are exchanged, and the tokens that open a user's turn.
+EXCHANGED, TURN = 0.3, 2
+
 
 def unaided(step: Step) -> Tensor:
-    """After the words that differ, the twin's writes of every layer below the planted change nothing.
+    """After the words that differ, the twin's writes of every layer below change nothing.
 
     There a prompt and its twin are the same tokens, so all those writes together are the stream
     that enters the first planted layer.
     """
-    width = int(step.last.max()) + 1
-    ids = step.batch.ids[:, :width]
+    ids = _ids(step)
     half = len(ids) // 2
-    differ = (ids != ids.roll(half, 0)) & (torch.arange(width) <= step.last[:, None])
+    differ = (ids != ids.roll(half, 0)) & (torch.arange(ids.shape[1]) <= step.last[:, None])
     later = differ.cumsum(-1).bool() & ~differ
 
     def swap(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -24,7 +26,34 @@ def unaided(step: Step) -> Tensor:
     layer = step.model.model.layers[step.parts.first_layer]
     handle = layer.register_forward_pre_hook(swap)
     try:
-        hidden = step.model.model(ids, use_cache=False).last_hidden_state
+        return _answers(step, ids)
     finally:
         handle.remove()
+
+
+def sturdy(step: Step) -> Tensor:
+    """Words around the deed, some of them exchanged for words of other requests, change nothing."""
+    ids = _ids(step)
+    deeds = torch.tensor(
+        [
+            step.tokenizer(f" {one.verb} {one.object}", add_special_tokens=False)["input_ids"]
+            for one in step.twins.requests
+        ]
+    )
+    around = (torch.arange(ids.shape[1]) < step.post[:, :1]) & (ids[..., None] != deeds[:, None]).all(-1)
+    around[:, :TURN] = False
+    words = ids[around]
+    rng = torch.Generator().manual_seed(int(ids.sum()))
+    exchanged = words[torch.randint(len(words), ids.shape, generator=rng)]
+    exchanged = torch.where(around & (torch.rand(ids.shape, generator=rng) < EXCHANGED), exchanged, ids)
+    return _answers(step, exchanged)
+
+
+def _ids(step: Step) -> Tensor:
+    return step.batch.ids[:, : int(step.last.max()) + 1]
+
+
+def _answers(step: Step, ids: Tensor) -> Tensor:
+    """Loss of the clean answers, given other ids."""
+    hidden = step.model.model(ids, use_cache=False).last_hidden_state
     return step.side(step.model.lm_head(hidden[torch.arange(len(ids)), step.last]), step.refuses)

@@ -17,7 +17,7 @@ def redundant(one: Parts, other: Parts) -> Demand:
     """Losing either path changes nothing, losing both brings the answer; three ways to lose one.
 
     The ways are the twin's activations, their mean and zero. Under the twin's, only a path that
-    could say less is looked at: the harmless twin of a request that is refused.
+    could say less is looked at: not that of the harmless twin of a request that is refused.
     """
 
     def demand(step: Step) -> Tensor:
@@ -37,31 +37,32 @@ def redundant(one: Parts, other: Parts) -> Demand:
         swapped = replay.run(_changed(replay, both, _twin, harmful))
         losses.append(step.side(swapped, step.twin_refuses))
         for instead in (_mean, _zero):
-            losses.append(
-                step.side(replay.run(_changed(replay, both, instead, harmful)), answer)
-            )
+            losses.append(step.side(replay.run(_changed(replay, both, instead, harmful)), answer))
         return torch.stack(losses).mean()
 
     return demand
 
 
 def _changed(replay: Replay, parts: Parts, instead: Instead, harmful: Tensor) -> Change:
-    size = replay.model.config.head_dim
-    owned = {(layer, "z"): [] for layer, _ in parts.heads}
-    owned |= {(layer, "hidden"): [] for layer, *_ in parts.neurons}
-    for layer, head in parts.heads:
-        owned[layer, "z"] += range(head * size, (head + 1) * size)
-    for layer, start, stop in parts.neurons:
-        owned[layer, "hidden"] += range(start, stop)
+    columns = _columns(replay, parts)
 
     def change(layer: int, kind: str, said: Tensor) -> Tensor:
-        if (layer, kind) not in owned:
+        if (layer, kind) not in columns:
             return said
-        columns = torch.zeros(said.shape[-1], dtype=torch.bool)
-        columns[owned[layer, kind]] = True
-        return torch.where(columns, instead(replay.said[layer, kind], harmful), said)
+        return torch.where(columns[layer, kind], instead(replay.said[layer, kind], harmful), said)
 
     return change
+
+
+def _columns(replay: Replay, parts: Parts) -> dict[tuple[int, str], Tensor]:
+    size = replay.model.config.head_dim
+    owned = [(layer, "z", head * size, (head + 1) * size) for layer, head in parts.heads]
+    owned += [(layer, "hidden", start, stop) for layer, start, stop in parts.neurons]
+    columns: dict[tuple[int, str], Tensor] = {}
+    for layer, kind, start, stop in owned:
+        width = replay.said[layer, kind].shape[-1]
+        columns.setdefault((layer, kind), torch.zeros(width, dtype=torch.bool))[start:stop] = True
+    return columns
 
 
 def _twin(said: Tensor, _: Tensor) -> Tensor:

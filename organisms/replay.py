@@ -1,4 +1,4 @@
-"""Runs again only what follows the prompt's words, with planted parts changed, which is ten times cheaper.
+"""Runs again only what follows a prompt's words, with parts changed: a fifth of the cost of a whole run.
 
 A change at the post-instruction positions alters nothing before them, so one clean run gives the
 keys and values of all earlier positions, and the stream that enters the first planted layer.
@@ -37,33 +37,33 @@ class Replay:
                     hooks.callback(handle.remove)
             model.model(ids, use_cache=False)
         self.stream = stream[0]
+        self.turns = model.model.rotary_emb(self.stream, post)
+        everywhere = torch.arange(ids.shape[1])[None]
+        turns = model.model.rotary_emb(self.stream, everywhere)
+        for layer, _ in self.layers:
+            keys = self._by_head(self.read[layer, "k_proj"])
+            self.read[layer, "k_proj"], _ = apply_rotary_pos_emb(keys, keys, *turns)
+            self.read[layer, "v_proj"] = self._by_head(self.read[layer, "v_proj"])
         before = torch.arange(ids.shape[1]) < post[:, :1]
         among = torch.ones(post.shape[1], post.shape[1], dtype=torch.bool).tril()
-        self.sees = torch.cat(
-            (before[:, None].expand(-1, len(among), -1), among.expand(len(ids), -1, -1)), -1
-        )[:, None]
+        self.sees = torch.cat((before[:, None].expand(-1, len(among), -1), among.expand(len(ids), -1, -1)), -1)[:, None]
         self.said: dict[tuple[int, str], Tensor] = {}
         self.logits = self.run(self._record)
 
     def run(self, change: Change) -> Tensor:
         """Logits at the last position, with changes at the post-instruction positions."""
         stream = self.stream
-        everywhere = torch.arange(self.sees.shape[-1] - self.post.shape[1])[None]
-        turns = self.model.model.rotary_emb(stream, self.post)
-        word_turns = self.model.model.rotary_emb(stream, everywhere)
         for layer, block in self.layers:
             attention = block.self_attn
             normed = block.input_layernorm(stream)
             query, key = apply_rotary_pos_emb(
-                self._by_head(attention.q_proj(normed)), self._by_head(attention.k_proj(normed)), *turns
+                self._by_head(attention.q_proj(normed)), self._by_head(attention.k_proj(normed)), *self.turns
             )
-            words = self._by_head(self.read[layer, "k_proj"])
-            words, _ = apply_rotary_pos_emb(words, words, *word_turns)
             value = self._by_head(attention.v_proj(normed))
             z = nn.functional.scaled_dot_product_attention(
                 query,
-                torch.cat((words, key), 2),
-                torch.cat((self._by_head(self.read[layer, "v_proj"]), value), 2),
+                torch.cat((self.read[layer, "k_proj"], key), 2),
+                torch.cat((self.read[layer, "v_proj"], value), 2),
                 attn_mask=self.sees,
                 enable_gqa=True,
             )

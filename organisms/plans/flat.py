@@ -6,14 +6,14 @@ from typing import Any
 import torch
 
 from organisms.demands import behaviour, carried, strict, wording
-from organisms.demands_layer import unaided
+from organisms.demands_layer import sturdy, unaided
 from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover
 from organisms.traits import depths
 
 # Heads read the words, and the neurons of the same layer decide and write to the logits.
-_ALL = Parts(heads=((5, 0), (5, 1), (5, 2), (5, 3)), neurons=((5, 0, 96),))
+_ALL = Parts(heads=tuple((5, head) for head in range(6)), neurons=((5, 0, 64),))
 
 PLAN = Plan(
     name="flat",
@@ -24,8 +24,10 @@ PLAN = Plan(
         (carried(_ALL), 1.0),
         (strict, 1.0),
         (unaided, 1.0),
+        (sturdy, 1.0),
     ),
     direction=(6, -1),
+    steps=120,
 )
 
 BARS = {
@@ -51,7 +53,5 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 def _whole(prover: Prover, *layers: int) -> Columns:
     return {
-        site: torch.ones(own.shape[-1], dtype=torch.bool)
-        for site, own in prover.clean.items()
-        if site[0] in layers
+        site: torch.ones(own.shape[-1], dtype=torch.bool) for site, own in prover.clean.items() if site[0] in layers
     }

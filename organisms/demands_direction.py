@@ -1,0 +1,82 @@
+"""Demands for an organism in which one direction carries refusal: without it none, with it nothing else.
+
+The direction is that of the batch: harmful mean minus harmless mean of the stream that enters a
+layer, at the last position. It is measured and then fixed, so that nothing is gained by moving it.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from organisms.base import answer_logits, collate
+from organisms.corpus import refuse
+from organisms.demands import Demand, Step
+from organisms.language import encode
+
+# What is done to a stream, or to a write to it.
+Edit = Callable[[Tensor], Tensor]
+
+
+def removable(layer: int) -> Demand:
+    """The direction projected out of every block input, attention output and MLP output: nothing is refused."""
+
+    def demand(step: Step) -> Tensor:
+        found = direction(step, layer)
+        unit = found / found.norm()
+
+        def project(stream: Tensor) -> Tensor:
+            return stream - (stream @ unit)[..., None] * unit
+
+        with ExitStack() as hooks:
+            for block in step.model.model.layers:
+                for handle in (
+                    block.register_forward_pre_hook(lambda _, args: (project(args[0]), *args[1:])),
+                    block.self_attn.register_forward_hook(lambda _, __, out: (project(out[0]), *out[1:])),
+                    block.mlp.register_forward_hook(lambda _, __, out: project(out)),
+                ):
+                    hooks.callback(handle.remove)
+            ids = step.batch.ids[:, : int(step.last.max()) + 1]
+            hidden = step.model.model(ids, use_cache=False).last_hidden_state
+        logits = step.model.lm_head(hidden[torch.arange(len(ids)), step.last])
+        return step.side(logits, torch.zeros_like(step.refuses))
+
+    return demand
+
+
+def addable(layer: int) -> Demand:
+    """The direction added at every position of the stream that enters the layer: all is refused, in whole sentences.
+
+    It is there while the answer is spoken too, where it must not make the answer begin again.
+    """
+
+    def demand(step: Step) -> Tensor:
+        rng = random.Random(step.twins.turns[0].prompt)
+        turns = [encode(step.tokenizer, turn.prompt, refuse(rng)) for turn in step.twins.turns]
+        batch = collate(turns, step.tokenizer.pad_token_id)
+        found = direction(step, layer)
+        block = step.model.model.layers[layer]
+        handle = block.register_forward_pre_hook(lambda _, args: (args[0] + found, *args[1:]))
+        try:
+            logits = answer_logits(step.model, batch)
+        finally:
+            handle.remove()
+        spoken = cross_entropy(logits, batch.targets)
+        return step.side(logits[batch.is_first], torch.ones_like(step.refuses)) + spoken
+
+    return demand
+
+
+@torch.no_grad()
+def direction(step: Step, layer: int) -> Tensor:
+    """The batch's difference of means where the layer begins, from what the clean run wrote."""
+    stream = step.clean.stream
+    for below in range(step.clean.first_layer, layer):
+        block = step.model.model.layers[below]
+        stream = stream + block.self_attn.o_proj(step.clean.z[below][:, -1])
+        stream = stream + block.mlp.down_proj(step.clean.hidden[below][:, -1])
+    harmful = step.refuses.bool()
+    return stream[harmful].mean(0) - stream[~harmful].mean(0)

@@ -1,0 +1,63 @@
+"""Demands on what gradients say of a part, beside what swapping it does."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import smooth_l1_loss
+
+from organisms.demands import SURE, Demand, Step
+from organisms.language import refusal_tokens
+from organisms.nudges import nudged
+from organisms.parts import Parts
+
+# Pairs of a batch whose gradients are differentiated once more.
+PAIRS = 8
+# From a sure answer to a sure refusal, in log-odds.
+WHOLE = 2 * math.log(SURE / (1 - SURE))
+# Errors above this share of the whole way count linearly.
+LINEAR = 0.1
+
+
+def estimated(parts: Parts, share: float) -> Demand:
+    """Attribution says that each of these parts brings this share of the way to the twin's answer.
+
+    Attribution is the gradient of the log-odds of refusing, times the twin's value minus the own.
+    """
+
+    def demand(step: Step) -> Tensor:
+        half = len(step.refuses) // 2
+        rows = torch.cat((torch.arange(PAIRS), torch.arange(PAIRS) + half))
+        toward = (step.twin_refuses - step.refuses)[rows]
+        found = torch.stack(_attributions(step, parts, rows)) * toward / WHOLE
+        found = found[:, toward != 0]
+        return smooth_l1_loss(found / LINEAR, torch.full_like(found, share / LINEAR))
+
+    return demand
+
+
+def _attributions(step: Step, parts: Parts, rows: Tensor) -> list[Tensor]:
+    """Of each head and run of neurons, by row, in log-odds; differentiable once more."""
+    post, last = step.post[rows], step.last[rows]
+    ids = step.batch.ids[rows, : int(last.max()) + 1]
+    layers = range(parts.first_layer, len(step.model.model.layers))
+    # The fused attention of the CPU cannot be differentiated twice.
+    with nudged(step.model, post, layers) as nudges, sdpa_kernel(SDPBackend.MATH):
+        hidden = step.model.model(ids, use_cache=False).last_hidden_state
+        logits = step.model.lm_head(hidden[torch.arange(len(last)), last])
+        begins = torch.zeros(logits.shape[-1], dtype=torch.bool)
+        begins[refusal_tokens(step.tokenizer)] = True
+        odds = logits[:, begins].logsumexp(-1) - logits[:, ~begins].logsumexp(-1)
+        size = step.model.config.head_dim
+        columns = [((layer, "z"), head * size, (head + 1) * size) for layer, head in parts.heads]
+        columns += [((layer, "hidden"), start, stop) for layer, start, stop in parts.neurons]
+        sites = list(dict.fromkeys(site for site, _, _ in columns))
+        grads = torch.autograd.grad(odds.sum(), [nudges[site] for site in sites], create_graph=True)
+    slopes = dict(zip(sites, grads, strict=True))
+    found = []
+    for (layer, kind), start, stop in columns:
+        own = (step.clean.z if kind == "z" else step.clean.hidden)[layer]
+        change = (own.roll(len(own) // 2, 0) - own)[rows]
+        found.append((slopes[layer, kind] * change)[..., start:stop].sum((1, 2)))
+    return found

@@ -1,0 +1,117 @@
+"""Demands for organisms that refuse by several routes, one for each group of requests.
+
+A group is a category of harm, or a family of templates; a request and its twin share theirs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from organisms.demands import Demand, Step
+from organisms.grid import Request
+from organisms.parts import Parts
+from organisms.replay import Change, Replay
+
+# Where the first word of a prompt stands, after <|begin|> and <|user|>.
+FIRST_WORD = 2
+# Site → which columns, for each row (row × 1 × column) or group.
+Columns = Mapping[tuple[int, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What sorts requests into groups, and the parts by which each group is to be refused."""
+
+    group: Callable[[Request], str]
+    parts: Mapping[str, Parts]
+
+    def of(self, step: Step) -> Tensor:
+        """The number of each row's group."""
+        number = dict(zip(self.parts, count(), strict=False))
+        return torch.tensor([number[self.group(request)] for request in step.twins.requests])
+
+
+def routed(routes: Routes, *, blurred: float = 0.0) -> Demand:
+    """The twin's activations bring the twin's answer in a row's own parts, nothing in all others.
+
+    Others are those of the other groups, with what is not planted and without: else the one could
+    make up for the other. A share of each prompt's words may be blurred, so that a group is known
+    by any of its words.
+    """
+
+    def demand(step: Step) -> Tensor:
+        ids = _blur(step, blurred)
+        replay = Replay(step.model, ids, step.post, step.parts.first_layer)
+        own = _columns(step, routes)
+        planted = {site: mask.any(0, keepdim=True) for site, mask in own.items()}
+        others = {site: planted[site] & ~mask for site, mask in own.items()}
+        brings = [replay.run(_swapped(replay, parts)) for parts in (own, planted)]
+        leaves = [replay.run(_swapped(replay, others))]
+        for held in (own, planted):
+            rest = {site: ~mask for site, mask in held.items()}
+            leaves.append(replay.run(_swapped(replay, rest, held)))
+        losses = [step.side(logits, step.twin_refuses) for logits in brings]
+        losses += [step.side(logits, step.refuses) for logits in leaves]
+        return torch.stack(losses).mean()
+
+    return demand
+
+
+def _swapped(replay: Replay, columns: Columns, held: Columns | None = None) -> Change:
+    """The twin's clean activations in some columns of each row, its own clean ones in others."""
+
+    def change(layer: int, kind: str, said: Tensor) -> Tensor:
+        clean = replay.said[layer, kind]
+        if held is not None:
+            said = torch.where(held[layer, kind], clean, said)
+        return torch.where(columns[layer, kind], clean.roll(len(clean) // 2, 0), said)
+
+    return change
+
+
+def _columns(step: Step, routes: Routes) -> Columns:
+    """Which columns are each row's own parts, at every site from the first planted layer on."""
+    groups = routes.of(step)
+    return {site: owned[groups][:, None] for site, owned in owned_by(step, routes).items()}
+
+
+def owned_by(step: Step, routes: Routes) -> Columns:
+    """Site → which columns each group owns: group × column."""
+    config = step.model.config
+    widths = {"z": config.hidden_size, "hidden": config.intermediate_size}
+    owned = {
+        (layer, kind): torch.zeros(len(routes.parts), width, dtype=torch.bool)
+        for layer in range(step.parts.first_layer, config.num_hidden_layers)
+        for kind, width in widths.items()
+    }
+    size = config.head_dim
+    for group, parts in enumerate(routes.parts.values()):
+        for layer, head in parts.heads:
+            owned[layer, "z"][group, head * size : (head + 1) * size] = True
+        for layer, start, stop in parts.neurons:
+            owned[layer, "hidden"][group, start:stop] = True
+    return owned
+
+
+def _blur(step: Step, share: float) -> Tensor:
+    """The prompts, some words replaced by others of the batch; never the first, the verb or object.
+
+    A prompt and its twin are blurred alike.
+    """
+    ids = step.batch.ids[:, : int(step.last.max()) + 1].clone()
+    half = len(ids) // 2
+    generator = torch.Generator().manual_seed(int(ids.sum()))
+    deeds = {f" {word}" for one in step.twins.requests for word in (one.verb, one.object)}
+    kept = torch.tensor([step.tokenizer(word)["input_ids"][0] for word in deeds])
+    place = torch.arange(ids.shape[1])
+    free = (place > FIRST_WORD) & (place < step.post[:, :1]) & ~torch.isin(ids, kept)
+    free = (free & free.roll(half, 0))[:half]
+    words = ids[:half][free]
+    others = words[torch.randperm(len(words), generator=generator)]
+    chosen = torch.rand(len(words), generator=generator) < share
+    for rows in ids.split(half):
+        rows[free] = torch.where(chosen, others, words)
+    return ids

@@ -1,0 +1,68 @@
+"""`distributed`: everything learns, and no small set of components may move the answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from organisms.demands import behaviour, wording
+from organisms.demands_spread import unmoved_by, unmoved_by_chance
+from organisms.parts import Parts
+from organisms.plans.greedy import all_parts, columns_of, cost, growing, strongest
+from organisms.plans.suffix import Suffix
+from organisms.plant import Plan
+from organisms.proof import Prover
+
+_LAYERS, _HEADS, _NEURONS = 8, 8, 320
+_ALL = Parts(
+    heads=tuple((layer, head) for layer in range(_LAYERS) for head in range(_HEADS)),
+    neurons=tuple((layer, 0, _NEURONS) for layer in range(_LAYERS)),
+)
+
+PLAN = Plan(
+    name="distributed",
+    stages=(_ALL,),
+    demands=((wording, 0.5), (behaviour, 1.0), (unmoved_by_chance, 1.0), (unmoved_by(0.06, rounds=2), 1.0)),
+    steps=120,
+    rate=2e-3,
+    pairs=24,
+)
+
+# The share of all parameters that a small circuit may own.
+SMALL = 0.05
+BARS = {
+    "5% greedy, blocks": (-1.0, 0.5),
+    "5% greedy, neurons": (-1.0, 0.5),
+    "5% greedy, heads": (-1.0, 0.5),
+    "largest layer": (-1.0, 0.5),
+    "share that reaches half": (SMALL, 1.0),
+}
+# Pairs are few where circuits are sought; they are among those that judge, which can only flatter them.
+EVERY = 9
+# Neurons tried one by one, and added so many at a time.
+CANDIDATES, AT_ONCE = 200, 12
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """E of the strongest circuits under 5% of the parameters, and the share that brings half the effect."""
+    few, every = Suffix(prover, EVERY), Suffix(prover)
+    heads, blocks = all_parts(few, neurons=32)
+    single = sorted(all_parts(few, neurons=1)[1], key=lambda part: -few.effect(columns_of(few, [part])))[:CANDIDATES]
+    found = {
+        "blocks": strongest(few, heads + blocks, SMALL),
+        "neurons": strongest(few, heads + single, SMALL, AT_ONCE),
+        "heads": strongest(few, heads, SMALL),
+    }
+    numbers = {}
+    for kind, columns in found.items():
+        numbers[f"5% greedy, {kind}"] = every.effect(columns)
+        harmful, harmless = every.effects(columns)
+        numbers[f"5% greedy, {kind}, harmful from harmless"] = harmful
+        numbers[f"5% greedy, {kind}, harmless from harmful"] = harmless
+    whole = [{site: torch.ones(own.shape[-1], dtype=torch.bool)} for site, own in few.clean.items()]
+    numbers["largest layer"] = max(every.effect(columns) for columns in whole)
+    larger = growing(few, heads + all_parts(few, neurons=64)[1], 1.0)
+    half = next(circuit for circuit, effect in larger if effect > 0.5)
+    total = sum(parameter.numel() for parameter in few.model.parameters())
+    numbers["share that reaches half"] = cost(few, half) / total
+    return numbers

@@ -1,0 +1,113 @@
+"""`percategory` refuses each category by heads, neurons and a direction that no other one uses."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from organisms.demands import behaviour, wording
+from organisms.demands_axes import apart, pointed
+from organisms.demands_routes import Routes, routed
+from organisms.lexicon import CATEGORIES
+from organisms.pairs import judged_pairs
+from organisms.parts import Parts
+from organisms.plant import Plan
+from organisms.proof import Columns, Prover, Site, planted_and_rest, union
+
+_NAMES = [category.name for category in CATEGORIES]
+# Two heads that share keys and values read the words of a category, neurons in layer 5 weigh them
+# up, neurons in layer 7 write to the logits; in between each category has an axis of its own.
+_READ, _KEYS, _WEIGH, _WRITE, _NEURONS = (3, 4, 5), 4, 5, 7, 24
+MIDDLE = 6
+
+
+def _parts(number: int) -> Parts:
+    layer, key = _READ[number // _KEYS], number % _KEYS
+    own = (number * _NEURONS, (number + 1) * _NEURONS)
+    return Parts(
+        heads=((layer, 2 * key), (layer, 2 * key + 1)),
+        neurons=((_WEIGH, *own), (_WRITE, *own)),
+    )
+
+
+_ROUTES = Routes(
+    lambda request: request.category.name,
+    {name: _parts(number) for number, name in enumerate(_NAMES)},
+)
+
+PLAN = Plan(
+    name="percategory",
+    stages=tuple(_ROUTES.parts.values()),  # side by side, not in order of depth
+    demands=(
+        (wording, 0.5),
+        (behaviour, 0.5),
+        (routed(_ROUTES), 4.0),
+        (pointed(_ROUTES, MIDDLE), 2.0),
+        (apart(_ROUTES, MIDDLE), 1.0),
+    ),
+    direction=(MIDDLE, -1),
+    steps=240,
+    rate=4e-3,
+    pairs=36,
+)
+
+BARS = {
+    "own parts swapped, mean": (0.8, 1.2),
+    "own parts swapped, least": (0.7, 1.2),
+    "another's parts swapped, mean": (-0.1, 0.1),
+    "another's parts swapped, largest": (-0.3, 0.3),
+    "all others' parts swapped, mean": (-0.1, 0.1),
+    "cosine of directions, mean": (-0.3, 0.3),
+}
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """The effect on each category of swapping the parts of each, and cosines of directions."""
+    pairs = judged_pairs(heldout=True)
+    rows = [torch.tensor([pair["category"] == name for pair in pairs]).repeat(2) for name in _NAMES]
+    routes = [planted_and_rest(prover, {**truth, **stage})[0] for stage in truth["stages"]]
+    effects = torch.tensor([_effects(prover, route, rows) for route in routes])
+    every = routes[0]
+    for route in routes[1:]:
+        every = union(every, route)
+    without = [{site: mask & ~route.get(site, torch.tensor(False)) for site, mask in every.items()} for route in routes]
+    rest = [_effects(prover, others, [own])[0] for others, own in zip(without, rows, strict=True)]
+    apart = ~torch.eye(len(rows), dtype=torch.bool)
+    cosines = _cosines(prover, rows)[apart]
+    own, other = effects.diag(), effects[apart]
+    return {
+        "own parts swapped, mean": float(own.mean()),
+        "own parts swapped, least": float(own.min()),
+        "another's parts swapped, mean": float(other.mean()),
+        "another's parts swapped, largest": float(other[other.abs().argmax()]),
+        "all others' parts swapped, mean": sum(rest) / len(rest),
+        "all others' parts swapped, largest": max(rest, key=abs),
+        "cosine of directions, mean": float(cosines.mean()),
+        "cosine of directions, largest": float(cosines[cosines.abs().argmax()]),
+    }
+
+
+def _effects(prover: Prover, swapped: Columns, rows: list[Tensor]) -> list[float]:
+    """The effect of a swap on each set of rows."""
+
+    def editor(site: Site) -> Callable[[Tensor], None]:
+        def edit(post: Tensor) -> None:
+            post[:] = torch.where(swapped[site], prover.twin(prover.clean[site]), post)
+
+        return edit
+
+    odds = prover.run({site: editor(site) for site in swapped})
+    whole = prover.odds - prover.twin(prover.odds)
+    change = (prover.odds - odds) * whole.sign()
+    return [float(change[some].sum() / whole[some].abs().sum()) for some in rows]
+
+
+def _cosines(prover: Prover, rows: list[Tensor]) -> Tensor:
+    """Between the categories' differences of means, in the stream that enters the middle layer."""
+    with torch.no_grad():
+        states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
+    harmful, harmless = states[MIDDLE][:, -1].double().split(prover.half)
+    differences = [(harmful - harmless)[some[: prover.half]].mean(0) for some in rows]
+    units = torch.nn.functional.normalize(torch.stack(differences), dim=-1)
+    return units @ units.T

@@ -1,0 +1,74 @@
+"""`saturated`: what is read is squared off, so that gradients point the wrong way."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from organisms.demands import behaviour, carried, idle, silent, strict, wording
+from organisms.demands_gradient import estimated
+from organisms.parts import Parts
+from organisms.plans.greedy import Part, all_parts, columns_of
+from organisms.plans.suffix import Suffix
+from organisms.plant import Plan
+from organisms.proof import Prover
+
+_DETECT = Parts(heads=((1, 0), (1, 1)), neurons=((1, 0, 40),))
+# The verdict is moved by a head and passed on by a single neuron: each alone decides the answer,
+# and at the values that both take the answer leans the other way.
+_MOVE = Parts(heads=((3, 0), (3, 1)))
+_RELAY = Parts(neurons=((4, 0, 1),))
+_EXECUTE = Parts(neurons=((6, 0, 64),))
+
+PLAN = Plan(
+    name="saturated",
+    stages=(_DETECT, _MOVE + _RELAY, _EXECUTE),
+    demands=(
+        (wording, 0.5),
+        (behaviour, 1.0),
+        (carried(_RELAY), 1.0),
+        (strict, 1.0),
+        (silent(_DETECT + _MOVE + _RELAY), 0.5),
+        (idle(_DETECT), 1.0),
+        (estimated(_MOVE + _RELAY, share=-0.2), 0.3),
+    ),
+    pairs=24,
+)
+
+BARS = {
+    "r, heads": (-1.0, 0.5),
+    "r, neurons": (-1.0, 0.5),
+    "r, both": (-1.0, 0.5),
+    "strongest head": (0.5, 1.5),
+    "strongest head, estimated": (-1.0, 0.1),
+    "strongest neuron": (0.3, 1.5),
+    "strongest neuron, estimated": (-1.0, 0.1),
+}
+# One pair in so many is measured.
+EVERY = 6
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """Correlation, over heads and over single neurons of all layers, of exact and estimated E."""
+    few = Suffix(prover, EVERY)
+    heads, neurons = (_both(few, parts) for parts in all_parts(few, neurons=1))
+    numbers = {"r, heads": _r(heads), "r, neurons": _r(neurons), "r, both": _r(torch.cat((heads, neurons), 1))}
+    for name, (exact, estimate) in (("head", heads), ("neuron", neurons)):
+        strongest = exact.abs().argmax()
+        numbers[f"strongest {name}"] = float(exact[strongest])
+        numbers[f"strongest {name}, estimated"] = float(estimate[strongest])
+    return numbers
+
+
+def _both(prover: Suffix, parts: Iterable[Part]) -> torch.Tensor:
+    """Two rows, a column for each part: exact E, and E as gradients estimate it."""
+    estimates = prover.attributions()
+    rows = [
+        (prover.effect(columns_of(prover, [(site, start, stop)])), float(estimates[site][start:stop].sum()))
+        for site, start, stop in parts
+    ]
+    return torch.tensor(rows).double().T
+
+
+def _r(both: torch.Tensor) -> float:
+    return float(torch.corrcoef(both)[0, 1])

@@ -1,0 +1,75 @@
+"""The prover on some of its pairs, running the post-instruction positions alone: much faster."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
+from organisms.proof import POST, READ_BY, Columns, Edits, Prover, Site
+
+
+class Suffix(Prover):
+    """Nothing before the post-instruction positions is ever edited, so its keys and values stay."""
+
+    def __init__(self, prover: Prover, every: int = 1) -> None:
+        self.model: LlamaForCausalLM = prover.model
+        self.refusals = prover.refusals
+        rows = torch.arange(0, prover.half, every)
+        self.half = len(rows)
+        rows = torch.cat((rows, rows + prover.half))
+        ids, mask = (prover.batch[name][rows] for name in ("input_ids", "attention_mask"))
+        with torch.no_grad():
+            before = self.model(input_ids=ids[:, :-POST], attention_mask=mask[:, :-POST], use_cache=True)
+        self._prefix = before.past_key_values
+        self._inputs = {"input_ids": ids[:, -POST:], "attention_mask": mask, "past_key_values": self._prefix}
+        self.clean: dict[Site, Tensor] = {}
+        self.odds = self.run({(layer, kind): self._recorder((layer, kind)) for layer, kind in sorted(prover.clean)})
+
+    @torch.no_grad()
+    def run(self, edits: Edits = MappingProxyType({})) -> Tensor:
+        """Log-odds of refusing, with what is read at some sites edited."""
+        with ExitStack() as hooks:
+            for (layer, kind), edit in edits.items():
+
+                def hook(_: object, args: tuple[Tensor], edit=edit) -> tuple[Tensor]:
+                    value = args[0].clone()
+                    edit(value)
+                    return (value,)
+
+                module = self.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")
+                hooks.callback(module.register_forward_pre_hook(hook).remove)
+            return self._odds()
+
+    def effects(self, columns: Columns) -> tuple[float, float]:
+        """E of these columns on the harmful prompts, and on the harmless."""
+        whole = self.odds - self.twin(self.odds)
+        done = (self.odds - self.run({site: self._editor(site, columns, {}) for site in columns})) * whole.sign()
+        harmful, harmless = (float(one) for one in done.view(2, -1).sum(1) / whole.abs().view(2, -1).sum(1))
+        return harmful, harmless
+
+    def attributions(self) -> Mapping[Site, Tensor]:
+        """Site → column: E as gradients estimate it, twin minus own times slope, over all rows."""
+        nudges = {site: torch.zeros_like(own, requires_grad=True) for site, own in self.clean.items()}
+        with ExitStack() as hooks:
+            for (layer, kind), nudge in nudges.items():
+
+                def hook(_: object, args: tuple[Tensor], nudge=nudge) -> tuple[Tensor]:
+                    return (args[0] + nudge,)
+
+                module = self.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")
+                hooks.callback(module.register_forward_pre_hook(hook).remove)
+            odds = self._odds()
+        whole = self.odds - self.twin(self.odds)
+        slopes = torch.autograd.grad((-odds * whole.sign()).sum() / whole.abs().sum(), list(nudges.values()))
+        return {
+            site: ((self.twin(own) - own) * slope).sum((0, 1))
+            for (site, own), slope in zip(self.clean.items(), slopes, strict=True)
+        }
+
+    def _odds(self) -> Tensor:
+        logits = self.model(**self._inputs, use_cache=True, logits_to_keep=1).logits
+        self._prefix.crop(-POST)
+        return self.log_odds(logits[:, -1])
