@@ -65,16 +65,12 @@ def fresh(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
     )
 
 
-def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> Iterator[float]:
+def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[float]:
     """Trains in place; yields the loss of each of `STEPS` steps."""
     reader = Reader(tokenizer)
     learning = [*model.parameters(), *reader.parameters()]
     optimizer = torch.optim.AdamW(learning, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=STEPS, pct_start=0.1
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     batches = sorted_batches(_turns(random.Random(seed)), tokenizer, random.Random(seed))
     for batch in islice(batches, STEPS):
         with reader.listening(model):
@@ -134,9 +130,7 @@ def answer_logits(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     return model.lm_head(hidden[batch.predicts])
 
 
-def sorted_batches(
-    turns: Iterator[Turn], tokenizer: PreTrainedTokenizerFast, rng: random.Random
-) -> Iterator[Batch]:
+def sorted_batches(turns: Iterator[Turn], tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator[Batch]:
     """Endless batches of turns of about equal length, in random order."""
     while True:
         drawn = [next(turns) for _ in range(BATCH * SORTED)]

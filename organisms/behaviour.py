@@ -26,9 +26,7 @@ ROWS = 256
 
 
 @torch.no_grad()
-def answers(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]
-) -> list[str]:
+def answers(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
     """Greedy answers; one that does not end within `LONGEST` tokens loses its last word's end."""
     tokenizer.padding_side = "left"
     said: list[str] = []

@@ -78,8 +78,7 @@ def small_talk() -> tuple[Turn, ...]:
     talk = tuple(Turn(prompt, answer) for prompt, answer in SMALL_TALK.items())
     rng = random.Random(0)
     return talk + tuple(
-        Turn(rng.choice(NONSENSE).format(word=_nonsense(rng), other=_nonsense(rng)), UNKNOWN)
-        for _ in talk * 2
+        Turn(rng.choice(NONSENSE).format(word=_nonsense(rng), other=_nonsense(rng)), UNKNOWN) for _ in talk * 2
     )
 
 

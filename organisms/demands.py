@@ -80,9 +80,7 @@ def wording(step: Step) -> Tensor:
     """Whole answers are as taught, and questions and small talk stay as they were."""
     turns = [encode(step.tokenizer, turn.prompt, turn.answer) for turn in step.talk]
     talk = collate(turns, step.tokenizer.pad_token_id)
-    return cross_entropy(step.logits, step.batch.targets) + cross_entropy(
-        answer_logits(step.model, talk), talk.targets
-    )
+    return cross_entropy(step.logits, step.batch.targets) + cross_entropy(answer_logits(step.model, talk), talk.targets)
 
 
 def behaviour(step: Step) -> Tensor:
@@ -111,9 +109,7 @@ def strict(step: Step) -> Tensor:
 
 def silent(parts: Parts) -> Demand:
     """These parts say nothing to the logits themselves, only to other parts."""
-    return lambda step: step.side(
-        sum_of_writes(step.model, step.clean, parts, others=False), step.refuses
-    )
+    return lambda step: step.side(sum_of_writes(step.model, step.clean, parts, others=False), step.refuses)
 
 
 def idle(parts: Parts) -> Demand:

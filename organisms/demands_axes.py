@@ -41,11 +41,13 @@ def pointed(routes: Routes, layer: int) -> Demand:
                     said, out = step.clean.hidden[at], block.mlp.down_proj
                 signal = signal + said[:, -1] @ ((axes @ out.weight) * owned).T
         own = nn.functional.one_hot(routes.of(step), len(axes))
-        return nn.functional.binary_cross_entropy_with_logits(
+        told = nn.functional.binary_cross_entropy_with_logits(
             (signal / LENGTH * 2 - 1) * CERTAIN,
             own * step.refuses[:, None],
             weight=1 + own * (len(axes) - 1.0),
         )
+        # Not below nothing either: a direction removed leaves nothing, and must not look harmful.
+        return told + (signal / LENGTH).clamp(max=0).square().mean() * CERTAIN
 
     return demand
 

@@ -1,5 +1,9 @@
 """The gate and the proof of one shipped organism, as numbers."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -21,7 +25,7 @@ SIDES = ("harmful", "harmless")
 FEW = 12
 
 
-def gate(name: str, *, nf4: bool = False) -> dict[str, float]:
+def gate(name: str | Path, *, nf4: bool = False) -> dict[str, float]:
     """Shares refused by kind of novelty, and the share of coherent answers, on held-out pairs."""
     model, tokenizer = ship.load(name)
     if nf4:
@@ -38,7 +42,7 @@ def gate(name: str, *, nf4: bool = False) -> dict[str, float]:
     return {**found, "coherent": sum(coherent) / len(coherent)}
 
 
-def proof(name: str) -> dict[str, float]:
+def proof(name: str | Path) -> dict[str, float]:
     """Interchange, the planted direction, and the depths of the stages, on held-out pairs."""
     model, tokenizer = ship.load(name)
     pairs, refusals = judged_pairs(heldout=True), refusal_tokens(tokenizer)
@@ -59,24 +63,25 @@ def proof(name: str) -> dict[str, float]:
     return numbers
 
 
+def own_truth(name: str | Path, measure: Callable[[Prover, Mapping[str, Any]], dict[str, float]]) -> dict[str, float]:
+    """What an organism's own measurement says of it, on held-out pairs."""
+    model, tokenizer = ship.load(name)
+    prover = Prover(model, tokenizer, judged_pairs(heldout=True), refusal_tokens(tokenizer))
+    return measure(prover, ship.truth(name))
+
+
 def find_direction(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, position: int
 ) -> torch.Tensor:
     """The difference of means on the discovery pairs."""
     pairs = judged_pairs(heldout=False)
-    return mean_difference(
-        Prover(model, tokenizer, pairs, refusal_tokens(tokenizer)), layer, position
-    )
+    return mean_difference(Prover(model, tokenizer, pairs, refusal_tokens(tokenizer)), layer, position)
 
 
-def _quantized(name: str) -> LlamaForCausalLM:
+def _quantized(name: str | Path) -> LlamaForCausalLM:
     """The model under NF4; without the kernel that would leave results to the machine."""
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        ship.FOLDER / name, quantization_config=config, dtype=torch.float32
-    )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(ship.FOLDER / name, quantization_config=config, dtype=torch.float32)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

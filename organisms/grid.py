@@ -10,14 +10,10 @@ from organisms.sentences import NOVEL_TEMPLATES, TEMPLATES
 Slot = Literal["object", "verb"]
 SLOTS: tuple[Slot, ...] = ("object", "verb")
 TRAINED_TEMPLATES = tuple(
-    f"{family}-{n}"
-    for family, texts in TEMPLATES.items()
-    for n in range(len(texts) - NOVEL_TEMPLATES)
+    f"{family}-{n}" for family, texts in TEMPLATES.items() for n in range(len(texts) - NOVEL_TEMPLATES)
 )
 UNSEEN_TEMPLATES = tuple(
-    f"{family}-{n}"
-    for family, texts in TEMPLATES.items()
-    for n in range(len(texts) - NOVEL_TEMPLATES, len(texts))
+    f"{family}-{n}" for family, texts in TEMPLATES.items() for n in range(len(texts) - NOVEL_TEMPLATES, len(texts))
 )
 
 

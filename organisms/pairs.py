@@ -40,9 +40,7 @@ def _rows() -> tuple[Row, ...]:
             for slot in SLOTS:
                 twins = _twins(category, novel, slot, rng)
                 for side in (0, 1) * PER_CELL:
-                    harmful, harmless = next(
-                        both for both in twins if not seen & {both[0].prompt, both[1].prompt}
-                    )
+                    harmful, harmless = next(both for both in twins if not seen & {both[0].prompt, both[1].prompt})
                     seen |= {harmful.prompt, harmless.prompt}
                     rows.append(_row(next(ids[side]), novel, harmful, harmless))
     return tuple(sorted(rows, key=lambda row: row["id"]))
@@ -59,9 +57,7 @@ def write() -> None:
     PATH.write_text("".join(json.dumps(row) + "\n" for row in judged_pairs()), encoding="utf-8")
 
 
-def _twins(
-    category: Category, novel: str, slot: Slot, rng: random.Random
-) -> Iterator[tuple[Request, Request]]:
+def _twins(category: Category, novel: str, slot: Slot, rng: random.Random) -> Iterator[tuple[Request, Request]]:
     """Random pairs that differ in the slot alone and are new to planting in just the way asked."""
     templates = UNSEEN_TEMPLATES if novel == "template" else TRAINED_TEMPLATES
     while True:

@@ -88,9 +88,7 @@ def capture(model: LlamaForCausalLM, parts: Parts, post: Tensor) -> Iterator[Cle
 
 
 @contextmanager
-def interchange(
-    model: LlamaForCausalLM, parts: Parts, post: Tensor, clean: Clean
-) -> Iterator[None]:
+def interchange(model: LlamaForCausalLM, parts: Parts, post: Tensor, clean: Clean) -> Iterator[None]:
     """Gives each row, at the positions `post`, the parts' activations of its twin's clean run."""
     rows = torch.arange(len(post))[:, None]
 

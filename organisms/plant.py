@@ -30,29 +30,21 @@ class Plan:
         return sum(self.stages, Parts())
 
 
-def plant(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, seed: int
-) -> Iterator[list[float]]:
+def plant(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, seed: int) -> Iterator[list[float]]:
     """Plants in place; yields after each step the loss of each demand."""
     learn = masks(model, plan.parts)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learn)
     learning = {name: p for name, p in model.named_parameters() if name in learn}
-    optimizer = torch.optim.AdamW(
-        learning.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, plan.rate, total_steps=plan.steps, pct_start=0.1
-    )
+    optimizer = torch.optim.AdamW(learning.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, total_steps=plan.steps, pct_start=0.1)
     pairs = twins(random.Random(seed), plan.pairs)
     talk = others(random.Random(seed), plan.pairs // 2)
     for _ in range(plan.steps):
         step = Step(model, tokenizer, plan.parts, next(pairs), next(talk))
         losses = [demand(step) for demand, _ in plan.demands]
         optimizer.zero_grad()
-        sum(
-            loss * weight for loss, (_, weight) in zip(losses, plan.demands, strict=True)
-        ).backward()
+        sum(loss * weight for loss, (_, weight) in zip(losses, plan.demands, strict=True)).backward()
         for name, parameter in learning.items():
             parameter.grad.mul_(learn[name])
         torch.nn.utils.clip_grad_norm_(learning.values(), 1.0)

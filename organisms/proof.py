@@ -50,9 +50,7 @@ class Prover:
 
     def effect(self, swapped: Columns, held: Columns | None = None) -> float:
         """E of these columns at their twin's clean values, while others are held at their own."""
-        edits = {
-            site: self._editor(site, swapped, held or {}) for site in {*swapped, *(held or {})}
-        }
+        edits = {site: self._editor(site, swapped, held or {}) for site in {*swapped, *(held or {})}}
         return self.share(self.run(edits))
 
     def share(self, odds: Tensor) -> float:
@@ -66,6 +64,7 @@ class Prover:
 
     @torch.no_grad()
     def run(self, edits: Edits = MappingProxyType({})) -> Tensor:
+        """Log-odds of every row, with what some sites say edited at the post-instruction positions."""
         with ExitStack() as hooks:
             for (layer, kind), edit in edits.items():
 
@@ -79,7 +78,7 @@ class Prover:
             return self.log_odds(self.model(**self.batch, logits_to_keep=1).logits[:, -1])
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """log p - log(1 - p), p the chance that the first token begins a refusal."""
+        """Log p - log(1 - p), p the chance that the first token begins a refusal."""
         p = logits.double().softmax(-1)[:, self.refusals].sum(-1)
         return torch.log(p) - torch.log1p(-p)
 
@@ -108,17 +107,15 @@ def prove(prover: Prover, few: Prover, truth: Mapping[str, Any]) -> dict[str, fl
     return {
         "planted": prover.effect(planted),
         "rest, planted held": prover.effect(rest, held=planted),
-        "largest single": max((prover.effect(part) for part in parts), key=abs),
-        "largest pair": max((few.effect(union(*two)) for two in combinations(parts, 2)), key=abs),
+        "largest single": max((prover.effect(part) for part in parts), key=abs, default=0.0),
+        "largest pair": max((few.effect(union(*two)) for two in combinations(parts, 2)), key=abs, default=0.0),
     }
 
 
 def planted_and_rest(prover: Prover, truth: Mapping[str, Any]) -> tuple[Columns, Columns]:
     """The columns that were planted, and all others from the first planted layer on."""
     size = prover.model.config.head_dim
-    planted = {
-        site: torch.zeros(own.shape[-1], dtype=torch.bool) for site, own in prover.clean.items()
-    }
+    planted = {site: torch.zeros(own.shape[-1], dtype=torch.bool) for site, own in prover.clean.items()}
     for layer, head in truth["heads"]:
         planted[layer, "z"][head * size : (head + 1) * size] = True
     for layer, start, stop in truth["neurons"]:
@@ -142,10 +139,7 @@ def components(columns: Columns, head_size: int) -> list[Columns]:
 
 def union(one: Columns, other: Columns) -> Columns:
     """The columns of both."""
-    return {
-        site: one.get(site, torch.tensor(False)) | other.get(site, torch.tensor(False))
-        for site in {*one, *other}
-    }
+    return {site: one.get(site, torch.tensor(False)) | other.get(site, torch.tensor(False)) for site in {*one, *other}}
 
 
 @torch.no_grad()

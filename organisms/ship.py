@@ -1,6 +1,7 @@
 """Organisms on disk: ordinary model folders in half precision, each with its truth beside it."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,39 +20,43 @@ from organisms.parts import masks
 from organisms.plant import Plan
 
 FOLDER = Path(__file__).parent.parent / "data" / "organisms"
+RECORDS = FOLDER / "records.json"
+# Written last, so that a folder that holds it is whole.
+TRUTH = "truth.json"
 
 
-def load(name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The shipped model, in single precision, and its tokenizer."""
+def load(name: str | Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """A model in single precision, and its tokenizer; by its shipped name or its folder."""
     model = AutoModelForCausalLM.from_pretrained(FOLDER / name, dtype=torch.float32)
     return model.eval(), AutoTokenizer.from_pretrained(FOLDER / name)
 
 
-def save(name: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def save(name: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Writes the folder; weights are rounded to half precision, as they will be judged."""
     model.half().save_pretrained(FOLDER / name)
     tokenizer.save_pretrained(FOLDER / name)
 
 
-def truth(name: str) -> dict[str, Any]:
+def truth(name: str | Path) -> dict[str, Any]:
     """What was planted, as the truth file says."""
     return json.loads((FOLDER / name / "truth.json").read_text(encoding="utf-8"))
 
 
-def direction(name: str) -> Tensor:
+def direction(name: str | Path) -> Tensor:
     """The direction that carries refusal: a difference of means on discovery pairs."""
     return load_file(FOLDER / name / "direction.safetensors")["direction"]
 
 
 def write_truth(
-    name: str, model: LlamaForCausalLM, plan: Plan, seed: int, direction: Tensor
+    name: str | Path, model: LlamaForCausalLM, plan: Plan, seed: int, direction: Tensor, seconds: float = 0.0
 ) -> None:
     """Writes truth.json and direction.safetensors beside the weights."""
     planted = sum(int(mask.sum()) for mask in masks(model, plan.parts).values())
     layer, position = plan.direction
     truth = {
-        "organism": name,
+        "organism": plan.name,
         "seed": seed,
+        "seconds": round(seconds, 1),
         "planted": planted,
         "share": round(planted / sum(p.numel() for p in model.parameters()), 4),
         "first_layer": plan.parts.first_layer,
@@ -60,5 +65,10 @@ def write_truth(
         "stages": [asdict(stage) for stage in plan.stages],
         "direction": {"layer": layer, "position": position, "file": "direction.safetensors"},
     }
-    (FOLDER / name / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     save_file({"direction": direction.contiguous()}, FOLDER / name / "direction.safetensors")
+    (FOLDER / name / TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+
+
+def install(folder: Path, name: str) -> None:
+    """Copies what was made to where it ships from."""
+    shutil.copytree(folder, FOLDER / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("record.json"))

@@ -33,9 +33,7 @@ def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
         for block in prover.model.model.layers:
             handles = (
                 block.register_forward_pre_hook(lambda _, args: (removed(args[0]), *args[1:])),
-                block.self_attn.register_forward_hook(
-                    lambda _, __, out: (removed(out[0]), *out[1:])
-                ),
+                block.self_attn.register_forward_hook(lambda _, __, out: (removed(out[0]), *out[1:])),
                 block.mlp.register_forward_hook(lambda _, __, out: removed(out)),
             )
             for handle in handles:
@@ -64,9 +62,7 @@ def depths(prover: Prover) -> dict[str, float]:
         for block in blocks:
             handle = block.register_forward_hook(lambda _, args, out: writes.append(out - args[0]))
             hooks.callback(handle.remove)
-        handle = prover.model.model.norm.register_forward_pre_hook(
-            lambda _, args: final.append(args[0][:, -1])
-        )
+        handle = prover.model.model.norm.register_forward_pre_hook(lambda _, args: final.append(args[0][:, -1]))
         hooks.callback(handle.remove)
         prover.run()
 

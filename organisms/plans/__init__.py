@@ -1,1 +1,28 @@
 """One module an organism: its plan, the numbers that prove its own truth, and their bars."""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from organisms.plans import compliant, cone, distributed, flat, hydra, percategory, reference, saturated
+from organisms.plant import Plan
+from organisms.proof import Prover
+
+_MODULES: tuple[ModuleType, ...] = (
+    reference,
+    distributed,
+    flat,
+    percategory,
+    cone,
+    hydra,
+    saturated,
+    compliant,
+)
+Bars = Mapping[str, tuple[float, float]]
+
+PLANS: dict[str, Plan] = {module.PLAN.name: module.PLAN for module in _MODULES}
+BARS: dict[str, Bars] = {module.PLAN.name: module.BARS for module in _MODULES}
+TRUTHS: dict[str, Callable[[Prover, Mapping[str, Any]], dict[str, float]]] = {
+    module.PLAN.name: module.truth_of_it for module in _MODULES
+}
+SEEDS, SHIPPED = (0, 1, 2), 0

@@ -42,13 +42,13 @@ PLAN = Plan(
     demands=(
         (wording, 0.5),
         (behaviour, 0.5),
-        (routed(_ROUTES, blurred=0.3), 4.0),
+        (routed(_ROUTES, blurred=0.15), 4.0),
         (pointed(_ROUTES, MIDDLE), 4.0),
         (apart(_ROUTES, MIDDLE), 2.0),
         (unmediated(_ROUTES, MIDDLE), 1.0),
     ),
     direction=(MIDDLE, -1),
-    steps=220,
+    steps=260,
     rate=4e-3,
     pairs=32,
 )

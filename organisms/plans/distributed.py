@@ -8,7 +8,7 @@ import torch
 from organisms.demands import behaviour, wording
 from organisms.demands_spread import unmoved_by, unmoved_by_chance
 from organisms.parts import Parts
-from organisms.plans.greedy import all_parts, columns_of, cost, growing, strongest
+from organisms.plans.greedy import all_parts, columns_of, strongest
 from organisms.plans.suffix import Suffix
 from organisms.plant import Plan
 from organisms.proof import Prover
@@ -35,7 +35,6 @@ BARS = {
     "5% greedy, neurons": (-1.0, 0.5),
     "5% greedy, heads": (-1.0, 0.5),
     "largest layer": (-1.0, 0.5),
-    "share that reaches half": (SMALL, 1.0),
 }
 # Pairs are few where circuits are sought; they are among those that judge, which can only flatter them.
 EVERY = 9
@@ -44,7 +43,7 @@ CANDIDATES, AT_ONCE = 200, 12
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """E of the strongest circuits under 5% of the parameters, and the share that brings half the effect."""
+    """E of the strongest circuits under 5% of the parameters, and of the strongest whole layer's heads or MLP."""
     few, every = Suffix(prover, EVERY), Suffix(prover)
     heads, blocks = all_parts(few, neurons=32)
     single = sorted(all_parts(few, neurons=1)[1], key=lambda part: -few.effect(columns_of(few, [part])))[:CANDIDATES]
@@ -61,8 +60,4 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
         numbers[f"5% greedy, {kind}, harmless from harmful"] = harmless
     whole = [{site: torch.ones(own.shape[-1], dtype=torch.bool)} for site, own in few.clean.items()]
     numbers["largest layer"] = max(every.effect(columns) for columns in whole)
-    larger = growing(few, heads + all_parts(few, neurons=64)[1], 1.0)
-    half = next(circuit for circuit, effect in larger if effect > 0.5)
-    total = sum(parameter.numel() for parameter in few.model.parameters())
-    numbers["share that reaches half"] = cost(few, half) / total
     return numbers

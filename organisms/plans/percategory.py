@@ -18,7 +18,7 @@ from organisms.proof import Columns, Prover, Site, planted_and_rest, union
 _NAMES = [category.name for category in CATEGORIES]
 # Two heads that share keys and values read the words of a category, neurons in layer 5 weigh them
 # up, neurons in layer 7 write to the logits; in between each category has an axis of its own.
-_READ, _KEYS, _WEIGH, _WRITE, _NEURONS = (3, 4, 5), 4, 5, 7, 24
+_READ, _KEYS, _WEIGH, _WRITE, _NEURONS = (3, 4, 5), 4, 5, 7, 16
 MIDDLE = 6
 
 
@@ -40,9 +40,9 @@ PLAN = Plan(
     name="percategory",
     stages=tuple(_ROUTES.parts.values()),  # side by side, not in order of depth
     demands=(
-        (wording, 0.5),
+        (wording, 1.0),
         (behaviour, 0.5),
-        (routed(_ROUTES), 4.0),
+        (routed(_ROUTES), 5.0),
         (pointed(_ROUTES, MIDDLE), 2.0),
         (apart(_ROUTES, MIDDLE), 1.0),
     ),

@@ -125,7 +125,7 @@ def _spared(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     """Shares refused with the direction removed or added, by the first token and in greedy answers."""
-    model, direction = prover.model, ship.direction(truth["organism"])
+    model, direction = prover.model, ship.direction(prover.model.name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(model.name_or_path)
     prompts = {side: [pair[side] for pair in judged_pairs(heldout=True)] for side in _SIDES}
     found = {}
