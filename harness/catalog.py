@@ -96,7 +96,7 @@ def nearest(name: str) -> str:
     names = {alias.lower(): alias for alias in known_models()}
     names |= {alias.removeprefix(ORGANISM): alias for alias in _organisms()}
     names |= {entry.hub.lower(): entry.hub for entry in _listed().values()}
-    found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
+    found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
     return " or ".join(dict.fromkeys(names[match] for match in found))
 
 

@@ -214,10 +214,11 @@ def _download(known: KnownModel) -> Path:
     except RevisionNotFoundError:
         raise Unavailable(f"{name}: {hub} has no revision {known.revision}; correct it in data/models.toml") from None
     except RepositoryNotFoundError:
-        close = nearest(name)
-        hint = f"; did you mean {close}?" if close and name not in close else "; check the name,"
+        close = nearest(hub)
+        hint = f" (did you mean {close}?)" if close else ""
         raise Unavailable(
-            f"{name}: the hub has no model {hub}, or it is private{hint} or `hf auth login` if it is yours"
+            f"{name}: the hub has no model {hub}, or it is private; check the name{hint}, or `hf auth login` if it "
+            "is yours"
         ) from None
     except HFValidationError as error:
         raise AssayError(f"{name}: not a hub id ({first_line(error)})") from None
