@@ -61,6 +61,7 @@ _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 # TransformerLens splits fused projections when it wraps a model, and cannot split packed integers.
 _FUSED = ("qkv_proj", "c_attn", "query_key_value", "Wqkv", "gate_up_proj")
 _QUANTIZED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
+_TINY = 64 * 1024**2
 # Known to say nothing about a user's numbers, and said on every layer of every forward.
 _CHATTER = (
     "MatMul8bitLt: inputs will be cast",
@@ -97,6 +98,9 @@ def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", sy
         arguments = dict(TEMPLATE_ARGUMENTS) | known.chat_arguments
         chat = ChatFormat(_tokenizer(known, folder), name=known.alias, arguments=arguments, system=system)
         hf = _weights(known, folder, quant, dtype, where)
+    if where == "cpu" and hf.get_memory_footprint() < _TINY:
+        # On tiny matrices further threads cost more than they bring, on a busy machine many times more.
+        torch.set_num_threads(1)
     stops = _stops(hf, chat)
     # Else a repetition penalty of the model's own file would take part in every greedy answer.
     hf.generation_config = GenerationConfig()
