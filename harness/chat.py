@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge.sources import build_bridge_from_module
-from transformers import GenerationConfig
+from transformers import Cache, GenerationConfig
 
 from harness.catalog import KnownModel
 from harness.errors import AssayError
@@ -85,6 +85,11 @@ class ChatModel:
             model_name=self.name,
         )
         self.sizes = _sizes(self._bridge.cfg, loaded.hf)
+
+    @property
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """The blocks, wrapped, in order of depth."""
+        return self._bridge.blocks  # type: ignore[no-any-return]
 
     @property
     def device(self) -> str:
@@ -179,7 +184,9 @@ class ChatModel:
         which = tuple(range(len(encoded)) if rows is None else rows)
         return Batch(which, tuple(encoded), ids.to(self.device), mask.to(self.device))
 
-    def forward(self, batch: Batch, *, keep: int = 1, gradients: bool = False) -> Float[Tensor, "row kept vocabulary"]:
+    def forward(
+        self, batch: Batch, *, keep: int = 1, gradients: bool = False, cache: Cache | None = None
+    ) -> Float[Tensor, "row kept vocabulary"]:
         """Logits of the last `keep` positions (0: of all), as the model itself computes them."""
         with torch.set_grad_enabled(gradients):
             output = self.loaded.hf(
@@ -187,7 +194,8 @@ class ChatModel:
                 attention_mask=batch.mask.long(),
                 position_ids=batch.position_ids,
                 logits_to_keep=keep,
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
             )
         return output.logits  # type: ignore[no-any-return]
 
@@ -241,15 +249,16 @@ class ChatModel:
             try:
                 results = work(self.batch([encoded[row] for row in rows], rows))
             except (RuntimeError, MemoryError) as error:
-                if not _ran_out(error):
+                if not ran_out(error):
                     raise
-                self._halve_budget(len(rows), widest)
+                self.halve_budget(len(rows), widest)
                 continue
             done.update(zip(rows, results, strict=True))
             del waiting[-len(rows) :]
         return [done[row] for row in range(len(encoded))]
 
-    def _halve_budget(self, rows: int, widest: int) -> None:
+    def halve_budget(self, rows: int, widest: int) -> None:
+        """After memory ran out on so many rows of so many tokens; one sentence when it cannot be less."""
         if rows == 1:
             raise AssayError(
                 f"{self.name}: {self.device} memory does not hold one prompt of {widest} tokens beside "
@@ -279,7 +288,8 @@ def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "ro
     return padded
 
 
-def _ran_out(error: RuntimeError | MemoryError) -> bool:
+def ran_out(error: RuntimeError | MemoryError) -> bool:
+    """Whether it says that there is no memory left."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or any(words in str(error) for words in _MEMORY_RAN_OUT)
 
@@ -292,6 +302,7 @@ def _sizes(cfg: Any, hf: Any) -> Sizes:
         d_model=cfg.d_model,
         d_head=cfg.d_head,
         d_mlp=cfg.d_mlp,
+        mlp_matrices=3 if cfg.gated_mlp else 2,
         vocabulary=cfg.d_vocab,
         parameters=hf.num_parameters(),
         context=getattr(hf.config, "max_position_embeddings", None),

@@ -13,6 +13,7 @@ class Sizes:
     d_model: int
     d_head: int
     d_mlp: int
+    mlp_matrices: int  # 3 where the MLP is gated, else 2
     vocabulary: int
     parameters: int
     context: int | None  # the longest prompt and answer it was made for, in tokens

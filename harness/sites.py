@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
+Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
+
+At = Literal["all", "post", "slot", "later"] | tuple[int, ...]
+"""Positions of a prompt: all; those after the instruction; the words that differ from the twin's; those after
+these words; or given ones, counted from the end."""
 
 # The names under which TransformerLens offers each kind, on every architecture alike.
 _HOOKS: dict[str, str] = {
     "resid_pre": "hook_resid_pre",
+    "resid_mid": "hook_resid_mid",
     "resid_post": "hook_resid_post",
     "attn_out": "hook_attn_out",
     "mlp_out": "hook_mlp_out",

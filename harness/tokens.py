@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from harness.errors import AssayError
 from harness.pairs import Pair
+from harness.sites import At
 
 # Llama 3 writes today's date into every prompt unless told one; Qwen 3 thinks unless told not to.
 # A template ignores what it does not know, so every model gets the same arguments.
@@ -37,6 +38,17 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def positions(self, at: At) -> tuple[int, ...]:
+        """Those positions, counted from the end, that this prompt has."""
+        n = len(self)
+        if isinstance(at, tuple):
+            return tuple(sorted(position for position in at if -n <= position < 0))
+        if at in ("slot", "later") and self.slot is None:
+            raise AssayError(f"positions {at!r} were asked of a prompt that has no twin; give pairs")
+        slot = self.slot or (0, 0)
+        return tuple(range(*{"all": (-n, 0), "post": (self.end - n, 0), "slot": (slot[0] - n, slot[1] - n),
+                             "later": (slot[1] - n, 0)}[at]))
+
 
 @dataclass(frozen=True)
 class EncodedPair:
@@ -44,6 +56,14 @@ class EncodedPair:
 
     harmful: Encoded
     harmless: Encoded
+
+    @property
+    def first_difference(self) -> int | None:
+        """The first position, from the end, at which aligned prompts differ; None if they are not aligned."""
+        if not self.aligned:
+            return None
+        pairs = zip(self.harmful.ids, self.harmless.ids, strict=True)
+        return next(i for i, (a, b) in enumerate(pairs) if a != b) - len(self.harmful)
 
     @property
     def aligned(self) -> bool:

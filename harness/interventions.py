@@ -1,0 +1,212 @@
+"""What is done to a model, as values: the same for scoring, generating and sweeping. Never touches a model."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from harness.errors import AssayError
+from harness.record import Sizes
+from harness.sites import At, Kind, Site
+
+Where = Literal["everywhere", "stream", "attention", "mlp"]
+Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given"]
+
+# Where in each block a direction is taken out; the stream's end, which the logits read, is added to "stream".
+_WRITTEN: dict[Where, tuple[Kind, ...]] = {
+    "everywhere": ("resid_pre", "attn_out", "mlp_out"),
+    "stream": ("resid_pre",),
+    "attention": ("attn_out",),
+    "mlp": ("mlp_out",),
+}
+_CIRCUIT_KINDS = ("head", "neuron", "mlp_out", "attn_out")
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A set of heads, neurons and whole outputs of blocks, wherever they stand in the prompt."""
+
+    sites: tuple[Site, ...]
+
+    def __post_init__(self) -> None:
+        for site in self.sites:
+            if site.kind not in _CIRCUIT_KINDS or site.position is not None:
+                raise AssayError(f"{site} is no part of a circuit; a circuit holds heads, neurons, attn_out and mlp_out")
+        object.__setattr__(self, "sites", tuple(sorted(set(self.sites), key=_order)))
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __add__(self, other: "Circuit") -> "Circuit":
+        return Circuit(self.sites + other.sites)
+
+    @classmethod
+    def of(
+        cls,
+        heads: Iterable[tuple[int, int]] = (),
+        neurons: Iterable[tuple[int, int]] = (),
+        mlps: Iterable[int] = (),
+    ) -> "Circuit":
+        """From (layer, head), (layer, neuron) and layers of whole MLPs."""
+        return cls(
+            (
+                *(Site(layer, "head", head) for layer, head in heads),
+                *(Site(layer, "neuron", neuron) for layer, neuron in neurons),
+                *(Site(layer, "mlp_out") for layer in mlps),
+            )
+        )
+
+    def share(self, sizes: Sizes) -> float:
+        """The share of the model's parameters it owns; keys and values that heads share count whole."""
+        group = sizes.heads // sizes.kv_heads
+        heads = {(site.layer, site.index) for site in self.sites if site.kind == "head"}
+        heads |= {
+            (site.layer, head) for site in self.sites if site.kind == "attn_out" for head in range(sizes.heads)
+        }
+        shared = {(layer, (head or 0) // group) for layer, head in heads}
+        neurons = {(site.layer, site.index) for site in self.sites if site.kind == "neuron"}
+        whole = {site.layer for site in self.sites if site.kind == "mlp_out"}
+        count = sum(layer not in whole for layer, _ in neurons) + len(whole) * sizes.d_mlp
+        owned = 2 * (len(heads) + len(shared)) * sizes.d_head * sizes.d_model
+        return (owned + count * sizes.mlp_matrices * sizes.d_model) / sizes.parameters
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction, or a subspace of some rank, in the stream that enters a layer: the recipe that finds it."""
+
+    method: Method
+    layer: int  # where it is found, and added
+    position: int = -1
+    harmful: tuple[str, ...] = ()
+    harmless: tuple[str, ...] = ()
+    rank: int = 1
+    seed: int = 0
+    circuit: Circuit | None = None
+    vectors: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Known before anything is computed."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def given(cls, vectors: Sequence[Sequence[float]], layer: int = 0) -> "Direction":
+        """One brought along, row by row."""
+        return cls("given", layer, vectors=tuple(tuple(map(float, row)) for row in vectors), rank=len(vectors))
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """Something done to a model; `a + b` does both, a first."""
+
+    def __add__(self, other: "Intervention") -> "Together":
+        return Together(self.parts + other.parts)
+
+    @property
+    def parts(self) -> tuple["Intervention", ...]:
+        """What it is made of, in order."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Together(Intervention):
+    """Several, one after the other; none changes nothing."""
+
+    all: tuple[Intervention, ...]
+
+    @property
+    def parts(self) -> tuple[Intervention, ...]:
+        """What it is made of, in order."""
+        return self.all
+
+
+@dataclass(frozen=True)
+class Patch(Intervention):
+    """Activations of the twin's run at these sites: at a site's own position, or else at `at`.
+
+    In a generated answer only the prompt is patched: what is said after it has no counterpart.
+    """
+
+    sites: tuple[Site, ...]
+    at: At = "all"
+
+
+@dataclass(frozen=True)
+class Ablate(Intervention):
+    """A circuit replaced by the mean over prompts, position by position from the end, or by zero.
+
+    Everywhere includes the tokens of the answer, to which the mean at the last position applies.
+    """
+
+    circuit: Circuit
+    to: Literal["mean", "zero"]
+    over: tuple[str, ...] = ()
+    at: At = "all"
+
+
+@dataclass(frozen=True)
+class Remove(Intervention):
+    """A direction projected out of what is written, to zero or to its mean over `over`."""
+
+    direction: Direction
+    where: Where = "everywhere"
+    over: tuple[str, ...] = ()  # none: to zero
+    layers: tuple[int, ...] | None = None  # none: all
+
+    def sites(self, layers: int) -> tuple[Site, ...]:
+        """Everything it is taken out of, in a model of so many layers."""
+        chosen = range(layers) if self.layers is None else self.layers
+        sites = tuple(Site(layer, kind) for layer in chosen for kind in _WRITTEN[self.where])
+        if self.where == "stream" and self.layers is None:
+            return (*sites, Site(layers - 1, "resid_post"))
+        return sites
+
+
+@dataclass(frozen=True)
+class Add(Intervention):
+    """A direction added to the stream that enters a layer, as long as it is times the scale."""
+
+    direction: Direction
+    layer: int
+    scale: float = 1.0
+
+
+def _order(site: Site) -> tuple[int, str, int]:
+    return site.layer, site.kind, -1 if site.index is None else site.index
+
+
+def patch(what: Circuit | Iterable[Site], at: At = "all") -> Patch:
+    """Takes these sites from the twin's run: noise on harmful prompts, denoise on harmless ones."""
+    return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at)
+
+
+def ablate(
+    circuit: Circuit,
+    to: Literal["resample", "mean", "zero"] = "resample",
+    *,
+    over: Iterable[str] = (),
+    at: At = "all",
+) -> Intervention:
+    """Takes away what a circuit says: the twin's instead, the mean over prompts, or nothing."""
+    prompts = tuple(over)
+    if (to == "mean") != bool(prompts):
+        raise AssayError("ablate(…, 'mean', over=prompts) needs the prompts to take the mean of, the others need none")
+    return Patch(circuit.sites, at) if to == "resample" else Ablate(circuit, to, prompts, at)
+
+
+def remove(
+    direction: Direction,
+    where: Where = "everywhere",
+    *,
+    to_mean_of: Iterable[str] = (),
+    layers: Iterable[int] | None = None,
+) -> Remove:
+    """Projects a direction out; to the mean over prompts if some are given, else to zero."""
+    return Remove(direction, where, tuple(to_mean_of), None if layers is None else tuple(layers))
+
+
+def add(direction: Direction, layer: int | None = None, scale: float = 1.0) -> Add:
+    """Adds a direction, at the layer where it was found unless another is named."""
+    return Add(direction, direction.layer if layer is None else layer, scale)

@@ -1,0 +1,326 @@
+"""Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.chat import ChatModel, Hook, ran_out
+from harness.effects import Effects, joined
+from harness.errors import AssayError
+from harness.pairs import Pair
+from harness.planning import Group, Joint, Sweep, Variant, differs, groups, set_apart
+from harness.sites import Site
+from harness.suffix import STACKED_TOKENS, Layout, Recorded, Writer, expanded, logits_of, record, run, through
+from harness.tokens import Encoded, EncodedPair
+
+Mode = Literal["noise", "denoise"]
+"""`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
+
+
+class Chunks(Protocol):
+    """Where parts of a sweep are kept, so that an interrupted one goes on where it was."""
+
+    def get(self, pairs: tuple[str, ...]) -> Effects | None:
+        """The part that was measured on these pairs."""
+        ...
+
+    def put(self, part: Effects) -> None:
+        """Keeps a part."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs that are swept together: their variants stand at the same positions from the end."""
+
+    names: tuple[str, ...]
+    prompts: tuple[Encoded, ...]
+    sources: tuple[Encoded, ...]
+    first_differences: tuple[int | None, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.prompts))
+
+    def rows(self, group: Group) -> list[int]:
+        """The pairs in which a group's variants can change anything."""
+        return [
+            row
+            for row, first in enumerate(self.first_differences)
+            if any(differs(self.variants[number], first) for number in group.variants)
+        ]
+
+
+def sweep(
+    model: ChatModel,
+    pairs: Iterable[Pair],
+    what: Sweep | Joint,
+    tokens: Sequence[int],
+    *,
+    mode: Mode = "noise",
+    chunks: Chunks | None = None,
+    done: Callable[[int], None] = lambda pairs: None,
+) -> Effects:
+    """Effects on the log-odds of beginning with one of `tokens`; `done` is told of pairs as they are measured."""
+    encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
+    used, aside = set_apart(encoded, what)
+    chosen = [encoded[name] for name in used]
+    axes = what.axes(model.sizes, chosen)
+    found = []
+    for part in parts(model, {name: encoded[name] for name in used}, what, mode):
+        kept = chunks.get(part.names) if chunks else None
+        if kept is None:
+            kept = _measured(model, part, what, tokens, axes)
+            if chunks:
+                chunks.put(kept)
+        found.append(kept)
+        done(len(part.names))
+    whole = joined(found, used)
+    return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
+
+
+def parts(
+    model: ChatModel, pairs: Mapping[str, EncodedPair], what: Sweep | Joint, mode: Mode
+) -> Iterator[Part]:
+    """Pairs in portions that fit the token budget, those of like positions together."""
+    chosen = list(pairs.values())
+    spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+    for name, pair in pairs.items():
+        spans.setdefault(what.spans(chosen, pair.harmful), []).append(name)
+    for span, names in spans.items():
+        variants = what.variants(model.sizes, span)
+        # Rows that begin to differ at like positions share most of the work.
+        names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
+        widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
+        size = max(1, model.budget // widest)
+        for start in range(0, len(names), size):
+            some = names[start : start + size]
+            sides = [(pairs[name].harmful, pairs[name].harmless) for name in some]
+            prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
+            firsts = tuple(pairs[name].first_difference for name in some)
+            yield Part(tuple(some), prompts, sources, firsts, variants)
+
+
+def _measured(
+    model: ChatModel, part: Part, what: Sweep | Joint, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
+) -> Effects:
+    batch = model.batch(part.prompts)
+    scorer = _Scorer(model, tokens)
+    if what.direct:
+        source, source_logits = _seen(model, part.sources, _frozen_hooks(model, part.variants))
+        clean = record(model, batch, _frozen_hooks(model, part.variants))
+    else:
+        source, source_logits = _seen(model, part.sources, {site.hook for sites in part.variants for site in sites})
+        clean = record(model, batch)
+    scorer.clean(clean.logits)
+    score, kl = scorer(clean.logits[:, None], list(range(len(part.names))))
+    patched = score.repeat(1, len(part.variants))
+    divergence = torch.zeros_like(patched)
+    absent = [number for number, sites in enumerate(part.variants) if not sites and not isinstance(what, Joint)]
+    patched[:, absent] = divergence[:, absent] = torch.nan
+    work = _direct(clean, source, part) if what.direct else _patched(clean, source, part)
+    for rows, numbers, logits in work:
+        at = torch.tensor(rows)[:, None], torch.tensor(numbers)
+        patched[at], divergence[at] = scorer(logits, rows)
+    shape = (len(part.names), *map(len, axes.values()))
+    return Effects(
+        part.names,
+        (),
+        axes,
+        patched.view(shape).numpy(),
+        divergence.view(shape).numpy(),
+        score[:, 0].numpy(),
+        scorer.odds(source_logits).cpu().numpy(),
+    )
+
+
+Measured = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant vocabulary"]]]
+"""Rows, numbers of variants, and the logits of each."""
+
+
+def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
+    for group in groups(part.variants, len(clean.streams)):
+        if not (rows := part.rows(group)):
+            continue
+        waiting = list(group.variants)
+        while waiting:
+            layout = _layout(clean, group, rows, len(waiting))
+            numbers = waiting[: layout.variants]
+            try:
+                logits = _run(clean, source, part, group, layout, numbers)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                clean.model.halve_budget(layout.variants, len(rows) * -group.first)
+                continue
+            yield rows, numbers, logits
+            del waiting[: layout.variants]
+
+
+def _layout(clean: Recorded, group: Group, rows: list[int], waiting: int) -> Layout:
+    tokens = -group.first
+    fitting = min(waiting, max(1, clean.model.budget // (len(rows) * tokens)))
+    stacked = min(fitting, max(1, STACKED_TOKENS // tokens))
+    return Layout(
+        torch.tensor(rows, device=clean.batch.ids.device), fitting // stacked, stacked, clean.width - tokens
+    )
+
+
+def _run(
+    clean: Recorded, source: Mapping[str, Tensor], part: Part, group: Group, layout: Layout, numbers: Sequence[int]
+) -> Float[Tensor, "row variant vocabulary"]:
+    variants = [part.variants[number] for number in numbers]
+    writer = _writer(clean.width, source, variants)
+    if group.local:
+        # Nothing but this token changes in its block: the other tokens join it as recorded.
+        token = clean.streams[group.layer][layout.rows, layout.first, None]
+        with clean.model.hooked(writer(layout)), torch.no_grad():
+            changed = through(clean, layout, [group.layer], expanded(layout, token))
+        if group.layer + 1 == len(clean.streams):
+            logits = logits_of(clean.model, changed.flatten(0, 1)).unflatten(0, changed.shape[:2])
+            logits = logits.view(layout.copies, len(layout.rows), layout.stacked, -1)
+        else:
+            streams = expanded(layout, clean.streams[group.layer + 1][layout.rows, layout.first :])
+            layout.apart(streams)[:, :, :, 0] = layout.apart(changed)[:, :, :, 0]
+            logits = run(clean, layout, group.layer + 1, streams, lambda _: [])
+    else:
+        streams = expanded(layout, clean.streams[group.layer][layout.rows, layout.first :])
+        logits = run(clean, layout, group.layer, streams, writer)
+    return logits.transpose(0, 1).flatten(1, 2)
+
+
+def _writer(width: int, source: Mapping[str, Tensor], variants: Sequence[Variant]) -> Writer:
+    """Hooks that write each variant's sites, and only its, from the source's activations."""
+    by_hook: dict[str, list[tuple[int, Site]]] = {}
+    for number, sites in enumerate(variants):
+        for site in sites:
+            by_hook.setdefault(site.hook, []).append((number, site))
+
+    def writer(layout: Layout) -> Iterator[Hook]:
+        for name, writes in by_hook.items():
+            if writes[0][1].kind == "resid_mid":
+                yield from _mid_stream(layout, name, writes, source[name], width)
+            else:
+                yield name, _writing(layout, writes, source[name], width)
+
+    return writer
+
+
+def _writing(
+    layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int, minus: Callable[[], Tensor] | None = None
+) -> Callable[..., Tensor]:
+    copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
+    positions = [site.position or 0 for _, site in writes]
+    tokens = [width + position - layout.first for position in positions]
+    at = [torch.tensor(values) for values in (copy, stack, tokens)]
+    there = [torch.tensor(positions) + source.shape[1]]
+    if writes[0][1].index is not None:
+        index = torch.tensor([site.index for _, site in writes])
+        at, there = [*at, index], [*there, index]
+    values = source[layout.rows][(slice(None), *there)].transpose(0, 1)
+
+    def hook(activation: Tensor, hook: object) -> Tensor:
+        new = activation.clone()
+        place = (at[0], slice(None), *at[1:])
+        less = layout.apart(minus())[place] if minus else 0
+        layout.apart(new)[place] = values.to(new.dtype) - less
+        return new
+
+    return hook
+
+
+def _mid_stream(
+    layout: Layout, name: str, writes: Sequence[tuple[int, Site]], source: Tensor, width: int
+) -> Iterator[Hook]:
+    """Writing TransformerLens's own hook would reach the MLP and miss the skip path: move it by attention's output."""
+    layer = writes[0][1].layer
+    entered: list[Tensor] = []
+
+    def enter(activation: Tensor, hook: object) -> None:
+        entered[:] = [activation]
+
+    yield Site(layer, "resid_pre").hook, enter
+    yield Site(layer, "attn_out").hook, _writing(layout, writes, source, width, minus=lambda: entered[0])
+
+
+def _direct(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
+    """Every write to the stream is given: only those of the variant are the source's."""
+    rows = list(range(len(part.names)))
+    end = clean.seen[Site(len(clean.streams) - 1, "resid_post").hook][:, -1]
+    size = max(1, clean.model.budget // len(rows))
+    numbers = [number for number, sites in enumerate(part.variants) if sites]
+    for start in range(0, len(numbers), size):
+        some = numbers[start : start + size]
+        ends = []
+        for number in some:
+            written = [site.hook for site in part.variants[number] if site.position == -1]
+            ends.append(end + sum(source[hook][:, -1] - clean.seen[hook][:, -1] for hook in written))
+        logits = logits_of(clean.model, torch.stack(ends, 1).flatten(0, 1))
+        yield rows, some, logits.unflatten(0, (len(rows), len(some)))
+
+
+def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
+    kinds = {site.kind for sites in variants for site in sites}
+    if kinds - {"attn_out", "mlp_out"}:
+        raise AssayError("direct effects are measured of whole outputs (attn_out, mlp_out), not of heads or neurons")
+    return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}
+
+
+def _seen(model: ChatModel, prompts: Sequence[Encoded], hooks: Iterable[str]) -> tuple[dict[str, Tensor], Tensor]:
+    """Activations at the hooks, and the last logits."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Hook:
+        def hook(activation: Tensor, hook: object) -> None:
+            seen[name] = activation
+
+        return name, hook
+
+    with model.hooked(map(keep, hooks)):
+        logits = model.forward(model.batch(prompts))[:, -1]
+    return seen, logits
+
+
+class _Scorer:
+    """Log-odds of refusing and divergence from the clean run, of logits where they are."""
+
+    def __init__(self, model: ChatModel, tokens: Sequence[int]) -> None:
+        self.tokens = torch.tensor(list(tokens), device=model.device)
+
+    def clean(self, logits: Float[Tensor, "row vocabulary"]) -> None:
+        """What divergence is measured from."""
+        log = logits.float().log_softmax(-1)
+        self.probabilities = log.exp()
+        self.entropy = -(self.probabilities * log).sum(-1)
+
+    def odds(self, logits: Float[Tensor, "*row vocabulary"]) -> Float[Tensor, "*row"]:
+        """log Σ_R p − log(1 − Σ_R p) (Arditi et al., arXiv 2406.11717, §2.3)."""
+        return self._sums(logits.float().clone())[0]
+
+    def __call__(
+        self, logits: Float[Tensor, "row variant vocabulary"], rows: list[int]
+    ) -> tuple[Float[Tensor, "row variant"], Float[Tensor, "row variant"]]:
+        """Both, on the CPU."""
+        logits = logits.float()
+        cross = torch.einsum("rv,rnv->rn", self.probabilities[rows], logits)
+        odds, whole = self._sums(logits)
+        kl = (whole - cross - self.entropy[rows][:, None]).clamp(min=0)
+        return odds.cpu(), kl.cpu()
+
+    def _sums(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-odds, and the log of the sum of all; the logits are spent."""
+        refuse = logits[..., self.tokens].logsumexp(-1)
+        rest = logits.index_fill_(-1, self.tokens, -torch.inf).logsumexp(-1)
+        return refuse - rest, torch.logaddexp(refuse, rest)
+
+
+def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
+    """Log-odds of refusing, of unedited prompts."""
+    return np.asarray(_Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())
