@@ -3,7 +3,7 @@
 import gc
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -201,7 +201,8 @@ class ChatModel:
 
     def hooked(self, hooks: Iterable[Hook]) -> AbstractContextManager[object]:
         """Sets hooks for as long as the block runs, gone after it whatever happens."""
-        listed = list(hooks)
+        if not (listed := list(hooks)):
+            return nullcontext()
         for name, _ in listed:
             if name not in self._bridge.hook_dict:
                 raise AssayError(f"{self.name}: this architecture has no hook {name}")

@@ -87,12 +87,10 @@ class Joint:
 
 @dataclass(frozen=True)
 class Group:
-    """Variants that run alike: from one layer and position on."""
+    """Variants that begin at one position: they can share blocks."""
 
-    layer: int
     first: int  # from the end
-    local: bool  # all within one block and position: that block runs on this token alone
-    variants: tuple[int, ...]
+    variants: tuple[int, ...]  # in order of the layers at which they begin
 
 
 @dataclass(frozen=True)
@@ -125,15 +123,15 @@ def per_block(sizes: Sizes) -> int:
 
 def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
     """Variants by where they begin; those that can change nothing, and empty ones, are left out."""
-    found: dict[tuple[int, int, bool], list[int]] = {}
+    found: dict[int, list[int]] = {}
     for number, sites in enumerate(variants):
         if sites and reaches(sites, layers):
-            first = min(site.position or 0 for site in sites)
-            local = all(
-                (site.layer, site.position) == (sites[0].layer, first) and site.kind != "resid_pre" for site in sites
-            )
-            found.setdefault((min(site.layer for site in sites), first, local), []).append(number)
-    return [Group(*key, tuple(numbers)) for key, numbers in sorted(found.items())]
+            found.setdefault(min(site.position or 0 for site in sites), []).append(number)
+
+    def begins(number: int) -> int:
+        return min(site.layer for site in variants[number])
+
+    return [Group(first, tuple(sorted(numbers, key=begins))) for first, numbers in sorted(found.items())]
 
 
 def reaches(sites: Variant, layers: int) -> bool:

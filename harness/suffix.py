@@ -67,10 +67,6 @@ class Layout:
         return activation.view(self.copies, len(self.rows), self.stacked, tokens, *activation.shape[2:])
 
 
-Writer = Callable[[Layout], Iterable[Hook]]
-"""The hooks that tell variants apart, for a layout; in them, token 0 is the layout's first."""
-
-
 def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorded:
     """Runs the batch once, unedited, and keeps what later runs start from."""
     seen: dict[str, Tensor] = {}
@@ -101,15 +97,6 @@ def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorde
     return Recorded(model, batch, tuple(streams), keys, values, tuple(calls), seen, logits)
 
 
-def run(
-    clean: Recorded, layout: Layout, layer: int, streams: Float[Tensor, "row token width"], writer: Writer
-) -> Float[Tensor, "copy row variant vocabulary"]:
-    """Last logits of every variant, run from the stream that enters a layer at the layout's first token on."""
-    with clean.model.hooked(writer(layout)), torch.no_grad():
-        streams = through(clean, layout, range(layer, len(clean.streams)), streams)
-    return read_out(clean, layout, streams)
-
-
 def through(
     clean: Recorded, layout: Layout, layers: Iterable[int], streams: Float[Tensor, "row token width"]
 ) -> Float[Tensor, "row token width"]:
@@ -131,6 +118,19 @@ def read_out(
     return logits_of(clean.model, last.flatten(0, 2)).unflatten(0, last.shape[:3])
 
 
+def entering(model: ChatModel, batch: Batch) -> Float[Tensor, "row position width"]:
+    """The stream that enters the first block."""
+    entered: list[Tensor] = []
+
+    def first(streams: Tensor, *_: object, **__: object) -> Tensor:
+        entered.append(streams)
+        return streams
+
+    with _passing(model, first):
+        model.forward(batch)
+    return entered[0]
+
+
 def logits_of(model: ChatModel, streams: Float[Tensor, "row width"]) -> Float[Tensor, "row vocabulary"]:
     """What the model makes of streams that have passed its last block."""
     device = streams.device
@@ -140,7 +140,7 @@ def logits_of(model: ChatModel, streams: Float[Tensor, "row width"]) -> Float[Te
         torch.zeros(len(streams), 1, dtype=torch.long, device=device),
         torch.ones(len(streams), 1, dtype=torch.bool, device=device),
     )
-    with _passed(model, streams[:, None]):
+    with _passing(model, lambda *_, **__: streams[:, None]):
         return model.forward(batch)[:, -1]
 
 
@@ -150,16 +150,16 @@ def expanded(layout: Layout, streams: Float[Tensor, "row token width"]) -> Float
 
 
 @contextmanager
-def _passed(model: ChatModel, streams: Tensor) -> Iterator[None]:
-    """Blocks pass by whatever they are given; what leaves the last of them is these streams."""
-    for block in model.blocks:
+def _passing(model: ChatModel, block: Callable[..., Tensor]) -> Iterator[None]:
+    """The model with this in place of each of its blocks."""
+    for wrapper in model.blocks:
         # Past the wrapper's own __setattr__, which would set it on what it wraps.
-        vars(block)["forward"] = lambda *_, **__: streams
+        vars(wrapper)["forward"] = block
     try:
         yield
     finally:
-        for block in model.blocks:
-            del vars(block)["forward"]
+        for wrapper in model.blocks:
+            del vars(wrapper)["forward"]
 
 
 class _Prefix(DynamicCache):

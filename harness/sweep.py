@@ -1,7 +1,8 @@
 """Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,11 +16,25 @@ from harness.errors import AssayError
 from harness.pairs import Pair
 from harness.planning import Group, Joint, Sweep, Variant, differs, groups, set_apart
 from harness.sites import Site
-from harness.suffix import STACKED_TOKENS, Layout, Recorded, Writer, expanded, logits_of, record, run, through
+from harness.suffix import (
+    STACKED_TOKENS,
+    Layout,
+    Recorded,
+    entering,
+    expanded,
+    logits_of,
+    record,
+    read_out,
+    through,
+)
 from harness.tokens import Encoded, EncodedPair
 
 Mode = Literal["noise", "denoise"]
 """`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
+
+
+# Twins are run in so many portions, each from where the first of its own begins to differ.
+SOURCE_RUNS = 2
 
 
 class Chunks(Protocol):
@@ -108,6 +123,7 @@ def parts(
             yield Part(tuple(some), prompts, sources, firsts, variants)
 
 
+@torch.inference_mode()
 def _measured(
     model: ChatModel, part: Part, what: Sweep | Joint, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
 ) -> Effects:
@@ -117,8 +133,8 @@ def _measured(
         source, source_logits = _seen(model, part.sources, _frozen_hooks(model, part.variants))
         clean = record(model, batch, _frozen_hooks(model, part.variants))
     else:
-        source, source_logits = _seen(model, part.sources, {site.hook for sites in part.variants for site in sites})
         clean = record(model, batch)
+        source, source_logits = _source(clean, part)
     scorer.clean(clean.logits)
     score, kl = scorer(clean.logits[:, None], list(range(len(part.names))))
     patched = score.repeat(1, len(part.variants))
@@ -146,71 +162,67 @@ Measured = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant vocab
 
 
 def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
+    """Every group's variants, as many at a time as the token budget holds; it halves when memory runs out."""
     for group in groups(part.variants, len(clean.streams)):
-        if not (rows := part.rows(group)):
-            continue
-        waiting = list(group.variants)
-        while waiting:
-            layout = _layout(clean, group, rows, len(waiting))
-            numbers = waiting[: layout.variants]
+        waiting, tokens = list(group.variants), -group.first
+        while waiting and (rows := part.rows(group)):
+            numbers = waiting[: max(1, clean.model.budget // (len(rows) * tokens))]
             try:
-                logits = _run(clean, source, part, group, layout, numbers)
+                logits = _run(clean, source, rows, group.first, [part.variants[number] for number in numbers])
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
-                clean.model.halve_budget(layout.variants, len(rows) * -group.first)
+                clean.model.halve_budget(len(numbers), len(rows) * tokens)
                 continue
             yield rows, numbers, logits
-            del waiting[: layout.variants]
-
-
-def _layout(clean: Recorded, group: Group, rows: list[int], waiting: int) -> Layout:
-    tokens = -group.first
-    fitting = min(waiting, max(1, clean.model.budget // (len(rows) * tokens)))
-    stacked = min(fitting, max(1, STACKED_TOKENS // tokens))
-    return Layout(
-        torch.tensor(rows, device=clean.batch.ids.device), fitting // stacked, stacked, clean.width - tokens
-    )
+            del waiting[: len(numbers)]
 
 
 def _run(
-    clean: Recorded, source: Mapping[str, Tensor], part: Part, group: Group, layout: Layout, numbers: Sequence[int]
+    clean: Recorded, source: Mapping[str, Tensor], rows: Sequence[int], first: int, variants: Sequence[Variant]
 ) -> Float[Tensor, "row variant vocabulary"]:
-    variants = [part.variants[number] for number in numbers]
-    writer = _writer(clean.width, source, variants)
-    if group.local:
-        # Nothing but this token changes in its block: the other tokens join it as recorded.
-        token = clean.streams[group.layer][layout.rows, layout.first, None]
-        with clean.model.hooked(writer(layout)), torch.no_grad():
-            changed = through(clean, layout, [group.layer], expanded(layout, token))
-        if group.layer + 1 == len(clean.streams):
-            logits = logits_of(clean.model, changed.flatten(0, 1)).unflatten(0, changed.shape[:2])
-            logits = logits.view(layout.copies, len(layout.rows), layout.stacked, -1)
-        else:
-            streams = expanded(layout, clean.streams[group.layer + 1][layout.rows, layout.first :])
-            layout.apart(streams)[:, :, :, 0] = layout.apart(changed)[:, :, :, 0]
-            logits = run(clean, layout, group.layer + 1, streams, lambda _: [])
-    else:
-        streams = expanded(layout, clean.streams[group.layer][layout.rows, layout.first :])
-        logits = run(clean, layout, group.layer, streams, writer)
-    return logits.transpose(0, 1).flatten(1, 2)
-
-
-def _writer(width: int, source: Mapping[str, Tensor], variants: Sequence[Variant]) -> Writer:
-    """Hooks that write each variant's sites, and only its, from the source's activations."""
-    by_hook: dict[str, list[tuple[int, Site]]] = {}
+    """All of them together: each joins at its own layer, and from there on they share every block."""
+    joining: dict[int, list[int]] = {}
     for number, sites in enumerate(variants):
+        joining.setdefault(min(site.layer for site in sites), []).append(number)
+    stops = [*sorted(joining), len(clean.streams)]
+    stacked = min(max(map(len, joining.values())), max(1, STACKED_TOKENS // -first))
+    chosen = torch.tensor(rows, device=clean.batch.ids.device)
+    layout = Layout(chosen, 0, stacked, clean.width + first)
+    streams = clean.streams[0][:0, first:].repeat(1, stacked, 1)
+    places: dict[int, int] = {}
+    for layer, following in pairwise(stops):
+        fresh = joining[layer]
+        joined = replace(layout, copies=-(-len(fresh) // stacked))
+        entered = expanded(joined, clean.streams[layer][chosen, first:])
+        places |= {number: layout.variants + i for i, number in enumerate(fresh)}
+        streams = torch.cat([streams, entered])
+        layout = replace(layout, copies=layout.copies + joined.copies)
+        aboard = [(place, variants[number]) for number, place in places.items()]
+        with clean.model.hooked(_writes(clean, source, layout, aboard, range(layer, following))):
+            streams = through(clean, layout, range(layer, following), streams)
+    logits = read_out(clean, layout, streams).transpose(0, 1).flatten(1, 2)
+    return logits[:, [places[number] for number in range(len(variants))]]
+
+
+def _writes(
+    clean: Recorded,
+    source: Mapping[str, Tensor],
+    layout: Layout,
+    aboard: Sequence[tuple[int, Variant]],
+    layers: range,
+) -> Iterator[Hook]:
+    """Hooks that write each variant's sites in these layers, and only its, from the source's activations."""
+    by_hook: dict[str, list[tuple[int, Site]]] = {}
+    for place, sites in aboard:
         for site in sites:
-            by_hook.setdefault(site.hook, []).append((number, site))
-
-    def writer(layout: Layout) -> Iterator[Hook]:
-        for name, writes in by_hook.items():
-            if writes[0][1].kind == "resid_mid":
-                yield from _mid_stream(layout, name, writes, source[name], width)
-            else:
-                yield name, _writing(layout, writes, source[name], width)
-
-    return writer
+            if site.layer in layers:
+                by_hook.setdefault(site.hook, []).append((place, site))
+    for name, writes in by_hook.items():
+        if writes[0][1].kind == "resid_mid":
+            yield from _mid_stream(layout, writes, source[name], clean.width)
+        else:
+            yield name, _writing(layout, writes, source[name], clean.width)
 
 
 def _writing(
@@ -237,7 +249,7 @@ def _writing(
 
 
 def _mid_stream(
-    layout: Layout, name: str, writes: Sequence[tuple[int, Site]], source: Tensor, width: int
+    layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int
 ) -> Iterator[Hook]:
     """Writing TransformerLens's own hook would reach the MLP and miss the skip path: move it by attention's output."""
     layer = writes[0][1].layer
@@ -264,6 +276,47 @@ def _direct(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measur
             ends.append(end + sum(source[hook][:, -1] - clean.seen[hook][:, -1] for hook in written))
         logits = logits_of(clean.model, torch.stack(ends, 1).flatten(0, 1))
         yield rows, some, logits.unflatten(0, (len(rows), len(some)))
+
+
+def _source(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
+    """The twins' activations and last logits; aligned ones are run from where they begin to differ."""
+    model, hooks = clean.model, sorted({site.hook for sites in part.variants for site in sites})
+    if None in part.first_differences:
+        return _seen(model, part.sources, hooks)
+    streams = entering(model, model.batch(part.sources))
+    seen: dict[str, Tensor] = {}
+    logits = []
+    for rows in _runs(part):
+        some = Layout(torch.tensor(rows, device=streams.device), 1, 1, clean.width + _reached(part, rows))
+
+        def keep(name: str, rows: list[int] = rows) -> Hook:
+            def hook(activation: Tensor, hook: object) -> None:
+                if name not in seen:
+                    seen[name] = activation.new_zeros(len(streams), clean.width, *activation.shape[2:])
+                seen[name][rows, clean.width - activation.shape[1] :] = activation
+
+            return name, hook
+
+        with model.hooked(map(keep, hooks)):
+            ended = through(clean, some, range(len(clean.streams)), streams[rows, some.first :])
+        logits.append(read_out(clean, some, ended)[0, :, 0])
+    return seen, torch.cat(logits)
+
+
+def _runs(part: Part) -> list[list[int]]:
+    """The rows, which are ordered by where they begin to differ, in runs of like ones."""
+    size = max(1, -(-len(part.names) // SOURCE_RUNS))
+    rows = list(range(len(part.names)))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _reached(part: Part, rows: Sequence[int]) -> int:
+    """The first position, from the end, that is needed of these twins."""
+    firsts = [part.first_differences[row] for row in rows]
+    needed = [
+        site.position or 0 for sites in part.variants for site in sites if any(differs(sites, first) for first in firsts)
+    ]
+    return min([*needed, *(first or 0 for first in firsts)])
 
 
 def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
