@@ -92,6 +92,11 @@ class ChatModel:
         return self._bridge.blocks  # type: ignore[no-any-return]
 
     @property
+    def embedding(self) -> torch.nn.Module:
+        """What turns tokens into the stream that enters the first block, wrapped."""
+        return self._bridge.embed  # type: ignore[no-any-return]
+
+    @property
     def device(self) -> str:
         """Where the weights are: cpu, cuda or mps."""
         return self.loaded.device
@@ -103,7 +108,7 @@ class ChatModel:
             with self._edited(under, batch):
                 return list(self.forward(batch)[:, -1].float().cpu())
 
-        return torch.stack(self._in_batches(self.encode(prompts), last_logits))
+        return torch.stack(self.in_batches(self.encode(prompts), last_logits))
 
     def read(
         self, prompts: Sequence[str], sites: Sequence[Site], *, under: Edit | None = None
@@ -127,7 +132,7 @@ class ChatModel:
                 self.forward(batch)
             return [{site: seen[site][i] for site in sites} for i in range(len(batch.rows))]
 
-        rows = self._in_batches(encoded, activations)
+        rows = self.in_batches(encoded, activations)
         return {site: torch.stack([row[site] for row in rows]) for site in sites}
 
     def generate(self, prompts: Sequence[str], *, tokens: int = 24, under: Edit | None = None) -> list[Completion]:
@@ -146,7 +151,7 @@ class ChatModel:
                 )
             return [self._completion(row) for row in output[:, batch.ids.shape[1] :].tolist()]
 
-        return self._in_batches(self.encode(prompts), answers, beyond=tokens)
+        return self.in_batches(self.encode(prompts), answers, beyond=tokens)
 
     def cross_entropy(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """Nats a token of each completion, were it this model's own, unedited; infinite if it is empty."""
@@ -165,7 +170,7 @@ class ChatModel:
                 for i, row in enumerate(batch.rows)
             ]
 
-        return self._in_batches(whole, nats)
+        return self.in_batches(whole, nats)
 
     def encode(self, prompts: Sequence[str]) -> list[Encoded]:
         """The prompts in this model's tokens, its chat template applied."""
@@ -198,6 +203,22 @@ class ChatModel:
                 use_cache=cache is not None,
             )
         return output.logits  # type: ignore[no-any-return]
+
+    def seen(
+        self, batch: Batch, hooks: Iterable[str], *, cache: Cache | None = None
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "row vocabulary"]]:
+        """Activations at the hooks, where the model computes them, and the last logits."""
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Hook:
+            def hook(activation: Tensor, hook: object) -> None:
+                seen[name] = activation
+
+            return name, hook
+
+        with self.hooked(map(keep, hooks)):
+            logits = self.forward(batch, cache=cache)[:, -1]
+        return seen, logits
 
     def hooked(self, hooks: Iterable[Hook]) -> AbstractContextManager[object]:
         """Sets hooks for as long as the block runs, gone after it whatever happens."""
@@ -233,7 +254,7 @@ class ChatModel:
                     "count from the end, -1 is the last"
                 )
 
-    def _in_batches(self, encoded: Sequence[Encoded], work: Callable[[Batch], list[T]], beyond: int = 0) -> list[T]:
+    def in_batches(self, encoded: Sequence[Encoded], work: Callable[[Batch], list[T]], beyond: int = 0) -> list[T]:
         """Does the work in batches within the token budget, and gives its rows in the order asked."""
         longest = max(len(prompt) for prompt in encoded) + beyond
         if self.sizes.context is not None and longest > self.sizes.context:

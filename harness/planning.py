@@ -149,7 +149,7 @@ def set_apart(pairs: Mapping[str, EncodedPair], what: Sweep | Joint) -> tuple[li
     used, aside = [], []
     for name, pair in pairs.items():
         try_at = what.at if isinstance(what, Sweep) else (what.at,)
-        usable = pair.aligned or (try_at != "each" and all(_after_instruction(at, pair) for at in try_at))
+        usable = pair.aligned or (try_at != "each" and all(after_instruction(at, pair) for at in try_at))
         (used if usable else aside).append(name)
     if not used:
         raise AssayError(
@@ -159,7 +159,8 @@ def set_apart(pairs: Mapping[str, EncodedPair], what: Sweep | Joint) -> tuple[li
     return used, aside
 
 
-def _after_instruction(at: At, pair: EncodedPair) -> bool:
+def after_instruction(at: At, pair: EncodedPair) -> bool:
+    """Whether these positions mean the same in both prompts, be they aligned or not."""
     if isinstance(at, str):
         return at == "post"
     post = min(len(prompt) - prompt.end for prompt in (pair.harmful, pair.harmless))

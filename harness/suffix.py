@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from harness.chat import Batch, ChatModel, Hook
+from harness.chat import Batch, ChatModel
 from harness.errors import AssayError
 
 # Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
@@ -69,15 +69,8 @@ class Layout:
 
 def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorded:
     """Runs the batch once, unedited, and keeps what later runs start from."""
-    seen: dict[str, Tensor] = {}
     calls: list[Mapping[str, Any]] = []
     streams: list[Tensor] = []
-
-    def keep(name: str) -> Hook:
-        def hook(activation: Tensor, hook: object) -> None:
-            seen[name] = activation
-
-        return name, hook
 
     def note(block: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = dict(zip(signature(block.original_component.forward).parameters, args, strict=False)) | named
@@ -89,8 +82,7 @@ def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorde
         for block in model.blocks:
             handle = block.register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(handle.remove)
-        stack.enter_context(model.hooked(map(keep, hooks)))
-        logits = model.forward(batch, cache=cache)[:, -1]
+        seen, logits = model.seen(batch, hooks, cache=cache)
     for call in calls:
         _check(model, call)
     keys, values = zip(*((layer.keys, layer.values) for layer in cache.layers), strict=True)

@@ -130,7 +130,7 @@ def _measured(
     batch = model.batch(part.prompts)
     scorer = _Scorer(model, tokens)
     if what.direct:
-        source, source_logits = _seen(model, part.sources, _frozen_hooks(model, part.variants))
+        source, source_logits = model.seen(model.batch(part.sources), _frozen_hooks(model, part.variants))
         clean = record(model, batch, _frozen_hooks(model, part.variants))
     else:
         clean = record(model, batch)
@@ -282,7 +282,7 @@ def _source(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
     """The twins' activations and last logits; aligned ones are run from where they begin to differ."""
     model, hooks = clean.model, sorted({site.hook for sites in part.variants for site in sites})
     if None in part.first_differences:
-        return _seen(model, part.sources, hooks)
+        return model.seen(model.batch(part.sources), hooks)
     streams = entering(model, model.batch(part.sources))
     seen: dict[str, Tensor] = {}
     logits = []
@@ -324,21 +324,6 @@ def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
     if kinds - {"attn_out", "mlp_out"}:
         raise AssayError("direct effects are measured of whole outputs (attn_out, mlp_out), not of heads or neurons")
     return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}
-
-
-def _seen(model: ChatModel, prompts: Sequence[Encoded], hooks: Iterable[str]) -> tuple[dict[str, Tensor], Tensor]:
-    """Activations at the hooks, and the last logits."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Hook:
-        def hook(activation: Tensor, hook: object) -> None:
-            seen[name] = activation
-
-        return name, hook
-
-    with model.hooked(map(keep, hooks)):
-        logits = model.forward(model.batch(prompts))[:, -1]
-    return seen, logits
 
 
 class _Scorer:

@@ -1,0 +1,264 @@
+"""Interventions on a live model: each becomes hooks, the same for scoring and for generating."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+from harness.chat import Batch, ChatModel, Edit, Hook
+from harness.directions import basis, means, vectors
+from harness.errors import AssayError
+from harness.interventions import Ablate, Add, Direction, Intervention, Patch, Remove
+from harness.pairs import Pair
+from harness.planning import after_instruction
+from harness.sites import At, Kind, Site
+from harness.tokens import Encoded, EncodedPair
+
+
+def live(
+    model: ChatModel,
+    intervention: Intervention,
+    *,
+    twins: Sequence[Pair] = (),
+    found: Mapping[Direction, Float[Tensor, "rank width"]] | None = None,
+) -> Edit:
+    """The intervention with all it needs of the model: directions are found, unless given, and means are taken.
+
+    A patch needs `twins`: for each prompt, in order, its pair.
+    """
+
+    def rows(direction: Direction) -> Tensor:
+        return found[direction] if found and direction in found else vectors(model, direction)
+
+    edits: list[Edit] = []
+    for part in intervention.parts:
+        match part:
+            case Patch():
+                edits.append(_Patched(part, tuple(model.chat.encode_pair(pair) for pair in twins)))
+            case Ablate():
+                edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over)))
+            case Remove():
+                sites = part.sites(model.sizes.layers)
+                edits.append(_Removed(sites, basis(rows(part.direction)), _means(model, sites, part.over)))
+            case Add():
+                edits.append(_Added(Site(part.layer, "resid_pre").hook, rows(part.direction)[0] * part.scale))
+            case _:
+                raise AssayError(f"{part!r} is no intervention that can be applied")
+    return _Several(tuple(edits))
+
+
+@contextmanager
+def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[None]:
+    """The model unable to write along a direction, while the block runs: dequantized weights, in memory only.
+
+    The same as removal everywhere where a block writes no more than a matrix product; refused elsewhere
+    (Arditi et al., arXiv 2406.11717, §4.1).
+    """
+    if any(hasattr(block, "ln1_post") for block in model.blocks):
+        raise AssayError(f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction")
+    writers = [writer.original_component for block in model.blocks for writer in (block.attn.o, block.mlp.out)]
+    if any(getattr(writer, "bias", None) is not None for writer in writers):
+        raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
+    embed = model.embedding.original_component
+    unit = (row / row.norm()).double().to(model.device)
+
+    def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+        return (weight.double() - (weight.double() @ unit)[:, None] * unit).to(model.loaded.dtype)
+
+    try:
+        for writer in writers:
+            weight = dequantize_bnb_weight(writer.weight, getattr(writer, "state", None))
+            vars(writer)["forward"] = partial(functional.linear, weight=kept(weight.T).T)
+        vars(embed)["forward"] = partial(functional.embedding, weight=kept(embed.weight))
+        yield
+    finally:
+        for module in [*writers, embed]:
+            vars(module).pop("forward", None)
+
+
+@dataclass(frozen=True)
+class _Several:
+    edits: tuple[Edit, ...]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        for edit in self.edits:
+            yield from edit.hooks(model, batch)
+
+
+@dataclass(frozen=True)
+class _Patched:
+    """The twin's activations, in the prompt; what is said after it has no counterpart."""
+
+    patch: Patch
+    twins: tuple[EncodedPair, ...]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        if not self.patch.sites:
+            return
+        ours, theirs = self._sides(model, batch)
+        seen, _ = model.seen(model.batch(theirs), {site.hook for site in self.patch.sites})
+        for (layer, kind, at), indices in _together(self.patch.sites, self.patch.at).items():
+            self._check(model, batch, at)
+            hook = Site(layer, kind).hook
+            values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
+            if kind == "resid_mid":
+                yield from _mid_stream(layer, places, values)
+            else:
+                yield hook, partial(_write, places, values, indices)
+
+    def _sides(self, model: ChatModel, batch: Batch) -> tuple[list[Encoded], list[Encoded]]:
+        """The batch's prompts, with their slots, and their twins."""
+        ours, theirs = [], []
+        for row, prompt in zip(batch.rows, batch.encoded, strict=True):
+            pair = self.twins[row] if row < len(self.twins) else None
+            if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
+                raise AssayError(
+                    f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch needs each prompt's own pair, in order"
+                )
+            sides = (pair.harmful, pair.harmless)
+            first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
+            ours.append(first)
+            theirs.append(second)
+        return ours, theirs
+
+    def _check(self, model: ChatModel, batch: Batch, at: At) -> None:
+        for row in batch.rows:
+            if not self.twins[row].aligned and not after_instruction(at, self.twins[row]):
+                raise AssayError(
+                    f"{model.name}: pair {row + 1} is not aligned (equal length, one differing slot), so only positions "
+                    "after the instruction can be patched; use at='post', or aligned pairs"
+                )
+
+
+@dataclass(frozen=True)
+class _Ablated:
+    """A circuit says what it says on average, or nothing."""
+
+    ablate: Ablate
+    means: Mapping[str, Tensor]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        answering = self.ablate.at == "all"
+        for (layer, kind, at), indices in _together(self.ablate.circuit.sites, self.ablate.at).items():
+            hook = Site(layer, kind).hook
+            places = _places(batch, batch.encoded, at)
+            values = _aligned(self.means[hook], batch) if self.means else None
+            yield hook, partial(_write, places, values, indices, answering=answering)
+
+
+@dataclass(frozen=True)
+class _Removed:
+    """What lies in a subspace is taken out, or set to its mean."""
+
+    sites: tuple[Site, ...]
+    rows: Float[Tensor, "rank width"]  # orthonormal
+    means: Mapping[str, Tensor]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        for site in self.sites:
+            centre = _aligned(self.means[site.hook] @ self.rows.T, batch) if self.means else None
+            yield site.hook, partial(self._project, self.rows.float().to(model.device), centre)
+
+    @staticmethod
+    def _project(rows: Tensor, centre: Tensor | None, activation: Tensor, hook: object) -> Tensor:
+        inside = activation.float() @ rows.T
+        if centre is not None:
+            # A token of the answer is treated as the prompt's last.
+            inside = inside - (centre if activation.shape[1] == centre.shape[1] else centre[:, -1:])
+        return (activation.float() - inside @ rows).to(activation.dtype)
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A vector added at every position, those of the answer too."""
+
+    hook: str
+    vector: Float[Tensor, " width"]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        vector = self.vector.to(device=model.device, dtype=model.loaded.dtype)
+        yield self.hook, lambda activation, hook: activation + vector
+
+
+def _write(
+    places: Bool[Tensor, "row position"],
+    values: Tensor | None,  # none: zero
+    indices: tuple[int, ...] | None,
+    activation: Tensor,
+    hook: object,
+    *,
+    answering: bool = False,
+) -> Tensor:
+    """Values written at these places, for all heads or neurons or for some; in the answer too if asked."""
+    if activation.shape[1] != places.shape[1]:
+        if not answering:
+            return activation
+        # A token of the answer is treated as the prompt's last.
+        places = torch.ones_like(places[:, :1])
+        values = None if values is None else values[:, -1:]
+    where = places.view(*places.shape, *[1] * (activation.dim() - 2))
+    given = torch.zeros_like(activation) if values is None else values.to(activation.dtype).expand_as(activation)
+    if indices is None:
+        return torch.where(where, given, activation)
+    chosen = list(indices)
+    new = activation.clone()
+    new[:, :, chosen] = torch.where(where, given[:, :, chosen], activation[:, :, chosen])
+    return new
+
+
+def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor) -> Iterator[Hook]:
+    """Writing TransformerLens's own hook would reach the MLP and miss the skip path: attention's output is moved."""
+    entered: list[Tensor] = []
+
+    def enter(activation: Tensor, hook: object) -> None:
+        entered[:] = [activation]
+
+    def move(activation: Tensor, hook: object) -> Tensor:
+        if activation.shape[1] != places.shape[1]:
+            return activation
+        return _write(places, values - entered[0], None, activation, hook)
+
+    yield Site(layer, "resid_pre").hook, enter
+    yield Site(layer, "attn_out").hook, move
+
+
+def _together(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple[int, ...] | None]:
+    """Which heads or neurons (none: all) are written at each layer, kind and position; in order of depth."""
+    found: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
+    for site in sites:
+        place = (site.layer, site.kind, at if site.position is None else (site.position,))
+        before = found.get(place, ())
+        found[place] = None if site.index is None or before is None else (*before, site.index)
+    return found
+
+
+def _places(batch: Batch, encoded: Sequence[Encoded], at: At) -> Bool[Tensor, "row position"]:
+    places = torch.zeros_like(batch.mask)
+    for row, prompt in enumerate(encoded):
+        places[row, list(prompt.positions(at))] = True
+    return places
+
+
+def _fitted(values: Tensor, batch: Batch) -> Tensor:
+    """Another batch's activations, as wide as this one: both end where the prompt ends."""
+    missing = batch.ids.shape[1] - values.shape[1]
+    if missing <= 0:
+        return values[:, -missing:]
+    return torch.cat([values.new_zeros(len(values), missing, *values.shape[2:]), values], 1)
+
+
+def _aligned(means: Tensor, batch: Batch) -> Float[Tensor, "one position *rest"]:
+    """Means by position for this batch; earlier than any prompt they were taken of, the earliest."""
+    width = batch.ids.shape[1]
+    earlier = means[:1].expand(max(0, width - len(means)), *means.shape[1:])
+    return torch.cat([earlier, means[-width:]])[None].float().to(batch.ids.device)
+
+
+def _means(model: ChatModel, sites: Sequence[Site], prompts: Sequence[str]) -> dict[str, Tensor]:
+    return means(model, prompts, sorted({site.hook for site in sites})) if prompts else {}
