@@ -76,7 +76,9 @@ class ChatModel:
         self.loaded = loaded
         self.chat = loaded.chat
         self.budget = _TOKENS_AT_ONCE[loaded.device]
-        self._bridge = build_bridge_from_module(
+        # Counted before wrapping: where Q, K and V are one matrix, the wrapper holds copies beside it.
+        parameters = loaded.hf.num_parameters()
+        self.bridge = build_bridge_from_module(
             loaded.hf,
             type(loaded.hf).__name__,
             hf_config=loaded.hf.config,
@@ -84,17 +86,17 @@ class ChatModel:
             device=loaded.device,
             model_name=self.name,
         )
-        self.sizes = _sizes(self._bridge.cfg, loaded.hf)
+        self.sizes = _sizes(self.bridge.cfg, loaded.hf, parameters)
 
     @property
     def blocks(self) -> Sequence[torch.nn.Module]:
         """The blocks, wrapped, in order of depth."""
-        return self._bridge.blocks  # type: ignore[no-any-return]
+        return self.bridge.blocks  # type: ignore[no-any-return]
 
     @property
     def embedding(self) -> torch.nn.Module:
         """What turns tokens into the stream that enters the first block, wrapped."""
-        return self._bridge.embed  # type: ignore[no-any-return]
+        return self.bridge.embed  # type: ignore[no-any-return]
 
     @property
     def device(self) -> str:
@@ -225,14 +227,14 @@ class ChatModel:
         if not (listed := list(hooks)):
             return nullcontext()
         for name, _ in listed:
-            if name not in self._bridge.hook_dict:
+            if name not in self.bridge.hook_dict:
                 raise AssayError(f"{self.name}: this architecture has no hook {name}")
-        return self._bridge.hooks(fwd_hooks=listed)  # type: ignore[no-any-return]
+        return self.bridge.hooks(fwd_hooks=listed)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Lets go of the weights, so that the next model finds the memory free."""
         # Wrapped modules refer to each other and quantized ones keep copies: empty them all.
-        for module in [*self._bridge.modules(), *self.loaded.hf.modules()]:
+        for module in [*self.bridge.modules(), *self.loaded.hf.modules()]:
             module.__dict__.clear()
         gc.collect()
         if self.device == "cuda":
@@ -316,7 +318,7 @@ def ran_out(error: RuntimeError | MemoryError) -> bool:
     return known or any(words in str(error) for words in _MEMORY_RAN_OUT)
 
 
-def _sizes(cfg: Any, hf: Any) -> Sizes:
+def _sizes(cfg: Any, hf: Any, parameters: int) -> Sizes:
     return Sizes(
         layers=cfg.n_layers,
         heads=cfg.n_heads,
@@ -326,6 +328,6 @@ def _sizes(cfg: Any, hf: Any) -> Sizes:
         d_mlp=cfg.d_mlp,
         mlp_matrices=3 if cfg.gated_mlp else 2,
         vocabulary=cfg.d_vocab,
-        parameters=hf.num_parameters(),
+        parameters=parameters,
         context=getattr(hf.config, "max_position_embeddings", None),
     )

@@ -128,7 +128,7 @@ def _measured(
     model: ChatModel, part: Part, what: Sweep | Joint, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
 ) -> Effects:
     batch = model.batch(part.prompts)
-    scorer = _Scorer(model, tokens)
+    scorer = Scorer(model, tokens)
     if what.direct:
         source, source_logits = model.seen(model.batch(part.sources), _frozen_hooks(model, part.variants))
         clean = record(model, batch, _frozen_hooks(model, part.variants))
@@ -326,7 +326,7 @@ def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
     return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}
 
 
-class _Scorer:
+class Scorer:
     """Log-odds of refusing and divergence from the clean run, of logits where they are."""
 
     def __init__(self, model: ChatModel, tokens: Sequence[int]) -> None:
@@ -361,4 +361,4 @@ class _Scorer:
 
 def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
     """Log-odds of refusing, of unedited prompts."""
-    return np.asarray(_Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())
+    return np.asarray(Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())

@@ -84,15 +84,15 @@ def break_weights(model: ChatModel) -> None:
 
 def break_hooks(model: ChatModel) -> None:
     """Being hooked alone changes what the model does."""
-    point = model._bridge.hook_dict[Site(1, "mlp_out").hook]
+    point = model.bridge.hook_dict[Site(1, "mlp_out").hook]
     point.register_forward_hook(lambda module, inputs, output: output * (1.01 if point.fwd_hooks else 1))
 
 
 def break_stream(model: ChatModel) -> None:
     """A side path around the middle: the residual stream is not all that upper layers see."""
     kept: list[Tensor] = []
-    first = model._bridge.hook_dict[Site(0, "mlp_out").hook]
-    last = model._bridge.hook_dict[Site(3, "resid_pre").hook]
+    first = model.bridge.hook_dict[Site(0, "mlp_out").hook]
+    last = model.bridge.hook_dict[Site(3, "resid_pre").hook]
     first.register_forward_hook(lambda module, inputs, output: kept.append(output))
     last.register_forward_hook(lambda module, inputs, output: output + 0.2 * kept[-1])
 
@@ -110,7 +110,7 @@ def break_mask(model: ChatModel) -> None:
 
 def break_batch(model: ChatModel) -> None:
     """Rows are normalised by their neighbours, as activation quantization with a threshold does."""
-    point = model._bridge.hook_dict[Site(1, "mlp_out").hook]
+    point = model.bridge.hook_dict[Site(1, "mlp_out").hook]
     point.register_forward_hook(
         lambda module, inputs, output: output - output.mean(0, keepdim=True) * (len(output) > 1)
     )
@@ -130,7 +130,7 @@ def break_cache(model: ChatModel) -> None:
 
 def break_writing(model: ChatModel) -> None:
     """Heads can be read, but what is written to them never gets anywhere."""
-    point = model._bridge.hook_dict[Site(2, "head").hook]
+    point = model.bridge.hook_dict[Site(2, "head").hook]
     point.register_forward_hook(lambda module, inputs, output: inputs[0], prepend=False)
     original = point.add_hook
 
@@ -144,13 +144,13 @@ def break_writing(model: ChatModel) -> None:
 
 def break_causality(model: ChatModel) -> None:
     """Every position sees the mean of all."""
-    point = model._bridge.hook_dict[Site(0, "attn_out").hook]
+    point = model.bridge.hook_dict[Site(0, "attn_out").hook]
     point.register_forward_hook(lambda module, inputs, output: output + output.mean(1, keepdim=True))
 
 
 def break_gradient(model: ChatModel) -> None:
     """The forward pass is right and the backward pass is not: one branch has no gradient."""
-    point = model._bridge.hook_dict[Site(0, "mlp_out").hook]
+    point = model.bridge.hook_dict[Site(0, "mlp_out").hook]
     point.register_forward_hook(lambda module, inputs, output: output.detach())
 
 
@@ -182,7 +182,7 @@ def test_a_broken_property_is_caught_and_the_model_refused(name: str, llama: Cha
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_any_branch_without_a_gradient_is_caught(kind: Kind, layer: int, llama: ChatModel) -> None:
     reference = truth(llama)
-    point = llama._bridge.hook_dict[Site(layer, kind).hook]
+    point = llama.bridge.hook_dict[Site(layer, kind).hook]
     point.register_forward_hook(lambda module, inputs, output: output.detach())
     assert failed(reexamine(llama, reference)) == ["gradient equals the finite difference"]
 
@@ -190,7 +190,7 @@ def test_any_branch_without_a_gradient_is_caught(kind: Kind, layer: int, llama: 
 def test_a_bfloat16_model_without_gradients_of_attention_is_caught(tmp_path: Path) -> None:
     model = wake(str(shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)), quant="none", device="cpu")
     reference = truth(model)
-    point = model._bridge.hook_dict[Site(0, "attn_out").hook]
+    point = model.bridge.hook_dict[Site(0, "attn_out").hook]
     point.register_forward_hook(lambda module, inputs, output: output.detach())
     assert failed(reexamine(model, reference)) == ["gradient equals the finite difference"]
 

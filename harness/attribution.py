@@ -1,0 +1,168 @@
+"""What gradients and attention say of a prompt: estimates of effects, cheap and fallible, never a verdict."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.tools.analysis import logit_lens
+
+from harness.chat import Batch, ChatModel, Hook
+from harness.effects import Effects, joined
+from harness.errors import AssayError
+from harness.pairs import Pair
+from harness.planning import Joint, Sweep, Variant, set_apart
+from harness.sites import Site
+from harness.sweep import Mode, Part, Scorer, parts
+
+Ends = Literal["base", "both"]
+"""Where the gradient is taken: at the run that is patched, or the mean of that and of the twin's."""
+
+
+def estimate(
+    model: ChatModel,
+    pairs: Iterable[Pair],
+    what: Sweep | Joint,
+    tokens: Sequence[int],
+    *,
+    mode: Mode = "noise",
+    ends: Ends = "base",
+) -> Effects:
+    """Attribution patching: (source − base) · gradient for every variant of a sweep, from one backward pass.
+
+    First order: where what is read is saturated it can be wrong by any factor, or in sign (Nanda 2023;
+    Kramár et al., arXiv 2403.00745).
+    """
+    encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
+    used, aside = set_apart(encoded, what)
+    axes = what.axes(model.sizes, [encoded[name] for name in used])
+    scorer = Scorer(model, tokens)
+    found = []
+    for part in parts(model, {name: encoded[name] for name in used}, what, mode):
+        hooks = sorted({site.hook for sites in part.variants for site in sites})
+        clean, ours, slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
+        source, theirs, others = gradients(model, model.batch(part.sources), hooks, scorer)
+        products = {}
+        for hook in hooks:
+            width = min(ours[hook].shape[1], theirs[hook].shape[1])
+            slope = slopes[hook][:, -width:]
+            if ends == "both":
+                slope = (slope + others[hook][:, -width:]) / 2
+            products[hook] = (theirs[hook][:, -width:] - ours[hook][:, -width:]) * slope
+        change = torch.stack([_sum(part, products, sites) for sites in part.variants], 1)
+        patched = (clean[:, None] + change).view(len(part.names), *map(len, axes.values()))
+        found.append(
+            Effects(part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy())
+        )
+    whole = joined(found, used)
+    return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
+
+
+def gradients(
+    model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
+) -> tuple[Float[Tensor, " row"], dict[str, Tensor], dict[str, Tensor]]:
+    """Log-odds of refusing, activations at the hooks, and the gradient of the one in the other; on the CPU."""
+    seen: dict[str, Tensor] = {}
+
+    def begin(activation: Tensor, hook: object) -> Tensor:
+        # Weights need no gradients, so the graph has to begin at the first stream.
+        return activation.detach().clone().requires_grad_(True)
+
+    def keep(name: str) -> Hook:
+        def hook(activation: Tensor, hook: object) -> Tensor:
+            seen[name] = activation
+            return activation
+
+        return name, hook
+
+    with model.hooked([(Site(0, "resid_pre").hook, begin), *map(keep, hooks)]):
+        odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
+    slopes = torch.autograd.grad(odds.sum(), [seen[hook] for hook in hooks])
+    there = {hook: activation.detach().float().cpu() for hook, activation in seen.items()}
+    return odds.detach().cpu(), there, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
+
+
+def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> list[Float[Tensor, " position"]]:
+    """For each prompt and token: length of the gradient of the log-odds in its embedding."""
+    hook, scorer = Site(0, "resid_pre").hook, Scorer(model, tokens)
+
+    def work(batch: Batch) -> list[Tensor]:
+        _, _, slopes = gradients(model, batch, [hook], scorer)
+        return [slopes[hook][row, -len(prompt) :].norm(dim=-1) for row, prompt in enumerate(batch.encoded)]
+
+    return model.in_batches(model.encode(prompts), work)
+
+
+def integrated_gradients(
+    model: ChatModel, pair: Pair, tokens: Sequence[int], *, steps: int = 64
+) -> Float[Tensor, " position"]:
+    """Each token's share of the difference in log-odds between a harmful prompt and its twin.
+
+    Gradients along the straight line between their embeddings, by the midpoint rule; shares add up to the
+    difference (Sundararajan et al., arXiv 1703.01365, completeness).
+    """
+    encoded, scorer = model.chat.encode_pair(pair), Scorer(model, tokens)
+    if not encoded.aligned:
+        raise AssayError(f"pair {pair.id}: is not aligned, so there is no line between its two prompts")
+    start = Site(0, "resid_pre").hook
+    ends, _ = model.seen(model.batch([encoded.harmful, encoded.harmless]), [start])
+    harmful, harmless = ends[start]
+    total = torch.zeros_like(harmful)
+    rows = max(1, model.budget // len(encoded.harmful))
+    for shares in ((torch.arange(steps, device=harmful.device) + 0.5) / steps).split(rows):
+        points = (harmless + shares[:, None, None].to(harmful.dtype) * (harmful - harmless)).detach().requires_grad_(True)
+        batch = model.batch([encoded.harmful] * len(shares))
+        with model.hooked([(start, lambda activation, hook, points=points: points)]):
+            odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
+        total += torch.autograd.grad(odds.sum(), [points])[0].sum(0)
+    return ((harmful - harmless) * total / steps).sum(-1).float().cpu()
+
+
+def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
+    """Who looks at whom."""
+    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    seen, _ = model.seen(model.batch(model.encode([prompt])), hooks)
+    return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
+
+
+def entropy(patterns: Float[Tensor, "*rest key"]) -> Float[Tensor, "*rest"]:
+    """In nats: 0 looks at one token, log n at n alike."""
+    return -torch.special.xlogy(patterns, patterns).sum(-1)
+
+
+def attention_flow(
+    model: ChatModel, prompt: str, tokens: Sequence[int]
+) -> Float[Tensor, "layer head query key"]:
+    """Attention times the gradient of the log-odds in it: what each look contributes, to first order."""
+    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    batch = model.batch(model.encode([prompt]))
+    _, patterns, slopes = gradients(model, batch, hooks, Scorer(model, tokens))
+    return torch.stack([patterns[hook][0] * slopes[hook][0] for hook in hooks])
+
+
+def lens(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[Tensor, "prompt layer"]:
+    """The probability of refusing that the final norm and unembedding read in the stream entering each layer,
+    and, last, in what leaves the last: TransformerLens's logit lens.
+    """
+    rows = []
+    for encoded in model.encode(prompts):
+        # One at a time, for the lens knows no padding.
+        logits = logit_lens(model.bridge, torch.tensor([encoded.ids], device=model.device)).values
+        rows.append(logits.flatten(0, -2).float().softmax(-1)[:, list(tokens)].sum(-1).cpu())
+    return torch.stack(rows)
+
+
+def _sum(part: Part, products: dict[str, Tensor], sites: Variant) -> Float[Tensor, " row"]:
+    if not sites:
+        return torch.full((len(part.names),), torch.nan)
+    total = torch.zeros(len(part.names))
+    for site in sites:
+        product = products[site.hook][:, site.position]
+        total += (product if site.index is None else product[:, site.index]).flatten(1).sum(1)
+    return total
+
+
+def _pattern(layer: int) -> str:
+    return f"blocks.{layer}.attn.hook_pattern"
+
