@@ -61,7 +61,9 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     (Arditi et al., arXiv 2406.11717, §4.1).
     """
     if any(hasattr(block, "ln1_post") for block in model.blocks):
-        raise AssayError(f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction")
+        raise AssayError(
+            f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction"
+        )
     writers = [writer.original_component for block in model.blocks for writer in (block.attn.o, block.mlp.out)]
     if any(getattr(writer, "bias", None) is not None for writer in writers):
         raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
@@ -69,7 +71,8 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     unit = (row / row.norm()).double().to(model.device)
 
     def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
-        return (weight.double() - (weight.double() @ unit)[:, None] * unit).to(model.loaded.dtype)
+        along = weight.double() @ unit
+        return torch.addr(weight.double(), along, unit, alpha=-1).to(model.loaded.dtype)
 
     try:
         for writer in writers:
@@ -119,7 +122,8 @@ class _Patched:
             pair = self.twins[row] if row < len(self.twins) else None
             if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
                 raise AssayError(
-                    f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch needs each prompt's own pair, in order"
+                    f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch needs each prompt's own pair, "
+                    "in order"
                 )
             sides = (pair.harmful, pair.harmless)
             first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
@@ -131,8 +135,8 @@ class _Patched:
         for row in batch.rows:
             if not self.twins[row].aligned and not after_instruction(at, self.twins[row]):
                 raise AssayError(
-                    f"{model.name}: pair {row + 1} is not aligned (equal length, one differing slot), so only positions "
-                    "after the instruction can be patched; use at='post', or aligned pairs"
+                    f"{model.name}: pair {row + 1} is not aligned (equal length, one differing slot), so only "
+                    "positions after the instruction can be patched; use at='post', or aligned pairs"
                 )
 
 

@@ -12,9 +12,10 @@ from harness.chat import Batch, ChatModel, Hook
 from harness.effects import Effects, joined
 from harness.errors import AssayError
 from harness.pairs import Pair
-from harness.planning import Joint, Sweep, Variant, set_apart
+from harness.planning import Mode, Part, Variant, What, parts, set_apart
+from harness.scoring import Scorer
 from harness.sites import Site
-from harness.sweep import Mode, Part, Scorer, parts
+from harness.sweep import machine
 
 Ends = Literal["base", "both"]
 """Where the gradient is taken: at the run that is patched, or the mean of that and of the twin's."""
@@ -23,7 +24,7 @@ Ends = Literal["base", "both"]
 def estimate(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: Sweep | Joint,
+    what: What,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",
@@ -39,8 +40,8 @@ def estimate(
     axes = what.axes(model.sizes, [encoded[name] for name in used])
     scorer = Scorer(model, tokens)
     found = []
-    for part in parts(model, {name: encoded[name] for name in used}, what, mode):
-        hooks = sorted({site.hook for sites in part.variants for site in sites})
+    for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
+        hooks = part.hooks
         clean, ours, slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
         source, theirs, others = gradients(model, model.batch(part.sources), hooks, scorer)
         products = {}
@@ -53,7 +54,9 @@ def estimate(
         change = torch.stack([_sum(part, products, sites) for sites in part.variants], 1)
         patched = (clean[:, None] + change).view(len(part.names), *map(len, axes.values()))
         found.append(
-            Effects(part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy())
+            Effects(
+                part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy()
+            )
         )
     whole = joined(found, used)
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
@@ -110,13 +113,15 @@ def integrated_gradients(
     harmful, harmless = ends[start]
     total = torch.zeros_like(harmful)
     rows = max(1, model.budget // len(encoded.harmful))
-    for shares in ((torch.arange(steps, device=harmful.device) + 0.5) / steps).split(rows):
-        points = (harmless + shares[:, None, None].to(harmful.dtype) * (harmful - harmless)).detach().requires_grad_(True)
-        batch = model.batch([encoded.harmful] * len(shares))
+    shares = ((torch.arange(steps, device=harmful.device) + 0.5) / steps).to(harmful.dtype)
+    for start_at in range(0, steps, rows):
+        some = shares[start_at : start_at + rows, None, None]
+        points = (harmless + some * (harmful - harmless)).detach().requires_grad_(True)
+        batch = model.batch([encoded.harmful] * len(points))
         with model.hooked([(start, lambda activation, hook, points=points: points)]):
             odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
         total += torch.autograd.grad(odds.sum(), [points])[0].sum(0)
-    return ((harmful - harmless) * total / steps).sum(-1).float().cpu()
+    return torch.sum((harmful - harmless) * total / steps, -1).float().cpu()
 
 
 def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
@@ -126,14 +131,12 @@ def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query 
     return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
 
 
-def entropy(patterns: Float[Tensor, "*rest key"]) -> Float[Tensor, "*rest"]:
+def entropy(patterns: Float[Tensor, "... key"]) -> Float[Tensor, "..."]:
     """In nats: 0 looks at one token, log n at n alike."""
-    return -torch.special.xlogy(patterns, patterns).sum(-1)
+    return torch.special.entr(patterns).sum(-1)
 
 
-def attention_flow(
-    model: ChatModel, prompt: str, tokens: Sequence[int]
-) -> Float[Tensor, "layer head query key"]:
+def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Float[Tensor, "layer head query key"]:
     """Attention times the gradient of the log-odds in it: what each look contributes, to first order."""
     hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
     batch = model.batch(model.encode([prompt]))
@@ -142,9 +145,7 @@ def attention_flow(
 
 
 def lens(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[Tensor, "prompt layer"]:
-    """The probability of refusing that the final norm and unembedding read in the stream entering each layer,
-    and, last, in what leaves the last: TransformerLens's logit lens.
-    """
+    """The probability of refusing read by TransformerLens's logit lens, in what enters each layer and leaves the last."""
     rows = []
     for encoded in model.encode(prompts):
         # One at a time, for the lens knows no padding.
@@ -165,4 +166,3 @@ def _sum(part: Part, products: dict[str, Tensor], sites: Variant) -> Float[Tenso
 
 def _pattern(layer: int) -> str:
     return f"blocks.{layer}.attn.hook_pattern"
-

@@ -89,14 +89,14 @@ class ChatModel:
         self.sizes = _sizes(self.bridge.cfg, loaded.hf, parameters)
 
     @property
-    def blocks(self) -> Sequence[torch.nn.Module]:
+    def blocks(self) -> Sequence[Any]:
         """The blocks, wrapped, in order of depth."""
         return self.bridge.blocks  # type: ignore[no-any-return]
 
     @property
-    def embedding(self) -> torch.nn.Module:
+    def embedding(self) -> Any:
         """What turns tokens into the stream that enters the first block, wrapped."""
-        return self.bridge.embed  # type: ignore[no-any-return]
+        return self.bridge.embed
 
     @property
     def device(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from harness.chat import Batch, ChatModel
 from harness.errors import AssayError
@@ -17,7 +18,9 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
     if direction.method == "given":
         return torch.tensor(direction.vectors, dtype=torch.float64)
     if not 0 <= direction.layer < model.sizes.layers:
-        raise AssayError(f"{model.name}: has {model.sizes.layers} layers, the direction's layer {direction.layer} is none")
+        raise AssayError(
+            f"{model.name}: has {model.sizes.layers} layers, the direction's layer {direction.layer} is none"
+        )
     if direction.method == "heads":
         return _written_by_heads(model, direction)[None]
     harmful, harmless = (_streams(model, prompts, direction) for prompts in (direction.harmful, direction.harmless))
@@ -35,12 +38,13 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
             # A random mixture of deviations has their covariance.
             spread = torch.cat([harmful - harmful.mean(0), harmless - harmless.mean(0)])
             rows = torch.randn(direction.rank, len(spread), generator=generator, dtype=torch.float64) @ spread
-    return rows / rows.norm(dim=-1, keepdim=True) * difference.norm()
+    return functional.normalize(rows, dim=-1).mul(difference.norm())
 
 
 def basis(rows: Float[Tensor, "rank width"]) -> Float[Tensor, "rank width"]:
     """Orthonormal rows that span the same."""
-    return torch.linalg.qr(rows.T)[0].T
+    orthonormal: Tensor = torch.linalg.qr(rows.T)[0]
+    return orthonormal.T
 
 
 def differences(
@@ -63,7 +67,7 @@ def projections(
     return torch.stack([streams[site].double() @ unit for site in sites], 1)
 
 
-def means(model: ChatModel, prompts: Sequence[str], hooks: Sequence[str]) -> dict[str, Float[Tensor, "position *rest"]]:
+def means(model: ChatModel, prompts: Sequence[str], hooks: Sequence[str]) -> dict[str, Float[Tensor, "position ..."]]:
     """Mean activations at each position, counted from the end, over the prompts that have it; in float64."""
     encoded = model.encode(prompts)
     longest = max(map(len, encoded))
@@ -99,7 +103,8 @@ def _principal(direction: Direction, paired: Float[Tensor, "pair width"]) -> Flo
     """
     if direction.rank > len(paired):
         raise AssayError(f"a subspace of rank {direction.rank} cannot be found from {len(paired)} pairs; give more")
-    return torch.linalg.svd(paired, full_matrices=False)[2][: direction.rank]
+    leading: Tensor = torch.linalg.svd(paired, full_matrices=False)[2][: direction.rank]
+    return leading
 
 
 def _written_by_heads(model: ChatModel, direction: Direction) -> Float[Tensor, " width"]:
@@ -113,7 +118,8 @@ def _written_by_heads(model: ChatModel, direction: Direction) -> Float[Tensor, "
     for layer in sorted({site.layer for site in circuit.sites}):
         hook = Site(layer, "head").hook
         ours, theirs = (
-            means(model, prompts, [hook])[hook][direction.position] for prompts in (direction.harmful, direction.harmless)
+            means(model, prompts, [hook])[hook][direction.position]
+            for prompts in (direction.harmful, direction.harmless)
         )
         chosen = torch.zeros(model.sizes.heads, 1, dtype=torch.float64)
         chosen[[site.index for site in circuit.sites if site.layer == layer]] = 1

@@ -22,40 +22,40 @@ class Effects:
     pairs: tuple[str, ...]  # ids, in order
     set_aside: tuple[str, ...]  # ids of pairs that could not be used, being not aligned
     axes: Mapping[str, tuple[str, ...]]  # name → labels, in the order of `patched`'s axes after the first
-    patched: Float[np.ndarray, "pair *axis"]
-    kl: Float[np.ndarray, "pair *axis"]  # from the unpatched next-token distribution to the patched one
+    patched: Float[np.ndarray, "pair ..."]
+    kl: Float[np.ndarray, "pair ..."]  # from the unpatched next-token distribution to the patched one
     clean: Float[np.ndarray, " pair"]
     source: Float[np.ndarray, " pair"]
 
     @property
-    def change(self) -> Float[np.ndarray, "pair *axis"]:
-        """patched − clean, in log-odds."""
-        return self.patched - self._beside(self.clean)
+    def change(self) -> Float[np.ndarray, "pair ..."]:
+        """What patching changes: patched − clean, in log-odds."""
+        return np.asarray(self.patched - self._beside(self.clean))
 
     @property
-    def normalised(self) -> Float[np.ndarray, "pair *axis"]:
+    def normalised(self) -> Float[np.ndarray, "pair ..."]:
         """(patched − clean) / (source − clean): 1 is the twin's own behaviour; NaN without a gap."""
         gap = self.source - self.clean
-        return self.change / self._beside(np.where(np.abs(gap) < LEAST_GAP, np.nan, gap))
+        return np.asarray(self.change / self._beside(np.where(np.abs(gap) < LEAST_GAP, np.nan, gap)))
 
     @property
     def explained(self) -> Bool[np.ndarray, " pair"]:
         """The pairs whose two runs differ enough for shares to mean something."""
-        return np.abs(self.source - self.clean) >= LEAST_GAP
+        return np.asarray(np.abs(self.source - self.clean) >= LEAST_GAP)
 
     @property
-    def flips(self) -> Bool[np.ndarray, "pair *axis"]:
+    def flips(self) -> Bool[np.ndarray, "pair ..."]:
         """Whether the likelier of refusing and answering is another."""
-        return (self.patched > 0) != self._beside(self.clean > 0)
+        return np.asarray((self.patched > 0) != self._beside(self.clean > 0))
 
     @property
-    def relative_change(self) -> Float[np.ndarray, "pair *axis"]:
+    def relative_change(self) -> Float[np.ndarray, "pair ..."]:
         """Change of the probability of refusing, relative to what it was."""
         before, after = (1 / (1 + np.exp(-value)) for value in (self._beside(self.clean), self.patched))
-        return (after - before) / before
+        return np.asarray((after - before) / before)
 
     @property
-    def mean(self) -> Float[np.ndarray, "*axis"]:
+    def mean(self) -> Float[np.ndarray, "..."]:
         """The normalised effect of each variant over all pairs together: mean change over mean gap.
 
         A ratio of means weighs pairs by their gap; a mean of ratios is ruled by the pairs with hardly any.
@@ -76,9 +76,7 @@ class Effects:
         found = []
         for at in order:
             place = np.unravel_index(at, self.mean.shape)
-            found.append(
-                ({name: labels[axis][place[axis]] for axis, name in enumerate(names)}, float(flat[at]))
-            )
+            found.append(({name: labels[axis][place[axis]] for axis, name in enumerate(names)}, float(flat[at])))
         return found
 
     def _beside(self, values: np.ndarray) -> np.ndarray:

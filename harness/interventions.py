@@ -32,7 +32,9 @@ class Circuit:
     def __post_init__(self) -> None:
         for site in self.sites:
             if site.kind not in _CIRCUIT_KINDS or site.position is not None:
-                raise AssayError(f"{site} is no part of a circuit; a circuit holds heads, neurons, attn_out and mlp_out")
+                raise AssayError(
+                    f"{site} is no part of a circuit; a circuit holds heads, neurons, attn_out and mlp_out"
+                )
         object.__setattr__(self, "sites", tuple(sorted(set(self.sites), key=_order)))
 
     def __len__(self) -> int:
@@ -61,9 +63,7 @@ class Circuit:
         """The share of the model's parameters it owns; keys and values that heads share count whole."""
         group = sizes.heads // sizes.kv_heads
         heads = {(site.layer, site.index) for site in self.sites if site.kind == "head"}
-        heads |= {
-            (site.layer, head) for site in self.sites if site.kind == "attn_out" for head in range(sizes.heads)
-        }
+        heads |= {(site.layer, head) for site in self.sites if site.kind == "attn_out" for head in range(sizes.heads)}
         shared = {(layer, (head or 0) // group) for layer, head in heads}
         neurons = {(site.layer, site.index) for site in self.sites if site.kind == "neuron"}
         whole = {site.layer for site in self.sites if site.kind == "mlp_out"}

@@ -1,6 +1,6 @@
 """A sweep before it runs: which variants, in what groups, at what cost. Never touches a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -10,6 +10,13 @@ from harness.interventions import Circuit
 from harness.record import Sizes
 from harness.sites import At, Kind, Site
 from harness.tokens import Encoded, EncodedPair
+
+# Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
+# attention of every variant to all others (masked away) costs more than copying the prefix would.
+STACKED_TOKENS = 32
+
+Mode = Literal["noise", "denoise"]
+"""`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
 
 Variant = tuple[Site, ...]
 """Sites, each at a position from the end, that are patched together."""
@@ -94,31 +101,180 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Arithmetic and memory of a sweep; a token-block is one token through one block."""
+class Chosen:
+    """Some of a sweep's variants, by number."""
 
-    forwards: int  # calls of a block
+    whole: Sweep
+    numbers: tuple[int, ...]
+
+    @property
+    def at(self) -> tuple[At, ...] | Literal["each"]:
+        """The whole sweep's positions."""
+        return self.whole.at
+
+    @property
+    def direct(self) -> bool:
+        """As the whole sweep."""
+        return self.whole.direct
+
+    def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
+        """The variants by their number in the whole sweep."""
+        return {"variant": tuple(map(str, self.numbers))}
+
+    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
+        """The whole sweep's."""
+        return self.whole.spans(pairs, prompt)
+
+    def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
+        """Those of the whole sweep that were chosen."""
+        whole = self.whole.variants(sizes, spans)
+        return tuple(whole[number] for number in self.numbers)
+
+
+What = Sweep | Joint | Chosen
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs that are swept together: their variants stand at the same positions from the end."""
+
+    names: tuple[str, ...]
+    prompts: tuple[Encoded, ...]
+    sources: tuple[Encoded, ...]
+    first_differences: tuple[int | None, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.prompts))
+
+    @property
+    def hooks(self) -> list[str]:
+        """Where the variants write."""
+        return sorted({site.hook for sites in self.variants for site in sites})
+
+    def rows(self, group: Group) -> list[int]:
+        """The pairs in which a group's variants can change anything."""
+        return [
+            row
+            for row, first in enumerate(self.first_differences)
+            if any(differs(self.variants[number], first) for number in group.variants)
+        ]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a sweep may use: tokens in one batch, bytes beside the weights, bytes of one number."""
+
+    tokens: int
+    memory: int
+    item: int
+
+    def batch(self, sizes: Sizes, width: int) -> int:
+        """Tokens that fit a batch, prompts being of that width."""
+        return max(1, min(self.tokens, self.memory // 2 // token_bytes(sizes, self.item, width)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's arithmetic and memory; a token-block is one token through one block."""
+
+    pairs: int
+    set_aside: int
+    variants: int
+    batches: int  # of patched runs
     tokens: int  # token-blocks
     readouts: int  # rows of logits
-    bytes: int  # at the worst moment, beside the weights
+    peak: int  # bytes beside the weights
+    sizes: Sizes
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.forwards + other.forwards,
-            self.tokens + other.tokens,
-            self.readouts + other.readouts,
-            max(self.bytes, other.bytes),
+    @property
+    def operations(self) -> float:
+        """Multiplications and additions in matrix products, those between tokens left out."""
+        blocks, head = self.tokens * per_block(self.sizes), self.readouts * self.sizes.d_model * self.sizes.vocabulary
+        return 2.0 * (blocks + head)
+
+    def minutes(self, rate: float) -> float:
+        """About how long at so many operations a second."""
+        return self.operations / rate / 60
+
+    def __str__(self) -> str:
+        aside = f" ({self.set_aside} set aside, not aligned)" if self.set_aside else ""
+        return (
+            f"{self.pairs} pairs{aside} × {self.variants} variants: {self.batches} batches, "
+            f"{self.tokens / self.sizes.layers:.0f} tokens through the model, at most {self.peak / 1024**3:.2f} GiB "
+            "beside the weights"
         )
 
-    def operations(self, sizes: Sizes) -> float:
-        """Multiplications and additions in matrix products, attention's own left out."""
-        return 2.0 * (self.tokens * per_block(sizes) + self.readouts * sizes.d_model * sizes.vocabulary)
+
+def plan(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: Machine) -> Plan:
+    """What the sweep will take, from the pairs' tokens and the model's sizes alone."""
+    used, aside = set_apart(pairs, what)
+    batches = tokens = readouts = peak = variants = 0
+    for part in parts({name: pairs[name] for name in used}, what, sizes, machine, "noise"):
+        variants = max(variants, len(part.variants))
+        rows, item = len(part.names), machine.item
+        tokens += 2 * rows * part.width * sizes.layers
+        readouts += 2 * rows
+        kept = (
+            rows
+            * part.width
+            * item
+            * (sizes.layers * (sizes.d_model + 2 * sizes.kv_heads * sizes.d_head) + sum(map(_width(sizes), part.hooks)))
+        )
+        at_once = rows * part.width
+        for group in groups(part.variants, sizes.layers):
+            reached, length = len(part.rows(group)), -group.first
+            size = max(1, machine.batch(sizes, part.width) // max(1, reached * length))
+            batches += -(-len(group.variants) // size) if reached else 0
+            begins = [min(site.layer for site in part.variants[number]) for number in group.variants]
+            tokens += reached * length * sum(sizes.layers - layer for layer in begins)
+            readouts += reached * len(group.variants)
+            at_once = max(at_once, reached * length * min(size, len(group.variants)))
+        peak = max(peak, kept + at_once * token_bytes(sizes, item, part.width))
+    return Plan(len(used), len(aside), variants, batches, tokens, readouts, peak, sizes)
+
+
+def parts(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: Machine, mode: Mode) -> Iterator[Part]:
+    """Pairs in portions that fit the machine, those of like positions together."""
+    chosen = list(pairs.values())
+    spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+    for name, pair in pairs.items():
+        spans.setdefault(what.spans(chosen, pair.harmful), []).append(name)
+    for span, names in spans.items():
+        variants = what.variants(sizes, span)
+        # Rows that begin to differ at like positions share most of the work.
+        names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
+        widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
+        size = max(1, machine.batch(sizes, widest) // widest)
+        for start in range(0, len(names), size):
+            some = names[start : start + size]
+            sides = [(pairs[name].harmful, pairs[name].harmless) for name in some]
+            prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
+            firsts = tuple(pairs[name].first_difference for name in some)
+            yield Part(tuple(some), prompts, sources, firsts, variants)
 
 
 def per_block(sizes: Sizes) -> int:
     """Multiplications that one token costs in one block."""
     attention = 2 * (sizes.heads + sizes.kv_heads) * sizes.d_head
     return sizes.d_model * (attention + sizes.mlp_matrices * sizes.d_mlp)
+
+
+def token_bytes(sizes: Sizes, item: int, width: int) -> int:
+    """Memory of one token on its way through a block, at the worst moment."""
+    keys = width + STACKED_TOKENS
+    stream = 8 * sizes.d_model * item
+    mlp = (sizes.mlp_matrices + 1) * sizes.d_mlp * item
+    # Scores, masked, softened (in float32), and cast back; and each row's keys and values, once for every head.
+    looks = sizes.heads * keys * (2 * item + 4) + 4 * sizes.heads * sizes.d_head * keys * item // STACKED_TOKENS
+    return stream + max(mlp, looks)
+
+
+def _width(sizes: Sizes) -> Callable[[str], int]:
+    widths = {"attn.hook_z": sizes.heads * sizes.d_head, "mlp.hook_post": sizes.d_mlp}
+    return lambda hook: widths.get(hook.split(".", 2)[2], sizes.d_model)
 
 
 def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
@@ -144,11 +300,12 @@ def differs(sites: Variant, first_difference: int | None) -> bool:
     return first_difference is None or any((site.position or 0) >= first_difference for site in sites)
 
 
-def set_apart(pairs: Mapping[str, EncodedPair], what: Sweep | Joint) -> tuple[list[str], list[str]]:
+def set_apart(pairs: Mapping[str, EncodedPair], what: What) -> tuple[list[str], list[str]]:
     """Ids of pairs that can be swept so, and of those that cannot: positions of the two mean different things."""
-    used, aside = [], []
+    used: list[str] = []
+    aside: list[str] = []
     for name, pair in pairs.items():
-        try_at = what.at if isinstance(what, Sweep) else (what.at,)
+        try_at = (what.at,) if isinstance(what, Joint) else what.at
         usable = pair.aligned or (try_at != "each" and all(after_instruction(at, pair) for at in try_at))
         (used if usable else aside).append(name)
     if not used:

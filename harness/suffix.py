@@ -12,15 +12,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
 
 from harness.chat import Batch, ChatModel
 from harness.errors import AssayError
-
-# Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
-# attention of every variant to all others (masked away) costs more than copying the prefix would.
-STACKED_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorde
     calls: list[Mapping[str, Any]] = []
     streams: list[Tensor] = []
 
-    def note(block: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def note(block: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = dict(zip(signature(block.original_component.forward).parameters, args, strict=False)) | named
         streams.append(given.pop("hidden_states"))
         calls.append(given)
@@ -107,7 +103,7 @@ def read_out(
 ) -> Float[Tensor, "copy row variant vocabulary"]:
     """The logits of each variant's last token."""
     last = layout.apart(streams)[:, :, :, -1]
-    return logits_of(clean.model, last.flatten(0, 2)).unflatten(0, last.shape[:3])
+    return logits_of(clean.model, last.flatten(0, 2)).view(*last.shape[:3], -1)
 
 
 def entering(model: ChatModel, batch: Batch) -> Float[Tensor, "row position width"]:
@@ -154,7 +150,7 @@ def _passing(model: ChatModel, block: Callable[..., Tensor]) -> Iterator[None]:
             del vars(wrapper)["forward"]
 
 
-class _Prefix(DynamicCache):
+class _Prefix(DynamicCache):  # type: ignore[misc]
     """Keys and values of the tokens before the layout's first; what is run now is added, not kept."""
 
     def __init__(self, clean: Recorded, layout: Layout) -> None:
@@ -196,7 +192,7 @@ class _Cut:
         return self._mask(value) if name == "attention_mask" else self._repeated(value)
 
     def _repeated(self, value: Tensor) -> Tensor:
-        """Positions, and what is made of them: row × position × …"""
+        """Positions, and what is made of them, row × position first."""
         layout = self.layout
         rows = value[layout.rows] if len(value) > 1 else value.expand(len(layout.rows), *value.shape[1:])
         return rows[:, self.tokens].repeat(layout.copies, layout.stacked, *[1] * (value.dim() - 2))
@@ -221,4 +217,3 @@ def _check(model: ChatModel, call: Mapping[str, Any]) -> None:
             raise AssayError(f"{model.name}: its blocks are given {name}, and sweeps do not know what that is")
     if not isinstance(call.get("attention_mask"), Tensor):
         raise AssayError(f"{model.name}: its blocks are given no attention mask, so sweeps cannot tell who sees whom")
-

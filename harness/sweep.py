@@ -1,11 +1,10 @@
 """Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,25 +13,29 @@ from harness.chat import ChatModel, Hook, ran_out
 from harness.effects import Effects, joined
 from harness.errors import AssayError
 from harness.pairs import Pair
-from harness.planning import Group, Joint, Sweep, Variant, differs, groups, set_apart
-from harness.sites import Site
-from harness.suffix import (
+from harness.planning import (
     STACKED_TOKENS,
-    Layout,
-    Recorded,
-    entering,
-    expanded,
-    logits_of,
-    record,
-    read_out,
-    through,
+    Joint,
+    Machine,
+    Mode,
+    Part,
+    Plan,
+    Variant,
+    What,
+    differs,
+    groups,
+    parts,
+    plan,
+    set_apart,
 )
-from harness.tokens import Encoded, EncodedPair
+from harness.scoring import Scorer
+from harness.sites import Site
+from harness.suffix import Layout, Recorded, entering, expanded, logits_of, read_out, record, through
 
-Mode = Literal["noise", "denoise"]
-"""`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
-
-
+# Bytes beside the weights that a sweep may take.
+MEMORY = 8 * 1024**3
+# Logits of so many numbers are made at a time: on a large vocabulary they would be the largest thing of all.
+LOGITS = 2**24
 # Twins are run in so many portions, each from where the first of its own begins to differ.
 SOURCE_RUNS = 2
 
@@ -49,34 +52,10 @@ class Chunks(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Part:
-    """Pairs that are swept together: their variants stand at the same positions from the end."""
-
-    names: tuple[str, ...]
-    prompts: tuple[Encoded, ...]
-    sources: tuple[Encoded, ...]
-    first_differences: tuple[int | None, ...]
-    variants: tuple[Variant, ...]
-
-    @property
-    def width(self) -> int:
-        """Tokens of the longest prompt."""
-        return max(map(len, self.prompts))
-
-    def rows(self, group: Group) -> list[int]:
-        """The pairs in which a group's variants can change anything."""
-        return [
-            row
-            for row, first in enumerate(self.first_differences)
-            if any(differs(self.variants[number], first) for number in group.variants)
-        ]
-
-
 def sweep(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: Sweep | Joint,
+    what: What,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",
@@ -89,7 +68,7 @@ def sweep(
     chosen = [encoded[name] for name in used]
     axes = what.axes(model.sizes, chosen)
     found = []
-    for part in parts(model, {name: encoded[name] for name in used}, what, mode):
+    for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
         kept = chunks.get(part.names) if chunks else None
         if kept is None:
             kept = _measured(model, part, what, tokens, axes)
@@ -101,31 +80,19 @@ def sweep(
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
 
 
-def parts(
-    model: ChatModel, pairs: Mapping[str, EncodedPair], what: Sweep | Joint, mode: Mode
-) -> Iterator[Part]:
-    """Pairs in portions that fit the token budget, those of like positions together."""
-    chosen = list(pairs.values())
-    spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
-    for name, pair in pairs.items():
-        spans.setdefault(what.spans(chosen, pair.harmful), []).append(name)
-    for span, names in spans.items():
-        variants = what.variants(model.sizes, span)
-        # Rows that begin to differ at like positions share most of the work.
-        names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
-        widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
-        size = max(1, model.budget // widest)
-        for start in range(0, len(names), size):
-            some = names[start : start + size]
-            sides = [(pairs[name].harmful, pairs[name].harmless) for name in some]
-            prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
-            firsts = tuple(pairs[name].first_difference for name in some)
-            yield Part(tuple(some), prompts, sources, firsts, variants)
+def planned(model: ChatModel, pairs: Iterable[Pair], what: What) -> Plan:
+    """What the sweep will take on this model, before it runs."""
+    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, what, model.sizes, machine(model))
+
+
+def machine(model: ChatModel) -> Machine:
+    """What this model's sweeps may use."""
+    return Machine(model.budget, MEMORY, model.loaded.dtype.itemsize)
 
 
 @torch.inference_mode()
 def _measured(
-    model: ChatModel, part: Part, what: Sweep | Joint, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
+    model: ChatModel, part: Part, what: What, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
 ) -> Effects:
     batch = model.batch(part.prompts)
     scorer = Scorer(model, tokens)
@@ -136,15 +103,19 @@ def _measured(
         clean = record(model, batch)
         source, source_logits = _source(clean, part)
     scorer.clean(clean.logits)
-    score, kl = scorer(clean.logits[:, None], list(range(len(part.names))))
+    score, _ = scorer(clean.logits[:, None], list(range(len(part.names))))
     patched = score.repeat(1, len(part.variants))
     divergence = torch.zeros_like(patched)
     absent = [number for number, sites in enumerate(part.variants) if not sites and not isinstance(what, Joint)]
     patched[:, absent] = divergence[:, absent] = torch.nan
     work = _direct(clean, source, part) if what.direct else _patched(clean, source, part)
-    for rows, numbers, logits in work:
-        at = torch.tensor(rows)[:, None], torch.tensor(numbers)
-        patched[at], divergence[at] = scorer(logits, rows)
+    for rows, numbers, ends in work:
+        size = max(1, LOGITS // (len(rows) * model.sizes.vocabulary))
+        for start in range(0, len(numbers), size):
+            some = ends[:, start : start + size]
+            logits = logits_of(model, some.flatten(0, 1)).view(*some.shape[:2], -1)
+            at = torch.tensor(rows)[:, None], torch.tensor(numbers[start : start + size])
+            patched[at], divergence[at] = scorer(logits, rows)
     shape = (len(part.names), *map(len, axes.values()))
     return Effects(
         part.names,
@@ -157,30 +128,31 @@ def _measured(
     )
 
 
-Measured = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant vocabulary"]]]
-"""Rows, numbers of variants, and the logits of each."""
+Measured = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant width"]]]
+"""Rows, numbers of variants, and the stream in which each ends."""
 
 
 def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
     """Every group's variants, as many at a time as the token budget holds; it halves when memory runs out."""
+    sizes = clean.model.sizes
     for group in groups(part.variants, len(clean.streams)):
         waiting, tokens = list(group.variants), -group.first
         while waiting and (rows := part.rows(group)):
-            numbers = waiting[: max(1, clean.model.budget // (len(rows) * tokens))]
+            numbers = waiting[: max(1, machine(clean.model).batch(sizes, part.width) // (len(rows) * tokens))]
             try:
-                logits = _run(clean, source, rows, group.first, [part.variants[number] for number in numbers])
+                ends = _run(clean, source, rows, group.first, [part.variants[number] for number in numbers])
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
                 clean.model.halve_budget(len(numbers), len(rows) * tokens)
                 continue
-            yield rows, numbers, logits
+            yield rows, numbers, ends
             del waiting[: len(numbers)]
 
 
 def _run(
     clean: Recorded, source: Mapping[str, Tensor], rows: Sequence[int], first: int, variants: Sequence[Variant]
-) -> Float[Tensor, "row variant vocabulary"]:
+) -> Float[Tensor, "row variant width"]:
     """All of them together: each joins at its own layer, and from there on they share every block."""
     joining: dict[int, list[int]] = {}
     for number, sites in enumerate(variants):
@@ -201,8 +173,8 @@ def _run(
         aboard = [(place, variants[number]) for number, place in places.items()]
         with clean.model.hooked(_writes(clean, source, layout, aboard, range(layer, following))):
             streams = through(clean, layout, range(layer, following), streams)
-    logits = read_out(clean, layout, streams).transpose(0, 1).flatten(1, 2)
-    return logits[:, [places[number] for number in range(len(variants))]]
+    ends = layout.apart(streams)[:, :, :, -1].transpose(0, 1).flatten(1, 2)
+    return ends[:, [places[number] for number in range(len(variants))]]
 
 
 def _writes(
@@ -226,21 +198,25 @@ def _writes(
 
 
 def _writing(
-    layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int, minus: Callable[[], Tensor] | None = None
+    layout: Layout,
+    writes: Sequence[tuple[int, Site]],
+    source: Tensor,
+    width: int,
+    minus: Callable[[], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
     copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
     positions = [site.position or 0 for _, site in writes]
     tokens = [width + position - layout.first for position in positions]
-    at = [torch.tensor(values) for values in (copy, stack, tokens)]
-    there = [torch.tensor(positions) + source.shape[1]]
+    at: list[Any] = [torch.tensor(values) for values in (copy, stack, tokens)]
+    there: list[Any] = [torch.tensor(positions) + source.shape[1]]
     if writes[0][1].index is not None:
         index = torch.tensor([site.index for _, site in writes])
         at, there = [*at, index], [*there, index]
+    place = (at[0], slice(None), *at[1:])
     values = source[layout.rows][(slice(None), *there)].transpose(0, 1)
 
     def hook(activation: Tensor, hook: object) -> Tensor:
         new = activation.clone()
-        place = (at[0], slice(None), *at[1:])
         less = layout.apart(minus())[place] if minus else 0
         layout.apart(new)[place] = values.to(new.dtype) - less
         return new
@@ -248,9 +224,7 @@ def _writing(
     return hook
 
 
-def _mid_stream(
-    layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int
-) -> Iterator[Hook]:
+def _mid_stream(layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int) -> Iterator[Hook]:
     """Writing TransformerLens's own hook would reach the MLP and miss the skip path: move it by attention's output."""
     layer = writes[0][1].layer
     entered: list[Tensor] = []
@@ -274,13 +248,12 @@ def _direct(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measur
         for number in some:
             written = [site.hook for site in part.variants[number] if site.position == -1]
             ends.append(end + sum(source[hook][:, -1] - clean.seen[hook][:, -1] for hook in written))
-        logits = logits_of(clean.model, torch.stack(ends, 1).flatten(0, 1))
-        yield rows, some, logits.unflatten(0, (len(rows), len(some)))
+        yield rows, some, torch.stack(ends, 1)
 
 
 def _source(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
     """The twins' activations and last logits; aligned ones are run from where they begin to differ."""
-    model, hooks = clean.model, sorted({site.hook for sites in part.variants for site in sites})
+    model, hooks = clean.model, part.hooks
     if None in part.first_differences:
         return model.seen(model.batch(part.sources), hooks)
     streams = entering(model, model.batch(part.sources))
@@ -314,7 +287,10 @@ def _reached(part: Part, rows: Sequence[int]) -> int:
     """The first position, from the end, that is needed of these twins."""
     firsts = [part.first_differences[row] for row in rows]
     needed = [
-        site.position or 0 for sites in part.variants for site in sites if any(differs(sites, first) for first in firsts)
+        site.position or 0
+        for sites in part.variants
+        for site in sites
+        if any(differs(sites, first) for first in firsts)
     ]
     return min([*needed, *(first or 0 for first in firsts)])
 
@@ -324,41 +300,3 @@ def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
     if kinds - {"attn_out", "mlp_out"}:
         raise AssayError("direct effects are measured of whole outputs (attn_out, mlp_out), not of heads or neurons")
     return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}
-
-
-class Scorer:
-    """Log-odds of refusing and divergence from the clean run, of logits where they are."""
-
-    def __init__(self, model: ChatModel, tokens: Sequence[int]) -> None:
-        self.tokens = torch.tensor(list(tokens), device=model.device)
-
-    def clean(self, logits: Float[Tensor, "row vocabulary"]) -> None:
-        """What divergence is measured from."""
-        log = logits.float().log_softmax(-1)
-        self.probabilities = log.exp()
-        self.entropy = -(self.probabilities * log).sum(-1)
-
-    def odds(self, logits: Float[Tensor, "*row vocabulary"]) -> Float[Tensor, "*row"]:
-        """log Σ_R p − log(1 − Σ_R p) (Arditi et al., arXiv 2406.11717, §2.3)."""
-        return self._sums(logits.float().clone())[0]
-
-    def __call__(
-        self, logits: Float[Tensor, "row variant vocabulary"], rows: list[int]
-    ) -> tuple[Float[Tensor, "row variant"], Float[Tensor, "row variant"]]:
-        """Both, on the CPU."""
-        logits = logits.float()
-        cross = torch.einsum("rv,rnv->rn", self.probabilities[rows], logits)
-        odds, whole = self._sums(logits)
-        kl = (whole - cross - self.entropy[rows][:, None]).clamp(min=0)
-        return odds.cpu(), kl.cpu()
-
-    def _sums(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-odds, and the log of the sum of all; the logits are spent."""
-        refuse = logits[..., self.tokens].logsumexp(-1)
-        rest = logits.index_fill_(-1, self.tokens, -torch.inf).logsumexp(-1)
-        return refuse - rest, torch.logaddexp(refuse, rest)
-
-
-def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
-    """Log-odds of refusing, of unedited prompts."""
-    return np.asarray(Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())

@@ -46,8 +46,16 @@ class Encoded:
         if at in ("slot", "later") and self.slot is None:
             raise AssayError(f"positions {at!r} were asked of a prompt that has no twin; give pairs")
         slot = self.slot or (0, 0)
-        return tuple(range(*{"all": (-n, 0), "post": (self.end - n, 0), "slot": (slot[0] - n, slot[1] - n),
-                             "later": (slot[1] - n, 0)}[at]))
+        return tuple(
+            range(
+                *{
+                    "all": (-n, 0),
+                    "post": (self.end - n, 0),
+                    "slot": (slot[0] - n, slot[1] - n),
+                    "later": (slot[1] - n, 0),
+                }[at]
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,38 @@ LAYERS = [
     "catalog",
     "record",
     "tokens",
+    "interventions",
+    "planning",
+    "effects",
     "loading",
     "chat",
     "examination",
     "wake",
     "judges",
+    "scoring",
+    "suffix",
+    "sweep",
+    "directions",
+    "apply",
+    "selection",
+    "attribution",
+    "discovery",
     "plugin",
     "__main__",
 ]
-WITHOUT_TORCH = ["errors", "pairs", "sites", "catalog", "record", "tokens", "plugin", "__main__"]
+WITHOUT_TORCH = [
+    "errors",
+    "pairs",
+    "sites",
+    "catalog",
+    "record",
+    "tokens",
+    "interventions",
+    "planning",
+    "effects",
+    "plugin",
+    "__main__",
+]
 
 
 def modules() -> dict[str, ast.Module]:

@@ -1,0 +1,76 @@
+"""Where in a model refusal is carried: gradients propose, exact patches decide."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.attribution import estimate
+from harness.chat import ChatModel
+from harness.interventions import Circuit
+from harness.pairs import Pair
+from harness.planning import Chosen, Mode, Sweep
+from harness.sites import At, Kind, Site
+from harness.sweep import sweep
+
+# Of each component wanted, so many are proposed and measured. Gradients at both ends put the exact top ten of
+# `organism:reference` among the first 27; at the prompt's end alone, some of them beyond the hundredth.
+PROPOSED = 5
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Variants by their exact mean effect, largest first, of those that gradients proposed."""
+
+    places: tuple[tuple[int, ...], ...]  # along the sweep's axes
+    effects: tuple[float, ...]
+    considered: int  # variants of the whole sweep
+    measured: int  # of them, those that were patched
+
+    @property
+    def skipped(self) -> int:
+        """Variants whose effect was estimated and not measured."""
+        return self.considered - self.measured
+
+
+def top(
+    model: ChatModel,
+    pairs: Iterable[Pair],
+    what: Sweep,
+    tokens: Sequence[int],
+    k: int,
+    *,
+    mode: Mode = "noise",
+) -> Ranking:
+    """The k variants of a sweep that carry most of the effect, most of the sweep left out."""
+    some = list(pairs)
+    estimates = estimate(model, some, what, tokens, mode=mode, ends="both")
+    shape = estimates.patched.shape[1:]
+    guess = np.nan_to_num(estimates.mean.ravel(), nan=-np.inf)
+    order = np.argsort(-np.abs(guess), kind="stable")
+    proposed = tuple(int(number) for number in order[: PROPOSED * k] if np.isfinite(guess[number]))
+    exact = sweep(model, some, Chosen(what, proposed), tokens, mode=mode).mean
+    best = np.argsort(-exact, kind="stable")[:k]
+    places = tuple(tuple(int(i) for i in np.unravel_index(proposed[at], shape)) for at in best)
+    return Ranking(places, tuple(float(exact[at]) for at in best), int(np.prod(shape)), len(proposed))
+
+
+def circuit(
+    model: ChatModel,
+    pairs: Iterable[Pair],
+    tokens: Sequence[int],
+    *,
+    heads: int = 0,
+    neurons: int = 0,
+    at: At = "post",
+    mode: Mode = "noise",
+) -> Circuit:
+    """So many heads and neurons that carry most, each by itself, at these positions."""
+    some = list(pairs)
+    sites: list[Site] = []
+    wanted: dict[Kind, int] = {"head": heads, "neuron": neurons}
+    for kind, k in wanted.items():
+        if k:
+            found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode)
+            sites += [Site(layer, kind, index) for layer, index, _ in found.places]
+    return Circuit(tuple(sites))
