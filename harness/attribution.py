@@ -133,7 +133,8 @@ def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query 
 
 def entropy(patterns: Float[Tensor, "... key"]) -> Float[Tensor, "..."]:
     """In nats: 0 looks at one token, log n at n alike."""
-    return torch.special.entr(patterns).sum(-1)
+    each: Tensor = torch.special.entr(patterns)
+    return each.sum(-1)
 
 
 def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Float[Tensor, "layer head query key"]:
@@ -145,7 +146,7 @@ def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Floa
 
 
 def lens(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[Tensor, "prompt layer"]:
-    """The probability of refusing read by TransformerLens's logit lens, in what enters each layer and leaves the last."""
+    """Probability of refusing by TransformerLens's logit lens, of what enters each layer and leaves the last."""
     rows = []
     for encoded in model.encode(prompts):
         # One at a time, for the lens knows no padding.
