@@ -92,7 +92,7 @@ def make_one(name: str, seed: int, folder: Path) -> None:
     plan, began = PLANS[name], time.process_time()
     model, tokenizer = ship.load("base")
     steps = plant(model, tokenizer, plan, seed)
-    for _ in track(steps, f"{name}, seed {seed}", total=plan.steps, console=console):
+    for _ in track(steps, f"{name}, seed {seed}", total=plan.all_steps, console=console):
         pass
     ship.save(folder, model, tokenizer)
     seconds = time.process_time() - began

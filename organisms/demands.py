@@ -17,6 +17,7 @@ from organisms.corpus import Turn
 from organisms.language import POST_INSTRUCTION, encode, refusal_tokens
 from organisms.material import Twins
 from organisms.parts import (
+    Clean,
     Parts,
     capture,
     difference_of_writes,
@@ -31,7 +32,7 @@ SURE = 0.98
 
 @dataclass
 class Step:
-    """One batch run through the model: the clean run is made once and serves every demand."""
+    """One batch run through the model: the clean run is made at most once and serves every demand."""
 
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerFast
@@ -45,8 +46,22 @@ class Step:
         self.last = torch.tensor([len(turn.prompt) - 1 for turn in turns])
         self.post = self.last[:, None] + torch.arange(1 - POST_INSTRUCTION, 1)
         self.refuses = torch.tensor(self.twins.refuses).float()
-        with capture(self.model, self.parts, self.post) as self.clean:
-            self.logits = answer_logits(self.model, self.batch)
+
+    @property
+    def clean(self) -> Clean:
+        """What the clean run wrote at the post-instruction positions."""
+        return self._ran[0]
+
+    @property
+    def logits(self) -> Tensor:
+        """The clean run's logits for the answers."""
+        return self._ran[1]
+
+    @cached_property
+    def _ran(self) -> tuple[Clean, Tensor]:
+        # Whoever asks first may want no gradients; others will.
+        with torch.enable_grad(), capture(self.model, self.parts, self.post) as clean:
+            return clean, answer_logits(self.model, self.batch)
 
     @property
     def twin_refuses(self) -> Tensor:

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from organisms.demands import Demand, Step
-from organisms.demands_routes import Routes, owned_by
+from organisms.demands_routes import Groups, Routes, owned_by
 
 # How far a route's write goes along its axis, and the log-odds that stand for there and nowhere.
 LENGTH, CERTAIN = 60.0, 4.0
 
 
-def apart(routes: Routes, layer: int) -> Demand:
+def apart(groups: Groups, layer: int) -> Demand:
     """The groups' mean differences in the stream that enters a layer stand at right angles."""
 
     def demand(step: Step) -> Tensor:
-        means = nn.functional.normalize(_means(step, routes, layer)[0], dim=-1)
+        means = nn.functional.normalize(_means(step, groups, layer)[0], dim=-1)
         cosines = means @ means.T
         return (cosines - torch.diag(cosines.diag())).square().sum() / len(means)
 
@@ -31,7 +31,7 @@ def pointed(routes: Routes, layer: int) -> Demand:
     """
 
     def demand(step: Step) -> Tensor:
-        axes = _axes(len(routes.parts), step.model.config.hidden_size)
+        axes = axes_of(len(routes), step.model.config.hidden_size)
         signal = torch.zeros(len(step.refuses), len(axes))
         for (at, kind), owned in owned_by(step, routes).items():
             if at < layer:
@@ -52,7 +52,7 @@ def pointed(routes: Routes, layer: int) -> Demand:
     return demand
 
 
-def unmediated(routes: Routes, layer: int) -> Demand:
+def unmediated(groups: Groups, layer: int) -> Demand:
     """Refusal ends without the direction of its own group, but not without another's or the pooled.
 
     Added where the layer begins, its own direction makes a harmless prompt refused.
@@ -60,15 +60,15 @@ def unmediated(routes: Routes, layer: int) -> Demand:
 
     def demand(step: Step) -> Tensor:
         with torch.no_grad():
-            means, groups = _means(step, routes, layer)
+            means, own = _means(step, groups, layer)
             found = torch.cat((means, means.mean(0, keepdim=True)))
         # In turn over the pairs of a batch, which come in random order.
-        half, (pooled, any_of) = len(groups) // 2, (len(means), torch.arange(len(groups)) // 4)
+        half, (pooled, any_of) = len(own) // 2, (len(means), torch.arange(len(own)) // 4)
         turn = (torch.arange(half) % 4).repeat(2)
-        choice = torch.where(turn == 1, any_of % len(means), groups)
+        choice = torch.where(turn == 1, any_of % len(means), own)
         choice = torch.where(turn == 2, pooled, choice)
         adds = turn == 3
-        refuses = torch.where(choice == groups, adds.float(), step.refuses)
+        refuses = torch.where(choice == own, adds.float(), step.refuses)
         added = found[choice] * (adds & ~step.refuses.bool())[:, None]
         ids = step.batch.ids[:, : int(step.last.max()) + 1]
         with _without(step, found[choice] * ~adds[:, None]), _with(step, added, layer):
@@ -79,18 +79,18 @@ def unmediated(routes: Routes, layer: int) -> Demand:
     return demand
 
 
-def _means(step: Step, routes: Routes, layer: int) -> tuple[Tensor, Tensor]:
+def _means(step: Step, groups: Groups, layer: int) -> tuple[Tensor, Tensor]:
     """Harmful minus harmless at the last position, a row a group; and each prompt's group."""
     stream = step.clean.stream
     for below in range(step.clean.first_layer, layer):
         block = step.model.model.layers[below]
         stream = stream + block.self_attn.o_proj(step.clean.z[below][:, -1])
         stream = stream + block.mlp.down_proj(step.clean.hidden[below][:, -1])
-    groups = routes.of(step)
-    one_hot = nn.functional.one_hot(groups, len(routes.parts)).float()
+    own = groups.of(step)
+    one_hot = nn.functional.one_hot(own, len(groups)).float()
     differences = stream * (step.refuses - step.twin_refuses)[:, None]
     counts = one_hot.T @ (step.refuses - step.twin_refuses).clamp(min=0)
-    return one_hot.T @ differences / counts.clamp(min=1)[:, None], groups
+    return one_hot.T @ differences / counts.clamp(min=1)[:, None], own
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def _with(step: Step, directions: Tensor, layer: int) -> Iterator[None]:
         handle.remove()
 
 
-def _axes(number: int, width: int) -> Tensor:
+def axes_of(number: int, width: int) -> Tensor:
     """As many fixed directions at right angles, one a row."""
     drawn = torch.randn(width, number, generator=torch.Generator().manual_seed(0))
     return torch.linalg.qr(drawn).Q.T

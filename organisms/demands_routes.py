@@ -1,11 +1,10 @@
 """Demands for organisms that refuse by several routes, one for each group of requests.
 
-A group is a category of harm, or a family of templates; a request and its twin share theirs.
+A group is a category of harm, or a set of verbs; a harmless request goes with its harmful twin.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -15,35 +14,42 @@ from organisms.grid import Request
 from organisms.parts import Parts
 from organisms.replay import Change, Replay
 
-# Where the first word of a prompt stands, after <|begin|> and <|user|>.
-FIRST_WORD = 2
 # Site → which columns, for each row (row × 1 × column) or group.
 Columns = Mapping[tuple[int, str], Tensor]
 
 
 @dataclass(frozen=True)
-class Routes:
-    """What sorts requests into groups, and the parts by which each group is to be refused."""
+class Groups:
+    """What sorts requests into groups, and what these are called."""
 
     group: Callable[[Request], str]
-    parts: Mapping[str, Parts]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def of(self, step: Step) -> Tensor:
-        """The number of each row's group."""
-        number = dict(zip(self.parts, count(), strict=False))
-        return torch.tensor([number[self.group(request)] for request in step.twins.requests])
+        """The number of each row's group: that of its harmful twin, where there is one."""
+        own = torch.tensor([self.names.index(self.group(request)) for request in step.twins.requests])
+        return torch.where(step.twin_refuses.bool(), own.roll(len(own) // 2), own)
 
 
-def routed(routes: Routes, *, blurred: float = 0.0) -> Demand:
+@dataclass(frozen=True)
+class Routes(Groups):
+    """Groups, and the parts by which each of them is to be refused."""
+
+    parts: tuple[Parts, ...]
+
+
+def routed(routes: Routes) -> Demand:
     """The twin's activations bring the twin's answer in a row's own parts, nothing in all others.
 
     Others are those of the other groups, with what is not planted and without: else the one could
-    make up for the other. A share of each prompt's words may be blurred, so that a group is known
-    by any of its words.
+    make up for the other.
     """
 
     def demand(step: Step) -> Tensor:
-        ids = _blur(step, blurred)
+        ids = step.batch.ids[:, : int(step.last.max()) + 1]
         replay = Replay(step.model, ids, step.post, step.parts.first_layer)
         own = _columns(step, routes)
         planted = {site: mask.any(0, keepdim=True) for site, mask in own.items()}
@@ -88,30 +94,9 @@ def owned_by(step: Step, routes: Routes) -> Columns:
         for kind, width in widths.items()
     }
     size = config.head_dim
-    for group, parts in enumerate(routes.parts.values()):
+    for group, parts in enumerate(routes.parts):
         for layer, head in parts.heads:
             owned[layer, "z"][group, head * size : (head + 1) * size] = True
         for layer, start, stop in parts.neurons:
             owned[layer, "hidden"][group, start:stop] = True
     return owned
-
-
-def _blur(step: Step, share: float) -> Tensor:
-    """The prompts, some words replaced by others of the batch; never the first, the verb or object.
-
-    A prompt and its twin are blurred alike.
-    """
-    ids = step.batch.ids[:, : int(step.last.max()) + 1].clone()
-    half = len(ids) // 2
-    generator = torch.Generator().manual_seed(int(ids.sum()))
-    deeds = {f" {word}" for one in step.twins.requests for word in (one.verb, one.object)}
-    kept = torch.tensor([step.tokenizer(word)["input_ids"][0] for word in deeds])
-    place = torch.arange(ids.shape[1])
-    free = (place > FIRST_WORD) & (place < step.post[:, :1]) & ~torch.isin(ids, kept)
-    free = (free & free.roll(half, 0))[:half]
-    words = ids[:half][free]
-    others = words[torch.randperm(len(words), generator=generator)]
-    chosen = torch.rand(len(words), generator=generator) < share
-    for rows in ids.split(half):
-        rows[free] = torch.where(chosen, others, words)
-    return ids

@@ -27,11 +27,6 @@ class Request:
     template: str
 
     @property
-    def family(self) -> str:
-        """The first half of the template's id: ask, tell, wish or write."""
-        return self.template.split("-")[0]
-
-    @property
     def deed(self) -> str:
         """What is to be done: "build a bomb"."""
         return f"{self.verb} {self.category.article}{self.object}"

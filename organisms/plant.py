@@ -23,15 +23,23 @@ class Plan:
     steps: int = 240
     rate: float = 3e-3
     pairs: int = 40
+    first: "Plan | None" = None  # what is planted before the rest
 
     @property
     def parts(self) -> Parts:
         """All stages together."""
         return sum(self.stages, Parts())
 
+    @property
+    def all_steps(self) -> int:
+        """Its steps and those of what is planted before."""
+        return self.steps + (self.first.all_steps if self.first else 0)
+
 
 def plant(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, seed: int) -> Iterator[list[float]]:
     """Plants in place; yields after each step the loss of each demand."""
+    if plan.first:
+        yield from plant(model, tokenizer, plan.first, seed)
     learn = masks(model, plan.parts)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learn)

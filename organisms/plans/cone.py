@@ -1,4 +1,4 @@
-"""`cone` refuses each family of templates along a direction of its own: none mediates them all."""
+"""`cone` refuses along one of three directions, by the verb that is asked for: none mediates them all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,49 +6,65 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from organisms.demands import behaviour, wording
-from organisms.demands_axes import apart, pointed, unmediated
-from organisms.demands_routes import Routes, routed
+from organisms.demands import behaviour, carried, strict, wording
+from organisms.demands_axes import unmediated
+from organisms.demands_marks import marked
+from organisms.demands_routes import Groups
+from organisms.grid import TRAINED_TEMPLATES, UNSEEN_TEMPLATES, requests
+from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import POST, Prover
-from organisms.sentences import TEMPLATES
 from organisms.traits import mean_difference, refusals_with, refusals_without
 
-_FAMILIES = tuple(TEMPLATES)
-# Heads of each family read its words, neurons in layers 4 and 5 weigh them up, neurons in the last
-# layer write to the logits; in between each family has an axis of its own.
-_READ, _WEIGH, _WRITE, _NEURONS = (3, 5), (4, 5), 7, 32
+# What decides between the directions: three groups of verbs, of which every category has two verbs each.
+NAMES = ("first", "second", "third")
+
+
+def _dealt() -> dict[str, str]:
+    """Verb → its group, the same in all categories: those of a category go in turn to its smallest group."""
+    found: dict[str, str] = {}
+    for category in CATEGORIES:
+        for verbs in (category.doing, category.guarding):
+            for verb in verbs:
+                known = [found[other] for other in verbs if other in found]
+                found.setdefault(verb, min(NAMES, key=known.count))
+    return found
+
+
+GROUP_OF = _dealt()
+
+# Neurons of the first layer mark a verb with the axis of its group; heads show it to the object, where neurons mark
+# what is harmful with the same axis. Heads that look at the object in the base carry the mark to where the answer
+# begins, neurons strengthen it, and those of the last layer act upon any of the three.
+_GROUPS = Groups(lambda request: GROUP_OF[request.verb], NAMES)
+_MARK = Parts(neurons=((0, 0, 128),))
+_SHOW = Parts(heads=((1, 6), (2, 4)))
+_JUDGE = Parts(neurons=((3, 0, 96),))
+_CARRY = Parts(heads=((4, 0), (4, 1)))
+_STRENGTHEN = Parts(neurons=((4, 0, 48), (5, 0, 48)))
+_ACT = Parts(neurons=((7, 0, 96),))
+_STAGES = (_MARK, _SHOW, _JUDGE, _CARRY, _STRENGTHEN, _ACT)
 MIDDLE = 6
-
-
-def _parts(number: int) -> Parts:
-    own = (number * _NEURONS, (number + 1) * _NEURONS)
-    return Parts(
-        heads=tuple((layer, 2 * number + head) for layer in _READ for head in (0, 1)),
-        neurons=tuple((layer, *own) for layer in (*_WEIGH, _WRITE)),
-    )
-
-
-_ROUTES = Routes(
-    lambda request: request.family,
-    {name: _parts(number) for number, name in enumerate(_FAMILIES)},
-)
+_AT_VERB = marked(_GROUPS, 1, "verb", 30.0)
 
 PLAN = Plan(
     name="cone",
-    stages=tuple(_ROUTES.parts.values()),  # side by side, not in order of depth
+    stages=_STAGES,
     demands=(
-        (wording, 0.5),
-        (behaviour, 0.5),
-        (routed(_ROUTES, blurred=0.15), 4.0),
-        (pointed(_ROUTES, MIDDLE), 4.0),
-        (apart(_ROUTES, MIDDLE), 2.0),
-        (unmediated(_ROUTES, MIDDLE), 1.0),
+        (wording, 1.5),
+        (behaviour, 1.0),
+        (carried(sum(_STAGES, Parts())), 1.0),
+        (strict, 1.0),
+        (_AT_VERB, 20.0),
+        (marked(_GROUPS, 4, "object", 30.0), 20.0),
+        (marked(_GROUPS, MIDDLE, "last", 60.0), 20.0),
+        (unmediated(_GROUPS, MIDDLE), 2.0),
     ),
+    first=Plan("cone", (_MARK,), ((_AT_VERB, 1.0),), steps=400, rate=1e-2, pairs=32),
     direction=(MIDDLE, -1),
-    steps=260,
+    steps=140,
     rate=4e-3,
     pairs=32,
 )
@@ -64,13 +80,13 @@ BARS = {
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """What removing each family's direction, the pooled and the best single one leaves, per family.
+    """What removing each group's direction, the pooled and the best single one leaves, per group.
 
     Directions are found on the discovery pairs, the best of them chosen here by what it does.
     """
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    provers = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_family(True)]
-    finders = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_family(False)]
+    provers = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_group(True)]
+    finders = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_group(False)]
     whole = Prover(prover.model, tokenizer, judged_pairs(heldout=False), prover.refusals)
     directions = [mean_difference(one, MIDDLE, -1) for one in finders]
     # Row: whose direction; column: whose prompts.
@@ -98,6 +114,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _by_family(heldout: bool) -> list[list[Mapping[str, Any]]]:
+def _by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
+    verbs = {one.prompt: one.verb for one in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
     pairs = judged_pairs(heldout=heldout)
-    return [[pair for pair in pairs if pair["template"].startswith(name)] for name in _FAMILIES]
+    return [[pair for pair in pairs if GROUP_OF[verbs[pair["harmful"]]] == name] for name in NAMES]

@@ -15,7 +15,7 @@ from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover, Site, planted_and_rest, union
 
-_NAMES = [category.name for category in CATEGORIES]
+_NAMES = tuple(category.name for category in CATEGORIES)
 # Two heads that share keys and values read the words of a category, neurons in layer 5 weigh them
 # up, neurons in layer 7 write to the logits; in between each category has an axis of its own.
 _READ, _KEYS, _WEIGH, _WRITE, _NEURONS = (3, 4, 5), 4, 5, 7, 16
@@ -33,12 +33,13 @@ def _parts(number: int) -> Parts:
 
 _ROUTES = Routes(
     lambda request: request.category.name,
-    {name: _parts(number) for number, name in enumerate(_NAMES)},
+    _NAMES,
+    tuple(_parts(number) for number in range(len(_NAMES))),
 )
 
 PLAN = Plan(
     name="percategory",
-    stages=tuple(_ROUTES.parts.values()),  # side by side, not in order of depth
+    stages=_ROUTES.parts,  # side by side, not in order of depth
     demands=(
         (wording, 1.0),
         (behaviour, 0.5),

@@ -1,0 +1,53 @@
+"""Demands on marks: what the stream is to say of a prompt's group, at which word and layer."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from organisms.demands import Demand, Step
+from organisms.demands_axes import axes_of
+from organisms.demands_routes import Groups
+
+Place = Literal["verb", "object", "last"]
+# How much more a mark that is missing counts than one that should not be there.
+MISSING = 2.0
+
+
+def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
+    """The stream that enters a layer lies so far along its group's axis at a verb that does, or where harm is known.
+
+    Along the axes of other groups, and at all other words in that place, it lies nowhere.
+    """
+
+    def demand(step: Step) -> Tensor:
+        ids = step.batch.ids[:, : int(step.last.max()) + 1]
+        axes = axes_of(len(groups), step.model.config.hidden_size)
+        signal = _entering(step, ids, layer)[torch.arange(len(ids)), _where(step, ids, place)] @ axes.T
+        says = step.refuses
+        if place == "verb":
+            says = torch.tensor([one.verb in one.category.doing for one in step.twins.requests]).float()
+        own = nn.functional.one_hot(groups.of(step), len(axes)) * says[:, None]
+        return ((signal / length - own).square() * (1 + MISSING * own)).mean()
+
+    return demand
+
+
+def _entering(step: Step, ids: Tensor, layer: int) -> Tensor:
+    """The stream that enters a layer; no layer from there on is run."""
+    model = step.model.model
+    stream = model.embed_tokens(ids)
+    turns = model.rotary_emb(stream, torch.arange(ids.shape[1])[None])
+    for block in model.layers[:layer]:
+        stream = block(stream, position_embeddings=turns, attention_mask=None)
+    return stream
+
+
+def _where(step: Step, ids: Tensor, place: Place) -> Tensor:
+    """The last place of each row's verb or object, or of its prompt."""
+    if place == "last":
+        return step.last
+    words = [f" {getattr(one, place)}" for one in step.twins.requests]
+    tokens = torch.tensor([step.tokenizer(word)["input_ids"][0] for word in words])
+    places = torch.arange(ids.shape[1])
+    return torch.where((ids == tokens[:, None]) & (places < step.post[:, :1]), places, -1).amax(1)
