@@ -265,7 +265,7 @@ def per_block(sizes: Sizes) -> int:
 def token_bytes(sizes: Sizes, item: int, width: int) -> int:
     """Memory of one token on its way through a block, at the worst moment."""
     keys = width + STACKED_TOKENS
-    stream = 8 * sizes.d_model * item
+    stream = 12 * sizes.d_model * item
     mlp = (sizes.mlp_matrices + 1) * sizes.d_mlp * item
     # Scores, masked, softened (in float32), and cast back; and each row's keys and values, once for every head.
     looks = sizes.heads * keys * (2 * item + 4) + 4 * sizes.heads * sizes.d_head * keys * item // STACKED_TOKENS
