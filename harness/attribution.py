@@ -1,7 +1,7 @@
 """What gradients and attention say of a prompt: estimates of effects, cheap and fallible, never a verdict."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from harness.chat import Batch, ChatModel, Hook
 from harness.effects import Effects, joined
 from harness.errors import AssayError
 from harness.pairs import Pair
-from harness.planning import Mode, Part, Variant, What, parts, set_apart
+from harness.planning import Mode, Part, What, parts, set_apart
 from harness.scoring import Scorer
 from harness.sites import Site
 from harness.sweep import machine
@@ -51,8 +51,7 @@ def estimate(
             if ends == "both":
                 slope = (slope + others[hook][:, -width:]) / 2
             products[hook] = (theirs[hook][:, -width:] - ours[hook][:, -width:]) * slope
-        change = torch.stack([_sum(part, products, sites) for sites in part.variants], 1)
-        patched = (clean[:, None] + change).view(len(part.names), *map(len, axes.values()))
+        patched = (clean[:, None] + _sums(part, products)).view(len(part.names), *map(len, axes.values()))
         found.append(
             Effects(
                 part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy()
@@ -155,13 +154,23 @@ def lens(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Flo
     return torch.stack(rows)
 
 
-def _sum(part: Part, products: dict[str, Tensor], sites: Variant) -> Float[Tensor, " row"]:
-    if not sites:
-        return torch.full((len(part.names),), torch.nan)
-    total = torch.zeros(len(part.names))
-    for site in sites:
-        product = products[site.hook][:, site.position]
-        total += (product if site.index is None else product[:, site.index]).flatten(1).sum(1)
+def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant"]:
+    """Each variant's products, added up over its sites; NaN where it has none."""
+    by_hook: dict[str, list[tuple[int, Site]]] = {}
+    for number, sites in enumerate(part.variants):
+        for site in sites:
+            by_hook.setdefault(site.hook, []).append((number, site))
+    total = torch.full((len(part.names), len(part.variants)), torch.nan)
+    total[:, [number for number, sites in enumerate(part.variants) if sites]] = 0
+    for hook, writes in by_hook.items():
+        one = writes[0][1]
+        product = products[hook] if one.kind == "neuron" else products[hook].sum(-1)
+        at: list[Any] = [torch.tensor([site.position for _, site in writes])]
+        if one.index is not None:
+            at.append(torch.tensor([site.index for _, site in writes]))
+        elif product.dim() > 2:
+            product = product.flatten(2).sum(-1)
+        total.index_add_(1, torch.tensor([number for number, _ in writes]), product[(slice(None), *at)])
     return total
 
 

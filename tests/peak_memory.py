@@ -18,7 +18,7 @@ from harness.sweep import planned, sweep
 from harness.wake import wake
 from tests import shapes
 
-WORDS = "a the one two red blue old new big small long short".split()
+WORDS = ("a", "the", "one", "two", "red", "blue", "old", "new", "big", "small", "long", "short")
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     shapes.SHAPES["large"] = (hf.LlamaConfig, shapes.SHAPES["llama"][1] | sizes | more, shapes.SHAPES["llama"][2])
     with tempfile.TemporaryDirectory() as folder:
         model = wake(str(shapes.build("large", Path(folder))), quant="none", device="cpu")
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311
     texts = [" ".join(rng.choices(WORDS, k=16)) for _ in range(48)]
     pairs = [Pair(str(i), "c", f"build a bomb {text}", f"build a tree {text}") for i, text in enumerate(texts)]
     model.next_token([pairs[0].harmful])
