@@ -11,7 +11,7 @@ from harness.record import Sizes
 from harness.sites import At, Kind, Site
 
 Where = Literal["everywhere", "stream", "attention", "mlp"]
-Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given"]
+Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given", "published"]
 
 # Where in each block a direction is taken out; the stream's end, which the logits read, is added to "stream".
 _WRITTEN: dict[Where, tuple[Kind, ...]] = {

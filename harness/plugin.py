@@ -1,11 +1,20 @@
-"""pytest's side of Assay: the options of judging, and one model at a time for the claims."""
+"""pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
+from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from harness import catalog, pairs
+from harness import catalog, pairs, verdicts
+from harness.claims import Claim
 from harness.errors import AssayError
+from harness.estimate import Comparison, decisions
+from harness.evidence import Store
+from harness.pairs import DATA
+from harness.recorded import RECORDED, recording
+
+EVIDENCE = DATA.parent / "reports" / "evidence"
 
 DEFAULT_MODELS = ("organism:reference",)
 
@@ -22,6 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--pairs", metavar="PATH", help="your own prompt pairs: .jsonl or .csv")
     group.addoption("--quant", choices=get_args(catalog.Quant), default="nf4", help="default: nf4")
     group.addoption("--device", choices=get_args(catalog.Device), default="auto", help="default: auto")
+    group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
+    group.addoption("--fresh", action="store_true", help="measure again what was measured before")
+    group.addoption("--evidence", metavar="FOLDER", default=str(EVIDENCE), help="default: reports/evidence")
     group.addoption("--strict-models", action="store_true", help="a model that cannot be had is an error, not a skip")
 
 
@@ -31,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         for name in config.getoption("--model") or ():
-            catalog.find(name)
+            (recording if name.startswith(RECORDED) else catalog.find)(name)
         if path := config.getoption("--pairs"):
             pairs.load(path)
     except AssayError as error:
@@ -40,11 +52,116 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs every claim on every model, grouped so that each model is loaded once."""
-    if "model" in metafunc.fixturenames:
+    if "sleeper" in metafunc.fixturenames:
         names = models_asked(metafunc.config)
-        metafunc.parametrize("model", names, indirect=True, scope="session")
+        metafunc.parametrize("sleeper", names, indirect=True, scope="session")
 
 
 def models_asked(config: pytest.Config) -> tuple[str, ...]:
     """The models named on the command line, each once, or the default."""
     return tuple(dict.fromkeys(config.getoption("--model") or DEFAULT_MODELS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A claim that could hold without being true is not accepted: one sentence with file and line."""
+    names: dict[str, str] = {}
+    for item in items:
+        if (claim := claim_of(item)) is not None:
+            try:
+                claim.check()
+            except AssayError as error:
+                raise pytest.UsageError(str(error)) from None
+            if (other := names.setdefault(claim.name, claim.place)) != claim.place:
+                raise pytest.UsageError(
+                    f"{claim.place}: a claim named {claim.name!r} is in {other} already; rename one"
+                )
+
+
+def claim_of(item: pytest.Item) -> Claim | None:
+    """The claim a test makes, if it makes one."""
+    return vars(getattr(item, "function", object)).get("claim")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Keeps account of what is decided while a claim's test runs."""
+    if claim_of(pyfuncitem) is None:
+        return (yield)
+    with decisions() as made:
+        pyfuncitem.stash[_DECIDED] = made
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Gives the report of a claim its verdict, in plain builtins that cross processes."""
+    report = yield
+    if claim_of(item) is None or (report.when != "call" and report.passed):
+        return report
+    error = None if call.excinfo is None else call.excinfo.value
+    made = item.stash[_DECIDED] if _DECIDED in item.stash else []
+    found = verdicts.verdict(error, made, pytest.skip.Exception)
+    report.outcome = verdicts.OUTCOMES[found.word]
+    vars(report)["verdict"] = {"word": found.word, "reason": found.reason, "estimates": list(found.estimates)}
+    report.user_properties.append(("verdict", found.word))
+    report.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)
+    place = (str(item.path), item.location[1] or 0, f"{found.word}: {found.reason}")
+    report.longrepr = None if report.passed else place if report.skipped else f"{found.word}: {found.reason}"
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """SUPPORTED, REFUTED, INCONCLUSIVE, BROKEN instead of pytest's words."""
+    found = vars(report).get("verdict")
+    if found is None:
+        return None
+    return found["word"].lower(), verdicts.LETTERS[found["word"]], found["word"]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collects verdicts where the exit code is made."""
+    if (found := vars(report).get("verdict")) is not None:
+        _WORDS[report.nodeid] = found["word"]
+    elif str(report.when) == "???":
+        # A worker that died: out of memory, say. That says nothing of the claim.
+        _WORDS[report.nodeid] = "BROKEN"
+
+
+def pytest_sessionstart() -> None:
+    """Verdicts are of one session."""
+    _WORDS.clear()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """The exit code says what was found, unless pytest itself could not go on."""
+    code = verdicts.exit_code(list(_WORDS.values()))
+    failed = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if code is not None and not failed and not hasattr(session.config, "workerinput"):
+        session.exitstatus = code
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line a claim: its verdict, and the numbers it rests on."""
+    reports = [
+        report
+        for category in ("supported", "refuted", "inconclusive", "broken", "skipped")
+        for report in terminalreporter.stats.get(category, [])
+        if "verdict" in vars(report)
+    ]
+    if reports:
+        terminalreporter.section("claims")
+    for report in reports:
+        found: Mapping[str, str] = vars(report)["verdict"]
+        name = report.nodeid.split("::")[-1].removeprefix("test_")
+        terminalreporter.line(f"{found['word']:<12} {name}: {found['reason']}")
+
+
+def store_of(config: pytest.Config) -> Store:
+    """Where this run keeps its evidence."""
+    return Store(Path(config.getoption("--evidence")), fresh=config.getoption("--fresh"))
+
+
+_DECIDED = pytest.StashKey[list[Comparison]]()
+_WORDS: dict[str, verdicts.Word] = {}

@@ -1,0 +1,121 @@
+"""Estimates, and what a bar makes of them: the interval decides, and the comparison itself says so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
+
+# Of several bars the worst decides, in this order.
+_WORST: tuple[Outcome, ...] = ("REFUTED", "INCONCLUSIVE", "SUPPORTED")
+
+
+class Refuted(Exception):
+    """The interval lies wholly on the other side of the bar. No AssertionError: of those any code can raise one."""
+
+
+class Inconclusive(Exception):
+    """The interval straddles the bar, or there is nothing to explain."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number with its interval, each end at the claim's own error level; compare it with a bar by > or <."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    unit: str = "pairs"
+    nothing: str = ""  # why there is nothing to explain, if there is not
+
+    def __gt__(self, bar: float) -> "Comparison":
+        return Comparison(((self, ">", _bar(bar)),))
+
+    def __lt__(self, bar: float) -> "Comparison":
+        return Comparison(((self, "<", _bar(bar)),))
+
+    def __abs__(self) -> "Estimate":
+        """How far from zero: at least nothing, where the interval holds zero."""
+        low, high = sorted((abs(self.low), abs(self.high)))
+        least = 0.0 if self.low <= 0 <= self.high else low
+        return replace(self, name=f"|{self.name}|", value=abs(self.value), low=least, high=high)
+
+    def __float__(self) -> float:
+        raise TypeError(f"{self.name} is an estimate and no number; compare it with a bar: assert {self.name} > 0.3")
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self.name} is an estimate and neither true nor false; compare it with a bar")
+
+    def __str__(self) -> str:
+        of = f"n={self.n} {self.unit}, {self.method}"
+        return f"{self.name} {self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}] ({of})"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Estimates and their bars; `&` joins them: REFUTED beats INCONCLUSIVE beats SUPPORTED."""
+
+    bars: tuple[tuple[Estimate, Literal[">", "<"], float], ...]
+
+    def __and__(self, other: "Comparison") -> "Comparison":
+        if not isinstance(other, Comparison):
+            raise TypeError(f"& joins comparisons of estimates with bars, and {other!r} is none")
+        return Comparison(self.bars + other.bars)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the intervals make of it."""
+        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars}
+        return next(outcome for outcome in _WORST if outcome in outcomes)
+
+    def __bool__(self) -> bool:
+        """True if supported; anything else it raises, so that no other code can speak for it."""
+        _ledger.get([]).append(self)
+        match self.outcome:
+            case "REFUTED":
+                raise Refuted(str(self))
+            case "INCONCLUSIVE":
+                raise Inconclusive(str(self))
+            case _:
+                return True
+
+    def __str__(self) -> str:
+        reasons = dict.fromkeys(estimate.nothing for estimate, _, _ in self.bars if estimate.nothing)
+        bars = " and ".join(f"{estimate} {sign} {bar:.2f}" for estimate, sign, bar in self.bars)
+        return "; ".join([*reasons, bars])
+
+
+def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
+    """What one interval makes of one bar."""
+    if estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
+        return "INCONCLUSIVE"
+    if sign == ">":
+        return "SUPPORTED" if estimate.low > bar else "REFUTED" if estimate.high < bar else "INCONCLUSIVE"
+    return "SUPPORTED" if estimate.high < bar else "REFUTED" if estimate.low > bar else "INCONCLUSIVE"
+
+
+@contextmanager
+def decisions() -> Iterator[list[Comparison]]:
+    """The comparisons that are decided while the block runs."""
+    made: list[Comparison] = []
+    token = _ledger.set(made)
+    try:
+        yield made
+    finally:
+        _ledger.reset(token)
+
+
+_ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
+
+
+def _bar(bar: object) -> float:
+    if isinstance(bar, Estimate):
+        raise TypeError("two estimates are compared by a paired difference, with a bar of its own; not with each other")
+    if isinstance(bar, bool) or not isinstance(bar, int | float):
+        raise TypeError(f"a bar is a number, fixed in advance; {bar!r} is none")
+    return float(bar)

@@ -1,0 +1,167 @@
+"""Answers what is asked of a live model: the one place where measurements meet weights."""
+
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.apply import live
+from harness.attribution import estimate
+from harness.chat import ChatModel, Edit
+from harness.directions import vectors
+from harness.discovery import circuit
+from harness.effects import Effects
+from harness.interventions import Intervention
+from harness.judges import Answers as Shown
+from harness.judges import PhraseJudge, coherence, refusal_tokens
+from harness.measurements import (
+    Answers,
+    Encoding,
+    Estimated,
+    FoundCircuit,
+    FoundDirection,
+    Measurement,
+    Norms,
+    Projected,
+    RefusalTokens,
+    Scores,
+    Swept,
+)
+from harness.pairs import PairSet
+from harness.scoring import Scorer
+from harness.selection import Prompts, select
+from harness.sites import Site
+from harness.sweep import Chunks, sweep
+
+# Of a completion, only what judging needs is kept.
+PREFIX = 80
+# Of the pairs on which a direction is sought, one in so many chooses among the candidates.
+VALIDATION = 4
+
+Measured = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
+"""Values as JSON has them, and arrays."""
+
+
+@singledispatch
+def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    """The answer; `tokens` are those that refuse, `chunks` keeps parts of long sweeps."""
+    raise NotImplementedError(type(asked).__name__)
+
+
+@measure.register
+def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    encoded = [model.chat.encode_pair(pair) for pair in asked.pairs]
+    return {
+        "aligned": [pair.aligned for pair in encoded],
+        "harmful": [len(pair.harmful) for pair in encoded],
+        "harmless": [len(pair.harmless) for pair in encoded],
+        "post": len(model.chat.after_instruction),
+    }, {}
+
+
+@measure.register
+def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    return {"tokens": list(refusal_tokens(model, asked.pairs))}, {}
+
+
+@measure.register
+def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    prompts = getattr(asked.pairs, asked.side)
+    edit = _live(model, asked.under, asked.pairs)
+    said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
+    shown = Shown(prompts, said)
+    read = coherence(said, prompts=prompts, model=model)
+    return {
+        "prefixes": [text[:PREFIX] for text in said],
+        "repetition": [one.repetition for one in read],
+        "cross_entropy": [one.cross_entropy for one in read],
+        **{judge.name: judge(shown) for judge in (PhraseJudge(), PhraseJudge("opening"))},
+    }, {}
+
+
+@measure.register
+def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
+    clean = model.next_token(prompts).to(model.device)
+    edited = clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs))
+    scorer.clean(clean)
+    odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))
+    # Two arms that are equal to the bit are one arm under two names.
+    same = bool(asked.under is not None and torch.equal(clean.cpu(), edited.cpu()))
+    return {"odds": odds[:, 0].tolist(), "kl": kl[:, 0].tolist(), "same_as_clean": same}, {}
+
+
+@measure.register
+def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks))
+
+
+@measure.register
+def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    return packed(estimate(model, asked.pairs, asked.what, tokens, mode=asked.mode))
+
+
+@measure.register
+def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at)
+    return {
+        "heads": [[site.layer, site.index] for site in found.sites if site.kind == "head"],
+        "neurons": [[site.layer, site.index] for site in found.sites if site.kind == "neuron"],
+    }, {}
+
+
+@measure.register
+def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    pairs = asked.pairs.pairs
+    chosen = Prompts(*zip(*((one.harmful, one.harmless) for one in pairs[::VALIDATION]), strict=True))
+    rest = [one for number, one in enumerate(pairs) if number % VALIDATION]
+    train = Prompts(tuple(one.harmful for one in rest), tuple(one.harmless for one in rest))
+    found = select(model, train, chosen, tokens)
+    return {
+        "layer": None if found.chosen is None else found.chosen.layer,
+        "position": None if found.chosen is None else found.chosen.position,
+        "reason": found.reason,
+        "harmful": list(found.used.harmful),
+        "harmless": list(found.used.harmless),
+        "ties": [[one.layer, one.position] for one in found.ties],
+        "candidates": [[one.layer, one.position, one.induced, one.left, one.kl] for one in found.candidates],
+    }, {}
+
+
+@measure.register
+def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
+    row = vectors(model, asked.direction)[0]
+    sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
+    sites.append(Site(last, "resid_post", position=asked.position))
+    streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
+    along = streams @ (row / row.norm())
+    return {}, {"along": along.numpy(), "length": streams.norm(dim=-1).numpy()}
+
+
+@measure.register
+def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    heads = [Site(layer, "head", position=-1) for layer in range(model.sizes.layers)]
+    neurons = [Site(layer, "neuron", position=-1) for layer in range(model.sizes.layers)]
+    read = model.read(asked.pairs.harmful, [*heads, *neurons])
+    return {}, {
+        "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
+        "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
+    }
+
+
+def packed(effects: Effects) -> Measured:
+    """Effects as values and arrays."""
+    values = {
+        "pairs": list(effects.pairs),
+        "set_aside": list(effects.set_aside),
+        "axes": {name: list(labels) for name, labels in effects.axes.items()},
+    }
+    arrays = {name: getattr(effects, name).astype(np.float32) for name in ("patched", "kl", "clean", "source")}
+    return values, arrays
+
+
+def _live(model: ChatModel, under: Intervention | None, pairs: PairSet) -> Edit | None:
+    return None if under is None else live(model, under, twins=pairs.pairs)

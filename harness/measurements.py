@@ -1,0 +1,140 @@
+"""What can be asked of a model, as values: each knows its recipe before anything is computed. Never touches a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal
+
+from harness.evidence import Recipe, digest
+from harness.interventions import Circuit, Direction, Intervention
+from harness.pairs import PairSet
+from harness.planning import Joint, Mode, Sweep
+from harness.sites import At
+
+PromptSide = Literal["harmful", "harmless"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One question; REVISION is raised when the numbers of its answer change."""
+
+    KIND: ClassVar[str]
+    REVISION: ClassVar[int] = 1
+
+    pairs: PairSet
+
+    def recipe(self, subject: str) -> Recipe:
+        """Everything the answer depends on."""
+        return Recipe(self.KIND, self.REVISION, subject, described(self))
+
+
+@dataclass(frozen=True)
+class Encoding(Measurement):
+    """How the pairs stand in the model's tokens: lengths, and which are aligned."""
+
+    KIND = "encoding"
+
+
+@dataclass(frozen=True)
+class RefusalTokens(Measurement):
+    """The tokens with which refusals begin."""
+
+    KIND = "refusal-tokens"
+
+
+@dataclass(frozen=True)
+class Answers(Measurement):
+    """Greedy answers to one side of the pairs, judged every way that could be asked later."""
+
+    KIND = "answers"
+
+    side: PromptSide
+    under: Intervention | None = None
+    tokens: int = 24
+
+
+@dataclass(frozen=True)
+class Scores(Measurement):
+    """Log-odds of the first token refusing, and how far the distribution moved."""
+
+    KIND = "scores"
+
+    side: PromptSide
+    under: Intervention | None = None
+
+
+@dataclass(frozen=True)
+class Swept(Measurement):
+    """Exact effects of patching from the twin's run."""
+
+    KIND = "swept"
+
+    what: Sweep | Joint
+    mode: Mode = "noise"
+
+
+@dataclass(frozen=True)
+class Estimated(Measurement):
+    """The same effects as gradients estimate them."""
+
+    KIND = "estimated"
+
+    what: Sweep | Joint
+    mode: Mode = "noise"
+
+
+@dataclass(frozen=True)
+class FoundCircuit(Measurement):
+    """The heads and neurons that carry most, each by itself."""
+
+    KIND = "circuit"
+
+    heads: int = 0
+    neurons: int = 0
+    at: At = "post"
+
+
+@dataclass(frozen=True)
+class FoundDirection(Measurement):
+    """The layer and position chosen by the published procedure: three parts of the pairs to train, one to choose."""
+
+    KIND = "direction"
+
+
+@dataclass(frozen=True)
+class Projected(Measurement):
+    """How far each prompt's stream goes along a direction, layer by layer, and how long the stream is."""
+
+    KIND = "projected"
+
+    side: PromptSide
+    direction: Direction
+    position: int = -1
+
+
+@dataclass(frozen=True)
+class Norms(Measurement):
+    """Mean length of what every head and neuron says at the end of harmful prompts."""
+
+    KIND = "norms"
+
+
+def described(value: Any) -> Any:
+    """As JSON, short: sets of pairs by their fingerprint, long lists of prompts by their hash."""
+    match value:
+        case PairSet():
+            return {"pairs": value.fingerprint, "n": len(value)}
+        case Direction():
+            return {"direction": value.fingerprint}
+        case Circuit():
+            return {"circuit": [str(site) for site in value.sites]}
+        case tuple() if value and all(isinstance(one, str) and " " in one for one in value):
+            return {"prompts": digest(list(value))[:16], "n": len(value)}
+        case tuple() | list():
+            return [described(one) for one in value]
+        case Mapping():
+            return {str(key): described(one) for key, one in value.items()}
+        case _ if is_dataclass(value):
+            named = {one.name: described(getattr(value, one.name)) for one in fields(value)}
+            return {"a": type(value).__name__} | named
+        case _:
+            return value

@@ -1,0 +1,239 @@
+"""What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness import resampling
+from harness.effects import LEAST_GAP, Effects
+from harness.estimate import Estimate, Inconclusive
+from harness.evidence import Evidence, Store, digest
+from harness.interventions import Circuit, Direction, Intervention
+from harness.measurements import (
+    Answers,
+    Encoding,
+    Estimated,
+    FoundCircuit,
+    FoundDirection,
+    Measurement,
+    Norms,
+    PromptSide,
+    RefusalTokens,
+    Scores,
+    Swept,
+)
+from harness.pairs import PairSet
+from harness.planning import Joint, Mode, Sweep
+from harness.record import ModelRecord, Sizes
+from harness.refusals import Refusals, estimated
+from harness.sites import At, Kind, Site
+
+if TYPE_CHECKING:  # importing it loads torch
+    from harness.chat import ChatModel
+
+PHRASES = "phrases-anywhere"
+# Random circuits beside which a found one is put.
+RANDOM = 20
+
+
+class Waking(Protocol):
+    """Wakes the model, once, when evidence is missing; or says that it may not be woken."""
+
+    def __call__(self) -> "ChatModel":
+        """The live model."""
+        ...
+
+
+class Subject:
+    """One model as claims see it, at the error level of the claim that asks."""
+
+    def __init__(self, record: ModelRecord, pairs: PairSet, store: Store, wake: Waking, level: float) -> None:
+        self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
+
+    @property
+    def name(self) -> str:
+        """As asked for on the command line."""
+        return self.record.name
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the model is made of."""
+        return self.record.sizes
+
+    def ask(self, what: Measurement) -> Evidence:
+        """The evidence: as it is kept, or measured now."""
+        recipe = what.recipe(self.record.fingerprint)
+        if (kept := self.store.get(recipe)) is not None:
+            return kept
+        model = self.wake()
+        from harness.measure import measure  # torch is loaded on a miss alone
+
+        tokens = () if isinstance(what, RefusalTokens | Encoding) else self.tokens
+        values, arrays = measure(what, model, tokens)
+        return self.store.put(Evidence(recipe, values, arrays))
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens with which this model's refusals begin, found on discovery prompts."""
+        return tuple(self.ask(RefusalTokens(self.all_pairs)).values["tokens"])
+
+    def refuses(self, pairs: PairSet) -> "Refusals":
+        """How these pairs are answered, and what interventions make of it."""
+        return Refusals(self, pairs)
+
+    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer is a refusal, by its phrases."""
+        values = self.ask(Answers(pairs, side, under)).values
+        return np.asarray(np.array(values[PHRASES]) > 0)
+
+    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+        """Whether the intervention changes any prompt's next-token logits, to the bit."""
+        return not self.ask(Scores(pairs, side, under)).values["same_as_clean"]
+
+    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+        """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
+        self._require_refusals()
+        asked = FoundCircuit(pairs, self._count(heads, "head"), self._count(neurons, "neuron"), at)
+        values = self.ask(asked).values
+        return Circuit.of(
+            heads=[(layer, index) for layer, index in values["heads"]],
+            neurons=[(layer, index) for layer, index in values["neurons"]],
+        )
+
+    def direction(self, pairs: PairSet) -> Direction:
+        """The direction that the published procedure chooses on these pairs."""
+        self._require_refusals()
+        values = self.ask(FoundDirection(pairs)).values
+        if values["layer"] is None:
+            raise Inconclusive(f"nothing to explain: {values['reason']}")
+        prompts = tuple(values["harmful"]), tuple(values["harmless"])
+        return Direction("difference", values["layer"], values["position"], *prompts)
+
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
+        """Exact effects of patching from the twin's run."""
+        return unpacked(self.ask(Swept(pairs, what, mode)))
+
+    def share(self, circuit: Circuit) -> Estimate:
+        """The share of the model's parameters that a circuit owns, counted."""
+        value = circuit.share(self.sizes)
+        return Estimate("parameters", value, value, value, self.sizes.parameters, "counted", "parameters")
+
+    def effect(self, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise") -> Estimate:
+        """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
+        found = self.effects(pairs, Joint((circuit,), at), mode)
+        return self._share("E", found, found.change[:, 0])
+
+    def lead(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
+        """E less the mean E of random circuits of its size and layers that share nothing with it."""
+        others = tuple(self._random(circuit, seed) for seed in range(RANDOM))
+        found = self.effects(pairs, Joint((circuit, *others), at))
+        return self._share("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
+
+    def lead_over_loudest(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
+        """E less the E of as many other heads and neurons: those that say most, whatever they say."""
+        found = self.effects(pairs, Joint((circuit, self._loudest(circuit)), at))
+        return self._share("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
+
+    def agreement(self, pairs: PairSet, kind: Kind) -> Estimate:
+        """Pearson correlation of effects as gradients estimate them with effects as patches measure them."""
+        self._require_refusals()
+        what = Sweep(kind, ("post",))
+        exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
+        rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
+        return estimated("r", resampling.correlation(rows[0], rows[1], self.level))
+
+    def counted(self, pairs: PairSet, kind: Kind, share: float) -> Estimate:
+        """How many heads (or neurons) carry more than this share each, all of them held to it at once."""
+        self._require_refusals()
+        found = self.effects(pairs, Sweep(kind, ("post",)))
+        effects = found.change.reshape(len(found.pairs), -1).astype(float) / (found.source - found.clean).mean()
+        low, high = resampling.simultaneous(effects, self.level)
+        number = effects.mean(0) > share
+        return Estimate(
+            f"{kind}s beyond {share:.0%}",
+            float(number.sum()),
+            float((low > share).sum()),
+            float((high > share).sum()),
+            len(found.pairs),
+            "max-T bootstrap",
+        )
+
+    def _share(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
+        gap = (found.source - found.clean).astype(float)
+        clusters = self._clusters(found.pairs)
+        interval = resampling.ratio_of_means(change.astype(float), gap, self.level, clusters=clusters)
+        return estimated(name, interval, nothing=self._no_gap(gap))
+
+    def _no_gap(self, gap: np.ndarray) -> str:
+        if abs(float(gap.mean())) >= LEAST_GAP:
+            return ""
+        return f"nothing to explain: prompts and twins differ by {abs(float(gap.mean())):.2f} in log-odds of refusing"
+
+    def _clusters(self, names: Sequence[str]) -> np.ndarray:
+        """Pairs of one template are one cluster."""
+        template = {pair.id: pair.template or pair.id for pair in self.all_pairs}
+        return np.array([template[name] for name in names])
+
+    def _require_refusals(self) -> None:
+        if not self.tokens:
+            raise Inconclusive("nothing to explain: it refuses none of the discovery prompts")
+
+    def _count(self, asked: float, kind: str) -> int:
+        whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
+        if asked >= 1 or not asked:
+            return min(int(asked), whole)
+        return max(3, int(asked * whole))
+
+    def _random(self, circuit: Circuit, seed: int) -> Circuit:
+        """As many parts of each kind in each layer, others than these."""
+        rng = np.random.default_rng([seed, int(digest([str(site) for site in circuit.sites])[:8], 16)])
+        sites: list[Site] = []
+        for layer, kind in sorted({(site.layer, site.kind) for site in circuit.sites}):
+            taken = {site.index for site in circuit.sites if (site.layer, site.kind) == (layer, kind)}
+            whole = self.sizes.heads if kind == "head" else self.sizes.d_mlp
+            others = [index for index in range(whole) if index not in taken]
+            chosen = rng.choice(len(others), min(len(taken), len(others)), replace=False)
+            sites += [Site(layer, kind, others[number]) for number in chosen]
+        return Circuit(tuple(sites))
+
+    def _loudest(self, circuit: Circuit) -> Circuit:
+        arrays = self.ask(Norms(self.all_pairs.discovery)).arrays
+        sites: list[Site] = []
+        kinds: tuple[Kind, ...] = ("head", "neuron")
+        for kind in kinds:
+            wanted = sum(site.kind == kind for site in circuit.sites)
+            ranked = (
+                np.unravel_index(at, arrays[kind].shape) for at in np.argsort(-arrays[kind].ravel(), kind="stable")
+            )
+            others = (Site(int(layer), kind, int(index)) for layer, index in ranked)
+            sites += islice((site for site in others if site not in circuit.sites), wanted)
+        return Circuit(tuple(sites))
+
+
+class Placebo(Subject):
+    """The same subject, but whatever is found in it is random: of the same size and layers, or of the same norm."""
+
+    def __init__(self, subject: Subject, seed: int) -> None:
+        super().__init__(subject.record, subject.all_pairs, subject.store, subject.wake, subject.level)
+        self.seed = seed
+
+    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+        """A random one of the found one's size and layers, disjoint from it."""
+        return self._random(super().circuit(pairs, heads=heads, neurons=neurons, at=at), 1000 + self.seed)
+
+    def direction(self, pairs: PairSet) -> Direction:
+        """A random one with the covariance of the streams, as long as the found one."""
+        found = super().direction(pairs)
+        return Direction("matched", found.layer, found.position, found.harmful, found.harmless, seed=self.seed)
+
+
+def unpacked(evidence: Evidence) -> Effects:
+    """Effects as they were measured."""
+    values, arrays = evidence.values, evidence.arrays
+    axes = {name: tuple(labels) for name, labels in values["axes"].items()}
+    numbers: Mapping[str, Any] = {name: arrays[name] for name in ("patched", "kl", "clean", "source")}
+    return Effects(tuple(values["pairs"]), tuple(values["set_aside"]), axes, **numbers)

@@ -1,0 +1,76 @@
+"""What a claim's test came to: a verdict, the estimates it rests on, and pytest's own outcome for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.errors import Unavailable
+from harness.estimate import Comparison, Inconclusive, Outcome, Refuted
+
+Word = Outcome | Literal["BROKEN", "SKIPPED"]
+
+# Exit codes of a run, the first that applies: broken code says nothing of any claim, so it goes before findings.
+BROKEN, REFUTED, UNJUDGED, INCONCLUSIVE = 12, 1, 11, 10
+
+OUTCOMES: dict[Word, Literal["passed", "failed", "skipped"]] = {
+    "SUPPORTED": "passed",
+    "REFUTED": "failed",
+    "INCONCLUSIVE": "skipped",
+    "BROKEN": "failed",
+    "SKIPPED": "skipped",
+}
+LETTERS: dict[Word, str] = {"SUPPORTED": "S", "REFUTED": "R", "INCONCLUSIVE": "I", "BROKEN": "B", "SKIPPED": "s"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Plain builtins only, so that it crosses processes."""
+
+    word: Word
+    reason: str  # the comparison in words, or what went wrong
+    estimates: tuple[dict[str, Any], ...] = ()
+
+
+def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped: type[BaseException]) -> Verdict:
+    """From what the test raised, if anything, and the comparisons it made; `skipped` is pytest's own."""
+    estimates = tuple(
+        {
+            "name": estimate.name,
+            "value": float(estimate.value),
+            "low": float(estimate.low),
+            "high": float(estimate.high),
+            "n": int(estimate.n),
+            "unit": estimate.unit,
+            "method": estimate.method,
+            "sign": sign,
+            "bar": float(bar),
+        }
+        for comparison in decided
+        for estimate, sign, bar in comparison.bars
+    )
+    match error:
+        case None if not decided:
+            return Verdict("BROKEN", "it asserted no estimate against a bar, so nothing was decided")
+        case None:
+            return Verdict("SUPPORTED", "; ".join(map(str, decided)), estimates)
+        case Refuted():
+            return Verdict("REFUTED", str(error), estimates)
+        case Inconclusive():
+            return Verdict("INCONCLUSIVE", str(error), estimates)
+        case Unavailable() | skipped():
+            return Verdict("SKIPPED", str(error), estimates)
+        case _:
+            return Verdict("BROKEN", f"{type(error).__name__}: {error}", estimates)
+
+
+def exit_code(words: Sequence[Word]) -> int | None:
+    """Of a run with these verdicts; None where no claim was collected."""
+    if not words:
+        return None
+    if "BROKEN" in words:
+        return BROKEN
+    if "REFUTED" in words:
+        return REFUTED
+    if set(words) == {"SKIPPED"}:
+        return UNJUDGED
+    return INCONCLUSIVE if set(words) & {"INCONCLUSIVE", "SKIPPED"} else 0

@@ -1,0 +1,94 @@
+"""One model of a run: its record from evidence if that is still true of its files, its weights only when needed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.catalog import Device, KnownModel, Quant, find
+from harness.errors import AssayError
+from harness.evidence import Evidence, Recipe, Store, digest
+from harness.pairs import PairSet, load_pairs
+from harness.record import Check, Examination, ModelRecord, Sizes
+
+if TYPE_CHECKING:  # importing it loads torch
+    from harness.chat import ChatModel
+
+
+class NotMeasured(AssayError):
+    """Judging from evidence alone came to something that was never measured."""
+
+
+@dataclass
+class Sleeper:
+    """A model that is woken at most once, or, judging from evidence only, never."""
+
+    name: str
+    quant: Quant
+    device: Device
+    store: Store
+    judge_only: bool = False
+    _awake: "ChatModel | None" = field(default=None, repr=False)
+
+    @property
+    def known(self) -> KnownModel:
+        """Its entry in the catalog."""
+        return find(self.name)
+
+    @property
+    def pairs(self) -> PairSet:
+        """The pairs it brings, or Assay's."""
+        return load_pairs(self.known.pairs)
+
+    @cached_property
+    def record(self) -> ModelRecord:
+        """What is known of it without its weights; measured on waking, kept while its files stay as they are."""
+        if (kept := self.store.get(self._recipe)) is not None:
+            return _record(kept.values)
+        if self.judge_only:
+            raise NotMeasured(
+                f"{self.name} ({self.quant}): no record of this model is in {self.store.folder}; run without "
+                "--judge-only where it can be loaded, or import the bundle that has it"
+            )
+        record = self().record
+        self.store.put(Evidence(self._recipe, asdict(record)))
+        return record
+
+    def __call__(self) -> "ChatModel":
+        """The live model."""
+        if self.judge_only:
+            raise NotMeasured(f"{self.name}: this was never measured, and --judge-only does not load models")
+        if self._awake is None:
+            from harness.wake import wake  # torch is loaded when something must be measured
+
+            self._awake = wake(self.name, quant=self.quant, device=self.device)
+        return self._awake
+
+    def close(self) -> None:
+        """Lets go of the weights, if they were ever loaded."""
+        if self._awake is not None:
+            self._awake.close()
+            self._awake = None
+
+    @property
+    def _recipe(self) -> Recipe:
+        of = {"quant": self.quant, "device": self.device, "files": _files(self.known)}
+        return Recipe("model-record", 1, self.name, of)
+
+
+def _files(known: KnownModel) -> Any:
+    """Changes when the weights do: a pinned revision, or names, sizes and times of a folder's files."""
+    if known.folder is None:
+        return {"hub": known.hub, "revision": known.revision}
+    files = sorted(path for path in known.folder.iterdir() if path.is_file())
+    if known.alias.startswith("organism:"):
+        # They come with the project: times differ from clone to clone, contents do not.
+        return {path.name: digest(path.read_bytes().hex())[:16] for path in files}
+    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+
+
+def _record(values: Mapping[str, Any]) -> ModelRecord:
+    examination = values["examination"]
+    checks = tuple(Check(**check) for check in examination["checks"])
+    whole = {"sizes": Sizes(**values["sizes"]), "examination": Examination(**dict(examination, checks=checks))}
+    return ModelRecord(**dict(values, **whole))

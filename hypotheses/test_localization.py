@@ -1,0 +1,34 @@
+"""Refusal is carried by a small part of the model.
+
+The circuit is found on discovery pairs: single heads and neurons whose activations, taken from the harmless twin at
+the tokens after the instruction, lower the log-odds of refusing most. It is judged jointly on held-out pairs.
+"""
+
+from harness.claims import claim
+from harness.interventions import patch
+
+PLAN = "the research plan, H1; Wang et al., arXiv 2211.00593 (circuits judged jointly)"
+
+
+@claim("localization", source=PLAN, holds_on="reference", fails_on="distributed")
+def test_a_small_circuit_carries_most_of_the_effect(model, pairs):
+    """A circuit of 1% of heads and neurons carries 80% of the effect, far more than others of its size."""
+    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    carried = model.effect(circuit, pairs.heldout)
+    random, loudest = model.lead(circuit, pairs.heldout), model.lead_over_loudest(circuit, pairs.heldout)
+    assert (carried > 0.80) & (model.share(circuit) < 0.05) & (random > 0.30) & (loudest > 0.30)
+
+
+@claim("necessity", source=PLAN, holds_on="reference", fails_on=("distributed", "hydra"))
+def test_without_the_circuit_hardly_anything_is_refused(model, pairs):
+    """Taking the circuit from the harmless twin lowers refusal by more than 60 points, to less than 20%."""
+    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    answers, without = model.refuses(pairs.heldout), patch(circuit, at="post")
+    assert (answers.fall(under=without) > 0.60) & (answers.left(under=without) < 0.20)
+
+
+@claim("transfer", source=PLAN, holds_on="reference", fails_on="distributed")
+def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
+    """Giving harmless prompts the circuit's activations of their harmful twins has them refused: by 50 points."""
+    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50

@@ -1,0 +1,106 @@
+"""The interval decides, the comparison says so itself, and no other code can speak for it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.estimate import Comparison, Estimate, Inconclusive, Refuted, decided, decisions
+
+FALL = Estimate("fall", 0.62, 0.51, 0.73, 64, "Tango")
+numbers = st.floats(-2, 2, allow_nan=False)
+
+
+def estimate(low: float, high: float) -> Estimate:
+    return replace(FALL, value=(low + high) / 2, low=low, high=high)
+
+
+def test_it_prints_as_a_reader_wants_it() -> None:
+    assert str(FALL > 0.3) == "fall +0.62 [+0.51, +0.73] (n=64 pairs, Tango) > 0.30"
+
+
+@given(low=numbers, width=st.floats(0, 2), bar=numbers)
+def test_the_interval_decides(low: float, width: float, bar: float) -> None:
+    high = low + width
+    outcome = decided(estimate(low, high), ">", bar)
+    assert (outcome == "SUPPORTED") == (low > bar)
+    assert (outcome == "REFUTED") == (high < bar)
+
+
+@given(low=numbers, width=st.floats(0, 2), bar=numbers)
+def test_more_and_less_mirror_each_other(low: float, width: float, bar: float) -> None:
+    one, other = estimate(low, low + width), estimate(-low - width, -low)
+    assert decided(one, ">", bar) == decided(other, "<", -bar)
+
+
+@given(low=numbers, width=st.floats(0, 2), bar=st.floats(0.01, 2))
+def test_an_absolute_value_below_a_bar_is_an_equivalence(low: float, width: float, bar: float) -> None:
+    outcome = (abs(estimate(low, low + width)) < bar).outcome
+    assert (outcome == "SUPPORTED") == (-bar < low and low + width < bar)
+    assert (outcome == "REFUTED") == (low > bar or low + width < -bar)
+
+
+def test_a_supported_comparison_is_true_and_others_raise() -> None:
+    assert FALL > 0.3
+    with pytest.raises(Refuted, match=r"fall \+0.62 .* > 0.80"):
+        assert FALL > 0.8
+    with pytest.raises(Inconclusive):
+        assert FALL > 0.6
+
+
+def test_neither_outcome_is_an_assertion_error() -> None:
+    assert not issubclass(Refuted, AssertionError)
+    assert not issubclass(Inconclusive, AssertionError)
+
+
+@pytest.mark.parametrize(
+    ("bars", "outcome"),
+    [
+        ((0.3, 0.3), "SUPPORTED"),
+        ((0.3, 0.6), "INCONCLUSIVE"),
+        ((0.6, 0.8), "REFUTED"),
+        ((0.8, 0.3), "REFUTED"),
+    ],
+)
+def test_of_several_bars_the_worst_decides(bars: tuple[float, float], outcome: str) -> None:
+    assert ((bars[0] < FALL) & (bars[1] < FALL)).outcome == outcome
+
+
+def test_nothing_to_explain_is_inconclusive_with_its_reason() -> None:
+    empty = replace(FALL, nothing="nothing to explain: it refuses 0 of 64")
+    with pytest.raises(Inconclusive, match="refuses 0 of 64"):
+        assert empty > -5
+
+
+def test_a_nan_decides_nothing() -> None:
+    assert decided(replace(FALL, low=math.nan), ">", 0.3) == "INCONCLUSIVE"
+    assert decided(replace(FALL, high=math.nan), "<", 0.3) == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: float(FALL),
+        lambda: bool(FALL),
+        lambda: FALL > FALL,
+        lambda: replace(FALL) > FALL,
+        lambda: FALL > "0.3",
+        lambda: FALL > True,
+        lambda: (FALL > 0.3) & FALL,
+    ],
+)
+def test_what_is_no_comparison_with_a_number_is_refused(misuse: object) -> None:
+    with pytest.raises(TypeError, match="bar|estimate|number|joins"):
+        misuse()
+
+
+def test_an_account_is_kept_of_what_was_decided() -> None:
+    with decisions() as made:
+        assert FALL > 0.3
+        with pytest.raises(Refuted):
+            assert (FALL > 0.8) & (FALL < 1)
+        assert FALL.value > 0.3
+    assert [type(one) for one in made] == [Comparison, Comparison]
+    assert [len(one.bars) for one in made] == [1, 2]
