@@ -161,7 +161,8 @@ def _sum(part: Part, products: dict[str, Tensor], sites: Variant) -> Float[Tenso
     total = torch.zeros(len(part.names))
     for site in sites:
         product = products[site.hook][:, site.position]
-        total += (product if site.index is None else product[:, site.index]).flatten(1).sum(1)
+        chosen = product if site.index is None else product[:, site.index]
+        total += chosen.reshape(len(total), -1).sum(1)
     return total
 
 
