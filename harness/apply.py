@@ -30,19 +30,23 @@ def live(
 ) -> Edit:
     """The intervention with all it needs of the model: directions are found, unless given, and means are taken.
 
-    A patch needs `twins`: for each prompt, in order, its pair.
+    A patch needs `twins`: for each prompt, in order, its pair. So does whatever is done at the words in which pairs
+    differ.
     """
 
     def rows(direction: Direction) -> Tensor:
         return found[direction] if found and direction in found else vectors(model, direction)
 
+    pairs = tuple(model.chat.encode_pair(pair) for pair in twins)
     edits: list[Edit] = []
     for part in intervention.parts:
         match part:
             case Patch():
-                edits.append(_Patched(part, tuple(model.chat.encode_pair(pair) for pair in twins)))
+                model.check(part.sites)
+                edits.append(_Patched(part, pairs))
             case Ablate():
-                edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over)))
+                model.check(part.circuit.sites)
+                edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over), pairs))
             case Remove():
                 sites = part.sites(model.sizes.layers)
                 edits.append(_Removed(sites, basis(rows(part.direction)), _means(model, sites, part.over)))
@@ -68,7 +72,7 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     if any(getattr(writer, "bias", None) is not None for writer in writers):
         raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
     embed = model.embedding.original_component
-    unit = (row / row.norm()).double().to(model.device)
+    unit = functional.normalize(row.double(), dim=0).to(model.device)
 
     def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
         along = weight.double() @ unit
@@ -104,7 +108,7 @@ class _Patched:
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         if not self.patch.sites:
             return
-        ours, theirs = self._sides(model, batch)
+        ours, theirs = _sides(model, batch, self.twins)
         seen, _ = model.seen(model.batch(theirs), {site.hook for site in self.patch.sites})
         for (layer, kind, at), indices in _together(self.patch.sites, self.patch.at).items():
             self._check(model, batch, at)
@@ -114,22 +118,6 @@ class _Patched:
                 yield from _mid_stream(layer, places, values)
             else:
                 yield hook, partial(_write, places, values, indices)
-
-    def _sides(self, model: ChatModel, batch: Batch) -> tuple[list[Encoded], list[Encoded]]:
-        """The batch's prompts, with their slots, and their twins."""
-        ours, theirs = [], []
-        for row, prompt in zip(batch.rows, batch.encoded, strict=True):
-            pair = self.twins[row] if row < len(self.twins) else None
-            if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
-                raise AssayError(
-                    f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch needs each prompt's own pair, "
-                    "in order"
-                )
-            sides = (pair.harmful, pair.harmless)
-            first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
-            ours.append(first)
-            theirs.append(second)
-        return ours, theirs
 
     def _check(self, model: ChatModel, batch: Batch, at: At) -> None:
         for row in batch.rows:
@@ -146,12 +134,16 @@ class _Ablated:
 
     ablate: Ablate
     means: Mapping[str, Tensor]
+    twins: tuple[EncodedPair, ...]
 
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         answering = self.ablate.at == "all"
+        encoded: Sequence[Encoded] = batch.encoded
+        if self.ablate.at in ("slot", "later"):
+            encoded, _ = _sides(model, batch, self.twins)
         for (layer, kind, at), indices in _together(self.ablate.circuit.sites, self.ablate.at).items():
             hook = Site(layer, kind).hook
-            places = _places(batch, batch.encoded, at)
+            places = _places(batch, encoded, at)
             values = _aligned(self.means[hook], batch) if self.means else None
             yield hook, partial(_write, places, values, indices, answering=answering)
 
@@ -188,6 +180,23 @@ class _Added:
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         vector = self.vector.to(device=model.device, dtype=model.loaded.dtype)
         yield self.hook, lambda activation, hook: activation + vector
+
+
+def _sides(model: ChatModel, batch: Batch, twins: Sequence[EncodedPair]) -> tuple[list[Encoded], list[Encoded]]:
+    """The batch's prompts, with their slots, and their twins."""
+    ours, theirs = [], []
+    for row, prompt in zip(batch.rows, batch.encoded, strict=True):
+        pair = twins[row] if row < len(twins) else None
+        if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
+            raise AssayError(
+                f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch, or a place in its twin's terms, "
+                "needs each prompt's own pair, in order"
+            )
+        sides = (pair.harmful, pair.harmless)
+        first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
+        ours.append(first)
+        theirs.append(second)
+    return ours, theirs
 
 
 def _write(
@@ -228,14 +237,16 @@ def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor
             return activation
         return _write(places, values - entered[0], None, activation, hook)
 
-    yield Site(layer, "resid_pre").hook, enter
+    # What enters the block when every edit of its input is done, whichever came first.
+    yield f"blocks.{layer}.ln1.hook_in", enter
     yield Site(layer, "attn_out").hook, move
 
 
 def _together(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple[int, ...] | None]:
     """Which heads or neurons (none: all) are written at each layer, kind and position; in order of depth."""
     found: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
-    for site in sites:
+    # The stream after attention is written by what attention wrote, so it comes last.
+    for site in sorted(sites, key=lambda site: (site.layer, site.kind == "resid_mid")):
         place = (site.layer, site.kind, at if site.position is None else (site.position,))
         before = found.get(place, ())
         found[place] = None if site.index is None or before is None else (*before, site.index)

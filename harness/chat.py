@@ -118,7 +118,7 @@ class ChatModel:
         """Activations at each site, on the CPU in float32; all positions come padded on the left."""
         encoded = self.encode(prompts)
         longest = max(len(prompt) for prompt in encoded)
-        self._check(sites, shortest=min(len(prompt) for prompt in encoded))
+        self.check(sites, shortest=min(len(prompt) for prompt in encoded))
 
         def activations(batch: Batch) -> list[dict[Site, Tensor]]:
             seen: dict[Site, Tensor] = {}
@@ -243,14 +243,15 @@ class ChatModel:
     def _edited(self, edit: Edit | None, batch: Batch) -> AbstractContextManager[object]:
         return self.hooked([] if edit is None else edit.hooks(self, batch))
 
-    def _check(self, sites: Sequence[Site], shortest: int) -> None:
+    def check(self, sites: Sequence[Site], shortest: int | None = None) -> None:
+        """One sentence for a site this model does not have, or, if told its length, the shortest prompt."""
         limits: Mapping[str, int] = {"head": self.sizes.heads, "neuron": self.sizes.d_mlp}
         for site in sites:
             if not 0 <= site.layer < self.sizes.layers:
                 raise AssayError(f"{self.name}: has {self.sizes.layers} layers, {site} is not in them")
             if site.index is not None and not 0 <= site.index < limits.get(site.kind, 0):
                 raise AssayError(f"{self.name}: has no {site}; {site.kind}s go to {limits.get(site.kind, 0)}")
-            if site.position is not None and not -shortest <= site.position < 0:
+            if site.position is not None and shortest is not None and not -shortest <= site.position < 0:
                 raise AssayError(
                     f"{self.name}: {site} lies outside the shortest prompt ({shortest} tokens); positions "
                     "count from the end, -1 is the last"

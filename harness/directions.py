@@ -16,6 +16,9 @@ from harness.sites import Site
 def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width"]:
     """The direction, or the rows that span the subspace, in float64; rows are as long as the mean difference."""
     if direction.method == "given":
+        width = model.sizes.d_model
+        if not direction.vectors or any(len(row) != width for row in direction.vectors):
+            raise AssayError(f"{model.name}: its stream is {width} wide, the direction given is not")
         return torch.tensor(direction.vectors, dtype=torch.float64)
     if not 0 <= direction.layer < model.sizes.layers:
         raise AssayError(
@@ -30,7 +33,7 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
         case "difference":
             rows = difference[None]
         case "principal":
-            rows = _principal(direction, harmful - harmless)
+            rows = _principal(direction, harmful, harmless)
             rows = rows * torch.where(rows @ difference < 0, -1.0, 1.0)[:, None]
         case "isotropic":
             rows = torch.randn(direction.rank, len(difference), generator=generator, dtype=torch.float64)
@@ -42,9 +45,10 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
 
 
 def basis(rows: Float[Tensor, "rank width"]) -> Float[Tensor, "rank width"]:
-    """Orthonormal rows that span the same."""
-    orthonormal: Tensor = torch.linalg.qr(rows.T)[0]
-    return orthonormal.T
+    """Orthonormal rows that span the same: fewer where some depend on others, none where all are zero."""
+    _, lengths, orthonormal = torch.linalg.svd(rows, full_matrices=False)
+    spanning: Tensor = orthonormal[lengths > lengths.max() * len(lengths) * torch.finfo(rows.dtype).eps]
+    return spanning
 
 
 def differences(
@@ -63,7 +67,7 @@ def projections(
     sites = [Site(layer, "resid_pre", position=position) for layer in range(model.sizes.layers)]
     sites.append(Site(model.sizes.layers - 1, "resid_post", position=position))
     streams = model.read(prompts, sites)
-    unit = row / row.norm()
+    unit = functional.normalize(row, dim=0)
     return torch.stack([streams[site].double() @ unit for site in sites], 1)
 
 
@@ -77,12 +81,15 @@ def means(model: ChatModel, prompts: Sequence[str], hooks: Sequence[str]) -> dic
     def work(batch: Batch) -> list[None]:
         seen, _ = model.seen(batch, hooks)
         longer = longest - batch.mask.shape[1]
-        counts[longer:] += batch.mask.sum(0).cpu()
+        sums = {}
         for name, activation in seen.items():
             real = batch.mask.view(*batch.mask.shape, *[1] * (activation.dim() - 2))
             # On the CPU: not every device knows float64.
-            sums = activation.masked_fill(~real, 0).cpu().double().sum(0)
-            totals.setdefault(name, sums.new_zeros(longest, *sums.shape[1:]))[longer:] += sums
+            sums[name] = activation.masked_fill(~real, 0).cpu().double().sum(0)
+        # Nothing is counted before all is there: where memory runs out, the batch comes again.
+        counts[longer:] += batch.mask.sum(0).cpu()
+        for name, some in sums.items():
+            totals.setdefault(name, some.new_zeros(longest, *some.shape[1:]))[longer:] += some
         return [None] * len(batch.rows)
 
     model.in_batches(encoded, work)
@@ -96,14 +103,20 @@ def _streams(model: ChatModel, prompts: Sequence[str], direction: Direction) -> 
     return model.read(prompts, [site])[site].double()
 
 
-def _principal(direction: Direction, paired: Float[Tensor, "pair width"]) -> Float[Tensor, "rank width"]:
+def _principal(
+    direction: Direction, harmful: Float[Tensor, "pair width"], harmless: Float[Tensor, "pair width"]
+) -> Float[Tensor, "rank width"]:
     """The subspace that holds most of the paired differences: right singular vectors, not centred.
 
     Not centred, because what pairs have in common is what is sought (repeng's `pca_diff`).
     """
-    if direction.rank > len(paired):
-        raise AssayError(f"a subspace of rank {direction.rank} cannot be found from {len(paired)} pairs; give more")
-    leading: Tensor = torch.linalg.svd(paired, full_matrices=False)[2][: direction.rank]
+    if len(harmful) != len(harmless):
+        raise AssayError(
+            f"principal directions are of pairs; {len(harmful)} harmful prompts have {len(harmless)} harmless ones"
+        )
+    if direction.rank > len(harmful):
+        raise AssayError(f"a subspace of rank {direction.rank} cannot be found from {len(harmful)} pairs; give more")
+    leading: Tensor = torch.linalg.svd(harmful - harmless, full_matrices=False)[2][: direction.rank]
     return leading
 
 
@@ -114,15 +127,16 @@ def _written_by_heads(model: ChatModel, direction: Direction) -> Float[Tensor, "
         raise AssayError("a direction by heads needs a circuit of heads")
     if any(hasattr(block, "ln1_post") for block in model.blocks):
         raise AssayError(f"{model.name}: normalises after its heads, so that they write no sum of contributions")
+    model.check(circuit.sites)
     total = torch.zeros(model.sizes.d_model, dtype=torch.float64)
     for layer in sorted({site.layer for site in circuit.sites}):
-        hook = Site(layer, "head").hook
+        site = Site(layer, "head", position=direction.position)
         ours, theirs = (
-            means(model, prompts, [hook])[hook][direction.position]
-            for prompts in (direction.harmful, direction.harmless)
+            model.read(prompts, [site])[site].double().mean(0) for prompts in (direction.harmful, direction.harmless)
         )
+        indices = [site.index for site in circuit.sites if site.layer == layer]
         chosen = torch.zeros(model.sizes.heads, 1, dtype=torch.float64)
-        chosen[[site.index for site in circuit.sites if site.layer == layer]] = 1
+        chosen[slice(None) if None in indices else indices] = 1
         change = ((ours - theirs) * chosen).flatten().to(model.loaded.dtype).to(model.device)
         write = model.blocks[layer].attn.o
         with torch.no_grad():

@@ -46,9 +46,9 @@ def top(
     some = list(pairs)
     estimates = estimate(model, some, what, tokens, mode=mode, ends="both")
     shape = estimates.patched.shape[1:]
-    guess = np.nan_to_num(estimates.mean.ravel(), nan=-np.inf)
-    order = np.argsort(-np.abs(guess), kind="stable")
-    proposed = tuple(int(number) for number in order[: PROPOSED * k] if np.isfinite(guess[number]))
+    guess = np.nan_to_num(np.abs(estimates.mean.ravel()), nan=-1)
+    order = np.argsort(-guess, kind="stable")[: PROPOSED * k]
+    proposed = tuple(int(number) for number in order if guess[number] >= 0)
     exact = sweep(model, some, Chosen(what, proposed), tokens, mode=mode).mean
     best = np.argsort(-exact, kind="stable")[:k]
     places = tuple(tuple(int(i) for i in np.unravel_index(proposed[at], shape)) for at in best)

@@ -62,10 +62,11 @@ class Circuit:
     def share(self, sizes: Sizes) -> float:
         """The share of the model's parameters it owns; keys and values that heads share count whole."""
         group = sizes.heads // sizes.kv_heads
-        heads = {(site.layer, site.index) for site in self.sites if site.kind == "head"}
-        heads |= {(site.layer, head) for site in self.sites if site.kind == "attn_out" for head in range(sizes.heads)}
-        shared = {(layer, (head or 0) // group) for layer, head in heads}
-        neurons = {(site.layer, site.index) for site in self.sites if site.kind == "neuron"}
+        heads, neurons = (
+            {(site.layer, index) for site in self.sites if site.kind in kinds for index in _indices(site, count)}
+            for kinds, count in ((("head", "attn_out"), sizes.heads), (("neuron",), sizes.d_mlp))
+        )
+        shared = {(layer, head // group) for layer, head in heads}
         whole = {site.layer for site in self.sites if site.kind == "mlp_out"}
         count = sum(layer not in whole for layer, _ in neurons) + len(whole) * sizes.d_mlp
         owned = 2 * (len(heads) + len(shared)) * sizes.d_head * sizes.d_model
@@ -175,6 +176,10 @@ class Add(Intervention):
 
 def _order(site: Site) -> tuple[int, str, int]:
     return site.layer, site.kind, -1 if site.index is None else site.index
+
+
+def _indices(site: Site, count: int) -> Iterable[int]:
+    return range(count) if site.index is None else (site.index,)
 
 
 def patch(what: Circuit | Iterable[Site], at: At = "all") -> Patch:
