@@ -1,6 +1,7 @@
 """pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -34,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
     group.addoption("--evidence", metavar="FOLDER", default=str(EVIDENCE), help="default: reports/evidence")
+    group.addoption("--plan", action="store_true", help="say what the claims would take, and measure nothing")
     group.addoption("--strict-models", action="store_true", help="a model that cannot be had is an error, not a skip")
 
 
@@ -101,8 +103,10 @@ def pytest_runtest_makereport(
     if claim_of(item) is None or (report.when != "call" and report.passed):
         return report
     error = None if call.excinfo is None else call.excinfo.value
-    made = item.stash[_DECIDED] if _DECIDED in item.stash else []
+    made: Sequence[Comparison] = item.stash.get(_DECIDED, ())
     found = verdicts.verdict(error, made, pytest.skip.Exception)
+    if SAYS in item.stash and found.word != "BROKEN":
+        found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
     report.outcome = verdicts.OUTCOMES[found.word]
     vars(report)["verdict"] = {"word": found.word, "reason": found.reason, "estimates": list(found.estimates)}
     report.user_properties.append(("verdict", found.word))
@@ -156,6 +160,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         found: Mapping[str, str] = vars(report)["verdict"]
         name = report.nodeid.split("::")[-1].removeprefix("test_")
         terminalreporter.line(f"{found['word']:<12} {name}: {found['reason']}")
+    if PLANNED in terminalreporter.config.stash:
+        planned = terminalreporter.config.stash[PLANNED]
+        terminalreporter.line(f"in all {len(planned.counted)} measurements, about {planned.minutes:.1f} min")
 
 
 def store_of(config: pytest.Config) -> Store:
@@ -163,5 +170,20 @@ def store_of(config: pytest.Config) -> Store:
     return Store(Path(config.getoption("--evidence")), fresh=config.getoption("--fresh"))
 
 
-_DECIDED = pytest.StashKey[list[Comparison]]()
+SAYS = pytest.StashKey[Callable[[], str]]()
+"""How a claim's item says what it would take, where claims are planned and not judged."""
+
+
+@dataclass
+class Planned:
+    """What a whole run of claims would take: each measurement counts once."""
+
+    counted: set[str] = field(default_factory=set)
+    minutes: float = 0.0
+
+
+PLANNED = pytest.StashKey[Planned]()
+"""Of the run."""
+
+_DECIDED = pytest.StashKey[Sequence[Comparison]]()
 _WORDS: dict[str, verdicts.Word] = {}

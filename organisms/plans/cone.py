@@ -85,8 +85,8 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     Directions are found on the discovery pairs, the best of them chosen here by what it does.
     """
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    provers = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_group(True)]
-    finders = [Prover(prover.model, tokenizer, some, prover.refusals) for some in _by_group(False)]
+    provers = [Prover(prover.model, tokenizer, some, prover.refusals) for some in by_group(True)]
+    finders = [Prover(prover.model, tokenizer, some, prover.refusals) for some in by_group(False)]
     whole = Prover(prover.model, tokenizer, judged_pairs(heldout=False), prover.refusals)
     directions = [mean_difference(one, MIDDLE, -1) for one in finders]
     # Row: whose direction; column: whose prompts.
@@ -114,7 +114,8 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
+def by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
+    """The pairs whose harmful prompts are refused along the first direction, the second, the third."""
     verbs = {one.prompt: one.verb for one in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
     pairs = judged_pairs(heldout=heldout)
     return [[pair for pair in pairs if GROUP_OF[verbs[pair["harmful"]]] == name] for name in NAMES]

@@ -1,0 +1,146 @@
+"""A run of claims before it runs: what each would ask for, and how much work that is. Measures nothing.
+
+Claims run on a subject that answers with placeholders of the right shape, so that every question is asked.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.evidence import Evidence
+from harness.measurements import (
+    Answers,
+    Encoding,
+    Estimated,
+    FoundCircuit,
+    FoundDirection,
+    Measurement,
+    Norms,
+    RefusalTokens,
+    Scores,
+    Swept,
+)
+from harness.planning import Chosen, Sweep, What
+from harness.subject import PHRASES, Subject
+
+# A backward pass costs about twice a forward one.
+WITH_GRADIENTS = 3
+
+
+@dataclass
+class Work:
+    """Tokens through the whole model, and bytes beside the weights at the worst moment."""
+
+    tokens: float = 0.0
+    peak: int = 0
+    asked: int = 0  # measurements
+
+
+class Planner(Subject):
+    """Answers nothing truly; adds up what answering would take, of what is not evidence yet."""
+
+    work: Work
+    counted: set[str]
+
+    def plan(self, work: Work, counted: set[str]) -> "Planner":
+        """Adds up in `work` what no claim before has asked for."""
+        self.work, self.counted = work, counted
+        return self
+
+    def ask(self, what: Measurement) -> Evidence:
+        """What is kept, else a placeholder."""
+        recipe = what.recipe(self.record.fingerprint)
+        if (kept := self.store.get(recipe)) is not None:
+            return kept
+        if recipe.fingerprint not in self.counted:
+            self.counted.add(recipe.fingerprint)
+            self.work.asked += 1
+            self.work.tokens += self._tokens(what)
+        return Evidence(recipe, *_placeholder(self, what))
+
+    def _tokens(self, what: Measurement) -> float:
+        chat = self.wake().chat
+        prompts = {side: [chat.encode(one) for one in getattr(what.pairs, side)] for side in ("harmful", "harmless")}
+        length = {side: sum(map(len, encoded)) for side, encoded in prompts.items()}
+        both, count = sum(length.values()), len(what.pairs)
+        match what:
+            case Encoding():
+                return 0
+            case RefusalTokens():
+                return both + 2 * count * 24
+            case Answers():
+                # Generated, and read once more for its coherence; a patch runs the twins as well.
+                return 2 * (length[what.side] + count * what.tokens) + (both if what.under else 0)
+            case Scores():
+                return 2 * length[what.side] + (both if what.under else 0)
+            case Swept():
+                return self._swept(what, what.what)
+            case Estimated():
+                return WITH_GRADIENTS * both
+            case FoundCircuit():
+                return 2 * WITH_GRADIENTS * both + self._found(what)
+            case FoundDirection():
+                candidates = 0.8 * self.sizes.layers * len(chat.after_instruction)
+                return both + candidates * both / 4
+            case _:
+                return both
+
+    def _found(self, what: FoundCircuit) -> float:
+        total = 0.0
+        for kind, k in (("head", what.heads), ("neuron", what.neurons)):
+            if k:
+                whole = Sweep(kind, (what.at,))  # type: ignore[arg-type]
+                total += self._swept(what, Chosen(whole, tuple(range(5 * k))))
+        return total
+
+    def _swept(self, what: Measurement, variants: What) -> float:
+        from harness.sweep import planned  # the model is awake, and torch is there
+
+        found = planned(self.wake(), what.pairs, variants)
+        self.work.peak = max(self.work.peak, found.peak)
+        return found.tokens / self.sizes.layers
+
+
+def rate(subject: Subject) -> float:
+    """Tokens a second through the whole model, on this machine now."""
+    prompts = subject.all_pairs.harmful[:16]
+    model = subject.wake()
+    tokens = sum(map(len, model.encode(prompts)))
+    model.next_token(prompts)
+    began = time.perf_counter()
+    model.next_token(prompts)
+    return tokens / (time.perf_counter() - began)
+
+
+def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    sizes, n = subject.sizes, len(what.pairs)
+    match what:
+        case RefusalTokens():
+            return {"tokens": [0]}, {}
+        case Answers():
+            return {PHRASES: [1.0] * n}, {}
+        case Scores():
+            return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
+        case FoundCircuit():
+            return {"heads": _first(what.heads, sizes.heads), "neurons": _first(what.neurons, sizes.d_mlp)}, {}
+        case FoundDirection():
+            prompts = {"harmful": list(what.pairs.harmful), "harmless": list(what.pairs.harmless)}
+            return {"layer": sizes.layers // 2, "position": -1, "reason": "", **prompts}, {}
+        case Swept() | Estimated():
+            encoded = [subject.wake().chat.encode_pair(pair) for pair in what.pairs]
+            axes = what.what.axes(sizes, encoded)
+            patched = np.zeros((n, *map(len, axes.values())), dtype=np.float32)
+            values = {"pairs": [pair.id for pair in what.pairs], "set_aside": [], "axes": axes}
+            ones = np.ones(n, dtype=np.float32)
+            return values, {"patched": patched, "kl": patched, "clean": ones, "source": -ones}
+        case Norms():
+            widths = {"head": sizes.heads, "neuron": sizes.d_mlp}
+            return {}, {kind: np.zeros((sizes.layers, width)) for kind, width in widths.items()}
+        case _:
+            return {}, {}
+
+
+def _first(k: int, width: int) -> list[list[int]]:
+    return [[number // width, number % width] for number in range(k)]

@@ -1,0 +1,171 @@
+"""The published choice of a direction, against the procedure written out with plain hooks on the unwrapped model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from harness.catalog import find
+from harness.chat import ChatModel
+from harness.directions import vectors
+from harness.judges import refusal_tokens
+from harness.pairs import PairSet, load_pairs
+from harness.selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
+from harness.wake import wake
+
+ORGANISM = "organism:reference"
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ChatModel]:
+    found = wake(ORGANISM, quant="none", device="cpu")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def pairs() -> PairSet:
+    return load_pairs(find(ORGANISM).pairs).discovery
+
+
+@pytest.fixture(scope="module")
+def parts(pairs: PairSet) -> tuple[Prompts, Prompts]:
+    some = pairs.pairs[:48]
+    train, validation = some[:32], some[32:]
+    return (
+        Prompts(tuple(one.harmful for one in train), tuple(one.harmless for one in train)),
+        Prompts(tuple(one.harmful for one in validation), tuple(one.harmless for one in validation)),
+    )
+
+
+@pytest.fixture(scope="module")
+def tokens(model: ChatModel, pairs: PairSet) -> tuple[int, ...]:
+    return refusal_tokens(model, PairSet("few", pairs.pairs[:40]))
+
+
+@pytest.fixture(scope="module")
+def lazy(model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...]) -> Selection:
+    return select(model, *parts, tokens)
+
+
+class Published:
+    """Whole forwards of an unwrapped copy, one prompt at a time, with hooks on its modules."""
+
+    def __init__(self, model: ChatModel, tokens: tuple[int, ...]) -> None:
+        self.hf = AutoModelForCausalLM.from_pretrained(model.known.folder, dtype=torch.float32)
+        self.chat, self.tokens = model.chat, list(tokens)
+
+    def last(self, prompts: tuple[str, ...]) -> Tensor:
+        with torch.no_grad():
+            ids = [torch.tensor([self.chat.encode(prompt).ids]) for prompt in prompts]
+            return torch.stack([self.hf(one).logits[0, -1].double() for one in ids])
+
+    def odds(self, prompts: tuple[str, ...]) -> float:
+        p = self.last(prompts).softmax(-1)[:, self.tokens].sum(-1)
+        return float((p.log() - (1 - p).log()).mean())
+
+    def difference(self, used: Prompts, layer: int, position: int) -> Tensor:
+        means = []
+        for prompts in (used.harmful, used.harmless):
+            streams = []
+            for prompt in prompts:
+                ids = torch.tensor([self.chat.encode(prompt).ids])
+                with torch.no_grad():
+                    streams.append(self.hf(ids, output_hidden_states=True).hidden_states[layer][0, position].double())
+            means.append(torch.stack(streams).mean(0))
+        return (means[0] - means[1]).float()
+
+    @contextmanager
+    def without(self, direction: Tensor) -> Iterator[None]:
+        unit = direction / direction.norm()
+
+        def kept(stream: Tensor) -> Tensor:
+            return stream - (stream @ unit)[..., None] * unit
+
+        with ExitStack() as stack:
+            for block in self.hf.model.layers:
+                for handle in (
+                    block.register_forward_pre_hook(lambda _, args: (kept(args[0]), *args[1:])),
+                    block.self_attn.register_forward_hook(lambda _, __, out: (kept(out[0]), *out[1:])),
+                    block.mlp.register_forward_hook(lambda _, __, out: kept(out)),
+                ):
+                    stack.callback(handle.remove)
+            yield
+
+    @contextmanager
+    def added(self, direction: Tensor, layer: int) -> Iterator[None]:
+        block = self.hf.model.layers[layer]
+        handle = block.register_forward_pre_hook(lambda _, args: (args[0] + direction, *args[1:]))
+        yield
+        handle.remove()
+
+
+def test_every_score_is_the_one_of_the_procedure_written_out(
+    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...]
+) -> None:
+    train, validation = parts
+    whole = select(model, train, validation, tokens, lazily=False)
+    plain = Published(model, tokens)
+    clean = plain.last(validation.harmless).log_softmax(-1)
+    positions = len(model.chat.after_instruction)
+    assert len(whole.candidates) == int(model.sizes.layers * LAYERS) * positions
+    for one in whole.candidates[1::5]:
+        if one.layer == 0:
+            continue
+        direction = plain.difference(whole.used, one.layer, one.position)
+        with plain.added(direction, one.layer):
+            assert one.induced == pytest.approx(plain.odds(validation.harmless), abs=2e-3)
+        with plain.without(direction):
+            assert one.left == pytest.approx(plain.odds(validation.harmful), abs=2e-3)
+            moved = (clean.exp() * (clean - plain.last(validation.harmless).log_softmax(-1))).sum(-1).mean()
+            assert one.kl == pytest.approx(float(moved), abs=1e-3)
+
+
+def test_leaving_out_what_is_not_needed_changes_no_choice(
+    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], lazy: Selection
+) -> None:
+    whole = select(model, *parts, tokens, lazily=False)
+    assert (lazy.chosen is None) == (whole.chosen is None)
+    if whole.chosen is not None and lazy.chosen is not None:
+        assert (lazy.chosen.layer, lazy.chosen.position) == (whole.chosen.layer, whole.chosen.position)
+    measured = sum(one.kl is not None for one in lazy.candidates)
+    assert measured < sum(one.kl is not None for one in whole.candidates)
+
+
+def test_the_choice_keeps_the_published_filters(lazy: Selection, model: ChatModel) -> None:
+    chosen = lazy.chosen
+    assert chosen is not None, lazy.reason
+    assert chosen.layer < model.sizes.layers * LAYERS
+    assert chosen.kl <= KL
+    assert chosen.induced >= INDUCED
+    better = [one for one in lazy.candidates if one.left is not None and one.left < chosen.left]
+    assert all(one.kl > KL for one in better)
+    assert all(one.left <= chosen.left + TIE for one in lazy.ties)
+
+
+def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> None:
+    planted = load_file(model.known.folder / "direction.safetensors")["direction"]
+    found = vectors(model, lazy.direction)[0]
+    assert torch.cosine_similarity(found, planted.double(), dim=0) > 0.9
+
+
+def test_no_valid_direction_is_an_answer(
+    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.selection.KL", -1.0)
+    found = select(model, *parts, tokens)
+    assert found.chosen is None
+    assert found.direction is None
+    assert "no valid direction" in found.reason
+
+
+def test_a_model_that_refuses_nothing_has_no_direction(
+    model: ChatModel, parts: tuple[Prompts, Prompts], awake: Callable[..., ChatModel]
+) -> None:
+    unlikely = int(awake("llama").next_token(["hello"])[0].argmin())
+    found = select(awake("llama"), *parts, (unlikely,))
+    assert "refuses no harmful training prompt" in found.reason
