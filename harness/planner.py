@@ -42,11 +42,11 @@ class Planner(Subject):
     """Answers nothing truly; adds up what answering would take, of what is not evidence yet."""
 
     work: Work
-    counted: set[str]
+    known: set[str]
 
-    def plan(self, work: Work, counted: set[str]) -> "Planner":
+    def plan(self, work: Work, known: set[str]) -> "Planner":
         """Adds up in `work` what no claim before has asked for."""
-        self.work, self.counted = work, counted
+        self.work, self.known = work, known
         return self
 
     def ask(self, what: Measurement) -> Evidence:
@@ -54,8 +54,8 @@ class Planner(Subject):
         recipe = what.recipe(self.record.fingerprint)
         if (kept := self.store.get(recipe)) is not None:
             return kept
-        if recipe.fingerprint not in self.counted:
-            self.counted.add(recipe.fingerprint)
+        if recipe.fingerprint not in self.known:
+            self.known.add(recipe.fingerprint)
             self.work.asked += 1
             self.work.tokens += self._tokens(what)
         return Evidence(recipe, *_placeholder(self, what))
