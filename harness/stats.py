@@ -1,4 +1,4 @@
-"""Intervals for yes-or-no measurements, and how many pairs a claim needs: each bound errs at most at its level.
+"""Intervals for yes-or-no measurements, and how many pairs a claim needs.
 
 Every function takes plain arrays and a level, and gives an Interval whose two bounds are one-sided, each at that level
 (two-sided: 1 − 2·level). What was tried, and how often each rule supports falsely, is in docs/statistics.md.
