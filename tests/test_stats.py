@@ -1,0 +1,447 @@
+"""Each rule against cases worked by hand, against scipy, against its own laws, and for false support at the bar."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from harness import resampling, stats
+from harness.stats import Interval, absolute, order_share, paired_difference, rate
+from tests import false_support
+
+answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+numbers = st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=30)
+few = settings(max_examples=25, deadline=None)
+
+
+def pairs(n: int, fell: int, rose: int) -> tuple[np.ndarray, np.ndarray]:
+    before, after = np.zeros(n, bool), np.zeros(n, bool)
+    before[:fell], after[fell : fell + rose] = True, True
+    return before, after
+
+
+def tango(n: int, fell: int, rose: int, level: float) -> tuple[float, float]:
+    """Tango's published interval, by searching the likelihood on a grid instead of his closed form."""
+
+    def score(difference: float) -> float:
+        q = np.linspace(max(0, -difference), (1 - difference) / 2, 20001)[1:-1]
+        fit = q[
+            np.argmax(
+                fell * np.log(q + difference) + rose * np.log(q) + (n - fell - rose) * np.log1p(-2 * q - difference)
+            )
+        ]
+        return (fell - rose - n * difference) / math.sqrt(n * (2 * fit + difference * (1 - difference)))
+
+    from scipy.optimize import brentq
+
+    z = reference.norm.isf(level)
+    return brentq(lambda d: score(d) - z, -0.999, 0.999), brentq(lambda d: score(d) + z, -0.999, 0.999)
+
+
+# rate
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 15), (1, 16), (8, 16), (97, 100), (100, 100)])
+@pytest.mark.parametrize("level", [0.0025, 0.01, 0.05])
+def test_rate_is_the_exact_interval(k: int, n: int, level: float) -> None:
+    found = rate(np.arange(n) < k, level)
+    expected = reference.binomtest(k, n).proportion_ci(1 - 2 * level, method="exact")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert (found.value, found.n) == (k / n, n)
+
+
+def test_rate_by_hand() -> None:
+    # 10 of 10: 0.01 = p^10.
+    assert rate([True] * 10, 0.01).low == pytest.approx(0.01**0.1)
+    assert rate([1] * 10, 0.01).high == 1.0
+
+
+@pytest.mark.parametrize("level", [0.0025, 0.01, 0.05])
+@pytest.mark.parametrize("n", [16, 64, 256])
+def test_false_support_of_rates_is_at_most_the_level_exactly(n: int, level: float) -> None:
+    found = [rate(np.arange(n) < k, level) for k in range(n + 1)]
+    for bar in false_support.RATES:
+        chance = reference.binom.pmf(np.arange(n + 1), n, bar)
+        assert chance[[i.low > bar for i in found]].sum() <= level
+        assert chance[[i.high < bar for i in found]].sum() <= level
+
+
+# paired differences
+
+
+def test_the_tail_is_the_trinomial_one() -> None:
+    n, falls, rises, least = 7, 0.5, 0.2, 3
+    worked = sum(
+        math.comb(n, f) * math.comb(n - f, r) * falls**f * rises**r * 0.3 ** (n - f - r)
+        for f in range(n + 1)
+        for r in range(n - f + 1)
+        if f - r >= least
+    )
+    assert stats._tail(n, least, falls, rises) == pytest.approx(worked)
+
+
+def test_paired_difference_by_hand() -> None:
+    # All 100 fall: the likeliest tables with difference d have no pair that stays, and P(all fall) = ((1 + d)/2)^100.
+    found = paired_difference(*pairs(100, 100, 0), level=0.01)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(2 * 0.01**0.01 - 1)
+    # Nothing moves in 15 pairs: a difference of −d has P(no pair rises) = (1 − d)^15.
+    found = paired_difference(*pairs(15, 0, 0), level=0.0025)
+    assert found.high == pytest.approx(1 - 0.0025 ** (1 / 15))
+    assert found.low == pytest.approx(-found.high)
+
+
+@pytest.mark.parametrize(
+    ("n", "fell", "rose"), [(1, 1, 0), (1, 0, 1), (1, 0, 0), (15, 15, 0), (100, 50, 50), (2, 1, 1)]
+)
+@pytest.mark.parametrize("level", [0.0025, 0.05])
+def test_degenerate_tables_have_proper_intervals(n: int, fell: int, rose: int, level: float) -> None:
+    found = paired_difference(*pairs(n, fell, rose), level=level)
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert found.high - found.low > 0.01
+
+
+def test_tango_as_published() -> None:
+    # Bentur 2009, 21 children, 7 and 1 discordant: (0.026, 0.517) in Fagerland 2014, BMC Med. Res. Methodology.
+    assert tango(21, 7, 1, 0.025) == pytest.approx((0.026, 0.517), abs=0.001)
+
+
+@pytest.mark.parametrize(("n", "fell", "rose"), [(256, 100, 10), (256, 30, 30), (400, 200, 3), (256, 230, 2)])
+def test_paired_difference_is_close_to_tango_and_seldom_inside(n: int, fell: int, rose: int) -> None:
+    found = paired_difference(*pairs(n, fell, rose), level=0.05)
+    assert (found.low, found.high) == pytest.approx(tango(n, fell, rose, 0.05), abs=0.006)
+
+
+@few
+@given(answers, st.sampled_from([0.0025, 0.01, 0.05]))
+def test_paired_difference_obeys_its_laws(rows: list[tuple[bool, bool]], level: float) -> None:
+    before, after = np.array(rows).T
+    found, swapped = paired_difference(before, after, level), paired_difference(after, before, level)
+    assert (swapped.value, swapped.low, swapped.high) == (-found.value, -found.high, -found.low)
+    order = np.random.default_rng(0).permutation(len(rows))
+    assert paired_difference(before[order], after[order], level) == found
+    assert found.low <= found.value <= found.high
+    wider = paired_difference(before, after, level / 2)
+    assert wider.low <= found.low + 1e-9
+    assert wider.high >= found.high - 1e-9
+
+
+def test_the_chance_of_a_table_rises_with_the_difference() -> None:
+    # The root of the search is the bound only if there is one.
+    for n, fell, rose in [(16, 5, 2), (16, 0, 0), (16, 16, 0), (40, 3, 11), (40, 20, 20)]:
+        tails = [
+            stats._tail(n, fell - rose, q + d, q)
+            for d in np.linspace(-1, 1, 101)
+            for q in [stats._restricted(n, fell, rose, d)]
+        ]
+        assert min(np.diff(tails)) > -1e-9
+
+
+def false_support_of_falls(n: int, bar: float, rises: float, level: float) -> float:
+    """Exactly, over every table: the bound lies above the bar where the tail at the bar is below the level."""
+    wrong = 0.0
+    for rose in range(n + 1):
+        chance = reference.binom.pmf(rose, n, rises)
+        if chance < 1e-9:
+            continue
+        low, high = 0, n - rose + 1  # the fewest falls that support
+        while low < high:
+            fell = (low + high) // 2
+            q = stats._restricted(n, fell, rose, bar)
+            supports = fell - rose > n * bar and stats._tail(n, fell - rose, q + bar, q) < level
+            low, high = (low, fell) if supports else (fell + 1, high)
+        wrong += chance * reference.binom.sf(low - 1, n - rose, min(1.0, (rises + bar) / (1 - rises)))
+    return wrong
+
+
+@pytest.mark.parametrize("level", [0.0025, 0.01, 0.05])
+@pytest.mark.parametrize("n", [16, 64])
+def test_false_support_of_falls_is_at_most_the_level_exactly(n: int, level: float) -> None:
+    for bar, rises in false_support.PAIRS:
+        rises = max(rises, -bar)
+        assert false_support_of_falls(n, bar, rises, level) <= 1.01 * level, (bar, rises)
+
+
+@pytest.mark.parametrize("level", [0.0025, 0.05])
+@pytest.mark.parametrize(("bar", "rises"), [(0.3, 0.0), (0.05, 0.005), (0.9, 0.05)])
+def test_false_support_of_falls_by_simulation(bar: float, rises: float, level: float) -> None:
+    for n in (16, 256):
+        simulations = 1500
+        above, below = false_support.pairs(n, bar, rises, level, simulations)
+        assert max(above, below) <= level + 3 * math.sqrt(level / simulations)
+
+
+# order, equivalence, power
+
+
+def test_order_share_by_hand() -> None:
+    # 3 of 4 in order, the tie not: 0.75 − 1/6.
+    found = order_share([[1, 2, 3], [0, 5, 9], [1, 2, 2], [-3, -2, -1]], 0.05)
+    inner = rate([1, 1, 0, 1], 0.05)
+    assert (found.value, found.low, found.high) == pytest.approx((0.75 - 1 / 6, inner.low - 1 / 6, inner.high - 1 / 6))
+
+
+def test_a_tie_or_nan_is_out_of_order_and_chance_gives_the_null() -> None:
+    assert order_share([[0, 1, math.nan]], 0.05).value == pytest.approx(-1 / 6)
+    assert abs(order_share(np.random.default_rng(0).normal(size=(20000, 3)), 0.01).value) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-0.1, 0.3, (0.0, 0.3)), (-0.4, 0.1, (0.0, 0.4)), (0.2, 0.5, (0.2, 0.5)), (-0.5, -0.2, (0.2, 0.5))],
+)
+def test_absolute_by_hand(low: float, high: float, expected: tuple[float, float]) -> None:
+    found = absolute(Interval((low + high) / 2, low, high, 9, "x"))
+    assert (found.low, found.high) == expected
+    assert found.value == abs(low + high) / 2
+
+
+def test_pairs_needed_and_detectable_agree() -> None:
+    n = stats.pairs_needed(0.6, 0.3, 0.01)
+    assert n is not None
+    assert 25 <= n <= 60
+    assert stats.support_rate(paired_difference, stats.flips, 0.6, 0.3, n, 0.01) >= 0.9
+    assert stats.detectable(n, 0.3, 0.01, effects=[0.35, 0.6, 0.95]) == 0.6
+    assert stats.pairs_needed(0.31, 0.3, 0.01, most=64) is None
+    # Below the bar: 0 of n, 0.01 = 0.9^n.
+    assert stats.pairs_needed(0.0, 0.1, 0.01, rule=rate, draw=stats.yes) == pytest.approx(44, abs=2)
+
+
+# means and ratios
+
+
+@few
+@given(st.integers(2, 30), st.data())
+def test_the_mean_of_yes_and_no_is_the_exact_rate(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    hits = np.arange(n) < k
+    found, exact = resampling.mean(hits, 0.05, bounds=(0, 1)), rate(hits, 0.05)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.02)
+
+
+def test_mean_by_hand() -> None:
+    # 10 units all at 1 of [0, 1]: the unseen part w has P(w > x) = (1 − x)^10.
+    found = resampling.mean([1.0] * 10, 0.01, bounds=(0, 1))
+    assert found.low == pytest.approx(0.01**0.1, abs=0.03)
+    assert (found.value, found.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[2.0], [0.0] * 50, [0.1] * 3])
+def test_agreement_without_bounds_says_nothing(values: list[float]) -> None:
+    found = resampling.mean(values, 0.01)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.value == pytest.approx(values[0])
+
+
+def test_the_mean_is_never_nearer_than_students() -> None:
+    values = np.random.default_rng(3).normal(size=40)
+    student = reference.ttest_1samp(values, 0).confidence_interval(0.98)
+    found = resampling.mean(values, 0.01)
+    assert found.low <= student.low + 1e-12
+    assert found.high >= student.high - 1e-12
+    assert found.high - found.low < 1.6 * (student.high - student.low)
+
+
+def test_the_mean_agrees_with_scipys_bootstrap_on_many_units() -> None:
+    values = np.random.default_rng(4).gamma(3, size=1000)
+    boot = reference.bootstrap((values,), np.mean, confidence_level=0.9, method="BCa", n_resamples=2000, rng=0)
+    found = resampling.mean(values, 0.05)
+    width = boot.confidence_interval.high - boot.confidence_interval.low
+    assert (found.low, found.high) == pytest.approx(tuple(boot.confidence_interval), abs=0.15 * width)
+
+
+def test_fieller_by_hand() -> None:
+    # a = (1, 3), b = 1 each: Student with 1 degree of freedom, mean 2, standard error 1, quantile tan(0.45π) at 0.05.
+    low, high = resampling._fieller(np.array([-1.0, 1.0]), np.ones(2), 0.05)
+    assert high == pytest.approx(math.tan(0.45 * math.pi))
+    assert low == -high
+
+
+@few
+@given(numbers, st.sampled_from([0.0025, 0.01, 0.05]), st.randoms())
+def test_means_obey_their_laws(values: list[float], level: float, random: object) -> None:
+    found = resampling.mean(values, level)
+    shuffled = list(values)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    again = resampling.mean(shuffled, level)
+    assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
+    alone = resampling.mean(values, level, clusters=np.arange(len(values)))
+    assert (alone.low, alone.high, alone.n) == pytest.approx((found.low, found.high, found.n), abs=1e-9)
+    assert found.low <= found.value <= found.high
+    wider = resampling.mean(values, level / 2)
+    assert wider.low <= found.low
+    assert wider.high >= found.high
+    turned = resampling.mean_difference(np.zeros(len(values)), values, level)
+    assert turned.value == pytest.approx(-found.value)
+
+
+def test_clusters_are_the_units() -> None:
+    values = np.random.default_rng(5).normal(size=20)
+    once, copied = (
+        resampling.mean(values, 0.05),
+        resampling.mean(np.repeat(values, 10), 0.05, np.repeat(np.arange(20), 10)),
+    )
+    assert copied.n == 20
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.05)
+    assert resampling.mean(np.repeat(values, 10), 0.05).n == 200
+
+
+def test_ratio_by_hand() -> None:
+    found = resampling.ratio_of_means([1.0, 2, 3], [2.0, 4, 6], 0.05, bounds=(0, 1))
+    assert found.value == 0.5
+    # Three units at 0.5 and one unseen of their mean size at 0 or 1: 0.5 · 0.05^(1/3), roughly, for unequal sizes.
+    assert found.low == pytest.approx(0.5 * 0.05 ** (1 / 3), abs=0.05)
+    assert found.high == pytest.approx(1 - found.low, abs=0.05)
+    assert resampling.over_ceiling([1.0, 2, 3], [2.0, 4, 6], 0.05).value == 0.5
+
+
+def test_a_ratio_to_what_may_be_zero_is_unbounded() -> None:
+    found = resampling.ratio_of_means([1.0, -1, 2, 0.5], [5.0, -4, 3, -3.5], 0.01)
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    with pytest.raises(ValueError, match="positive whole"):
+        resampling.ratio_of_means([1.0, 2], [1.0, -1], 0.01)
+
+
+def test_transfer_by_hand() -> None:
+    # Own falls 1, 1, 0.5; others (0.5 + 0)/2, (1 + 0)/2, (0.5 + 0.5)/2: (0.25 + 0.5 + 0.5)/2.5.
+    falls = [[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]]
+    assert resampling.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["normal", "t, 3 d.f.", "yes at 0.95", "beta(5, 0.5)"])
+@pytest.mark.parametrize(("n", "level"), [(16, 0.0025), (16, 0.05)])
+def test_false_support_of_means_by_simulation(name: str, n: int, level: float) -> None:
+    simulations = 400
+    wrong = false_support.means(n, name, level, simulations)
+    assert max(wrong) <= level + 3 * math.sqrt(level / simulations)
+
+
+def test_nothing_and_nonsense_are_refused_in_words() -> None:
+    for bad in (lambda: rate([], 0.01), lambda: resampling.mean([], 0.01)):
+        with pytest.raises(ValueError, match="nothing to judge"):
+            bad()
+    for bad in (lambda: rate([True], 0.4), lambda: resampling.mean([1.0, 2.0], 0.0)):
+        with pytest.raises(ValueError, match="level"):
+            bad()
+    with pytest.raises(ValueError, match="NaN"):
+        resampling.mean([1.0, math.nan], 0.01)
+    with pytest.raises(ValueError, match="beyond its bounds"):
+        resampling.mean([1.0, 2.0], 0.01, bounds=(0, 1))
+    with pytest.raises(ValueError, match="yes or no"):
+        rate([0.5, 1.0], 0.01)
+
+
+def test_intervals_hold_builtins_alone() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(8, 5))
+    found = [
+        rate(x[:, 0] > 0, 0.01),
+        paired_difference(x[:, 0] > 0, x[:, 1] > 0, 0.01),
+        resampling.mean(x[:, 0], 0.01),
+        resampling.mean(x[:, 0] > 0, 0.01, bounds=(0, 1)),
+        resampling.correlation(x, x + rng.normal(size=(8, 5)), 0.01),
+        order_share(x, 0.01),
+    ]
+    for one in [*found, *map(absolute, found)]:
+        assert [type(v) for v in (one.value, one.low, one.high, one.n, one.method)] == [float, float, float, int, str]
+
+
+# correlations
+
+
+def test_correlation_is_that_of_the_means() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=200)
+    x, y = truth + rng.normal(size=(2, 32, 200))
+    found = resampling.correlation(x, y, 0.05)
+    assert found.value == pytest.approx(reference.pearsonr(x.mean(axis=0), y.mean(axis=0)).statistic)
+    assert found.low < found.value < found.high
+    swapped = resampling.correlation(y, x, 0.05)
+    assert (swapped.low, swapped.high) == pytest.approx((found.low, found.high), abs=0.01)
+    assert resampling.correlation(x, -y, 0.05).value == pytest.approx(-found.value)
+    holed = np.column_stack([x, np.full(32, np.nan)]), np.column_stack([y, np.ones(32)])
+    assert resampling.correlation(*holed, 0.05) == found
+    order = rng.permutation(32)
+    again = resampling.correlation(x[order], y[order], 0.05)
+    assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_correlation_survives_degenerate_arrays() -> None:
+    flat = resampling.correlation(np.ones((5, 4)), np.ones((5, 4)), 0.01)
+    assert (flat.value, flat.low, flat.high) == (0.0, -1.0, 1.0)
+    x = np.random.default_rng(8).normal(size=(6, 10))
+    same = resampling.correlation(x, x, 0.01)
+    assert same.value == pytest.approx(1)
+    assert same.high == pytest.approx(1)
+    assert resampling.correlation(x[:2], -x[:2], 0.01).low == -1
+
+
+@pytest.mark.parametrize(("truth", "shared"), [(0.0, 0.0), (0.7, 0.5), (0.95, 0.0)])
+def test_false_support_of_correlations_by_simulation(truth: float, shared: float) -> None:
+    simulations = 150
+    wrong = false_support.correlations(24, truth, shared, 0.05, simulations)
+    assert max(wrong) <= 0.05 + 3 * math.sqrt(0.05 / simulations)
+
+
+def test_ranks_and_tops() -> None:
+    x = np.array([[1.0, 2, 3, 4]])
+    assert resampling.rank_correlation(x, x**3) == pytest.approx(1)
+    assert resampling.rank_correlation(x, np.ones((1, 4))) == 0
+    expected = reference.spearmanr([1, 2, 2, 4], [3, 1, 2, 9]).statistic
+    assert resampling.rank_correlation([[1, 2, 2, 4]], [[3, 1, 2, 9]]) == pytest.approx(expected)
+    assert resampling.top_overlap(x, -x, share=0.5) == 1
+    assert resampling.top_overlap(x, x[:, ::-1], share=0.5) == 0
+    assert resampling.top_overlap([[9, 8, 1, 0]], [[9, 0, 8, 1]], share=0.5) == 0.5
+
+
+def test_split_half_is_the_reliability_of_the_means() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=2000) + 4 * rng.normal(size=(32, 2000))
+    # Variance of the truth over that of the means: 1 / (1 + 16/32).
+    assert resampling.split_half(x) == pytest.approx(2 / 3, abs=0.04)
+    assert resampling.split_half(np.tile(rng.normal(size=9), (6, 1))) == pytest.approx(1)
+    assert resampling.split_half(np.ones((6, 9))) == 0
+    assert resampling.split_half(rng.normal(size=(1, 9))) == 0
+    assert 0 <= resampling.split_half(rng.normal(size=(7, 9))) <= 1
+
+
+# permutations
+
+
+def test_sign_flip_by_hand_and_by_scipy() -> None:
+    # Of 2^8 sign patterns, two are as extreme as all of one sign.
+    values = np.arange(1.0, 9)
+    assert resampling.sign_flip(values) == pytest.approx(2 / 256, abs=0.003)
+    assert resampling.sign_flip(values, alternative="greater") == pytest.approx(1 / 256, abs=0.002)
+    assert resampling.sign_flip(values, alternative="less") == 1.0
+    mixed = np.array([0.3, -0.2, 1.1, 0.8, -0.4, 0.9, 0.1])
+    exact = reference.permutation_test((mixed,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert resampling.sign_flip(mixed) == pytest.approx(exact.pvalue, abs=0.02)
+
+
+def test_permutation_p_is_never_zero() -> None:
+    assert resampling.sign_flip(np.ones(200), draws=99) == 0.01
+    assert resampling.sign_flip(np.zeros(5)) == 1.0
+    assert resampling.max_t(np.ones((200, 3)), draws=999) == pytest.approx([0.001] * 3)
+
+
+def test_max_t_adjusts_for_all_components() -> None:
+    rng = np.random.default_rng(10)
+    table = rng.normal(size=(40, 200))
+    table[:, 0] += 1.5
+    p = resampling.max_t(table, draws=1999)
+    assert p[0] < 0.001
+    single = reference.ttest_1samp(table[:, 1:], 0).pvalue
+    assert (p[1:] >= single).all()
+    one = rng.normal(0.4, 1, 30)
+    assert resampling.max_t(one[:, None])[0] == pytest.approx(resampling.sign_flip(one))
+
+
+def test_max_t_keeps_the_chance_of_any_false_find() -> None:
+    rng = np.random.default_rng(11)
+    simulations = 400
+    found = sum(resampling.max_t(rng.standard_t(3, (16, 20)), draws=199).min() <= 0.05 for _ in range(simulations))
+    assert found / simulations <= 0.05 + 3 * math.sqrt(0.05 / simulations)
