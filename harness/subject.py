@@ -150,22 +150,20 @@ class Subject:
         """How many heads (or neurons) carry more than this share each, all of them held to it at once."""
         self._require_refusals()
         found = self.effects(pairs, Sweep(kind, ("post",)))
-        effects = found.change.reshape(len(found.pairs), -1).astype(float) / (found.source - found.clean).mean()
-        low, high = resampling.simultaneous(effects, self.level)
-        number = effects.mean(0) > share
-        return Estimate(
-            f"{kind}s beyond {share:.0%}",
-            float(number.sum()),
-            float((low > share).sum()),
-            float((high > share).sum()),
-            len(found.pairs),
-            "max-T bootstrap",
-        )
+        change = found.change.reshape(len(found.pairs), -1).astype(float)
+        change *= np.sign((found.source - found.clean).mean())
+        gap, clusters = _towards(found), self._clusters(found.pairs)
+        # Bonferroni: one claim on all of them.
+        level = self.level / change.shape[1]
+        each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
+        value, low, high = (float(sum(getattr(one, end) > share for one in each)) for end in ("value", "low", "high"))
+        name = f"{kind}s that carry more than {share:.0%}"
+        return Estimate(name, value, low, high, len(found.pairs), "all at once", nothing=self._no_gap(gap))
 
     def _share(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
-        gap = (found.source - found.clean).astype(float)
-        clusters = self._clusters(found.pairs)
-        interval = resampling.ratio_of_means(change.astype(float), gap, self.level, clusters=clusters)
+        gap, clusters = _towards(found), self._clusters(found.pairs)
+        part = change.astype(float) * np.sign((found.source - found.clean).mean())
+        interval = resampling.ratio_of_means(part, gap, self.level, clusters=clusters)
         return estimated(name, interval, nothing=self._no_gap(gap))
 
     def _no_gap(self, gap: np.ndarray) -> str:
@@ -229,6 +227,12 @@ class Placebo(Subject):
         """A random one with the covariance of the streams, as long as the found one."""
         found = super().direction(pairs)
         return Direction("matched", found.layer, found.position, found.harmful, found.harmless, seed=self.seed)
+
+
+def _towards(found: Effects) -> np.ndarray:
+    """Each pair's gap, counted from the run that is patched to its twin's, positive on the whole."""
+    gap = (found.source - found.clean).astype(float)
+    return np.asarray(gap * np.sign(gap.mean()))
 
 
 def unpacked(evidence: Evidence) -> Effects:
