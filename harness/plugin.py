@@ -109,8 +109,9 @@ def pytest_runtest_makereport(
         found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
     report.outcome = verdicts.OUTCOMES[found.word]
     vars(report)["verdict"] = {"word": found.word, "reason": found.reason, "estimates": list(found.estimates)}
-    report.user_properties.append(("verdict", found.word))
-    report.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)
+    # Of the item: junit writes what the report of the teardown says.
+    item.user_properties.append(("verdict", found.word))
+    item.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)
     place = (str(item.path), item.location[1] or 0, f"{found.word}: {found.reason}")
     report.longrepr = None if report.passed else place if report.skipped else f"{found.word}: {found.reason}"
     return report

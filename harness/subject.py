@@ -1,5 +1,6 @@
 """What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -153,18 +154,22 @@ class Subject:
         change = found.change.reshape(len(found.pairs), -1).astype(float)
         change *= np.sign((found.source - found.clean).mean())
         gap, clusters = _towards(found), self._clusters(found.pairs)
+        name = f"{kind}s that carry more than {share:.0%}"
+        if nothing := self._no_gap(gap):
+            return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         # Bonferroni: one claim on all of them.
         level = self.level / change.shape[1]
         each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
         value, low, high = (float(sum(getattr(one, end) > share for one in each)) for end in ("value", "low", "high"))
-        name = f"{kind}s that carry more than {share:.0%}"
-        return Estimate(name, value, low, high, len(found.pairs), "all at once", nothing=self._no_gap(gap))
+        return Estimate(name, value, low, high, len(found.pairs), "all at once")
 
     def _share(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
         gap, clusters = _towards(found), self._clusters(found.pairs)
+        if nothing := self._no_gap(gap):
+            return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         part = change.astype(float) * np.sign((found.source - found.clean).mean())
         interval = resampling.ratio_of_means(part, gap, self.level, clusters=clusters)
-        return estimated(name, interval, nothing=self._no_gap(gap))
+        return estimated(name, interval)
 
     def _no_gap(self, gap: np.ndarray) -> str:
         if abs(float(gap.mean())) >= LEAST_GAP:

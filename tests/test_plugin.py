@@ -53,9 +53,9 @@ def judge(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_a_model_is_loaded_once_for_all_claims(claim: Path, folder: Callable[[str], Path]) -> None:
     done = judge(claim, "--model", folder("llama"), "--model", folder("qwen2"), "--setup-show", "-q")
     assert "4 passed" in done.stdout, done.stdout + done.stderr
-    assert done.stdout.count("SETUP    S model[") == 2
+    assert done.stdout.count("SETUP    S sleeper[") == 2
     # Freed before the next one is loaded.
-    assert done.stdout.index("TEARDOWN S model[") < done.stdout.rindex("SETUP    S model[")
+    assert done.stdout.index("TEARDOWN S sleeper[") < done.stdout.rindex("SETUP    S sleeper[")
 
 
 BAD_OPTIONS = {

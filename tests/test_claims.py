@@ -1,0 +1,169 @@
+"""The rules that keep a verdict honest, each with a claim that tries to break it, on a recorded model."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.claims import Claim
+from harness.errors import AssayError
+from harness.pairs import DATA
+
+ROOT = DATA.parent
+MODEL = "recorded:llama-2-7b-chat-hf"
+
+HEAD = """
+from harness.claims import claim
+from harness.interventions import add, remove
+
+@claim("{name}", source="a test", holds_on="reference", fails_on="compliant", level=0.0025)
+def test_{name}(model, pairs):
+    '''A sentence that can be wrong.'''
+    fall = model.refuses(pairs.heldout).fall(under=remove(model.direction(pairs.discovery)))
+"""
+CLAIMS = {
+    "supported": "    assert fall > 0.30",
+    "refuted": "    assert fall > 0.99",
+    "inconclusive": "    assert fall > 0.85",
+    "both": "    assert (fall > 0.30) & (fall < 0.50)",
+    "equivalence": "    assert abs(fall) < 0.15",
+    "wrong": "    import numpy\n    numpy.testing.assert_equal(1, 2)\n    assert fall > 0.30",
+    "raises": "    fall = fall.missing\n    assert fall > 0.30",
+    "number": "    fall = fall.value\n    assert fall > 0.30",
+    "two": "    fall = fall > fall\n    assert fall > 0.30",
+    "unrecorded": "    fall = model.effect(None, pairs)\n    assert fall > 0.30",
+}
+
+
+def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    pytest_here = [sys.executable, "-m", "pytest", "-c", ROOT / "pytest.ini", "--rootdir", ROOT, "-p", "conftest"]
+    return subprocess.run(
+        [*pytest_here, folder, "--model", MODEL, "--evidence", str(folder / "evidence"), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / f"test_{name}.py").write_text(HEAD.format(name=name) + CLAIMS[name] + "\n")
+    return folder
+
+
+def loaded(path: Path, text: str) -> Claim:
+    """The claim in a file of that text, read as pytest would."""
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return next(vars(one)["claim"] for name, one in vars(module).items() if name.startswith("test_"))
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (("supported",), 0),
+        (("supported", "refuted", "inconclusive"), 1),
+        (("supported", "inconclusive"), 10),
+        (("unrecorded",), 11),
+        (("supported", "refuted", "wrong"), 12),
+    ],
+)
+def test_the_exit_code_says_what_was_found(tmp_path: Path, names: tuple[str, ...], code: int) -> None:
+    done = judge(write(tmp_path, *names))
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
+    done = judge(write(tmp_path, *CLAIMS), f"--junit-xml={tmp_path / 'junit.xml'}")
+    words = {}
+    for line in done.stdout.splitlines():
+        parts = line.split()
+        if len(parts) > 1 and parts[1].endswith(f"[{MODEL}]:"):
+            words[parts[1].partition("[")[0]] = parts[0]
+    assert words == {
+        "supported": "SUPPORTED",
+        "refuted": "REFUTED",
+        "inconclusive": "INCONCLUSIVE",
+        "both": "REFUTED",
+        "equivalence": "REFUTED",
+        "wrong": "BROKEN",
+        "raises": "BROKEN",
+        "number": "BROKEN",
+        "two": "BROKEN",
+        "unrecorded": "SKIPPED",
+    }
+    assert "fall +0.90 [" in done.stdout
+    assert "asserted no estimate against a bar" in done.stdout
+    assert "two estimates are compared by a paired difference" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert '<property name="verdict" value="REFUTED"' in (tmp_path / "junit.xml").read_text()
+
+
+def test_the_same_verdicts_in_several_processes(tmp_path: Path) -> None:
+    write(tmp_path, "supported", "refuted", "inconclusive", "wrong")
+    alone, together = judge(tmp_path), judge(tmp_path, "-n", "2")
+    assert alone.returncode == together.returncode == 12, together.stdout + together.stderr
+
+    def summary(done: subprocess.CompletedProcess[str]) -> set[str]:
+        return {line for line in done.stdout.splitlines() if f"[{MODEL}]:" in line}
+
+    assert summary(alone) == summary(together)
+    assert len(summary(alone)) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("    fall > 0.3", "has 0 asserts"),
+        ("    assert fall > 0.3\n    assert fall > 0.2", "has 2 asserts"),
+        ("    assert fall > 0.3 and fall < 0.9", "several bars join with &"),
+        ("    assert not fall > 0.3", "several bars join with &"),
+        ("    assert fall.value", "asserts no estimate against a number"),
+        ("    assert fall > pairs", "asserts no estimate against a number"),
+        ("    assert fall == 0.3", "asserts no estimate against a number"),
+        ("    assert 0.2 < fall < 0.3", "asserts no estimate against a number"),
+    ],
+)
+def test_a_claim_that_could_hold_untrue_is_not_accepted(tmp_path: Path, body: str, sentence: str) -> None:
+    with pytest.raises(AssayError, match=re.escape(sentence)) as raised:
+        loaded(tmp_path / "test_loose.py", HEAD.format(name="loose") + body + "\n").check()
+    assert str(raised.value).startswith("test_loose.py, line 5: claim 'loose' ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('fails_on="compliant"', "fails_on=()", "names no organism in fails_on"),
+        ('fails_on="compliant"', 'fails_on="reference"', "is to hold and to fail on reference"),
+        ('holds_on="reference"', 'holds_on="referense"', "did you mean organism:reference"),
+        ("level=0.0025", "level=5", "it is an error rate"),
+        ("'''A sentence that can be wrong.'''", "pass", "says nothing"),
+    ],
+)
+def test_a_claim_without_its_controls_is_not_accepted(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    text = HEAD.format(name="bare") + CLAIMS["supported"] + "\n"
+    assert old in text
+    with pytest.raises(AssayError, match=re.escape(sentence)):
+        loaded(tmp_path / "test_bare.py", text.replace(old, new)).check()
+
+
+def test_what_is_not_accepted_is_one_sentence_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "test_loose.py").write_text(HEAD.format(name="loose") + "    fall > 0.3\n")
+    done = judge(tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "ERROR: test_loose.py, line 5: claim 'loose' has 0 asserts" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_judging_recorded_models_starts_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "import sys\ndef pytest_sessionfinish(): print('TORCH', 'torch' in sys.modules)\n"
+    )
+    assert "TORCH False" in judge(write(tmp_path, "supported"), "-s").stdout
