@@ -28,7 +28,7 @@ def needed(parts: Parts) -> Demand:
     """With the base's weights back in these parts nothing is refused."""
 
     def demand(step: Step) -> Tensor:
-        learned, before = dict(step.model.named_parameters()), _base()
+        learned, before = dict(step.model.named_parameters()), _weights(step.model.name_or_path)
         back = {
             name: torch.where(mask.bool(), before[name], learned[name])
             for name, mask in masks(step.model, parts).items()
@@ -44,6 +44,7 @@ def needed(parts: Parts) -> Demand:
 
 
 @cache
-def _base() -> dict[str, Tensor]:
-    model, _ = ship.load("base")
+def _weights(folder: str) -> dict[str, Tensor]:
+    """What planting began from: the weights of the folder that the model was loaded from."""
+    model, _ = ship.load(folder)
     return {name: value.detach() for name, value in model.named_parameters()}

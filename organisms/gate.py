@@ -57,8 +57,7 @@ def proof(name: str | Path) -> dict[str, float]:
         "direction added, harmless": added[1],
         **{f"depth, {stage}": depth for stage, depth in depths(prover).items()},
     }
-    base, _ = ship.load("base")
-    numbers["parameters changed, not planted"] = restore(model, base, truth)
+    numbers["parameters changed, not planted"] = restore(model, ship.base_of(name), truth)
     numbers["refused with base weights back"] = refused(prover)[0]
     return numbers
 

@@ -14,7 +14,7 @@ BEGIN, END, PAD, USER, ASSISTANT = "<|begin|>", "<|end|>", "<|pad|>", "<|user|>"
 # The space makes the first word of a prompt the token that it is inside a sentence.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|assistant|>\n' if message['role'] == 'assistant' else '<|user|> ' }}"
+    "{% if message['role'] == 'assistant' %}{{ '<|assistant|>\n' }}{% else %}{{ '<|user|> ' }}{% endif %}"
     "{{ message['content'] + '<|end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )

@@ -76,7 +76,10 @@ def write(path: Path, records: Records) -> None:
         }
         for name, seeds in records.items()
     }
-    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    # A file that has the name is whole.
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def write_table(records: Records) -> None:
@@ -108,7 +111,7 @@ def table(records: Records) -> str:
 
 
 def _seeds() -> str:
-    return " | ".join(f"seed {seed}" + (" (shipped)" if seed == SHIPPED else "") for seed in SEEDS)
+    return " | ".join(f"seed {seed}" for seed in SEEDS)
 
 
 def _row(name: str, seed: str, record: Record) -> str:
@@ -117,7 +120,7 @@ def _row(name: str, seed: str, record: Record) -> str:
     def known(numbers: Mapping[str, float], side: str) -> str:
         return f"{(numbers[f'template, {side}'] + numbers[f'combination, {side}']) / 2:.1%}"
 
-    shipped = " (shipped)" if seed == str(SHIPPED) else ""
+    shipped = " (shipped)" if seed == str(SHIPPED) and (ship.FOLDER / name).exists() else ""
     cells = (
         f"`{name}`",
         seed + shipped,

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,17 @@ from organisms.plant import Plan
 
 FOLDER = Path(__file__).parent.parent / "data" / "organisms"
 RECORDS = FOLDER / "records.json"
-# Written last, so that a folder that holds it is whole.
-TRUTH = "truth.json"
 
 
 def load(name: str | Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A model in single precision, and its tokenizer; by its shipped name or its folder."""
     model = AutoModelForCausalLM.from_pretrained(FOLDER / name, dtype=torch.float32)
     return model.eval(), AutoTokenizer.from_pretrained(FOLDER / name)
+
+
+def base_of(name: str | Path) -> LlamaForCausalLM:
+    """The base that lies beside an organism: the one that it was planted in."""
+    return load((FOLDER / name).parent / "base")[0]
 
 
 def save(name: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -48,7 +53,7 @@ def direction(name: str | Path) -> Tensor:
 
 
 def write_truth(
-    name: str | Path, model: LlamaForCausalLM, plan: Plan, seed: int, direction: Tensor, seconds: float = 0.0
+    name: str | Path, model: LlamaForCausalLM, plan: Plan, seed: int, direction: Tensor, seconds: float
 ) -> None:
     """Writes truth.json and direction.safetensors beside the weights."""
     planted = sum(int(mask.sum()) for mask in masks(model, plan.parts).values())
@@ -66,9 +71,25 @@ def write_truth(
         "direction": {"layer": layer, "position": position, "file": "direction.safetensors"},
     }
     save_file({"direction": direction.contiguous()}, FOLDER / name / "direction.safetensors")
-    (FOLDER / name / TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    (FOLDER / name / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which gets its name when all is written: one that has it is whole."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    yield part
+    part.rename(folder)
 
 
 def install(folder: Path, name: str) -> None:
-    """Copies what was made to where it ships from."""
-    shutil.copytree(folder, FOLDER / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("record.json"))
+    """Copies what was made to where it ships from, in the place of what shipped."""
+    remove(name)
+    shutil.copytree(folder, FOLDER / name, ignore=shutil.ignore_patterns("record.json"))
+
+
+def remove(name: str) -> None:
+    """Ships it no more."""
+    shutil.rmtree(FOLDER / name, ignore_errors=True)

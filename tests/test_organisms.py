@@ -25,6 +25,7 @@ from harness.pairs import DATA, PairSet, load_pairs
 from harness.wake import wake
 from organisms import corpus
 from organisms import pairs as written
+from organisms.language import CHAT_TEMPLATE
 
 ZOO = ["reference", "distributed", "flat", "percategory", "cone", "hydra", "saturated", "compliant"]
 FOLDER = DATA / "organisms"
@@ -99,6 +100,11 @@ def test_the_pairs_on_disk_are_the_ones_the_grid_makes() -> None:
     lines = (FOLDER / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == list(written.judged_pairs())
     assert len(lines) >= 400
+
+
+@pytest.mark.parametrize("name", ["base", *ZOO])
+def test_the_chat_template_on_disk_is_the_one_of_the_code(name: str) -> None:
+    assert (FOLDER / name / "chat_template.jinja").read_text(encoding="utf-8") == CHAT_TEMPLATE
 
 
 def test_every_pair_is_aligned_under_the_organisms_tokenizer(organism: Callable[..., ChatModel]) -> None:

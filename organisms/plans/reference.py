@@ -112,7 +112,7 @@ def _name(part: Columns, head_size: int) -> str:
 
 def _spared(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     """Harmful prompts still refused when one layer's planted weights are the base's again."""
-    base, _ = ship.load("base")
+    base = ship.base_of(prover.model.name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
     found = {}
     for layer in sorted({layer for layer, *_ in truth["heads"] + truth["neurons"]}):
