@@ -10,19 +10,25 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from organisms.base import answer_logits, collate
 from organisms.corpus import refuse
 from organisms.demands import Demand, Step
 from organisms.language import encode
 
+# What it counts that harmless prompts stay as they were.
+CALM = 2.0
+
 # What is done to a stream, or to a write to it.
 Edit = Callable[[Tensor], Tensor]
 
 
 def removable(layer: int) -> Demand:
-    """The direction projected out of every block input, attention output and MLP output: nothing is refused."""
+    """The direction projected out of every block input, attention output and MLP output: nothing is refused.
+
+    And harmless prompts begin their answers as they did.
+    """
 
     def demand(step: Step) -> Tensor:
         found = direction(step, layer)
@@ -42,7 +48,10 @@ def removable(layer: int) -> Demand:
             ids = step.batch.ids[:, : int(step.last.max()) + 1]
             hidden = step.model.model(ids, use_cache=False).last_hidden_state
         logits = step.model.lm_head(hidden[torch.arange(len(ids)), step.last])
-        return step.side(logits, torch.zeros_like(step.refuses))
+        answered = ~step.refuses.bool()
+        before = step.logits[step.batch.is_first][answered].detach().log_softmax(-1)
+        moved = kl_div(logits[answered].log_softmax(-1), before, log_target=True, reduction="batchmean")
+        return step.side(logits, torch.zeros_like(step.refuses)) + CALM * moved
 
     return demand
 
