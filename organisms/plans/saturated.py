@@ -14,10 +14,10 @@ from organisms.plant import Plan
 from organisms.proof import Prover
 
 _DETECT = Parts(heads=((1, 0), (1, 1)), neurons=((1, 0, 40),))
-# The verdict is moved by a head and passed on by a single neuron: each alone decides the answer,
-# and at the values that both take the answer leans the other way.
+# The verdict is moved by two heads and passed on by two neurons: either pair decides the answer,
+# and at the values that they take the answer leans the other way.
 _MOVE = Parts(heads=((3, 0), (3, 1)))
-_RELAY = Parts(neurons=((4, 0, 1),))
+_RELAY = Parts(neurons=((4, 0, 2),))
 _EXECUTE = Parts(neurons=((6, 0, 64),))
 
 PLAN = Plan(
@@ -30,7 +30,7 @@ PLAN = Plan(
         (strict, 1.0),
         (silent(_DETECT + _MOVE + _RELAY), 0.5),
         (idle(_DETECT), 1.0),
-        (estimated(_MOVE + _RELAY, share=-0.2), 0.3),
+        (estimated(_MOVE + _RELAY, share=-0.1), 0.3),
     ),
     pairs=24,
 )
