@@ -65,7 +65,7 @@ class Layout:
 
     def together(self, streams: Float[Tensor, "variant row position width"]) -> Float[Tensor, "row token width"]:
         """Every variant's streams, each in its place."""
-        apart = streams.unflatten(0, (self.copies, self.stacked)).transpose(1, 2)
+        apart = streams.view(self.copies, self.stacked, *streams.shape[1:]).transpose(1, 2)
         return apart.flatten(2, 3).flatten(0, 1)
 
     def apart(self, activation: Tensor) -> Float[Tensor, "copy row variant position *rest"]:
@@ -176,7 +176,9 @@ class _Prefix(DynamicCache):  # type: ignore[misc]
         # Written in place: repeated first and then joined, the recorded tokens would be copied twice more.
         layout = self.layout
         both = new.new_empty(*new.shape[:2], layout.first + new.shape[2], new.shape[3])
-        both.unflatten(0, (layout.copies, -1))[:, :, :, : layout.first] = recorded[layout.rows, :, : layout.first]
+        both.view(layout.copies, -1, *both.shape[1:])[:, :, :, : layout.first] = recorded[
+            layout.rows, :, : layout.first
+        ]
         both[:, :, layout.first :] = new
         return both
 
