@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
 from harness.errors import AssayError
 from harness.pairs import load_pairs
+from harness.recorded import RECORDED, import_run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="talk to a model, one line a question")
     chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
     chat.set_defaults(run=_chat)
+    imported = commands.add_parser("import", help="bring a run of the published pipeline as a recorded model")
+    imported.add_argument("folder", type=Path, metavar="RUN", help="its run folder, the one that holds completions/")
+    imported.set_defaults(run=_import)
     for command in (models, chat):
         command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")
         command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
@@ -93,6 +98,12 @@ def _chat(options: argparse.Namespace) -> None:
     print(f"{options.name} is listening; an empty line ends the chat.", flush=True)
     while question := _question():
         print(model.generate([question], tokens=64)[0].text, flush=True)
+
+
+def _import(options: argparse.Namespace) -> None:
+    found = import_run(options.folder)
+    arms = ", ".join(f"{sum(hits)} of {len(hits)} refused ({key})" for key, hits in found.refused.items())
+    print(f"{RECORDED}{found.name}: {arms}\njudge it: pytest hypotheses --model {RECORDED}{found.name}")
 
 
 def _question() -> str:

@@ -13,11 +13,9 @@ from harness.errors import AssayError
 from harness.estimate import Comparison, decisions
 from harness.evidence import Store
 from harness.pairs import DATA
-from harness.recorded import RECORDED, recording
+from harness.recorded import RECORDED, published, recording
 
 EVIDENCE = DATA.parent / "reports" / "evidence"
-
-DEFAULT_MODELS = ("organism:reference",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--model",
         action="append",
         metavar="NAME",
-        help="alias, hub id, local folder or organism:NAME; may be repeated (default: organism:reference)",
+        help="alias, hub id, local folder, organism:NAME or recorded:NAME; may be repeated (default: "
+        "organism:reference and the recorded ones)",
     )
     group.addoption("--pairs", metavar="PATH", help="your own prompt pairs: .jsonl or .csv")
     group.addoption("--quant", choices=get_args(catalog.Quant), default="nf4", help="default: nf4")
@@ -61,7 +60,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def models_asked(config: pytest.Config) -> tuple[str, ...]:
     """The models named on the command line, each once, or the default."""
-    return tuple(dict.fromkeys(config.getoption("--model") or DEFAULT_MODELS))
+    default = ["organism:reference", *(RECORDED + name for name in published())]
+    return tuple(dict.fromkeys(config.getoption("--model") or default))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

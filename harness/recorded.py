@@ -102,6 +102,11 @@ class Recording:
                 raise NotRecorded(f"{RECORDED}{self.name}: this {what} was not recorded; only the published arms were")
 
 
+def published() -> tuple[str, ...]:
+    """The names of the five published recordings."""
+    return tuple(json.loads((PUBLISHED / "meta.json").read_text(encoding="utf-8"))["models"])
+
+
 @cache
 def recordings() -> dict[str, Recording]:
     """The five published ones, and those that were imported, by name."""

@@ -57,6 +57,17 @@ class Layout:
         """How many variants of each row."""
         return self.copies * self.stacked
 
+    @classmethod
+    def compact(cls, rows: Int[Tensor, " row"], variants: int, first: int, most: int) -> "Layout":
+        """Room for so many variants in as few copies as can be, at most so many stacked, evenly filled."""
+        copies = -(-variants // most)
+        return cls(rows, copies, -(-variants // copies), first)
+
+    def together(self, streams: Float[Tensor, "variant row position width"]) -> Float[Tensor, "row token width"]:
+        """Every variant's streams, each in its place."""
+        apart = streams.view(self.copies, self.stacked, *streams.shape[1:]).transpose(1, 2)
+        return apart.flatten(2, 3).flatten(0, 1)
+
     def apart(self, activation: Tensor) -> Float[Tensor, "copy row variant position *rest"]:
         """The activation with its variants along axes of their own."""
         tokens = activation.shape[1] // self.stacked
@@ -159,15 +170,17 @@ class _Prefix(DynamicCache):  # type: ignore[misc]
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """The recorded tokens' and these, side by side."""
-        clean, layout = self.clean, self.layout
+        return self._beside(self.clean.keys[layer], keys), self._beside(self.clean.values[layer], values)
 
-        def before(recorded: Tensor) -> Tensor:
-            return recorded[layout.rows, :, : layout.first].repeat(layout.copies, 1, 1, 1)
-
-        return (
-            torch.cat([before(clean.keys[layer]), keys], 2),
-            torch.cat([before(clean.values[layer]), values], 2),
-        )
+    def _beside(self, recorded: Tensor, new: Tensor) -> Tensor:
+        # Written in place: repeated first and then joined, the recorded tokens would be copied twice more.
+        layout = self.layout
+        both = new.new_empty(*new.shape[:2], layout.first + new.shape[2], new.shape[3])
+        both.view(layout.copies, -1, *both.shape[1:])[:, :, :, : layout.first] = recorded[
+            layout.rows, :, : layout.first
+        ]
+        both[:, :, layout.first :] = new
+        return both
 
 
 class _Cut:

@@ -1,7 +1,6 @@
 """Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -30,12 +29,13 @@ from harness.planning import (
 )
 from harness.scoring import Scorer
 from harness.sites import Site
-from harness.suffix import Layout, Recorded, entering, expanded, logits_of, read_out, record, through
+from harness.suffix import Layout, Recorded, entering, logits_of, read_out, record, through
 
 # Bytes beside the weights that a sweep may take.
 MEMORY = 8 * 1024**3
-# Logits of so many numbers are made at a time: on a large vocabulary they would be the largest thing of all.
-LOGITS = 2**24
+# Logits of so many numbers are made at a time: more would be the largest thing of all on a large vocabulary, and on
+# any would not stay in the processor's cache while they are scored.
+LOGITS = 2**21
 # Twins are run in so many portions, each from where the first of its own begins to differ.
 SOURCE_RUNS = 2
 
@@ -153,28 +153,20 @@ def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measu
 def _run(
     clean: Recorded, source: Mapping[str, Tensor], rows: Sequence[int], first: int, variants: Sequence[Variant]
 ) -> Float[Tensor, "row variant width"]:
-    """All of them together: each joins at its own layer, and from there on they share every block."""
-    joining: dict[int, list[int]] = {}
-    for number, sites in enumerate(variants):
-        joining.setdefault(min(site.layer for site in sites), []).append(number)
-    stops = [*sorted(joining), len(clean.streams)]
-    stacked = min(max(map(len, joining.values())), max(1, STACKED_TOKENS // -first))
+    """All of them together, ordered by layer: each joins at its own, and from there on they share every block."""
+    begins = [min(site.layer for site in sites) for sites in variants]
     chosen = torch.tensor(rows, device=clean.batch.ids.device)
-    layout = Layout(chosen, 0, stacked, clean.width + first)
-    streams = clean.streams[0][:0, first:].repeat(1, stacked, 1)
-    places: dict[int, int] = {}
-    for layer, following in pairwise(stops):
-        fresh = joining[layer]
-        joined = replace(layout, copies=-(-len(fresh) // stacked))
-        entered = expanded(joined, clean.streams[layer][chosen, first:])
-        places |= {number: layout.variants + i for i, number in enumerate(fresh)}
-        streams = torch.cat([streams, entered])
-        layout = replace(layout, copies=layout.copies + joined.copies)
-        aboard = [(place, variants[number]) for number, place in places.items()]
-        with clean.model.hooked(_writes(clean, source, layout, aboard, range(layer, following))):
-            streams = through(clean, layout, range(layer, following), streams)
-    ends = layout.apart(streams)[:, :, :, -1].transpose(0, 1).flatten(1, 2)
-    return ends[:, [places[number] for number in range(len(variants))]]
+    streams = clean.streams[0].new_empty(0, len(rows), -first, clean.streams[0].shape[-1])
+    for layer, following in pairwise([*sorted(set(begins)), len(clean.streams)]):
+        aboard = [sites for sites, begin in zip(variants, begins, strict=True) if begin <= layer]
+        layout = Layout.compact(chosen, len(aboard), clean.width + first, most=max(1, STACKED_TOKENS // -first))
+        # Places that no variant takes are run all the same: fewer than there are copies.
+        fresh = clean.streams[layer][chosen, first:].expand(layout.variants - len(streams), *streams.shape[1:])
+        joined = layout.together(torch.cat([streams, fresh]))
+        with clean.model.hooked(_writes(clean, source, layout, list(enumerate(aboard)), range(layer, following))):
+            ended = through(clean, layout, range(layer, following), joined)
+        streams = layout.apart(ended).transpose(1, 2).flatten(0, 1)[: len(aboard)]
+    return streams[:, :, -1].transpose(0, 1)
 
 
 def _writes(
