@@ -260,6 +260,70 @@ def test_fieller_by_hand() -> None:
     assert low == -high
 
 
+@pytest.mark.parametrize("n", [16, 48, 256])
+@pytest.mark.parametrize("level", [0.0025, 0.05])
+def test_the_saddlepoint_is_what_draws_come_to(n: int, level: float) -> None:
+    rng = np.random.default_rng(n)
+    below = rng.gamma(4, 1, n)
+    rest, worst = rng.exponential(size=n) * below, -2.0
+    rest -= below * rest.sum() / below.sum()
+    weights = rng.standard_exponential((40_000, n + 1))
+    drawn = weights @ np.append(rest, worst) / (weights @ np.append(below, below.mean()))
+    found = resampling._gaffke(rest, below, worst, level)
+    assert (drawn <= found).mean() == pytest.approx(level, abs=4 * math.sqrt(level / 40_000))
+
+
+def test_a_tail_too_small_for_draws_is_still_a_bound() -> None:
+    # 0.05 shared among a hundred thousand heads; 100 of 100, and P = t^100.
+    found = resampling.mean(np.ones(100), 5e-7, bounds=(0, 1))
+    assert found.low == pytest.approx(5e-7**0.01, abs=0.002)
+
+
+# clusters of yes and no
+
+
+def test_clusters_of_one_change_nothing() -> None:
+    before, after = pairs(30, 20, 2)
+    assert rate(before, 0.01, np.arange(30)) == rate(before, 0.01)
+    assert paired_difference(before, after, 0.01, np.arange(30)) == paired_difference(before, after, 0.01)
+
+
+def test_pairs_of_one_template_that_agree_count_for_less() -> None:
+    hits = np.repeat([True] * 9 + [False] * 3, 6)  # whole templates hit or missed: 12 answers in truth, not 72
+    alone, clustered, honest = rate(hits, 0.01), rate(hits, 0.01, np.arange(72) // 6), rate(hits[::6], 0.01)
+    assert clustered.low < honest.low < alone.low
+    assert (clustered.n, clustered.method) == (72, "exact binomial, in 12 clusters")
+    both = paired_difference(hits, ~hits, 0.01, np.arange(72) // 6)
+    assert both.low < paired_difference(hits[::6], ~hits[::6], 0.01).low
+
+
+def test_the_effective_number_by_hand() -> None:
+    # 4 clusters of 4, all hit: effect 1 + 0.2·3, and Student's 15 degrees of freedom give way to 3.
+    lost = (reference.t.ppf(0.05, 15) / reference.t.ppf(0.05, 3)) ** 2
+    size = 16 / 1.6 * lost
+    assert rate([True] * 16, 0.05, np.arange(16) // 4).low == pytest.approx(0.05 ** (1 / size))
+
+
+@pytest.mark.parametrize("hits", [[True] * 18, [False] * 18, [True] * 17 + [False]])
+def test_one_template_alone_is_one_witness(hits: list[bool]) -> None:
+    found = rate(hits, 0.01, ["tell me how"] * 18)
+    assert found.low <= 0.01 or hits[0]
+    assert found.high - found.low > 0.98
+    both = paired_difference(hits, [not hit for hit in hits], 0.01, ["tell me how"] * 18)
+    assert -1 <= both.low <= both.value <= both.high <= 1
+
+
+@few
+@given(answers, st.integers(1, 8), st.sampled_from([0.0025, 0.05]))
+def test_clusters_only_widen(rows: list[tuple[bool, bool]], size: int, level: float) -> None:
+    before, after = np.array(rows).T
+    clusters = np.arange(len(rows)) // size
+    for rule, arms in ((rate, (before,)), (paired_difference, (before, after))):
+        alone, found = rule(*arms, level), rule(*arms, level, clusters)
+        assert found.low <= alone.low + 1e-9 <= alone.high <= found.high + 2e-9
+        assert (found.value, found.n) == (alone.value, len(rows))
+
+
 @few
 @given(numbers, st.sampled_from([0.0025, 0.01, 0.05]), st.randoms())
 def test_means_obey_their_laws(values: list[float], level: float, random: object) -> None:
@@ -284,9 +348,9 @@ def test_clusters_are_the_units() -> None:
         resampling.mean(values, 0.05),
         resampling.mean(np.repeat(values, 10), 0.05, np.repeat(np.arange(20), 10)),
     )
-    assert copied.n == 20
-    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.05)
-    assert resampling.mean(np.repeat(values, 10), 0.05).n == 200
+    assert (copied.n, once.n) == (200, 20)
+    assert copied.method.endswith("in 20 clusters")
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
 
 
 def test_ratio_by_hand() -> None:
