@@ -1,14 +1,12 @@
-"""Intervals for yes-or-no measurements, and how many pairs a claim needs.
+"""Intervals for yes-or-no measurements.
 
 Every function takes plain arrays and a level, and gives an Interval whose two bounds are one-sided, each at that level
 (two-sided: 1 − 2·level). What was tried, and how often each rule supports falsely, is in docs/statistics.md.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,88 +90,6 @@ def absolute(interval: Interval) -> Interval:
     return Interval(
         abs(interval.value), max(0.0, low, -high), max(abs(low), abs(high)), interval.n, f"|{interval.method}|"
     )
-
-
-POINTS = [point / 100 for point in range(1, 101)]
-
-# A rule takes the arrays of one study and a level; a draw makes those arrays for n units with a given true effect.
-Rule = Callable[..., Interval]
-Draw = Callable[[np.random.Generator, int, float], tuple[NDArray[Any], ...]]
-
-
-def flips(rng: np.random.Generator, n: int, effect: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Before and after where 95% refuse before and the fall is `effect`, with no pair going the other way."""
-    before = rng.random(n) < max(0.95, effect)
-    return before, before & (rng.random(n) >= effect / max(0.95, effect))
-
-
-def yes(rng: np.random.Generator, n: int, effect: float) -> tuple[NDArray[np.bool_]]:
-    """Answers that are hits at the rate `effect`."""
-    return (rng.random(n) < effect,)
-
-
-def support_rate(
-    rule: Rule, draw: Draw, effect: float, bar: float, n: int, level: float, simulations: int = 400, above: bool = True
-) -> float:
-    """How often studies of n units, drawn with this true effect, put their bound beyond the bar.
-
-    At effect = bar this is the rate of false support, at another effect the power; the rule is the one claims call.
-    """
-    rng = np.random.default_rng(n)
-    intervals = (rule(*draw(rng, n, effect), level=level) for _ in range(simulations))
-    return sum(i.low > bar if above else i.high < bar for i in intervals) / simulations
-
-
-def pairs_needed(
-    effect: float,
-    bar: float,
-    level: float,
-    power: float = 0.9,
-    rule: Rule = paired_difference,
-    draw: Draw = flips,
-    most: int = 4096,
-) -> int | None:
-    """The fewest units, to about 5%, that support the right side of the bar with this power; None beyond `most`.
-
-    Exact tests saw-tooth in n, so that single sizes a little above may fall just short.
-    """
-    if effect == bar:
-        raise ValueError(f"An effect at the bar itself ({bar}) can never be told from it: give one apart from it.")
-
-    def enough(n: int) -> bool:
-        return support_rate(rule, draw, effect, bar, n, level, above=effect > bar) >= power
-
-    high = 4
-    while not enough(high):
-        high *= 2
-        if high > most:
-            return None
-    low = high // 2
-    while high - low > max(1, high // 20):
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def detectable(
-    n: int,
-    bar: float,
-    level: float,
-    power: float = 0.9,
-    rule: Rule = paired_difference,
-    draw: Draw = flips,
-    effects: Sequence[float] = POINTS,
-) -> float | None:
-    """The smallest of the effects above the bar that n units support with this power; None when none of them is."""
-    rising = sorted(effect for effect in effects if effect > bar)
-    first, end = 0, len(rising)
-    while first < end:
-        middle = (first + end) // 2
-        if support_rate(rule, draw, rising[middle], bar, n, level) >= power:
-            end = middle
-        else:
-            first = middle + 1
-    return rising[first] if first < len(rising) else None
 
 
 def _check(n: int, level: float) -> None:
