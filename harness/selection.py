@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from jaxtyping import Float
@@ -67,15 +68,18 @@ def select(
     Lazily, a candidate that addition rules out is not removed, and harmless prompts are only looked at from the best
     candidate down until one passes: the choice is the same.
     """
-    train, validation = (_really(model, prompts, tokens) for prompts in (train, validation))
+    scorer = Scorer(model, tokens)
+    validation = _really(model, validation, tokens)
+    positions = range(-len(model.chat.after_instruction), 0)
+    keep = (lambda logits: scorer.odds(logits) > 0, lambda logits: scorer.odds(logits) < 0)
+    vectors, kept = differences(model, (train.harmful, train.harmless), positions, keep)
+    train = Prompts(tuple(compress(train.harmful, kept[0])), tuple(compress(train.harmless, kept[1])))
     for prompts, name in ((train, "training"), (validation, "validation")):
         if not prompts.harmful or not prompts.harmless:
             side = "refuses no harmful" if not prompts.harmful else "answers no harmless"
             return Selection(
                 (), None, (), f"{model.name} {side} {name} prompt, so there is no direction to find", train
             )
-    positions = range(-len(model.chat.after_instruction), 0)
-    vectors = differences(model, train.harmful, train.harmless, positions)
     bench = _Bench(model, validation, tokens, vectors)
     candidates = [
         Candidate(layer, position) for layer in range(int(model.sizes.layers * LAYERS)) for position in positions

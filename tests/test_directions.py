@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from harness.chat import ChatModel
-from harness.directions import basis, differences, means, projections, vectors
+from harness.directions import basis, differences, every, means, projections, vectors
 from harness.errors import AssayError
 from harness.interventions import Circuit, Direction
 from harness.sites import Site
@@ -40,7 +40,7 @@ def test_a_difference_of_means_equals_plain_hugging_face(
     shape: str, awake: Woken, folder: Callable[[str], Path]
 ) -> None:
     model, reference = awake(shape), plain(folder(shape))
-    everywhere = differences(model, HARMFUL, MORE, (-2, -1))
+    everywhere, _ = differences(model, (HARMFUL, MORE), (-2, -1), (every, every))
     harmful, more = (hidden(reference, model, prompts) for prompts in (HARMFUL, MORE))
     for layer in (1, 2, 3):
         for place, position in enumerate((-2, -1)):
