@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
-from harness.pairs import DATA
+from harness.estimate import Inconclusive, Outcome, Refuted
+from harness.pairs import DATA, PairSet
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025
@@ -85,6 +86,16 @@ class Claim:
     @property
     def _assert(self) -> ast.Assert:
         return next(node for node in ast.walk(self._function) if isinstance(node, ast.Assert))
+
+    def judge(self, model: Any, pairs: PairSet) -> Outcome:
+        """What its test comes to on this subject, outside of pytest; broken code raises."""
+        try:
+            self.test(model=model, pairs=pairs)
+        except Refuted:
+            return "REFUTED"
+        except Inconclusive:
+            return "INCONCLUSIVE"
+        return "SUPPORTED"
 
     def check(self) -> None:
         """Raises one sentence with file and line for whatever would let the claim hold without being true."""

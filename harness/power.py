@@ -2,11 +2,11 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.claims import Claim
-from harness.estimate import Inconclusive, Outcome, Refuted
+from harness.errors import AssayError
+from harness.estimate import Outcome
 from harness.synthetic import Synthetic, Truth
 
 EFFECTS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
@@ -27,33 +27,31 @@ class Needed:
 
 def truth_of(claim: Claim, effect: float) -> Truth:
     """What an effect means for a claim: of interventions, circuits and agreements; else of the answers as they are."""
-    if any("under" in arm or "share" in arm or "gradients" in arm for arm in arms(claim)):
+    if any("under" in arm or "share" in arm or "gradients" in arm for arm in arms(claim, Truth((0.5,), agreement=0.5))):
         # A fall needs as many refusals to fall from.
         return Truth((effect,), refused=max(0.95, effect), agreement=min(effect, 0.999))
     return Truth((0.0,), refused=effect, answered=effect)
 
 
-def arms(claim: Claim) -> tuple[str, ...]:
+def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
     """What the claim compares, in words."""
-    subject = Synthetic(Truth((0.5,), agreement=0.5), 32, 0, claim.level)
-    outcome(claim, subject)
+    subject = Synthetic(truth, 32, 0, claim.level)
+    try:
+        claim.judge(subject, subject.all_pairs)
+    except AssayError as error:
+        raise AssayError(f"{claim.place}: the power of {claim.name!r} cannot be simulated: {error}") from None
     return tuple(subject.asked)
 
 
-def outcome(claim: Claim, subject: Synthetic) -> Outcome:
-    """The verdict of one study."""
-    try:
-        claim.test(model=subject, pairs=subject.all_pairs)
-    except Refuted:
-        return "REFUTED"
-    except Inconclusive:
-        return "INCONCLUSIVE"
-    return "SUPPORTED"
+def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:
+    """The verdict on n pairs drawn anew."""
+    subject = Synthetic(truth, n, seed, claim.level)
+    return claim.judge(subject, subject.all_pairs)
 
 
 def outcomes(claim: Claim, truth: Truth, n: int, simulations: int) -> Counter[Outcome]:
     """The verdicts of so many studies of n pairs."""
-    return Counter(outcome(claim, Synthetic(truth, n, seed, claim.level)) for seed in range(simulations))
+    return Counter(study(claim, truth, n, seed) for seed in range(simulations))
 
 
 def needed(claim: Claim, effect: float) -> Needed:
@@ -67,7 +65,7 @@ def needed(claim: Claim, effect: float) -> Needed:
         # Once as many went the other way as may, the rest need not be asked.
         left = int(SIMULATIONS * (1 - POWER))
         for seed in range(SIMULATIONS):
-            left -= outcome(claim, Synthetic(truth, n, seed, claim.level)) != word
+            left -= study(claim, truth, n, seed) != word
             if left < 0:
                 return False
         return True
@@ -81,8 +79,3 @@ def needed(claim: Claim, effect: float) -> Needed:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return Needed(effect, word, high)
-
-
-def table(claim: Claim, effects: Sequence[float]) -> list[Needed]:
-    """One row an effect."""
-    return [needed(claim, effect) for effect in effects]
