@@ -125,7 +125,7 @@ def _streams(model: ChatModel, prompts: Sequence[str], direction: Direction) -> 
     if not prompts:
         raise AssayError(f"a direction by {direction.method} needs harmful and harmless prompts")
     site = Site(direction.layer, "resid_pre", position=direction.position)
-    return model.read(prompts, [site])[site].double()
+    return model.remembered((site, tuple(prompts)), lambda: model.read(prompts, [site])[site].double())
 
 
 def _principal(

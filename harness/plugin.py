@@ -11,11 +11,8 @@ from harness import catalog, pairs, verdicts
 from harness.claims import Claim
 from harness.errors import AssayError
 from harness.estimate import Comparison, decisions
-from harness.evidence import Store
-from harness.pairs import DATA
+from harness.evidence import EVIDENCE, Store
 from harness.recorded import RECORDED, published, recording
-
-EVIDENCE = DATA.parent / "reports" / "evidence"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
