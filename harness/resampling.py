@@ -109,8 +109,8 @@ def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike
     return ratio_of_means((table.sum(axis=1) - diagonal) / (table.shape[1] - 1), diagonal, level, clusters)
 
 
-def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
-    """Pearson's r between the means over prompts of two [prompt, component] arrays; prompts are the units.
+def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """Pearson's r between the means over prompts of two [prompt, component] arrays; prompts or clusters are the units.
 
     Noise in the means pulls r towards 0, or, where both arrays share it, away from it. Products of different prompts
     are free of it: r from those alone is unbiased to first order (as in a U-statistic, Hoeffding 1948, Annals of
@@ -121,13 +121,18 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
     from scipy.special import stdtrit
 
     first, second = _common(x, y)
+    units = len(first)
+    if clusters is not None:
+        # r is the same of sums as of means, and resampling sums is resampling clusters.
+        first, second = (np.stack([_grouped(one, one, clusters)[0] for one in rows.T], 1) for rows in (first, second))
     n = len(first)
+    said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
     _check(n, level)
     a, b = first - first.mean(axis=1, keepdims=True), second - second.mean(axis=1, keepdims=True)
     grams = a @ a.T, b @ b.T, a @ b.T
     value = float(_r(np.ones((1, n)), grams)[0])
     if n < 3 or min(np.ptp(a.sum(axis=0)), np.ptp(b.sum(axis=0))) == 0:
-        return Interval(value, -1.0, 1.0, n, "too few prompts" if n < 3 else "no variation")
+        return Interval(value, -1.0, 1.0, units, "too few prompts" if n < 3 else "no variation")
     rng, order = _generator(np.hstack([a, b]))
     grams = tuple(gram[np.ix_(order, order)] for gram in grams)
     picked = rng.integers(0, n, (1999, n)) + n * np.arange(1999)[:, None]
@@ -135,7 +140,7 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
     drawn = _r(counts, grams)
     (aa, own_a), (bb, own_b), (ab, own_ab) = ((float(gram.sum()), float(np.trace(gram))) for gram in grams)
     if min(aa - own_a, bb - own_b) <= 0:
-        return Interval(value, -1.0, 1.0, n, "no effect repeats between prompts")
+        return Interval(value, -1.0, 1.0, units, "no effect repeats between prompts")
     clean = (ab - own_ab) / math.sqrt((aa - own_a) * (bb - own_b))
     lift = math.sqrt(aa * bb / ((aa - own_a) * (bb - own_b)))
     reach = -float(stdtrit(n - 1, level)) * float(_z(drawn).std(ddof=1)) * np.sqrt(n / (n - 1))
@@ -143,7 +148,7 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
     ranked = np.sort(drawn)
     low = min(ranked[k - 1], np.tanh(_z(value) - reach), _beyond(value, clean, lift, -reach))
     high = max(ranked[-k], np.tanh(_z(value) + reach), _beyond(value, clean, lift, reach))
-    return Interval(value, float(low), float(high), n, "bootstrap over prompts, corrected for noise")
+    return Interval(value, float(low), float(high), units, "bootstrap over prompts, corrected for noise" + said)
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:

@@ -145,7 +145,7 @@ class Subject:
         what = Sweep(kind, ("post",))
         exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
         rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        return estimated("r", resampling.correlation(rows[0], rows[1], self.level))
+        return estimated("r", resampling.correlation(rows[0], rows[1], self.level, self._clusters(exact.pairs)))
 
     def counted(self, pairs: PairSet, kind: Kind, share: float) -> Estimate:
         """How many heads (or neurons) carry more than this share each, all of them held to it at once."""

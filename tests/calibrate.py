@@ -170,6 +170,13 @@ RULES: dict[str, tuple[Cell, ...]] = {
             levels=(0.05,),
             quick=150,
         ),
+        Cell(
+            "r 0.7, templates of 6 alike by 0.5",
+            asked(agreement, Truth((0.5,), agreement=0.7, alike=0.5, template=6)),
+            0.7,
+            levels=(0.05,),
+            quick=150,
+        ),
     ),
     "Subject.counted": (
         Cell(

@@ -410,6 +410,19 @@ def test_correlation_is_that_of_the_means() -> None:
     assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
+def test_correlated_prompts_of_one_template_count_once() -> None:
+    rng = np.random.default_rng(12)
+    truth = rng.normal(size=40)
+    x, y = truth + 2 * rng.normal(size=(2, 12, 40))
+    once = resampling.correlation(x, y, 0.05)
+    copied = [np.repeat(rows, 4, axis=0) for rows in (x, y)]
+    found = resampling.correlation(*copied, 0.05, clusters=np.arange(48) // 4)
+    assert (found.value, found.low, found.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
+    assert (found.n, found.method) == (48, once.method + ", in 12 clusters")
+    careless = resampling.correlation(*copied, 0.05)
+    assert careless.high - careless.low < 0.8 * (once.high - once.low)
+
+
 def test_correlation_survives_degenerate_arrays() -> None:
     flat = resampling.correlation(np.ones((5, 4)), np.ones((5, 4)), 0.01)
     assert (flat.value, flat.low, flat.high) == (0.0, -1.0, 1.0)
