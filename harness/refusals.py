@@ -49,6 +49,8 @@ class Refusals:
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
         hits = self._hits(side, under)
+        if under is not None:
+            self._differ(side, under)
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated(f"refused, {side}", interval, unit="prompts")
 
@@ -75,7 +77,11 @@ class Refusals:
 
     def difference(self, one: Intervention, other: Intervention) -> Estimate:
         """Refusals of harmful prompts under one less those under the other, as a share."""
+        if one == other:
+            raise AssayError(f"{self.subject.name}: both arms of the difference are the same intervention; give two")
         first, second = self._hits("harmful", one), self._hits("harmful", other)
+        self._differ("harmful", one)
+        self._differ("harmful", other)
         interval = stats.paired_difference(first, second, self.subject.level, self.pairs.clusters)
         return estimated("difference", interval, nothing=self._too_few(self._hits("harmful", None)))
 

@@ -129,16 +129,17 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
     said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
     _check(n, level)
     a, b = first - first.mean(axis=1, keepdims=True), second - second.mean(axis=1, keepdims=True)
-    grams = a @ a.T, b @ b.T, a @ b.T
-    value = float(_r(np.ones((1, n)), grams)[0])
+    value = float(_r(np.ones((1, n)), a, b)[0])
     if n < 3 or min(np.ptp(a.sum(axis=0)), np.ptp(b.sum(axis=0))) == 0:
         return Interval(value, -1.0, 1.0, units, "too few prompts" if n < 3 else "no variation")
     rng, order = _generator(np.hstack([a, b]))
-    grams = tuple(gram[np.ix_(order, order)] for gram in grams)
     picked = rng.integers(0, n, (1999, n)) + n * np.arange(1999)[:, None]
     counts = np.bincount(picked.ravel(), minlength=1999 * n).reshape(1999, n).astype(float)
-    drawn = _r(counts, grams)
-    (aa, own_a), (bb, own_b), (ab, own_ab) = ((float(gram.sum()), float(np.trace(gram))) for gram in grams)
+    drawn = _r(counts, a[order], b[order])
+    (aa, own_a), (bb, own_b), (ab, own_ab) = (
+        (float(one.sum(axis=0) @ other.sum(axis=0)), float((one * other).sum()))
+        for one, other in ((a, a), (b, b), (a, b))
+    )
     if min(aa - own_a, bb - own_b) <= 0:
         return Interval(value, -1.0, 1.0, units, "no effect repeats between prompts")
     clean = (ab - own_ab) / math.sqrt((aa - own_a) * (bb - own_b))
@@ -308,9 +309,13 @@ def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
     return (-q2 * ab - root) / lead, (-q2 * ab + root) / lead
 
 
-def _r(weights: Floats, grams: tuple[Floats, ...]) -> Floats:
-    """Pearson's r between weighted sums over prompts, one for each row of weights, from the prompts' inner products."""
-    aa, bb, ab = (np.einsum("ij,ij->i", weights @ gram, weights) for gram in grams)
+def _r(weights: Floats, a: Floats, b: Floats) -> Floats:
+    """Pearson's r between weighted sums over prompts of centred rows, one for each row of weights."""
+    if a.shape[1] <= len(a):
+        first, second = weights @ a, weights @ b
+        return _safe_ratio((first * second).sum(1), (first * first).sum(1), (second * second).sum(1))
+    # With more components than prompts the prompts' inner products are fewer.
+    aa, bb, ab = (np.einsum("ij,ij->i", weights @ gram, weights) for gram in (a @ a.T, b @ b.T, a @ b.T))
     return _safe_ratio(ab, aa, bb)
 
 

@@ -1,6 +1,6 @@
 """How often each rule that claims use supports, and refutes, falsely when the truth stands exactly at the bar.
 
-python -m tests.calibrate   (about half an hour of one core; interrupted, it goes on where it was)
+python -m tests.calibrate   (about an hour of one core; interrupted, it goes on where it was)
 
 Every study is a synthetic subject, asked through the very method that claims call. Writes docs/statistics.md between
 its markers, and docs/figures.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import power, refusals, resampling, stats, synthetic
-from harness.claims import claim_named
+from harness import placebo, power, refusals, resampling, stats, synthetic
+from harness.claims import claim_named, claims_in
 from harness.estimate import Estimate
+from harness.evidence import EVIDENCE, Store
 from harness.interventions import Circuit, Intervention, patch
 from harness.pairs import DATA
 from harness.refusals import Refusals
@@ -35,6 +36,7 @@ SIZES_OF_STUDIES = (16, 32, 64, 128, 256)
 # Small enough a level to be a claim's, and one at which a simulation sees more than a few errors.
 LEVELS = (0.05, 0.0025)
 SIMULATIONS = 4000
+REFERENCE, PLACEBOS = "organism:reference", 200
 
 Study = Callable[[int, int, float], Estimate | Interval]
 """n, seed, level → what a claim would see."""
@@ -252,6 +254,7 @@ def main() -> None:
                     found = power.outcomes(claim, power.truth_of(claim, effect), n, 400)
                     kept.put(key, (found["SUPPORTED"] / 400, found["REFUTED"] / 400))
                     print(f"{key}: {kept.values[key][0]:.2f} supported", file=sys.stderr, flush=True)
+    written("placebos", "\n".join(placebo.table(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(EVIDENCE)))))
     written("calibration", "\n".join(tables(kept.values)))
     (DOCS / "figures").mkdir(exist_ok=True)
     for level in LEVELS:
