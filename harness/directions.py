@@ -44,6 +44,10 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
             # A random mixture of deviations has their covariance.
             spread = torch.cat([harmful - harmful.mean(0), harmless - harmless.mean(0)])
             rows = torch.randn(direction.rank, len(spread), generator=generator, dtype=torch.float64) @ spread
+    if direction.method in ("isotropic", "matched"):
+        # As random circuits share nothing with the one that is judged, so random directions.
+        unit = functional.normalize(difference, dim=0)
+        rows = rows - (rows @ unit)[:, None] * unit
     return functional.normalize(rows, dim=-1).mul(difference.norm())
 
 
