@@ -236,6 +236,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
     P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
     Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
     """
+    from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
     rest, below = np.append(rest, worst), np.append(below, below.mean())
@@ -244,33 +245,18 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
         level -= float(ndtr(_root(below)))
     if level <= 0:
         return -np.inf
-    target, high = float(ndtri(level)), 0.0
-    low = float((rest[below > 0] / below[below > 0]).min())
+    target, low = float(ndtri(level)), float((rest[below > 0] / below[below > 0]).min())
     if low >= 0:
         return 0.0
+
+    def excess(t: float) -> float:
+        return min(max(_root(rest - t * below), -40.0), 40.0) - target
+
     for _ in range(60):
-        if (at_low := _root(rest - low * below)) <= target:
-            break
-        low, high = 2 * low, low
-    else:
-        return -np.inf
-    at_high, kept = _root(rest - high * below), 0
-    # Regula falsi, with the Illinois halving of an end that stays.
-    while high - low > 1e-12 * (abs(low) + abs(high)):
-        middle = (low + high) / 2
-        if np.isfinite([at_low, at_high]).all() and at_high > at_low:
-            middle = low + (high - low) * (target - at_low) / (at_high - at_low)
-            middle = min(max(middle, low + 1e-3 * (high - low)), high - 1e-3 * (high - low))
-        at_middle = _root(rest - middle * below)
-        if at_middle > target:
-            high, at_high = middle, at_middle
-            at_low = target + (at_low - target) / 2 if kept == 1 else at_low
-            kept = 1
-        else:
-            low, at_low = middle, at_middle
-            at_high = target + (at_high - target) / 2 if kept == -1 else at_high
-            kept = -1
-    return low
+        if excess(low) <= 0:
+            return float(brentq(excess, low, 0.0, xtol=1e-12 * abs(low), rtol=1e-12))
+        low *= 2
+    return -np.inf
 
 
 def _root(values: Floats) -> float:

@@ -186,14 +186,33 @@ RULES: dict[str, tuple[Cell, ...]] = {
             asked(counted, Truth((0.1,)), layers=1),
             0.0,
             upper=4.0,
+            levels=(0.05,),
             quick=100,
         ),
     ),
     "resampling.mean": (
-        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=200),
-        Cell("t, 3 degrees of freedom", drawn(lambda rng, n: rng.standard_t(3, n), FREE), 0.0, quick=200),
-        Cell("yes at 0.95, within (0, 1)", drawn(lambda rng, n: rng.random(n) < 0.95, (0.0, 1.0)), 0.95, quick=200),
-        Cell("beta(5, 0.5), within (0, 1)", drawn(lambda rng, n: rng.beta(5, 0.5, n), (0.0, 1.0)), 5 / 5.5, quick=200),
+        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=200, sizes=(16, 64, 256)),
+        Cell(
+            "t, 3 degrees of freedom",
+            drawn(lambda rng, n: rng.standard_t(3, n), FREE),
+            0.0,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
+        Cell(
+            "yes at 0.95, within (0, 1)",
+            drawn(lambda rng, n: rng.random(n) < 0.95, (0.0, 1.0)),
+            0.95,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
+        Cell(
+            "beta(5, 0.5), within (0, 1)",
+            drawn(lambda rng, n: rng.beta(5, 0.5, n), (0.0, 1.0)),
+            5 / 5.5,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
     ),
 }
 # These are not estimated from pairs: there is nothing to err.

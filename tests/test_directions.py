@@ -147,9 +147,7 @@ def test_matched_directions_have_the_covariance_and_isotropic_ones_none(awake: W
     raw = torch.randn(200_000, inside, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     raw = torch.nn.functional.normalize(raw * lengths[:inside], dim=1)
     torch.testing.assert_close((matched @ axes[:inside].T).square().mean(0), raw.square().mean(0), rtol=0, atol=0.02)
-    torch.testing.assert_close(
-        isotropic.square().mean(0), beside.diagonal() / 63, rtol=0, atol=0.003
-    )
+    torch.testing.assert_close(isotropic.square().mean(0), beside.diagonal() / 63, rtol=0, atol=0.003)
     assert isotropic.mean(0).norm() < 0.05
 
 
