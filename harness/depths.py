@@ -47,7 +47,7 @@ class Depths:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
         self.subject.require_refusals()
         found = self.subject.effects(by, Sweep("head", ("all",)))
-        effect = np.maximum(_towards_twin(found)[..., 0], 0).mean(0)
+        effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
         interval = resampling.ratio_of_means(
             weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)

@@ -92,6 +92,8 @@ class Refusals:
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
         hits = self._hits(side, under)
+        if under is not None:
+            self._differ(side, under)
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated(f"refused, {side}", interval, unit="prompts")
 
@@ -125,6 +127,8 @@ class Refusals:
 
         Judged only where the one lowers refusal by more than the least fall.
         """
+        if more == over:
+            raise AssayError(f"{self.subject.name}: both arms of the gain are the same intervention; give two")
         few, many = self._hits("harmful", over), self._hits("harmful", more)
         for under in (over, more):
             self._differ("harmful", under)

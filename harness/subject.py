@@ -173,7 +173,7 @@ class Subject:
         what = Sweep(kind, ("post",))
         exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
         rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        return estimated("r", resampling.correlation(rows[0], rows[1], self.level))
+        return estimated("r", resampling.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs)))
 
     def parts_and_whole(self, circuit: Circuit, pairs: PairSet) -> None:
         """Puts beside the verdict what the circuit brings jointly, and the sum of what its parts bring one by one."""

@@ -28,10 +28,3 @@ def test_the_middle_third_of_mlps_carries_more_than_the_outer_ones(model, pairs)
 def test_heads_that_look_at_the_words_sit_early(model, pairs):
     """Attention to the differing word, each head by its effect, sits in the first 40% of the depth."""
     assert model.depths(pairs.heldout).keywords(by=pairs.discovery) < 0.40
-
-
-@claim("end-of-instruction", source=PLAN, holds_on="team", fails_on=("flat", "cone"))
-def test_half_way_up_the_signal_sits_after_the_instruction(model, pairs):
-    """Half way up, the stream after the instruction brings more than half the effect, that before it less than 0.20."""
-    depths = model.depths(pairs.heldout)
-    assert (depths.restored("post") > 0.50) & (depths.restored("before") < 0.20)

@@ -35,12 +35,6 @@ def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50
 
 
-@claim("many-heads", source=PLAN, holds_on="team", fails_on="reference")
-def test_many_heads_carry_a_tenth_each(model, pairs):
-    """Ten heads, or 5% of them where there are fewer than 200, carry more than a tenth of the effect each."""
-    assert model.counted(pairs.heldout, "head", 0.10, of=10) > 0.99
-
-
 @claim("few-neurons", source="the research plan, H1 (neurons)", holds_on="reference", fails_on="distributed")
 def test_few_neurons_carry_most_of_the_effect(model, pairs):
     """Under 1% of neurons carry more than half of the effect.
