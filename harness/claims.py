@@ -2,15 +2,17 @@
 
 import ast
 import hashlib
+import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
+from harness.pairs import DATA
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025
@@ -50,6 +52,23 @@ class Claim:
     def place(self) -> str:
         """File and line."""
         return f"{Path(inspect.getfile(self.test)).name}, line {self._line}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the record of a run."""
+        path = Path(inspect.getfile(self.test))
+        within = path.is_relative_to(DATA.parent)
+        return {
+            "title": self.title,
+            "prose": self.prose,
+            "source": self.source,
+            "bar": self.bar,
+            "file": str(path.relative_to(DATA.parent) if within else path),
+            "line": self._line,
+            "level": self.level,
+            "holds_on": list(self.holds_on),
+            "fails_on": list(self.fails_on),
+            "fingerprint": self.fingerprint,
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -121,6 +140,23 @@ def claim(
         return test
 
     return register
+
+
+def claim_of(item: object) -> Claim | None:
+    """The claim that pytest's item makes, if it makes one."""
+    return vars(getattr(item, "function", object)).get("claim")
+
+
+def claims_in(path: Path) -> dict[str, Claim]:
+    """The claims of a file, by the names of their tests."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        return {}
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {
+        name: vars(test)["claim"] for name, test in vars(module).items() if "claim" in getattr(test, "__dict__", ())
+    }
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

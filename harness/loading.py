@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import os
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from transformers import (
     GenerationConfig,
 )
 
+from harness import catalog
 from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
 from harness.errors import AssayError, Unavailable
 from harness.tokens import TEMPLATE_ARGUMENTS, ChatFormat
@@ -136,8 +135,7 @@ def peak_bytes(device: str) -> int:
     """The most memory held: on a GPU since the load began, else by this process in all its life."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return catalog.peak_bytes()
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness.errors import AssayError, Unavailable
+from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove
 from harness.measurements import PromptSide
 from harness.pairs import DATA, Pair, PairSet
@@ -80,6 +81,16 @@ class Recording:
     def direction(self) -> Direction:
         """The published one: known by where it was found, and not as a vector."""
         return Direction("published", self.layer, self.position)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that was recorded."""
+        return digest(asdict(self))[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a run's record says of it."""
+        kept = ("hub", "source", "layers", "layer", "position", "cross_entropy")
+        return {name: getattr(self, name) for name in kept} | {"n": len(self.categories)}
 
     def hits(self, side: str, under: Intervention | None, numbers: tuple[int, ...]) -> list[bool]:
         """Whether each of these items was refused; a sentence if that was not recorded."""

@@ -43,7 +43,7 @@ class Sleeper:
     @cached_property
     def record(self) -> ModelRecord:
         """What is known of it without its weights; measured on waking, kept while its files stay as they are."""
-        if (kept := self.store.get(self._recipe)) is not None:
+        if (kept := self.store.get(self.recipe)) is not None:
             return _record(kept.values)
         if self.judge_only:
             raise NotMeasured(
@@ -51,7 +51,7 @@ class Sleeper:
                 "--judge-only where it can be loaded, or import the bundle that has it"
             )
         record = self().record
-        self.store.put(Evidence(self._recipe, asdict(record)))
+        self.store.put(Evidence(self.recipe, asdict(record)))
         return record
 
     def __call__(self) -> "ChatModel":
@@ -71,7 +71,8 @@ class Sleeper:
             self._awake = None
 
     @property
-    def _recipe(self) -> Recipe:
+    def recipe(self) -> Recipe:
+        """Of its record."""
         of = {"quant": self.quant, "device": self.device, "files": _files(self.known)}
         return Recipe("model-record", 1, self.name, of)
 

@@ -48,6 +48,8 @@ LAYERS = [
     "planner",
     "waking",
     "verdicts",
+    "runs",
+    "account",
     "plugin",
     "__main__",
 ]
@@ -73,6 +75,8 @@ WITHOUT_TORCH = [
     "planner",
     "waking",
     "verdicts",
+    "runs",
+    "account",
     "plugin",
     "__main__",
 ]
