@@ -104,7 +104,7 @@ class Account:
             evidence=[],
             seconds=0.0,
         )
-        vars(report)["about"] = {"claim": claim.as_json(), "model": None, "peak": 0}
+        vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0}
         report.longrepr = f"BROKEN: {reason}"
 
     def _say(self, text: str) -> None:

@@ -53,6 +53,7 @@ class Claim:
         """File and line."""
         return f"{Path(inspect.getfile(self.test)).name}, line {self._line}"
 
+    @cached_property
     def as_json(self) -> dict[str, Any]:
         """For the record of a run."""
         path = Path(inspect.getfile(self.test))
@@ -75,7 +76,7 @@ class Claim:
         """Of the claim's own source: a changed bar, or a changed word, is another claim."""
         return hashlib.sha256(ast.unparse(self._function).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def _line(self) -> int:
         return inspect.getsourcelines(self.test)[1]
 

@@ -11,7 +11,7 @@ from harness import catalog, pairs, verdicts
 from harness.account import Account
 from harness.catalog import peak_bytes
 from harness.claims import claim_of
-from harness.errors import AssayError
+from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, decisions
 from harness.evidence import Store
 from harness.pairs import DATA
@@ -90,7 +90,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     with decisions() as made:
         pyfuncitem.stash[_DECIDED] = made
-        return (yield)
+        try:
+            return (yield)
+        except Unavailable as error:
+            pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -120,7 +123,7 @@ def pytest_runtest_makereport(
         evidence=sorted(item.stash.get(READ, ())),
         seconds=item.stash[_SECONDS],
     )
-    vars(report)["about"] = {"claim": claim.as_json(), "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
+    vars(report)["about"] = {"claim": claim.as_json, "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
     item.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,12 +36,12 @@ class NotRecorded(Unavailable):
 class HeldOut(PairSet):
     """Pairs on which nothing was sought: all of them judge."""
 
-    @property
+    @cached_property
     def discovery(self) -> PairSet:
         """None."""
         return PairSet(f"{self.name}:discovery", ())
 
-    @property
+    @cached_property
     def heldout(self) -> "HeldOut":
         """All."""
         return self
@@ -82,7 +82,7 @@ class Recording:
         """The published one: known by where it was found, and not as a vector."""
         return Direction("published", self.layer, self.position)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of all that was recorded."""
         return digest(asdict(self))[:16]

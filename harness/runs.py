@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,7 +96,7 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Writes run.json, whole or not at all."""
-        write_whole(folder / "run.json", json.dumps(asdict(self), ensure_ascii=False).encode())
+        write_whole(folder / "run.json", json.dumps(vars(self), ensure_ascii=False).encode())
 
     @property
     def evidence(self) -> list[str]:

@@ -1,5 +1,6 @@
 """One model of a run: its record from evidence if that is still true of its files, its weights only when needed."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.catalog import Device, KnownModel, Quant, find
 from harness.errors import AssayError
-from harness.evidence import Evidence, Recipe, Store, digest
+from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import PairSet, load_pairs
 from harness.record import Check, Examination, ModelRecord, Sizes
 
@@ -70,7 +71,7 @@ class Sleeper:
             self._awake.close()
             self._awake = None
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         """Of its record."""
         of = {"quant": self.quant, "device": self.device, "files": _files(self.known)}
@@ -84,7 +85,7 @@ def _files(known: KnownModel) -> Any:
     files = sorted(path for path in known.folder.iterdir() if path.is_file())
     if known.alias.startswith("organism:"):
         # They come with the project: times differ from clone to clone, contents do not.
-        return {path.name: digest(path.read_bytes().hex())[:16] for path in files}
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
