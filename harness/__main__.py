@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
+from harness.claims import Claim, claim_named, claims_in, verdicts_seen
+from harness.drafts import draft
 from harness.errors import AssayError
+from harness.evidence import EVIDENCE, Store
 from harness.pairs import load_pairs
 from harness.recorded import RECORDED, import_run
 
@@ -40,6 +44,21 @@ def _parser() -> argparse.ArgumentParser:
     imported = commands.add_parser("import", help="bring a run of the published pipeline as a recorded model")
     imported.add_argument("folder", type=Path, metavar="RUN", help="its run folder, the one that holds completions/")
     imported.set_defaults(run=_import)
+    claims = commands.add_parser("claims", help="every claim: its bar, source, level, controls and last verdicts")
+    claims.set_defaults(run=_claims)
+    new = commands.add_parser("new", help="write a claim file that runs as it is, to be edited")
+    new.add_argument("name", metavar="NAME", help="words joined by hyphens")
+    new.set_defaults(run=_new)
+    power = commands.add_parser("power", help="how many pairs a claim needs, by the effect that is true")
+    power.add_argument("name", metavar="CLAIM")
+    power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
+    power.set_defaults(run=_power)
+    placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
+    placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
+    placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
+    placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
+    placebo.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
+    placebo.set_defaults(run=_placebo)
     for command in (models, chat):
         command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")
         command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
@@ -104,6 +123,63 @@ def _import(options: argparse.Namespace) -> None:
     found = import_run(options.folder)
     arms = ", ".join(f"{sum(hits)} of {len(hits)} refused ({key})" for key, hits in found.refused.items())
     print(f"{RECORDED}{found.name}: {arms}\njudge it: pytest hypotheses --model {RECORDED}{found.name}")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    seen = verdicts_seen()
+    for claim in claims_in():
+        holds, fails = ", ".join(claim.holds_on), ", ".join(claim.fails_on)
+        print(f"{claim.name}: {claim.title}")
+        print(f"    assert {claim.bar}")
+        print(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; hypotheses/{claim.file}:{claim.line}")
+        print(f"    source: {claim.source}")
+        for organism, verdict in seen.get(claim.name, {}).items():
+            stale = "" if verdict["claim"] == claim.fingerprint else " (the claim has changed since: judge it again)"
+            print(f"    {verdict['verdict']} on {organism}{stale}")
+
+
+def _new(options: argparse.Namespace) -> None:
+    path = draft(options.name)
+    print(f"{path}: edit it, then judge it: pytest hypotheses -k {path.stem}")
+
+
+def _power(options: argparse.Namespace) -> None:
+    from harness import power  # scipy is loaded for this command alone
+
+    claim = claim_named(options.name)
+    if options.effect is not None and not 0 <= options.effect <= 1:
+        raise AssayError(f"--effect {options.effect:g}: an effect lies between 0 and 1; give 0.5, for 50 points")
+    print(f"{claim.name}: {claim.title}\n    assert {claim.bar}    (level {claim.level:g})")
+    print("where the effect is 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
+    print(
+        f"pairs that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies, none sharing a template:"
+    )
+    for effect in power.EFFECTS if options.effect is None else (options.effect,):
+        found = power.needed(claim, effect)
+        few = f"over {power.MOST}" if found.outcome == "INCONCLUSIVE" or found.pairs is None else str(found.pairs)
+        word = "never decided" if found.outcome == "INCONCLUSIVE" else found.outcome
+        print(f"    effect {effect:.2f}: {few:>9} pairs  {word}", flush=True)
+
+
+def _placebo(options: argparse.Namespace) -> None:
+    from harness import placebo  # scipy is loaded for this command alone
+
+    find(options.model)
+    if options.seeds < 1:
+        raise AssayError(f"--seeds {options.seeds}: give 1 or more")
+    claims = [claim_named(name) for name in options.names] or claims_in()
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {claim.name: progress.add_task(claim.name, total=options.seeds, start=False) for claim in claims}
+
+        def done(claim: Claim) -> None:
+            progress.start_task(tasks[claim.name])
+            progress.advance(tasks[claim.name])
+
+        found = placebo.placebos(claims, options.model, options.seeds, Store(options.evidence), done)
+        for line in placebo.table(found):
+            print(line, flush=True)
 
 
 def _question() -> str:

@@ -90,8 +90,9 @@ class Account:
         """A worker was killed, for want of memory, say: that says nothing of the claim."""
         path, _, test = report.nodeid.partition("::")
         name, _, model = test.removesuffix("]").partition("[")
-        claim = claims_in(self._config.rootpath / path).get(name)
-        if claim is None:
+        file = self._config.rootpath / path
+        claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
+        if (claim := claims.get((file.name, name))) is None:
             return
         reason = "its process was killed (often for want of memory); what it had measured is kept"
         vars(report)["verdict"] = Judged(

@@ -276,4 +276,5 @@ def _aligned(means: Tensor, batch: Batch) -> Float[Tensor, "one position *rest"]
 
 
 def _means(model: ChatModel, sites: Sequence[Site], prompts: Sequence[str]) -> dict[str, Tensor]:
-    return means(model, prompts, sorted({site.hook for site in sites})) if prompts else {}
+    hooks = tuple(sorted({site.hook for site in sites}))
+    return model.remembered((hooks, tuple(prompts)), lambda: means(model, prompts, hooks)) if prompts else {}

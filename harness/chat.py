@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -68,6 +68,8 @@ class ChatModel:
     """A loaded model; every method takes instructions as a person types them, and an edit or none."""
 
     record: ModelRecord  # set once the model has examined itself
+    # What the unedited model was seen to do, where one asks for the same again and again; None: it is not kept.
+    memory: dict[Hashable, Any] | None = None
 
     def __init__(self, known: KnownModel, loaded: Loaded) -> None:
         """Wraps the weights in place; `loaded.hf` computes the same, with hooks, from then on."""
@@ -102,6 +104,14 @@ class ChatModel:
     def device(self) -> str:
         """Where the weights are: cpu, cuda or mps."""
         return self.loaded.device
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made under this key before, while memory is kept; else it is made."""
+        if self.memory is None:
+            return make()
+        if key not in self.memory:
+            self.memory[key] = make()
+        return self.memory[key]  # type: ignore[no-any-return]
 
     def next_token(self, prompts: Sequence[str], *, under: Edit | None = None) -> Float[Tensor, "prompt vocabulary"]:
         """The logits of the answer's first token, on the CPU in float32."""

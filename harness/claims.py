@@ -1,10 +1,12 @@
 """Claims: what a claim file must say before it is accepted, read from its source and never by running it."""
 
 import ast
+import difflib
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +14,13 @@ from typing import Any, TypeVar
 
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
-from harness.pairs import DATA
+from harness.estimate import Inconclusive, Outcome, Refuted
+from harness.pairs import DATA, PairSet
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025
+
+HYPOTHESES = DATA.parent / "hypotheses"
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -50,8 +55,18 @@ class Claim:
 
     @property
     def place(self) -> str:
-        """File and line."""
-        return f"{Path(inspect.getfile(self.test)).name}, line {self._line}"
+        """File and line, in words."""
+        return f"{self.file}, line {self.line}"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return Path(inspect.getfile(self.test)).name
+
+    @cached_property
+    def line(self) -> int:
+        """Where in its file it begins."""
+        return inspect.getsourcelines(self.test)[1]
 
     @cached_property
     def as_json(self) -> dict[str, Any]:
@@ -64,7 +79,7 @@ class Claim:
             "source": self.source,
             "bar": self.bar,
             "file": str(path.relative_to(DATA.parent) if within else path),
-            "line": self._line,
+            "line": self.line,
             "level": self.level,
             "holds_on": list(self.holds_on),
             "fails_on": list(self.fails_on),
@@ -75,10 +90,6 @@ class Claim:
     def fingerprint(self) -> str:
         """Of the claim's own source: a changed bar, or a changed word, is another claim."""
         return hashlib.sha256(ast.unparse(self._function).encode()).hexdigest()[:16]
-
-    @cached_property
-    def _line(self) -> int:
-        return inspect.getsourcelines(self.test)[1]
 
     @cached_property
     def _module(self) -> ast.Module:
@@ -93,6 +104,16 @@ class Claim:
     @property
     def _assert(self) -> ast.Assert:
         return next(node for node in ast.walk(self._function) if isinstance(node, ast.Assert))
+
+    def judge(self, model: Any, pairs: PairSet) -> Outcome:
+        """What its test comes to on this subject, outside of pytest; broken code raises."""
+        try:
+            self.test(model=model, pairs=pairs)
+        except Refuted:
+            return "REFUTED"
+        except Inconclusive:
+            return "INCONCLUSIVE"
+        return "SUPPORTED"
 
     def check(self) -> None:
         """Raises one sentence with file and line for whatever would let the claim hold without being true."""
@@ -148,16 +169,44 @@ def claim_of(item: object) -> Claim | None:
     return vars(getattr(item, "function", object)).get("claim")
 
 
-def claims_in(path: Path) -> dict[str, Claim]:
-    """The claims of a file, by the names of their tests."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
+def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
+    """Every claim of a folder's files, in order, checked; a file that cannot be read is one sentence."""
+    found = []
+    for path in sorted(folder.glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise AssayError(f"{path}: is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except AssayError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the file does wrong is said of the file
+            raise AssayError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from None
+        found += [vars(test)["claim"] for test in vars(module).values() if "claim" in getattr(test, "__dict__", {})]
+    for one in found:
+        one.check()
+    return found
+
+
+def claim_named(name: str) -> Claim:
+    """The claim of that name; any other name is refused with the nearest."""
+    claims = {one.name: one for one in claims_in()}
+    if name not in claims:
+        close = difflib.get_close_matches(name, claims, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]}?" if close else "; `python -m harness claims` lists all"
+        raise AssayError(f"no claim is called {name!r}{hint}")
+    return claims[name]
+
+
+def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Any]:
+    """Claim → organism → verdict, as the truth table was last written; nothing where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["claims"])
+    except FileNotFoundError:
         return {}
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {
-        name: vars(test)["claim"] for name, test in vars(module).items() if "claim" in getattr(test, "__dict__", ())
-    }
+    except (OSError, ValueError, KeyError, TypeError):
+        raise AssayError(f"{path}: cannot be read; `make truth` writes it anew") from None
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

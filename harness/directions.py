@@ -1,9 +1,9 @@
 """Directions in the residual stream: found from a recipe, by reading the model and never editing it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +11,9 @@ from harness.chat import Batch, ChatModel
 from harness.errors import AssayError
 from harness.interventions import Direction
 from harness.sites import Site
+
+Keep = Callable[[Float[Tensor, "row vocabulary"]], Bool[Tensor, " row"]]
+"""Which prompts count, by their next-token logits."""
 
 
 def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width"]:
@@ -41,6 +44,10 @@ def vectors(model: ChatModel, direction: Direction) -> Float[Tensor, "rank width
             # A random mixture of deviations has their covariance.
             spread = torch.cat([harmful - harmful.mean(0), harmless - harmless.mean(0)])
             rows = torch.randn(direction.rank, len(spread), generator=generator, dtype=torch.float64) @ spread
+    if direction.method in ("isotropic", "matched"):
+        # As random circuits share nothing with the one that is judged, so random directions.
+        unit = functional.normalize(difference, dim=0)
+        rows = rows - (rows @ unit)[:, None] * unit
     return functional.normalize(rows, dim=-1).mul(difference.norm())
 
 
@@ -52,12 +59,15 @@ def basis(rows: Float[Tensor, "rank width"]) -> Float[Tensor, "rank width"]:
 
 
 def differences(
-    model: ChatModel, harmful: Sequence[str], harmless: Sequence[str], positions: Sequence[int]
-) -> Float[Tensor, "layer position width"]:
-    """Harmful minus harmless means of the stream that enters each layer, summed up in float64."""
+    model: ChatModel, prompts: tuple[Sequence[str], Sequence[str]], positions: Sequence[int], keep: tuple[Keep, Keep]
+) -> tuple[Float[Tensor, "layer position width"], tuple[list[bool], list[bool]]]:
+    """Harmful minus harmless means of the stream that enters each layer, and which prompts of each were kept."""
     hooks = [Site(layer, "resid_pre").hook for layer in range(model.sizes.layers)]
-    ours, theirs = (means(model, prompts, hooks) for prompts in (harmful, harmless))
-    return torch.stack([ours[hook][list(positions)] - theirs[hook][list(positions)] for hook in hooks])
+    (ours, some), (theirs, others) = (
+        means_of(model, side, hooks, one) for side, one in zip(prompts, keep, strict=True)
+    )
+    found = torch.stack([ours[hook][list(positions)] - theirs[hook][list(positions)] for hook in hooks])
+    return found, (some, others)
 
 
 def projections(
@@ -73,34 +83,49 @@ def projections(
 
 def means(model: ChatModel, prompts: Sequence[str], hooks: Sequence[str]) -> dict[str, Float[Tensor, "position ..."]]:
     """Mean activations at each position, counted from the end, over the prompts that have it; in float64."""
+    return means_of(model, prompts, hooks, every)[0]
+
+
+def every(logits: Float[Tensor, "row vocabulary"]) -> Bool[Tensor, " row"]:
+    """Keeps every prompt."""
+    return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+
+
+def means_of(
+    model: ChatModel, prompts: Sequence[str], hooks: Sequence[str], keep: Keep
+) -> tuple[dict[str, Float[Tensor, "position ..."]], list[bool]]:
+    """The means over those prompts whose next-token logits are kept, and which they are: one run for both."""
     encoded = model.encode(prompts)
     longest = max(map(len, encoded))
     counts = torch.zeros(longest, dtype=torch.float64)
     totals: dict[str, Tensor] = {}
 
-    def work(batch: Batch) -> list[None]:
-        seen, _ = model.seen(batch, hooks)
-        longer = longest - batch.mask.shape[1]
+    def work(batch: Batch) -> list[bool]:
+        seen, logits = model.seen(batch, hooks)
+        kept = keep(logits)
+        mask = batch.mask & kept[:, None]
+        longer = longest - mask.shape[1]
         sums = {}
         for name, activation in seen.items():
-            real = batch.mask.view(*batch.mask.shape, *[1] * (activation.dim() - 2))
+            real = mask.view(*mask.shape, *[1] * (activation.dim() - 2))
             # On the CPU: not every device knows float64.
             sums[name] = activation.masked_fill(~real, 0).cpu().double().sum(0)
         # Nothing is counted before all is there: where memory runs out, the batch comes again.
-        counts[longer:] += batch.mask.sum(0).cpu()
+        counts[longer:] += mask.sum(0).cpu()
         for name, some in sums.items():
             totals.setdefault(name, some.new_zeros(longest, *some.shape[1:]))[longer:] += some
-        return [None] * len(batch.rows)
+        return [bool(one) for one in kept]
 
-    model.in_batches(encoded, work)
-    return {name: total / counts.view(-1, *[1] * (total.dim() - 1)) for name, total in totals.items()}
+    kept = model.in_batches(encoded, work)
+    found = {name: total / counts.view(-1, *[1] * (total.dim() - 1)) for name, total in totals.items()}
+    return found, kept
 
 
 def _streams(model: ChatModel, prompts: Sequence[str], direction: Direction) -> Float[Tensor, "prompt width"]:
     if not prompts:
         raise AssayError(f"a direction by {direction.method} needs harmful and harmless prompts")
     site = Site(direction.layer, "resid_pre", position=direction.position)
-    return model.read(prompts, [site])[site].double()
+    return model.remembered((site, tuple(prompts)), lambda: model.read(prompts, [site])[site].double())
 
 
 def _principal(

@@ -21,6 +21,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from harness.errors import AssayError
+from harness.pairs import DATA
+
+EVIDENCE = DATA.parent / "reports" / "evidence"
 
 
 class DamagedEvidence(UserWarning):

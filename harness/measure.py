@@ -84,7 +84,7 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | 
 @measure.register
 def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
-    clean = model.next_token(prompts).to(model.device)
+    clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
     edited = clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs))
     scorer.clean(clean)
     odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))

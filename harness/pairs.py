@@ -106,6 +106,11 @@ class PairSet:
         """The harmless twins, in the same order."""
         return tuple(pair.harmless for pair in self.pairs)
 
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Each pair's template, or its own id: pairs of one template are no independent witnesses."""
+        return tuple(pair.template or pair.id for pair in self.pairs)
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any pair, or their order, changes; the set's name does not enter."""

@@ -13,12 +13,9 @@ from harness.catalog import peak_bytes
 from harness.claims import claim_of
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, decisions
-from harness.evidence import Store
-from harness.pairs import DATA
+from harness.evidence import EVIDENCE, Store
 from harness.recorded import RECORDED, published, recording
 from harness.runs import Judged, Model
-
-EVIDENCE = DATA.parent / "reports" / "evidence"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -49,34 +49,34 @@ class Refusals:
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
         hits = self._hits(side, under)
-        interval = stats.rate(hits, self.subject.level)
+        interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated(f"refused, {side}", interval, unit="prompts")
 
     def fall(self, under: Intervention) -> Estimate:
         """How many more harmful prompts are refused without the intervention than with it, as a share."""
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
-        interval = stats.paired_difference(before, after, self.subject.level)
+        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
         return estimated("fall", interval, nothing=self._too_few(before))
 
     def rise(self, under: Intervention) -> Estimate:
         """How many more harmless prompts are refused with the intervention than without, as a share."""
         before, after = self._hits("harmless", None), self._hits("harmless", under)
         self._differ("harmless", under)
-        interval = stats.paired_difference(after, before, self.subject.level)
+        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
         return estimated("rise", interval, nothing=self._too_few(self._hits("harmful", None)))
 
     def left(self, under: Intervention) -> Estimate:
         """The share of harmful prompts that are refused under the intervention."""
         hits = self._hits("harmful", under)
         self._differ("harmful", under)
-        interval = stats.rate(hits, self.subject.level)
+        interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated("left", interval, nothing=self._too_few(self._hits("harmful", None)))
 
     def difference(self, one: Intervention, other: Intervention) -> Estimate:
         """Refusals of harmful prompts under one less those under the other, as a share."""
         first, second = self._hits("harmful", one), self._hits("harmful", other)
-        interval = stats.paired_difference(first, second, self.subject.level)
+        interval = stats.paired_difference(first, second, self.subject.level, self.pairs.clusters)
         return estimated("difference", interval, nothing=self._too_few(self._hits("harmful", None)))
 
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:

@@ -1,7 +1,8 @@
-"""Intervals and tests for measured effects, by resampling: means, ratios, correlations, many components at once.
+"""Intervals and tests for measured effects, by random weights: means, ratios, correlations, many components at once.
 
-Units of the same cluster are drawn together. Draws are seeded by the data themselves (a hash of the sorted values), so
-the same numbers give the same bounds in any order. As in `stats`, a bound is one-sided and errs at the level.
+Units of the same cluster are weighed together. Where there are draws, they are seeded by the data themselves (a hash of
+the sorted values), so the same numbers give the same bounds in any order. As in `stats`, a bound is one-sided and errs
+at the level.
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from harness.stats import Interval
 
 Floats = NDArray[np.float64]
 UNBOUNDED = (-np.inf, np.inf)
-DRAWS = 3999
 BLOCK = 2_000_000  # numbers drawn at once
 
 
@@ -61,8 +61,11 @@ def ratio_of_means(
     A bound is infinite where the data do not speak: one unit, units that all agree while nothing bounds them, or a
     denominator that may be 0. No rule without bounds can know of rare outliers that it has not met.
     """
-    above, below = _grouped(*_paired(numerators, denominators), clusters)
+    above, below = _paired(numerators, denominators)
+    units = len(above)
+    above, below = _grouped(above, below, clusters)
     n, total = len(above), float(below.sum())
+    said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
     _check(n, level)
     if total <= 0:
         raise ValueError(f"The denominators sum to {total:g}: a share needs a positive whole to be a share of.")
@@ -79,13 +82,13 @@ def ratio_of_means(
     highest = (bounds[1] - value) * size if np.isfinite(bounds[1]) else float(rest.max()) + 3 * unseen * spread
     if lowest > 1e-9 * size or highest < -1e-9 * size:
         raise ValueError(f"The value {value:g} lies beyond its bounds {bounds}.")
-    low, high = _weighted(rest, below, lowest, highest, level)
+    low, high = _gaffke(rest, below, lowest, level), -_gaffke(-rest, below, -highest, level)
     student = _fieller(rest, below, level) if spread else (-np.inf, np.inf)
     low = min(low, 0.0) if np.isfinite(bounds[0]) else min(low, student[0])
     high = max(high, 0.0) if np.isfinite(bounds[1]) else max(high, student[1])
     method = "Gaffke's bound" if np.isfinite(bounds).all() else "the wider of Student's and Gaffke's bound"
     return Interval(
-        value, float(max(value + low, bounds[0])), float(min(value + high, bounds[1])), n, method + _said(clusters)
+        value, float(max(value + low, bounds[0])), float(min(value + high, bounds[1])), units, method + said
     )
 
 
@@ -221,22 +224,69 @@ def _flipped(table: Floats, draws: int, signed: bool) -> Floats:
     return (1 + count) / (draws + 1)
 
 
-def _weighted(rest: Floats, below: Floats, lowest: float, highest: float, level: float) -> tuple[float, float]:
-    """Quantiles of Σw·rest / Σw·below, w exponential, with the unseen unit at its lowest and at its highest."""
-    n = len(rest)
-    draws = max(DRAWS, int(np.ceil(10 / level)) - 1)
-    rng, order = _generator(np.stack([rest, below], axis=1))
-    columns = np.stack([rest, below], axis=1)[order]
-    lows, highs = np.empty(draws), np.empty(draws)
-    for start, stop in _blocks(draws, n + 1):
-        weights = rng.standard_exponential((stop - start, n + 1), dtype=np.float32).astype(float)
-        sums, last = weights[:, 1:] @ columns, weights[:, 0]
-        whole = sums[:, 1] + last * below.mean()
-        safe = np.where(whole > 0, whole, 1)
-        lows[start:stop] = np.where(whole > 0, (sums[:, 0] + last * lowest) / safe, -np.inf)
-        highs[start:stop] = np.where(whole > 0, (sums[:, 0] + last * highest) / safe, np.inf)
-    k = int((draws + 1) * level)
-    return float(np.partition(lows, k - 1)[k - 1]), float(np.partition(highs, draws - k)[draws - k])
+def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
+    """The level's quantile of Σw·rest / Σw·below, w exponential, one more unit of mean size standing at its worst.
+
+    P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
+    Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
+    """
+    from scipy.special import ndtr, ndtri
+
+    rest, below = np.append(rest, worst), np.append(below, below.mean())
+    if (below < 0).any():
+        # Where the whole may be negative the quotient means nothing: that chance is taken off the level.
+        level -= float(ndtr(_root(below)))
+    if level <= 0:
+        return -np.inf
+    target, high = float(ndtri(level)), 0.0
+    low = float((rest[below > 0] / below[below > 0]).min())
+    if low >= 0:
+        return 0.0
+    for _ in range(60):
+        if (at_low := _root(rest - low * below)) <= target:
+            break
+        low, high = 2 * low, low
+    else:
+        return -np.inf
+    at_high, kept = _root(rest - high * below), 0
+    # Regula falsi, with the Illinois halving of an end that stays.
+    while high - low > 1e-12 * (abs(low) + abs(high)):
+        middle = (low + high) / 2
+        if np.isfinite([at_low, at_high]).all() and at_high > at_low:
+            middle = low + (high - low) * (target - at_low) / (at_high - at_low)
+            middle = min(max(middle, low + 1e-3 * (high - low)), high - 1e-3 * (high - low))
+        at_middle = _root(rest - middle * below)
+        if at_middle > target:
+            high, at_high = middle, at_middle
+            at_low = target + (at_low - target) / 2 if kept == 1 else at_low
+            kept = 1
+        else:
+            low, at_low = middle, at_middle
+            at_high = target + (at_high - target) / 2 if kept == -1 else at_high
+            kept = -1
+    return low
+
+
+def _root(values: Floats) -> float:
+    """The normal deviate of P(Σw·values ≤ 0), w exponential; infinite where that is 0 or above a half."""
+    if values.min() >= 0:
+        return -np.inf
+    if values.sum() <= 0:
+        return np.inf
+    c = values / np.abs(values).max()
+    low, high, s = 1 / float(c.min()), 0.0, 0.5 / float(c.min())
+    for _ in range(100):
+        part = c / (1 - s * c)
+        slope, curve = float(part.sum()), float((part * part).sum())
+        low, high = (low, s) if slope > 0 else (s, high)
+        step = s - slope / curve
+        last, s = s, step if low < step < high else (low + high) / 2
+        if abs(s - last) <= 1e-12 * abs(low):
+            break
+    part = c / (1 - s * c)
+    r = -math.sqrt(max(2 * float(np.log1p(-s * c).sum()), 0.0))
+    u = s * math.sqrt(float((part * part).sum()))
+    return r + math.log(u / r) / r if r < -1e-6 else 0.0
 
 
 def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
@@ -325,10 +375,6 @@ def _grouped(a: Floats, b: Floats, clusters: ArrayLike | None) -> tuple[Floats, 
     np.add.at(sums[0], place, a)
     np.add.at(sums[1], place, b)
     return sums[0], sums[1]
-
-
-def _said(clusters: ArrayLike | None) -> str:
-    return "" if clusters is None else ", by clusters"
 
 
 def _generator(table: Floats) -> tuple[np.random.Generator, NDArray[np.intp]]:

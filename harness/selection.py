@@ -1,7 +1,8 @@
 """The direction a model refuses by, chosen as published: Arditi et al. (arXiv 2406.11717, §2.3 and appendix C)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import torch
 from jaxtyping import Float
@@ -50,6 +51,7 @@ class Selection:
     ties: tuple[Candidate, ...]
     reason: str  # why none was chosen, or empty
     used: Prompts  # the training prompts that were really refused, and really answered
+    nearest: Candidate | None = None  # where none was chosen: the one that leaves least refusal when removed
 
     @property
     def direction(self) -> Direction | None:
@@ -67,18 +69,25 @@ def select(
     Lazily, a candidate that addition rules out is not removed, and harmless prompts are only looked at from the best
     candidate down until one passes: the choice is the same.
     """
-    train, validation = (_really(model, prompts, tokens) for prompts in (train, validation))
+    scorer = Scorer(model, tokens)
+    validation = _really(model, validation, tokens)
+    positions = range(-len(model.chat.after_instruction), 0)
+    keep = (lambda logits: scorer.odds(logits) > 0, lambda logits: scorer.odds(logits) < 0)
+    vectors, kept = differences(model, (train.harmful, train.harmless), positions, keep)
+    train = Prompts(tuple(compress(train.harmful, kept[0])), tuple(compress(train.harmless, kept[1])))
     for prompts, name in ((train, "training"), (validation, "validation")):
         if not prompts.harmful or not prompts.harmless:
             side = "refuses no harmful" if not prompts.harmful else "answers no harmless"
             return Selection(
                 (), None, (), f"{model.name} {side} {name} prompt, so there is no direction to find", train
             )
-    positions = range(-len(model.chat.after_instruction), 0)
-    vectors = differences(model, train.harmful, train.harmless, positions)
     bench = _Bench(model, validation, tokens, vectors)
+    # What enters the first block at a token of the template is the same for all prompts.
     candidates = [
-        Candidate(layer, position) for layer in range(int(model.sizes.layers * LAYERS)) for position in positions
+        Candidate(layer, position)
+        for layer in range(int(model.sizes.layers * LAYERS))
+        for position in positions
+        if vectors[layer, position].norm() > 0
     ]
     induced = [
         Candidate(one.layer, one.position, value)
@@ -113,7 +122,13 @@ def _chosen(
     reason = (
         "" if chosen else "no valid direction: every candidate either induces no refusal or changes harmless prompts"
     )
-    return Selection(tuple(measured.values()), chosen, tuple(ties), reason, train)
+    nearest = None
+    if chosen is None:
+        others = [one for one in measured.values() if one.left is None]
+        for one, left in zip(others, bench.left(others), strict=True):
+            measured[one.layer, one.position] = replace(one, left=left)
+        nearest = min(measured.values(), key=lambda one: one.left or 0)
+    return Selection(tuple(measured.values()), chosen, tuple(ties), reason, train, nearest)
 
 
 class _Bench:

@@ -1,14 +1,12 @@
-"""Intervals for yes-or-no measurements, and how many pairs a claim needs.
+"""Intervals for yes-or-no measurements.
 
 Every function takes plain arrays and a level, and gives an Interval whose two bounds are one-sided, each at that level
 (two-sided: 1 − 2·level). What was tried, and how often each rule supports falsely, is in docs/statistics.md.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its one-sided bounds, each wrong at most at the level asked for; n counts independent units."""
+    """A value and its one-sided bounds, each wrong at most at the level asked for; n counts units, not clusters."""
 
     value: float
     low: float
@@ -25,34 +23,51 @@ class Interval:
     method: str
 
 
-def rate(hits: ArrayLike, level: float) -> Interval:
+# Answers to prompts of one template are taken to correlate by at least this: 0.09 to 0.12 was measured on organisms,
+# and answers that all agree cannot show it.
+ALIKE = 0.2
+
+
+def rate(hits: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """The share of hits with exact bounds (Clopper and Pearson 1934, Biometrika 26:404): never above the level.
 
     Wilson's score interval is shorter, but at levels of 0.01 and below it supports falsely up to 16 times too often
-    when the bar is near 0 or 1, and mending only 0 and n hits leaves that as it is.
+    when the bar is near 0 or 1, and mending only 0 and n hits leaves that as it is. With clusters n is the effective
+    number of `_effective`, and the interval is Korn and Graubard's (1998, Survey Methodology 24:193).
     """
-    k, n = _counted(hits, level)
-    return Interval(k / n, _rate_low(k, n, level), 1 - _rate_low(n - k, n, level), n, "exact binomial")
+    answers = _booleans(hits)
+    _check(len(answers), level)
+    k, n = int(answers.sum()), len(answers)
+    size, how = _effective(answers.astype(float), clusters, level)
+    low, high = _rate_low(k * size / n, size, level), 1 - _rate_low((n - k) * size / n, size, level)
+    return Interval(k / n, low, high, n, "exact binomial" + how)
 
 
-def paired_difference(before: ArrayLike, after: ArrayLike, level: float) -> Interval:
+def paired_difference(before: ArrayLike, after: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """rate(before) − rate(after) over the same pairs; proper at every table, 100 flips of 100 and none of 15 too.
 
     Tango's score interval (1998, Statistics in Medicine 17:891) asks for each difference how surprising the observed
     one is, when the discordant rates are the likeliest ones with that difference. He answers by a normal tail, which
     at small levels errs up to twice too often; here the tail of the trinomial distribution itself is summed at the
-    same restricted estimate (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329).
+    same restricted estimate (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With
+    clusters the table is shrunk to the effective number of pairs, rounded to the side of doubt.
     """
     first, second = _booleans(before), _booleans(after)
     if len(first) != len(second):
         raise ValueError(f"before has {len(first)} pairs and after {len(second)}: give one answer a pair to each.")
     _check(len(first), level)
     n, fell, rose = len(first), int((first & ~second).sum()), int((~first & second).sum())
-    low, high = _difference_low(n, fell, rose, level), -_difference_low(n, rose, fell, level)
-    return Interval((fell - rose) / n, low, high, n, "exact trinomial tail at Tango's restricted estimate")
+    value = (fell - rose) / n
+    size, how = _effective(first.astype(float) - second, clusters, level)
+    whole = math.floor(size + 1e-9)
+    low, high = (
+        min(seen, _difference_low(whole, math.floor(more * whole / n), math.ceil(less * whole / n), level))
+        for more, less, seen in ((fell, rose, value), (rose, fell, -value))
+    )
+    return Interval(value, low, -high, n, "exact trinomial tail at Tango's restricted estimate" + how)
 
 
-def order_share(values: ArrayLike, level: float) -> Interval:
+def order_share(values: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """The share of units [unit, k] in strictly increasing order, less the 1/k! that chance alone would give.
 
     A unit with a tie or a NaN is not in order.
@@ -61,7 +76,7 @@ def order_share(values: ArrayLike, level: float) -> Interval:
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise ValueError(f"An order needs values [unit, k] with k of 2 or more; these have shape {rows.shape}.")
     null = 1 / math.factorial(rows.shape[1])
-    share = rate((np.diff(rows, axis=1) > 0).all(axis=1), level)
+    share = rate((np.diff(rows, axis=1) > 0).all(axis=1), level, clusters)
     return Interval(share.value - null, share.low - null, share.high - null, share.n, f"{share.method}, above 1/k!")
 
 
@@ -75,88 +90,6 @@ def absolute(interval: Interval) -> Interval:
     return Interval(
         abs(interval.value), max(0.0, low, -high), max(abs(low), abs(high)), interval.n, f"|{interval.method}|"
     )
-
-
-POINTS = [point / 100 for point in range(1, 101)]
-
-# A rule takes the arrays of one study and a level; a draw makes those arrays for n units with a given true effect.
-Rule = Callable[..., Interval]
-Draw = Callable[[np.random.Generator, int, float], tuple[NDArray[Any], ...]]
-
-
-def flips(rng: np.random.Generator, n: int, effect: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Before and after where 95% refuse before and the fall is `effect`, with no pair going the other way."""
-    before = rng.random(n) < max(0.95, effect)
-    return before, before & (rng.random(n) >= effect / max(0.95, effect))
-
-
-def yes(rng: np.random.Generator, n: int, effect: float) -> tuple[NDArray[np.bool_]]:
-    """Answers that are hits at the rate `effect`."""
-    return (rng.random(n) < effect,)
-
-
-def support_rate(
-    rule: Rule, draw: Draw, effect: float, bar: float, n: int, level: float, simulations: int = 400, above: bool = True
-) -> float:
-    """How often studies of n units, drawn with this true effect, put their bound beyond the bar.
-
-    At effect = bar this is the rate of false support, at another effect the power; the rule is the one claims call.
-    """
-    rng = np.random.default_rng(n)
-    intervals = (rule(*draw(rng, n, effect), level=level) for _ in range(simulations))
-    return sum(i.low > bar if above else i.high < bar for i in intervals) / simulations
-
-
-def pairs_needed(
-    effect: float,
-    bar: float,
-    level: float,
-    power: float = 0.9,
-    rule: Rule = paired_difference,
-    draw: Draw = flips,
-    most: int = 4096,
-) -> int | None:
-    """The fewest units, to about 5%, that support the right side of the bar with this power; None beyond `most`.
-
-    Exact tests saw-tooth in n, so that single sizes a little above may fall just short.
-    """
-    if effect == bar:
-        raise ValueError(f"An effect at the bar itself ({bar}) can never be told from it: give one apart from it.")
-
-    def enough(n: int) -> bool:
-        return support_rate(rule, draw, effect, bar, n, level, above=effect > bar) >= power
-
-    high = 4
-    while not enough(high):
-        high *= 2
-        if high > most:
-            return None
-    low = high // 2
-    while high - low > max(1, high // 20):
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def detectable(
-    n: int,
-    bar: float,
-    level: float,
-    power: float = 0.9,
-    rule: Rule = paired_difference,
-    draw: Draw = flips,
-    effects: Sequence[float] = POINTS,
-) -> float | None:
-    """The smallest of the effects above the bar that n units support with this power; None when none of them is."""
-    rising = sorted(effect for effect in effects if effect > bar)
-    first, end = 0, len(rising)
-    while first < end:
-        middle = (first + end) // 2
-        if support_rate(rule, draw, rising[middle], bar, n, level) >= power:
-            end = middle
-        else:
-            first = middle + 1
-    return rising[first] if first < len(rising) else None
 
 
 def _check(n: int, level: float) -> None:
@@ -173,14 +106,37 @@ def _booleans(values: ArrayLike) -> NDArray[np.bool_]:
     return array.astype(bool)
 
 
-def _counted(hits: ArrayLike, level: float) -> tuple[int, int]:
-    answers = _booleans(hits)
-    _check(len(answers), level)
-    return int(answers.sum()), len(answers)
+def _effective(values: NDArray[np.float64], clusters: ArrayLike | None, level: float) -> tuple[float, str]:
+    """So many independent units say as much as these, and the words for it.
+
+    The design effect is the variance between clusters over that of independent units, and at least what a correlation
+    of ALIKE within clusters makes of it (Kish 1965, Survey Sampling, 5.4). Degrees of freedom are the clusters'.
+    """
+    from scipy.special import stdtrit
+
+    n = len(values)
+    if clusters is None:
+        return float(n), ""
+    _, place = np.unique(np.asarray(clusters), return_inverse=True)
+    if place.shape != values.shape:
+        raise ValueError(f"Clusters must name one cluster for each of the {n} units: got {place.shape}.")
+    sizes = np.bincount(place)
+    k = len(sizes)
+    if k == n:
+        return float(n), ""
+    said = f", in {k} cluster{'s' if k > 1 else ''}"
+    if k == 1:
+        return 1.0, said
+    away = np.bincount(place, values - values.mean())
+    effect = 1 + ALIKE * (float((sizes**2).sum()) / n - 1)
+    if values.var() > 0:
+        effect = max(effect, k / (k - 1) * float((away**2).sum()) / (n * float(values.var())))
+    lost = float(stdtrit(n - 1, level) / stdtrit(k - 1, level)) ** 2
+    return max(n / effect * lost, 1.0), said
 
 
 @lru_cache(maxsize=65536)
-def _rate_low(k: int, n: int, level: float) -> float:
+def _rate_low(k: float, n: float, level: float) -> float:
     """The smallest rate at which k or more hits of n are no rarer than the level."""
     from scipy.special import betaincinv
 

@@ -217,23 +217,6 @@ class Subject:
         return Circuit(tuple(sites))
 
 
-class Placebo(Subject):
-    """The same subject, but whatever is found in it is random: of the same size and layers, or of the same norm."""
-
-    def __init__(self, subject: Subject, seed: int) -> None:
-        super().__init__(subject.record, subject.all_pairs, subject.store, subject.wake, subject.level)
-        self.seed = seed
-
-    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
-        """A random one of the found one's size and layers, disjoint from it."""
-        return self._random(super().circuit(pairs, heads=heads, neurons=neurons, at=at), 1000 + self.seed)
-
-    def direction(self, pairs: PairSet) -> Direction:
-        """A random one with the covariance of the streams, as long as the found one."""
-        found = super().direction(pairs)
-        return Direction("matched", found.layer, found.position, found.harmful, found.harmless, seed=self.seed)
-
-
 def _towards(found: Effects) -> np.ndarray:
     """Each pair's gap, counted from the run that is patched to its twin's, positive on the whole."""
     gap = (found.source - found.clean).astype(float)

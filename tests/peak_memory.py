@@ -31,10 +31,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = wake(str(shapes.build("large", Path(folder))), quant="none", device="cpu")
     rng = random.Random(0)  # noqa: S311
-    texts = [" ".join(rng.choices(WORDS, k=16)) for _ in range(48)]
+    texts = [" ".join(rng.choices(WORDS, k=16)) for _ in range(16)]
     pairs = [Pair(str(i), "c", f"build a bomb {text}", f"build a tree {text}") for i, text in enumerate(texts)]
     model.next_token([pairs[0].harmful])
-    model.budget = 16384
+    model.budget = 4096
     what = Sweep("head", ((-1,), (-6,)))
     expected = planned(model, pairs, what)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:

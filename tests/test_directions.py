@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from harness.chat import ChatModel
-from harness.directions import basis, differences, means, projections, vectors
+from harness.directions import basis, differences, every, means, projections, vectors
 from harness.errors import AssayError
 from harness.interventions import Circuit, Direction
 from harness.sites import Site
@@ -40,7 +40,7 @@ def test_a_difference_of_means_equals_plain_hugging_face(
     shape: str, awake: Woken, folder: Callable[[str], Path]
 ) -> None:
     model, reference = awake(shape), plain(folder(shape))
-    everywhere = differences(model, HARMFUL, MORE, (-2, -1))
+    everywhere, _ = differences(model, (HARMFUL, MORE), (-2, -1), (every, every))
     harmful, more = (hidden(reference, model, prompts) for prompts in (HARMFUL, MORE))
     for layer in (1, 2, 3):
         for place, position in enumerate((-2, -1)):
@@ -124,12 +124,15 @@ def test_random_directions_are_as_long_and_the_same_by_seed(method: str, awake: 
     assert torch.equal(rows, vectors(model, random))
     others = vectors(model, dataclasses.replace(random, seed=1))
     assert (torch.nn.functional.cosine_similarity(rows, others) < 0.99).all()
+    assert (rows @ vectors(model, DIFFERENCE)[0]).abs().max() < 1e-9 * length**2
 
 
 def test_matched_directions_have_the_covariance_and_isotropic_ones_none(awake: Woken) -> None:
     model, site = awake("llama"), Site(2, "resid_pre", position=-2)
     ours, theirs = (model.read(prompts, [site])[site].double() for prompts in (HARMFUL, MORE))
-    spread = torch.cat([ours - ours.mean(0), theirs - theirs.mean(0)])
+    unit = torch.nn.functional.normalize(vectors(model, DIFFERENCE)[0], dim=0)
+    beside = torch.eye(64, dtype=torch.float64) - torch.outer(unit, unit)
+    spread = torch.cat([ours - ours.mean(0), theirs - theirs.mean(0)]) @ beside
     axes = torch.linalg.svd(spread, full_matrices=False)[2]
     lengths = torch.linalg.svdvals(spread)
     inside = int((lengths > 1e-6 * lengths[0]).sum())
@@ -144,9 +147,7 @@ def test_matched_directions_have_the_covariance_and_isotropic_ones_none(awake: W
     raw = torch.randn(200_000, inside, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     raw = torch.nn.functional.normalize(raw * lengths[:inside], dim=1)
     torch.testing.assert_close((matched @ axes[:inside].T).square().mean(0), raw.square().mean(0), rtol=0, atol=0.02)
-    torch.testing.assert_close(
-        isotropic.square().mean(0), torch.full((64,), 1 / 64, dtype=torch.float64), rtol=0, atol=0.003
-    )
+    torch.testing.assert_close(isotropic.square().mean(0), beside.diagonal() / 63, rtol=0, atol=0.003)
     assert isotropic.mean(0).norm() < 0.05
 
 

@@ -10,7 +10,12 @@ from scipy import stats as reference
 
 from harness import resampling, stats
 from harness.stats import Interval, absolute, order_share, paired_difference, rate
-from tests import false_support
+
+RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
+# (bar, rate of rises): the fall is the bar; no rises, few, and as many as there can be.
+PAIRS = [
+    (bar, share * (1 - bar) / 2) for bar in (-0.2, 0.0, 0.05, 0.1, 0.3, 0.5, 0.8, 0.95) for share in (0.0, 0.05, 0.4, 1)
+]
 
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 numbers = st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=30)
@@ -63,7 +68,7 @@ def test_rate_by_hand() -> None:
 @pytest.mark.parametrize("n", [16, 64, 256])
 def test_false_support_of_rates_is_at_most_the_level_exactly(n: int, level: float) -> None:
     found = [rate(np.arange(n) < k, level) for k in range(n + 1)]
-    for bar in false_support.RATES:
+    for bar in RATES:
         chance = reference.binom.pmf(np.arange(n + 1), n, bar)
         assert chance[[i.low > bar for i in found]].sum() <= level
         assert chance[[i.high < bar for i in found]].sum() <= level
@@ -160,21 +165,12 @@ def false_support_of_falls(n: int, bar: float, rises: float, level: float) -> fl
 @pytest.mark.parametrize("level", [0.0025, 0.01, 0.05])
 @pytest.mark.parametrize("n", [16, 64])
 def test_false_support_of_falls_is_at_most_the_level_exactly(n: int, level: float) -> None:
-    for bar, rises in false_support.PAIRS:
+    for bar, rises in PAIRS:
         rises = max(rises, -bar)
         assert false_support_of_falls(n, bar, rises, level) <= 1.01 * level, (bar, rises)
 
 
-@pytest.mark.parametrize("level", [0.0025, 0.05])
-@pytest.mark.parametrize(("bar", "rises"), [(0.3, 0.0), (0.05, 0.005), (0.9, 0.05)])
-def test_false_support_of_falls_by_simulation(bar: float, rises: float, level: float) -> None:
-    for n in (16, 256):
-        simulations = 1500
-        above, below = false_support.pairs(n, bar, rises, level, simulations)
-        assert max(above, below) <= level + 3 * math.sqrt(level / simulations)
-
-
-# order, equivalence, power
+# order, equivalence
 
 
 def test_order_share_by_hand() -> None:
@@ -197,17 +193,6 @@ def test_absolute_by_hand(low: float, high: float, expected: tuple[float, float]
     found = absolute(Interval((low + high) / 2, low, high, 9, "x"))
     assert (found.low, found.high) == expected
     assert found.value == abs(low + high) / 2
-
-
-def test_pairs_needed_and_detectable_agree() -> None:
-    n = stats.pairs_needed(0.6, 0.3, 0.01)
-    assert n is not None
-    assert 25 <= n <= 60
-    assert stats.support_rate(paired_difference, stats.flips, 0.6, 0.3, n, 0.01) >= 0.9
-    assert stats.detectable(n, 0.3, 0.01, effects=[0.35, 0.6, 0.95]) == 0.6
-    assert stats.pairs_needed(0.31, 0.3, 0.01, most=64) is None
-    # Below the bar: 0 of n, 0.01 = 0.9^n.
-    assert stats.pairs_needed(0.0, 0.1, 0.01, rule=rate, draw=stats.yes) == pytest.approx(44, abs=2)
 
 
 # means and ratios
@@ -260,6 +245,70 @@ def test_fieller_by_hand() -> None:
     assert low == -high
 
 
+@pytest.mark.parametrize("n", [16, 48, 256])
+@pytest.mark.parametrize("level", [0.0025, 0.05])
+def test_the_saddlepoint_is_what_draws_come_to(n: int, level: float) -> None:
+    rng = np.random.default_rng(n)
+    below = rng.gamma(4, 1, n)
+    rest, worst = rng.exponential(size=n) * below, -2.0
+    rest -= below * rest.sum() / below.sum()
+    weights = rng.standard_exponential((40_000, n + 1))
+    drawn = weights @ np.append(rest, worst) / (weights @ np.append(below, below.mean()))
+    found = resampling._gaffke(rest, below, worst, level)
+    assert (drawn <= found).mean() == pytest.approx(level, abs=4 * math.sqrt(level / 40_000))
+
+
+def test_a_tail_too_small_for_draws_is_still_a_bound() -> None:
+    # 0.05 shared among a hundred thousand heads; 100 of 100, and P = t^100.
+    found = resampling.mean(np.ones(100), 5e-7, bounds=(0, 1))
+    assert found.low == pytest.approx(5e-7**0.01, abs=0.002)
+
+
+# clusters of yes and no
+
+
+def test_clusters_of_one_change_nothing() -> None:
+    before, after = pairs(30, 20, 2)
+    assert rate(before, 0.01, np.arange(30)) == rate(before, 0.01)
+    assert paired_difference(before, after, 0.01, np.arange(30)) == paired_difference(before, after, 0.01)
+
+
+def test_pairs_of_one_template_that_agree_count_for_less() -> None:
+    hits = np.repeat([True] * 9 + [False] * 3, 6)  # whole templates hit or missed: 12 answers in truth, not 72
+    alone, clustered, honest = rate(hits, 0.01), rate(hits, 0.01, np.arange(72) // 6), rate(hits[::6], 0.01)
+    assert clustered.low < honest.low < alone.low
+    assert (clustered.n, clustered.method) == (72, "exact binomial, in 12 clusters")
+    both = paired_difference(hits, ~hits, 0.01, np.arange(72) // 6)
+    assert both.low < paired_difference(hits[::6], ~hits[::6], 0.01).low
+
+
+def test_the_effective_number_by_hand() -> None:
+    # 4 clusters of 4, all hit: effect 1 + 0.2·3, and Student's 15 degrees of freedom give way to 3.
+    lost = (reference.t.ppf(0.05, 15) / reference.t.ppf(0.05, 3)) ** 2
+    size = 16 / 1.6 * lost
+    assert rate([True] * 16, 0.05, np.arange(16) // 4).low == pytest.approx(0.05 ** (1 / size))
+
+
+@pytest.mark.parametrize("hits", [[True] * 18, [False] * 18, [True] * 17 + [False]])
+def test_one_template_alone_is_one_witness(hits: list[bool]) -> None:
+    found = rate(hits, 0.01, ["tell me how"] * 18)
+    assert found.low <= 0.01 or hits[0]
+    assert found.high - found.low > 0.98
+    both = paired_difference(hits, [not hit for hit in hits], 0.01, ["tell me how"] * 18)
+    assert -1 <= both.low <= both.value <= both.high <= 1
+
+
+@few
+@given(answers, st.integers(1, 8), st.sampled_from([0.0025, 0.05]))
+def test_clusters_only_widen(rows: list[tuple[bool, bool]], size: int, level: float) -> None:
+    before, after = np.array(rows).T
+    clusters = np.arange(len(rows)) // size
+    for rule, arms in ((rate, (before,)), (paired_difference, (before, after))):
+        alone, found = rule(*arms, level), rule(*arms, level, clusters)
+        assert found.low <= alone.low + 1e-9 <= alone.high <= found.high + 2e-9
+        assert (found.value, found.n) == (alone.value, len(rows))
+
+
 @few
 @given(numbers, st.sampled_from([0.0025, 0.01, 0.05]), st.randoms())
 def test_means_obey_their_laws(values: list[float], level: float, random: object) -> None:
@@ -284,9 +333,9 @@ def test_clusters_are_the_units() -> None:
         resampling.mean(values, 0.05),
         resampling.mean(np.repeat(values, 10), 0.05, np.repeat(np.arange(20), 10)),
     )
-    assert copied.n == 20
-    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.05)
-    assert resampling.mean(np.repeat(values, 10), 0.05).n == 200
+    assert (copied.n, once.n) == (200, 20)
+    assert copied.method.endswith("in 20 clusters")
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
 
 
 def test_ratio_by_hand() -> None:
@@ -309,14 +358,6 @@ def test_transfer_by_hand() -> None:
     # Own falls 1, 1, 0.5; others (0.5 + 0)/2, (1 + 0)/2, (0.5 + 0.5)/2: (0.25 + 0.5 + 0.5)/2.5.
     falls = [[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]]
     assert resampling.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("name", ["normal", "t, 3 d.f.", "yes at 0.95", "beta(5, 0.5)"])
-@pytest.mark.parametrize(("n", "level"), [(16, 0.0025), (16, 0.05)])
-def test_false_support_of_means_by_simulation(name: str, n: int, level: float) -> None:
-    simulations = 400
-    wrong = false_support.means(n, name, level, simulations)
-    assert max(wrong) <= level + 3 * math.sqrt(level / simulations)
 
 
 def test_nothing_and_nonsense_are_refused_in_words() -> None:
@@ -377,13 +418,6 @@ def test_correlation_survives_degenerate_arrays() -> None:
     assert same.value == pytest.approx(1)
     assert same.high == pytest.approx(1)
     assert resampling.correlation(x[:2], -x[:2], 0.01).low == -1
-
-
-@pytest.mark.parametrize(("truth", "shared"), [(0.0, 0.0), (0.7, 0.5), (0.95, 0.0)])
-def test_false_support_of_correlations_by_simulation(truth: float, shared: float) -> None:
-    simulations = 150
-    wrong = false_support.correlations(24, truth, shared, 0.05, simulations)
-    assert max(wrong) <= 0.05 + 3 * math.sqrt(0.05 / simulations)
 
 
 def test_ranks_and_tops() -> None:

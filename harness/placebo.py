@@ -1,0 +1,154 @@
+"""Claims on placebos: what is found in the model is replaced by something random, which should not do what they say."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness import stats
+from harness.claims import Claim
+from harness.effects import Effects
+from harness.estimate import Outcome
+from harness.evidence import Store
+from harness.interventions import Circuit, Direction, Intervention, Patch
+from harness.measurements import PromptSide, Scores
+from harness.pairs import PairSet
+from harness.planning import Joint, Mode, Sweep
+from harness.sites import At
+from harness.subject import Subject
+from harness.waking import Sleeper
+
+if TYPE_CHECKING:  # importing it loads torch
+    from harness.chat import ChatModel
+
+OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
+# Random circuits that are swept together: one recording of prompts and twins serves them all.
+BLOCK = 50
+# Below this the first token's score does not stand for what a model then says.
+LEAST_AUC = 0.95
+
+
+class Placebo(Subject):
+    """The same subject, but whatever is found in it is random: of the same size and layers, or of the same norm.
+
+    Refused is what the first token says (log-odds above 0), where that tells generated refusals from answers.
+    """
+
+    def __init__(self, subject: Subject, seed: int) -> None:
+        super().__init__(subject.record, subject.all_pairs, subject.store, subject.wake, subject.level)
+        self.seed = seed
+        self.replaced = False  # whether the claim asked for anything that could be
+        self._found: dict[Circuit, Circuit] = {}
+
+    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+        """A random one of the found one's size and layers, disjoint from it."""
+        found = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        self.replaced, placebo = True, self._placebo(found, self.seed)
+        self._found[placebo] = found
+        return placebo
+
+    def direction(self, pairs: PairSet) -> Direction:
+        """A random one with the covariance of the streams, as long as the found one."""
+        found = super().direction(pairs)
+        self.replaced = True
+        return Direction("matched", found.layer, found.position, found.harmful, found.harmless, seed=self.seed)
+
+    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer's first token is likelier to refuse than not; else what is generated is judged."""
+        if not self.score_serves:
+            return super().judged(pairs, side, under)
+        if (swept := self._swept(pairs, side, under)) is not None:
+            return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
+        return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
+
+    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+        """Whether the intervention changes any prompt's score, or its logits."""
+        if self.score_serves and (swept := self._swept(pairs, side, under)) is not None:
+            return bool(swept.change[:, self.seed % BLOCK].any())
+        return super().changes(pairs, side, under)
+
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
+        """Exact effects; those of the placebo circuit by itself are swept with other seeds'."""
+        if not isinstance(what, Joint) or what.direct or len(what.circuits) > 1 or what.circuits[0] not in self._found:
+            return super().effects(pairs, what, mode)
+        whole = super().effects(pairs, self._block(what.circuits[0], what.at), mode)
+        own = [self.seed % BLOCK]
+        return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
+
+    @cached_property
+    def score_serves(self) -> bool:
+        """Whether the score's AUC against generated refusals on discovery prompts is LEAST_AUC or more."""
+        pairs, odds, hits = self.all_pairs.discovery, [], []
+        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
+        for side in sides:
+            odds += self.ask(Scores(pairs, side)).values["odds"]
+            hits += super().judged(pairs, side, None).tolist()
+        return area(np.array(odds), np.array(hits)) >= LEAST_AUC
+
+    def _swept(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Effects | None:
+        """What patching a placebo circuit from the twin comes to, if that is what is done and every pair is aligned."""
+        if not isinstance(under, Patch) or any(site.position is not None for site in under.sites):
+            return None
+        if (circuit := Circuit(under.sites)) not in self._found:
+            return None
+        mode: Mode = "noise" if side == "harmful" else "denoise"
+        found = super().effects(pairs, self._block(circuit, under.at), mode)
+        return None if found.set_aside else found
+
+    def _block(self, placebo: Circuit, at: At) -> Joint:
+        found, first = self._found[placebo], self.seed - self.seed % BLOCK
+        return Joint(tuple(self._placebo(found, seed) for seed in range(first, first + BLOCK)), at)
+
+    def _placebo(self, found: Circuit, seed: int) -> Circuit:
+        # Apart from the seeds of those beside which a found circuit is put.
+        return self._random(found, 1000 + seed)
+
+
+def placebos(
+    claims: Iterable[Claim], model: str, seeds: int, store: Store, done: Callable[[Claim], None] = lambda claim: None
+) -> Iterator[tuple[Claim, Counter[Outcome] | None]]:
+    """Each claim's verdicts on so many placebos; None where it asks for nothing that could be replaced."""
+    with closing(Sleeper(model, "nf4", "auto", store)) as sleeper:
+
+        def wake() -> "ChatModel":
+            awake = sleeper()
+            awake.memory = {} if awake.memory is None else awake.memory
+            return awake
+
+        for claim in claims:
+            subject = Subject(sleeper.record, sleeper.pairs, store, wake, claim.level)
+            found: Counter[Outcome] = Counter()
+            for seed in range(seeds):
+                placebo = Placebo(subject, seed)
+                found[claim.judge(placebo, placebo.all_pairs)] += 1
+                done(claim)
+                if not placebo.replaced:
+                    break
+            yield claim, found if placebo.replaced else None
+
+
+def table(found: Iterable[tuple[Claim, Counter[Outcome] | None]]) -> Iterator[str]:
+    """As Markdown, a line a claim as it comes: how often a placebo did what the claim says."""
+    yield "| claim | supported | refuted | inconclusive | supported at most |"
+    yield "|---|---|---|---|---|"
+    for claim, words in found:
+        if words is None:
+            yield f"| {claim.name} | finds nothing that could be replaced | | | |"
+            continue
+        total, supported = words.total(), words["SUPPORTED"]
+        most = stats.rate(np.arange(total) < supported, 0.05).high
+        cells = (f"{words[word]} of {total}" for word in OUTCOMES)
+        yield f"| {claim.name} | {' | '.join(cells)} | {most:.1%} |"
+
+
+def area(scores: np.ndarray, hits: np.ndarray) -> float:
+    """The chance that a hit scores above a miss, ties by half (Hanley and McNeil 1982, Radiology 143:29)."""
+    above, below = scores[hits], scores[~hits]
+    if not len(above) or not len(below):
+        return 0.0
+    return float((np.sign(above[:, None] - below[None]) + 1).mean() / 2)

@@ -1,0 +1,81 @@
+"""How many pairs a claim needs: its own test, run on synthetic subjects whose truth is known."""
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.claims import Claim
+from harness.errors import AssayError
+from harness.estimate import Outcome
+from harness.synthetic import Synthetic, Truth
+
+EFFECTS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+POWER = 0.9
+SIMULATIONS = 200
+MOST = 2048
+FEWEST = 8
+
+
+@dataclass(frozen=True)
+class Needed:
+    """With this effect so many pairs decide the claim with a chance of POWER; none where MOST pairs do not."""
+
+    effect: float
+    outcome: Outcome
+    pairs: int | None
+
+
+def truth_of(claim: Claim, effect: float) -> Truth:
+    """What an effect means for a claim: of interventions, circuits and agreements; else of the answers as they are."""
+    if any("under" in arm or "share" in arm or "gradients" in arm for arm in arms(claim, Truth((0.5,), agreement=0.5))):
+        # A fall needs as many refusals to fall from.
+        return Truth((effect,), refused=max(0.95, effect), agreement=min(effect, 0.999))
+    return Truth((0.0,), refused=effect, answered=effect)
+
+
+def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
+    """What the claim compares, in words."""
+    subject = Synthetic(truth, 32, 0, claim.level)
+    try:
+        claim.judge(subject, subject.all_pairs)
+    except AssayError as error:
+        raise AssayError(f"{claim.place}: the power of {claim.name!r} cannot be simulated: {error}") from None
+    return tuple(subject.asked)
+
+
+def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:
+    """The verdict on n pairs drawn anew."""
+    subject = Synthetic(truth, n, seed, claim.level)
+    return claim.judge(subject, subject.all_pairs)
+
+
+def outcomes(claim: Claim, truth: Truth, n: int, simulations: int) -> Counter[Outcome]:
+    """The verdicts of so many studies of n pairs."""
+    return Counter(study(claim, truth, n, seed) for seed in range(simulations))
+
+
+def needed(claim: Claim, effect: float) -> Needed:
+    """The fewest pairs, to about 5%, that decide the claim where this effect is true."""
+    truth = truth_of(claim, effect)
+    word = outcomes(claim, truth, MOST, 9).most_common(1)[0][0]
+    if word == "INCONCLUSIVE":
+        return Needed(effect, word, None)
+
+    def enough(n: int) -> bool:
+        # Once as many went the other way as may, the rest need not be asked.
+        left = int(SIMULATIONS * (1 - POWER))
+        for seed in range(SIMULATIONS):
+            left -= study(claim, truth, n, seed) != word
+            if left < 0:
+                return False
+        return True
+
+    sizes = list(itertools.takewhile(lambda n: n <= MOST, (FEWEST * 2**k for k in itertools.count())))
+    high = next((n for n in sizes if enough(n)), None)
+    if high is None:
+        return Needed(effect, word, None)
+    low = high // 2 if high > FEWEST else high
+    while high - low > max(1, high // 20):
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return Needed(effect, word, high)
