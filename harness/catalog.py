@@ -2,10 +2,8 @@
 
 import difflib
 import re
-import resource
 import shutil
 import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -105,12 +103,6 @@ def nearest(name: str) -> str:
 def this_machine() -> Machine:
     """What memory there is in all: other programs' use is theirs to give back."""
     return Machine(ram=psutil.virtual_memory().total, gpu=_gpu_memory())
-
-
-def peak_bytes() -> int:
-    """The most memory that this process held in all its life."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _folder(name: str) -> Path | None:

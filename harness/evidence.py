@@ -114,6 +114,15 @@ class Store:
         self._note(evidence.fingerprint)
         return evidence
 
+    def remove(self, fingerprint: str) -> None:
+        """Lets go of it, tensors last: what is left half is nothing."""
+        path = self.path(fingerprint)
+        for one in (path, path.with_suffix(".safetensors")):
+            with suppress(OSError):
+                one.unlink()
+        for read in self._accounts:
+            read.discard(fingerprint)
+
     def path(self, fingerprint: str) -> Path:
         """Where evidence of that fingerprint lies."""
         return self.folder / fingerprint[:2] / f"{fingerprint}.json"

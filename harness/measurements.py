@@ -1,6 +1,6 @@
 """What can be asked of a model, as values: each knows its recipe before anything is computed. Never touches a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,12 +19,14 @@ class Measurement:
 
     KIND: ClassVar[str]
     REVISION: ClassVar[int] = 1
+    SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens refuse
 
     pairs: PairSet
 
-    def recipe(self, subject: str) -> Recipe:
-        """Everything the answer depends on."""
-        return Recipe(self.KIND, self.REVISION, subject, described(self))
+    def recipe(self, subject: str, tokens: Sequence[int]) -> Recipe:
+        """Everything the answer depends on; `tokens` are those that refuse."""
+        scored = {"refusing": list(tokens)} if self.SCORED else {}
+        return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Encoding(Measurement):
     """How the pairs stand in the model's tokens: lengths, and which are aligned."""
 
     KIND = "encoding"
+    SCORED = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RefusalTokens(Measurement):
     """The tokens with which refusals begin."""
 
     KIND = "refusal-tokens"
+    SCORED = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Answers(Measurement):
     """Greedy answers to one side of the pairs, judged every way that could be asked later."""
 
     KIND = "answers"
+    SCORED = False
 
     side: PromptSide
     under: Intervention | None = None
@@ -105,6 +110,7 @@ class Projected(Measurement):
     """How far each prompt's stream goes along a direction, layer by layer, and how long the stream is."""
 
     KIND = "projected"
+    SCORED = False
 
     side: PromptSide
     direction: Direction
@@ -116,6 +122,7 @@ class Norms(Measurement):
     """Mean length of what every head and neuron says at the end of harmful prompts."""
 
     KIND = "norms"
+    SCORED = False
 
 
 def described(value: Any) -> Any:

@@ -9,8 +9,8 @@ import pytest
 
 from harness import catalog, pairs, verdicts
 from harness.account import Account
-from harness.catalog import peak_bytes
 from harness.claims import claim_of
+from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, decisions
 from harness.evidence import EVIDENCE, Store

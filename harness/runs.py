@@ -1,30 +1,20 @@
 """Runs: what one call of pytest judged, from which evidence, on what machine. One folder a run, one JSON file."""
 
 import json
-import os
-import platform
 import secrets
-import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import psutil
-
-from harness.catalog import peak_bytes
+from harness.environment import commit, libraries, machine, peak_bytes
 from harness.errors import AssayError
 from harness.evidence import write_whole
 from harness.pairs import DATA
 from harness.verdicts import Word
 
 RUNS = DATA.parent / "reports" / "runs"
-# Those that change numbers, and those that decide how they are judged.
-LIBRARIES = ("torch", "transformers", "transformer-lens", "bitsandbytes", "numpy", "scipy", "safetensors", "pytest")
 
 
 class Claimed(TypedDict):
@@ -70,13 +60,13 @@ class Run:
     command: list[str]
     quant: str
     device: str
-    commit: str | None = field(default_factory=lambda: _commit())
+    commit: str | None = field(default_factory=commit)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds: float = 0.0
     finished: bool = False
     seed: int = 0
-    libraries: dict[str, str] = field(default_factory=lambda: libraries())
-    machine: dict[str, Any] = field(default_factory=lambda: machine())
+    libraries: dict[str, str] = field(default_factory=libraries)
+    machine: dict[str, Any] = field(default_factory=machine)
     peak_bytes: int = 0  # the most that one of its processes held
     models: dict[str, Model] = field(default_factory=dict)
     claims: dict[str, Claimed] = field(default_factory=dict)
@@ -141,53 +131,3 @@ def latest(folder: Path = RUNS) -> Path:
     if not found:
         raise AssayError(f"{folder}: holds no run yet; judge claims first: pytest hypotheses")
     return found[-1]
-
-
-def libraries() -> dict[str, str]:
-    """Versions of what numbers and verdicts depend on."""
-    return {name: found for name in LIBRARIES if (found := _version(name))}
-
-
-def machine() -> dict[str, Any]:
-    """What this machine is."""
-    return {
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "bytes": psutil.virtual_memory().total,
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """Of this project; None where it is no repository."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return None
-    return commit + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _git(*arguments: str) -> str:
-    if (git := shutil.which("git")) is None:
-        return ""
-    try:
-        done = subprocess.run([git, "-C", DATA.parent, *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
