@@ -27,7 +27,7 @@ report: $(STAMP)
 	case $$status in 0|1|10) ;; *) exit $$status;; esac # a refuted claim is a finding
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
