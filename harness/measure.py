@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from harness.apply import live
-from harness.attribution import estimate
+from harness.attribution import attention, estimate
 from harness.chat import ChatModel, Edit
 from harness.directions import vectors
 from harness.discovery import circuit
@@ -18,18 +18,21 @@ from harness.judges import Answers as Shown
 from harness.judges import PhraseJudge, coherence, refusal_tokens
 from harness.measurements import (
     Answers,
+    Attended,
     Encoding,
     Estimated,
     FoundCircuit,
     FoundDirection,
     Measurement,
     Norms,
+    PlainText,
+    Products,
     Projected,
     RefusalTokens,
     Scores,
     Swept,
 )
-from harness.pairs import PairSet
+from harness.pairs import Pair
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site
@@ -69,7 +72,7 @@ def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Chu
 @measure.register
 def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
     prompts = getattr(asked.pairs, asked.side)
-    edit = _live(model, asked.under, asked.pairs)
+    edit = _live(model, asked.under, asked.pairs.pairs)
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
     shown = Shown(prompts, said)
     read = coherence(said, prompts=prompts, model=model)
@@ -85,7 +88,9 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | 
 def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
-    edited = clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs))
+    edited = (
+        clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs.pairs))
+    )
     scorer.clean(clean)
     odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))
     # Two arms that are equal to the bit are one arm under two names.
@@ -119,9 +124,11 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ch
     rest = [one for number, one in enumerate(pairs) if number % VALIDATION]
     train = Prompts(tuple(one.harmful for one in rest), tuple(one.harmless for one in rest))
     found = select(model, train, chosen, tokens)
+    best = found.chosen or found.nearest
     return {
-        "layer": None if found.chosen is None else found.chosen.layer,
-        "position": None if found.chosen is None else found.chosen.position,
+        "layer": None if best is None else best.layer,
+        "position": None if best is None else best.position,
+        "valid": found.chosen is not None,
         "reason": found.reason,
         "harmful": list(found.used.harmful),
         "harmless": list(found.used.harmless),
@@ -133,12 +140,34 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ch
 @measure.register
 def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
     prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
-    row = vectors(model, asked.direction)[0]
+    rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
     sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
     sites.append(Site(last, "resid_post", position=asked.position))
     streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
-    along = streams @ (row / row.norm())
-    return {}, {"along": along.numpy(), "length": streams.norm(dim=-1).numpy()}
+    along = streams @ (rows / rows.norm(dim=-1, keepdim=True)).T
+    return {}, {"along": along.permute(2, 0, 1).contiguous().numpy(), "length": streams.norm(dim=-1).numpy()}
+
+
+@measure.register
+def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    rows = []
+    for pair in asked.pairs:
+        encoded = model.chat.encode_pair(pair).harmful
+        slot, later = (torch.tensor(encoded.positions(at)) for at in ("slot", "later"))
+        rows.append(attention(model, pair.harmful)[..., later, :][..., slot].sum(-1).mean(-1))
+    return {}, {"words": torch.stack(rows).float().numpy()}
+
+
+@measure.register
+def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    site = Site(asked.layer, "resid_pre", position=asked.position)
+    streams = model.read([*asked.pairs.harmful, *asked.pairs.harmless], [site])[site].double()
+    return {}, {"products": (streams @ streams.T).numpy()}
+
+
+@measure.register
+def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+    return {"nats": model.surprise(asked.passages, under=_live(model, asked.under, ()))}, {}
 
 
 @measure.register
@@ -163,5 +192,5 @@ def packed(effects: Effects) -> Measured:
     return values, arrays
 
 
-def _live(model: ChatModel, under: Intervention | None, pairs: PairSet) -> Edit | None:
-    return None if under is None else live(model, under, twins=pairs.pairs)
+def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:
+    return None if under is None else live(model, under, twins=pairs)

@@ -78,8 +78,8 @@ def left(answers: Refusals, subject: Synthetic) -> Estimate:
     return answers.left(under=_under(subject, 0))
 
 
-def difference(answers: Refusals, subject: Synthetic) -> Estimate:
-    return answers.difference(_under(subject, 0), _under(subject, 1))
+def gain(answers: Refusals, subject: Synthetic) -> Estimate:
+    return answers.gain(_under(subject, 1), over=_under(subject, 0))
 
 
 def effect(subject: Synthetic) -> Estimate:
@@ -99,7 +99,7 @@ def agreement(subject: Synthetic) -> Estimate:
 
 
 def counted(subject: Synthetic) -> Estimate:
-    return subject.counted(subject.all_pairs, "head", 0.10)
+    return subject.counted(subject.all_pairs, "head", 0.10, of=1)
 
 
 def drawn(draw: Callable[[np.random.Generator, int], np.ndarray], bounds: tuple[float, float]) -> Study:
@@ -145,9 +145,9 @@ RULES: dict[str, tuple[Cell, ...]] = {
         for bar, contrary in ((0.02, 0.0), (0.3, 0.0), (0.5, 0.02), (0.95, 0.0))
     ),
     "Refusals.left": tuple(Cell(f"left {bar}", of(left, Truth((0.95 - bar,))), bar) for bar in (0.02, 0.2, 0.5)),
-    "Refusals.difference": tuple(
-        Cell(f"difference {two - one:.2f}", of(difference, Truth((one, two))), two - one)
-        for one, two in ((0.3, 0.3), (0.3, 0.45), (0.45, 0.3), (0.05, 0.9))
+    "Refusals.gain": tuple(
+        Cell(f"gain {two - one:.2f}", of(gain, Truth((one, two))), two - one)
+        for one, two in ((0.75, 0.75), (0.7, 0.85), (0.85, 0.7), (0.05, 0.9))
     ),
     "Subject.effect": (
         Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=200),

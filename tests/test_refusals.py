@@ -16,7 +16,7 @@ EVERY = {
     "fall": lambda answers: answers.fall(ONE),
     "rise": lambda answers: answers.rise(ONE),
     "left": lambda answers: answers.left(ONE),
-    "difference": lambda answers: answers.difference(ONE, OTHER),
+    "gain": lambda answers: answers.gain(OTHER, over=ONE),
 }
 
 
@@ -33,8 +33,8 @@ def test_an_intervention_that_changes_nothing_is_no_arm(name: str, monkeypatch: 
 
 
 def test_two_arms_that_are_one_are_refused() -> None:
-    with pytest.raises(AssayError, match="both arms of the difference are the same intervention"):
-        answers(Truth((0.5,))).difference(ONE, replace(ONE))
+    with pytest.raises(AssayError, match="both arms of the gain are the same intervention"):
+        answers(Truth((0.5,))).gain(ONE, over=replace(ONE))
 
 
 @pytest.mark.parametrize("name", EVERY)
