@@ -63,10 +63,28 @@ class Claim:
         """The name of its file."""
         return Path(inspect.getfile(self.test)).name
 
-    @property
+    @cached_property
     def line(self) -> int:
         """Where in its file it begins."""
         return inspect.getsourcelines(self.test)[1]
+
+    @cached_property
+    def as_json(self) -> dict[str, Any]:
+        """For the record of a run."""
+        path = Path(inspect.getfile(self.test))
+        within = path.is_relative_to(DATA.parent)
+        return {
+            "title": self.title,
+            "prose": self.prose,
+            "source": self.source,
+            "bar": self.bar,
+            "file": str(path.relative_to(DATA.parent) if within else path),
+            "line": self.line,
+            "level": self.level,
+            "holds_on": list(self.holds_on),
+            "fails_on": list(self.fails_on),
+            "fingerprint": self.fingerprint,
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -158,6 +176,11 @@ def claim(
         test, name = name, ""
         return register(test)
     return register
+
+
+def claim_of(item: object) -> Claim | None:
+    """The claim that pytest's item makes, if it makes one."""
+    return vars(getattr(item, "function", object)).get("claim")
 
 
 def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:

@@ -1,6 +1,6 @@
 """Where in a model refusal is carried: gradients propose, exact patches decide."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ from harness.attribution import estimate
 from harness.chat import ChatModel
 from harness.interventions import Circuit
 from harness.pairs import Pair
-from harness.planning import Chosen, Mode, Sweep
+from harness.planning import Chosen, Mode, Sweep, What
 from harness.sites import At, Kind, Site
-from harness.sweep import sweep
+from harness.sweep import Chunks, sweep
 
 # Of each component wanted, so many are proposed and measured. Gradients at both ends put the exact top ten of
 # `organism:reference` among the first 27; at the prompt's end alone, some of them beyond the hundredth.
@@ -41,6 +41,7 @@ def top(
     k: int,
     *,
     mode: Mode = "noise",
+    chunks: Callable[[What], Chunks | None] = lambda what: None,
 ) -> Ranking:
     """The k variants of a sweep that carry most of the effect, most of the sweep left out."""
     some = list(pairs)
@@ -49,7 +50,8 @@ def top(
     guess = np.nan_to_num(np.abs(estimates.mean.ravel()), nan=-1)
     order = np.argsort(-guess, kind="stable")[: PROPOSED * k]
     proposed = tuple(int(number) for number in order if guess[number] >= 0)
-    exact = sweep(model, some, Chosen(what, proposed), tokens, mode=mode).mean
+    chosen = Chosen(what, proposed)
+    exact = sweep(model, some, chosen, tokens, mode=mode, chunks=chunks(chosen)).mean
     best = np.argsort(-exact, kind="stable")[:k]
     places = tuple(tuple(int(i) for i in np.unravel_index(proposed[at], shape)) for at in best)
     return Ranking(places, tuple(float(exact[at]) for at in best), int(np.prod(shape)), len(proposed))
@@ -64,6 +66,7 @@ def circuit(
     neurons: int = 0,
     at: At = "post",
     mode: Mode = "noise",
+    chunks: Callable[[What], Chunks | None] = lambda what: None,
 ) -> Circuit:
     """So many heads and neurons that carry most, each by itself, at these positions."""
     some = list(pairs)
@@ -71,6 +74,6 @@ def circuit(
     wanted: dict[Kind, int] = {"head": heads, "neuron": neurons}
     for kind, k in wanted.items():
         if k:
-            found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode)
+            found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
             sites += [Site(layer, kind, index) for layer, index, _ in found.places]
     return Circuit(tuple(sites))

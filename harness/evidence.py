@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,26 @@ class Store:
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         """Fresh, it knows only what is measured from now on."""
         self.folder, self.fresh = folder, fresh
-        self.read: set[str] = set()  # fingerprints of what was read or written, for the run's own record
+        self._written: set[str] = set()
+        self._accounts: list[set[str]] = []
+
+    @contextmanager
+    def account(self) -> Iterator[set[str]]:
+        """Fingerprints of what is read or written while the block runs."""
+        read: set[str] = set()
+        self._accounts.append(read)
+        try:
+            yield read
+        finally:
+            self._accounts = [one for one in self._accounts if one is not read]
 
     def get(self, recipe: Recipe) -> Evidence | None:
         """What was measured by this recipe, if it is here whole."""
-        if self.fresh and recipe.fingerprint not in self.read:
+        if self.fresh and recipe.fingerprint not in self._written:
             return None
         found = self._load(recipe.fingerprint)
         if found is not None:
-            self.read.add(recipe.fingerprint)
+            self._note(recipe.fingerprint)
         return found
 
     def put(self, evidence: Evidence) -> Evidence:
@@ -95,12 +106,22 @@ class Store:
         if evidence.arrays:
             raw = save_tensors({name: np.ascontiguousarray(array) for name, array in evidence.arrays.items()})
             body["tensors"] = hashlib.sha256(raw).hexdigest()
-            _write(path.with_suffix(".safetensors"), raw)
+            write_whole(path.with_suffix(".safetensors"), raw)
         # NaN is how a number says that it is not there; JSON as Python writes it knows it.
         text = json.dumps({"sha256": digest(body), "body": body}, ensure_ascii=False)
-        _write(path, text.encode())
-        self.read.add(evidence.fingerprint)
+        write_whole(path, text.encode())
+        self._written.add(evidence.fingerprint)
+        self._note(evidence.fingerprint)
         return evidence
+
+    def remove(self, fingerprint: str) -> None:
+        """Lets go of it, tensors last: what is left half is nothing."""
+        path = self.path(fingerprint)
+        for one in (path, path.with_suffix(".safetensors")):
+            with suppress(OSError):
+                one.unlink()
+        for read in self._accounts:
+            read.discard(fingerprint)
 
     def path(self, fingerprint: str) -> Path:
         """Where evidence of that fingerprint lies."""
@@ -110,6 +131,10 @@ class Store:
         for path in sorted(self.folder.glob("??/*.json")):
             if (found := self._load(path.stem)) is not None:
                 yield found
+
+    def _note(self, fingerprint: str) -> None:
+        for read in self._accounts:
+            read.add(fingerprint)
 
     def _load(self, fingerprint: str) -> Evidence | None:
         path = self.path(fingerprint)
@@ -170,7 +195,7 @@ def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
         raise _Damaged("has tensors that cannot be read") from None
 
 
-def _write(path: Path, raw: bytes) -> None:
+def write_whole(path: Path, raw: bytes) -> None:
     """Whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +213,6 @@ def _write(path: Path, raw: bytes) -> None:
             raise
     except OSError as error:
         raise AssayError(
-            f"{path.parent}: evidence cannot be written ({error.strerror}); free some space, or mend the folder's "
+            f"{path.parent}: nothing can be written here ({error.strerror}); free some space, or mend the folder's "
             "rights; what was measured before is safe"
         ) from None

@@ -1,10 +1,9 @@
 """From a model's name to its weights in memory, quantized: the one place that fetches and loads."""
 
 import hashlib
+import json
 import logging
 import os
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from transformers import (
     GenerationConfig,
 )
 
+from harness import environment
 from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
 from harness.errors import AssayError, Unavailable
 from harness.tokens import TEMPLATE_ARGUMENTS, ChatFormat
@@ -54,8 +54,6 @@ _IDENTITY = (
     "merges.txt",
     "*.jinja",
 )
-# These change numbers, so they are part of every fingerprint.
-_LIBRARIES = ("torch", "transformers", "transformer-lens", "bitsandbytes")
 # The hub's HTTP client differs between its releases; its errors are the base of the hub's own.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 # TransformerLens splits fused projections when it wraps a model, and cannot split packed integers.
@@ -108,7 +106,7 @@ def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", sy
         hf=hf,
         chat=chat,
         stops=stops,
-        fingerprint=_fingerprint(folder, quant, dtype),
+        fingerprint=_fingerprint(known, folder, quant, dtype, system),
         revision=folder.name if folder.parent.name == "snapshots" else "local",
         quant=quant,
         dtype=dtype,
@@ -136,8 +134,7 @@ def peak_bytes(device: str) -> int:
     """The most memory held: on a GPU since the load began, else by this process in all its life."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return environment.peak_bytes()
 
 
 def first_line(error: BaseException) -> str:
@@ -339,13 +336,18 @@ def _stops(hf: Any, chat: ChatFormat) -> frozenset[int]:
     return frozenset(stops if isinstance(stops, list) else [stops])
 
 
-def _fingerprint(folder: Path, quant: Quant, dtype: torch.dtype) -> str:
-    """Names weights, tokenizer, quantization, dtype and the libraries that change numbers."""
+def _fingerprint(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, system: str | None) -> str:
+    """Names weights, tokenizer, settings, quantization, dtype and the libraries that change numbers."""
     digest = hashlib.sha256()
     for path in sorted({path for name in _IDENTITY for path in folder.glob(name)}):
         digest.update(f"{path.name} {_file_hash(path)}\n".encode())
-    libraries = " ".join(f"{name}={version(name).split('+')[0]}" for name in _LIBRARIES)
+    versions = environment.numeric(environment.libraries())
+    libraries = " ".join(f"{name}={found}" for name, found in versions.items())
     digest.update(f"{quant} {dtype} {libraries}".encode())
+    # What is asked of it, and how, is in none of its files.
+    settings = known.chat_arguments, known.refusal_tokens, system
+    if any(settings):
+        digest.update(json.dumps(settings).encode())
     return digest.hexdigest()[:16]
 
 

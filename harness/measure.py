@@ -1,21 +1,23 @@
 """Answers what is asked of a live model: the one place where measurements meet weights."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
 import torch
 
+from harness import environment
 from harness.apply import live
 from harness.attribution import attention, estimate
 from harness.chat import ChatModel, Edit
 from harness.directions import vectors
 from harness.discovery import circuit
-from harness.effects import Effects
 from harness.interventions import Intervention
 from harness.judges import Answers as Shown
 from harness.judges import PhraseJudge, coherence, refusal_tokens
+from harness.loading import peak_bytes
 from harness.measurements import (
     Answers,
     Attended,
@@ -33,6 +35,8 @@ from harness.measurements import (
     Swept,
 )
 from harness.pairs import Pair
+from harness.parts import packed
+from harness.planning import What
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site
@@ -47,14 +51,33 @@ Measured = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 """Values as JSON has them, and arrays."""
 
 
+Kept = Callable[[What], Chunks | None]
+"""Where parts of a sweep are kept."""
+
+
+def _nothing(what: What) -> None:
+    """Parts are not kept."""
+
+
+def observed(
+    asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing
+) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray], Mapping[str, Any]]:
+    """The answer, and beside it the environment in which it was measured."""
+    began = time.perf_counter()
+    values, arrays = measure(asked, model, tokens, chunks)
+    device = model.loaded.device
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    return values, arrays, environment.measured(name, time.perf_counter() - began, peak_bytes(device))
+
+
 @singledispatch
-def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     """The answer; `tokens` are those that refuse, `chunks` keeps parts of long sweeps."""
     raise NotImplementedError(type(asked).__name__)
 
 
 @measure.register
-def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     encoded = [model.chat.encode_pair(pair) for pair in asked.pairs]
     return {
         "aligned": [pair.aligned for pair in encoded],
@@ -65,12 +88,12 @@ def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Chunks |
 
 
 @measure.register
-def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     return {"tokens": list(refusal_tokens(model, asked.pairs))}, {}
 
 
 @measure.register
-def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts = getattr(asked.pairs, asked.side)
     edit = _live(model, asked.under, asked.pairs.pairs)
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
@@ -85,7 +108,7 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks | 
 
 
 @measure.register
-def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
     edited = (
@@ -99,18 +122,18 @@ def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Chunks | N
 
 
 @measure.register
-def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
-    return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks))
+def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks(asked.what)))
 
 
 @measure.register
-def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     return packed(estimate(model, asked.pairs, asked.what, tokens, mode=asked.mode))
 
 
 @measure.register
-def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
-    found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at)
+def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at, chunks=chunks)
     return {
         "heads": [[site.layer, site.index] for site in found.sites if site.kind == "head"],
         "neurons": [[site.layer, site.index] for site in found.sites if site.kind == "neuron"],
@@ -118,7 +141,7 @@ def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Chun
 
 
 @measure.register
-def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     pairs = asked.pairs.pairs
     chosen = Prompts(*zip(*((one.harmful, one.harmless) for one in pairs[::VALIDATION]), strict=True))
     rest = [one for number, one in enumerate(pairs) if number % VALIDATION]
@@ -138,7 +161,7 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ch
 
 
 @measure.register
-def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
     rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
     sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
@@ -149,7 +172,7 @@ def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Chunks 
 
 
 @measure.register
-def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     rows = []
     for pair in asked.pairs:
         encoded = model.chat.encode_pair(pair).harmful
@@ -159,19 +182,19 @@ def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Chunks |
 
 
 @measure.register
-def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     site = Site(asked.layer, "resid_pre", position=asked.position)
     streams = model.read([*asked.pairs.harmful, *asked.pairs.harmless], [site])[site].double()
     return {}, {"products": (streams @ streams.T).numpy()}
 
 
 @measure.register
-def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     return {"nats": model.surprise(asked.passages, under=_live(model, asked.under, ()))}, {}
 
 
 @measure.register
-def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Chunks | None = None) -> Measured:
+def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     heads = [Site(layer, "head", position=-1) for layer in range(model.sizes.layers)]
     neurons = [Site(layer, "neuron", position=-1) for layer in range(model.sizes.layers)]
     read = model.read(asked.pairs.harmful, [*heads, *neurons])
@@ -179,17 +202,6 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Chunks | No
         "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
         "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
     }
-
-
-def packed(effects: Effects) -> Measured:
-    """Effects as values and arrays."""
-    values = {
-        "pairs": list(effects.pairs),
-        "set_aside": list(effects.set_aside),
-        "axes": {name: list(labels) for name, labels in effects.axes.items()},
-    }
-    arrays = {name: getattr(effects, name).astype(np.float32) for name in ("patched", "kl", "clean", "source")}
-    return values, arrays
 
 
 def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:

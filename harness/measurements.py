@@ -1,6 +1,6 @@
 """What can be asked of a model, as values: each knows its recipe before anything is computed. Never touches a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,12 +19,14 @@ class Measurement:
 
     KIND: ClassVar[str]
     REVISION: ClassVar[int] = 1
+    SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens refuse
 
     pairs: PairSet
 
-    def recipe(self, subject: str) -> Recipe:
-        """Everything the answer depends on."""
-        return Recipe(self.KIND, self.REVISION, subject, described(self))
+    def recipe(self, subject: str, tokens: Sequence[int]) -> Recipe:
+        """Everything the answer depends on; `tokens` are those that refuse."""
+        scored = {"refusing": list(tokens)} if self.SCORED else {}
+        return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Encoding(Measurement):
     """How the pairs stand in the model's tokens: lengths, and which are aligned."""
 
     KIND = "encoding"
+    SCORED = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RefusalTokens(Measurement):
     """The tokens with which refusals begin."""
 
     KIND = "refusal-tokens"
+    SCORED = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Answers(Measurement):
     """Greedy answers to one side of the pairs, judged every way that could be asked later."""
 
     KIND = "answers"
+    SCORED = False
 
     side: PromptSide
     under: Intervention | None = None
@@ -110,6 +115,7 @@ class Projected(Measurement):
 
     KIND = "projected"
     REVISION = 2
+    SCORED = False
 
     side: PromptSide
     directions: tuple[Direction, ...]
@@ -121,6 +127,7 @@ class Attended(Measurement):
     """How much every head looks at the words in which the pairs differ, from the tokens after them."""
 
     KIND = "attended"
+    SCORED = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ class Products(Measurement):
     """Inner products of all prompts' streams, harmful ones first, where they enter a layer."""
 
     KIND = "products"
+    SCORED = False
 
     layer: int
     position: int
@@ -138,6 +146,7 @@ class PlainText(Measurement):
     """Nats a token of passages of plain text, of which the pairs know nothing."""
 
     KIND = "plain-text"
+    SCORED = False
 
     passages: tuple[str, ...]
     under: Intervention | None = None
@@ -148,6 +157,7 @@ class Norms(Measurement):
     """Mean length of what every head and neuron says at the end of harmful prompts."""
 
     KIND = "norms"
+    SCORED = False
 
 
 def described(value: Any) -> Any:

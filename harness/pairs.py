@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -76,12 +77,12 @@ class PairSet:
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
 
-    @property
+    @cached_property
     def discovery(self) -> "PairSet":
         """The pairs on which circuits and directions may be sought."""
         return self._where(f"{self.name}:discovery", lambda pair: pair.side == "discovery")
 
-    @property
+    @cached_property
     def heldout(self) -> "PairSet":
         """The pairs on which whatever was found is judged."""
         return self._where(f"{self.name}:heldout", lambda pair: pair.side == "heldout")
@@ -110,7 +111,7 @@ class PairSet:
         """Each pair's template, or its own id: pairs of one template are no independent witnesses."""
         return tuple(pair.template or pair.id for pair in self.pairs)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when any pair, or their order, changes; the set's name does not enter."""
         text = json.dumps([asdict(pair) for pair in self.pairs], ensure_ascii=False)

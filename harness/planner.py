@@ -55,7 +55,7 @@ class Planner(Subject):
 
     def ask(self, what: Measurement) -> Evidence:
         """What is kept, else a placeholder."""
-        recipe = what.recipe(self.record.fingerprint)
+        recipe = what.recipe(self.record.fingerprint, self.tokens if what.SCORED else ())
         if (kept := self.store.get(recipe)) is not None:
             return kept
         if recipe.fingerprint not in self.known:

@@ -15,6 +15,10 @@ from harness.tokens import Encoded, EncodedPair
 # attention of every variant to all others (masked away) costs more than copying the prefix would.
 STACKED_TOKENS = 32
 
+# Operations in one part of a sweep, which is what a kill costs at most: about a minute on a processor, seconds
+# elsewhere. Fixed, so that parts are the same whenever a sweep goes on.
+PART_OPERATIONS = 3e12
+
 Mode = Literal["noise", "denoise"]
 """`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
 
@@ -247,13 +251,20 @@ def parts(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: M
         # Rows that begin to differ at like positions share most of the work.
         names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
         widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
-        size = max(1, machine.batch(sizes, widest) // widest)
+        size = max(1, min(machine.batch(sizes, widest) // widest, int(PART_OPERATIONS // _operations(variants, sizes))))
         for start in range(0, len(names), size):
             some = names[start : start + size]
             sides = [(pairs[name].harmful, pairs[name].harmless) for name in some]
             prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
             firsts = tuple(pairs[name].first_difference for name in some)
             yield Part(tuple(some), prompts, sources, firsts, variants)
+
+
+def _operations(variants: Sequence[Variant], sizes: Sizes) -> float:
+    """Of one pair's patched runs, at most."""
+    found = groups(variants, sizes.layers)
+    begins = ((group, min(site.layer for site in variants[number])) for group in found for number in group.variants)
+    return max(1.0, 2.0 * per_block(sizes) * sum(-group.first * (sizes.layers - layer) for group, layer in begins))
 
 
 def per_block(sizes: Sizes) -> int:

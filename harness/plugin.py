@@ -1,6 +1,6 @@
 """pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -8,11 +8,14 @@ from typing import get_args
 import pytest
 
 from harness import catalog, pairs, verdicts
-from harness.claims import HYPOTHESES, Claim
-from harness.errors import AssayError
+from harness.account import Account
+from harness.claims import HYPOTHESES, claim_of
+from harness.environment import peak_bytes
+from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, decisions
 from harness.evidence import EVIDENCE, Store
 from harness.recorded import RECORDED, published, recording
+from harness.runs import Judged, Model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
             pairs.load(path)
     except AssayError as error:
         raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(Account(config), "assay-account")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,11 +85,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
-def claim_of(item: pytest.Item) -> Claim | None:
-    """The claim a test makes, if it makes one."""
-    return vars(getattr(item, "function", object)).get("claim")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Keeps account of what is decided while a claim's test runs."""
@@ -93,7 +92,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     with decisions() as made:
         pyfuncitem.stash[_DECIDED] = made
-        return (yield)
+        try:
+            return (yield)
+        except Unavailable as error:
+            pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -102,7 +104,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Gives the report of a claim its verdict, in plain builtins that cross processes."""
     report = yield
-    if claim_of(item) is None or (report.when != "call" and report.passed):
+    if (claim := claim_of(item)) is None:
+        return report
+    item.stash[_SECONDS] = item.stash.get(_SECONDS, 0.0) + report.duration
+    if report.when != "call" and report.passed:
         return report
     error = None if call.excinfo is None else call.excinfo.value
     made: Sequence[Comparison] = item.stash.get(_DECIDED, ())
@@ -110,7 +115,17 @@ def pytest_runtest_makereport(
     if SAYS in item.stash and found.word != "BROKEN":
         found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
     report.outcome = verdicts.OUTCOMES[found.word]
-    vars(report)["verdict"] = {"word": found.word, "reason": found.reason, "estimates": list(found.estimates)}
+    vars(report)["verdict"] = Judged(
+        claim=claim.name,
+        model=vars(item)["callspec"].params["sleeper"],
+        test=item.nodeid,
+        word=found.word,
+        reason=found.reason,
+        estimates=list(found.estimates),
+        evidence=sorted(item.stash.get(READ, ())),
+        seconds=item.stash[_SECONDS],
+    )
+    vars(report)["about"] = {"claim": claim.as_json, "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
     item.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)
@@ -119,50 +134,18 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
     """SUPPORTED, REFUTED, INCONCLUSIVE, BROKEN instead of pytest's words."""
-    found = vars(report).get("verdict")
+    found: Judged | None = vars(report).get("verdict")
     if found is None:
         return None
+    if config.option.verbose == 0:  # it has had its line
+        return found["word"].lower(), "", ""
     return found["word"].lower(), verdicts.LETTERS[found["word"]], found["word"]
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collects verdicts where the exit code is made."""
-    if (found := vars(report).get("verdict")) is not None:
-        _WORDS[report.nodeid] = found["word"]
-    elif str(report.when) == "???":
-        # A worker that died: out of memory, say. That says nothing of the claim.
-        _WORDS[report.nodeid] = "BROKEN"
-
-
-def pytest_sessionstart() -> None:
-    """Verdicts are of one session."""
-    _WORDS.clear()
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """The exit code says what was found, unless pytest itself could not go on."""
-    code = verdicts.exit_code(list(_WORDS.values()))
-    failed = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    if code is not None and not failed and not hasattr(session.config, "workerinput"):
-        session.exitstatus = code
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line a claim: its verdict, and the numbers it rests on."""
-    reports = [
-        report
-        for category in ("supported", "refuted", "inconclusive", "broken", "skipped")
-        for report in terminalreporter.stats.get(category, [])
-        if "verdict" in vars(report)
-    ]
-    if reports:
-        terminalreporter.section("claims")
-    for report in reports:
-        found: Mapping[str, str] = vars(report)["verdict"]
-        name = report.nodeid.split("::")[-1].removeprefix("test_")
-        terminalreporter.line(f"{found['word']:<12} {name}: {found['reason']}")
+    """What all planned claims would take together."""
     if PLANNED in terminalreporter.config.stash:
         planned = terminalreporter.config.stash[PLANNED]
         terminalreporter.line(f"in all {len(planned.counted)} measurements, about {planned.minutes:.1f} min")
@@ -188,5 +171,11 @@ class Planned:
 PLANNED = pytest.StashKey[Planned]()
 """Of the run."""
 
+READ = pytest.StashKey[set[str]]()
+"""Fingerprints of the evidence that a claim's item read."""
+
+JUDGED_ON = pytest.StashKey[Model]()
+"""The model of a claim's item, for the run's record."""
+
 _DECIDED = pytest.StashKey[Sequence[Comparison]]()
-_WORDS: dict[str, verdicts.Word] = {}
+_SECONDS = pytest.StashKey[float]()

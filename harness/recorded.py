@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness.errors import AssayError, Unavailable
+from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove
 from harness.measurements import PromptSide
 from harness.pairs import DATA, Pair, PairSet
@@ -35,12 +36,12 @@ class NotRecorded(Unavailable):
 class HeldOut(PairSet):
     """Pairs on which nothing was sought: all of them judge."""
 
-    @property
+    @cached_property
     def discovery(self) -> PairSet:
         """None."""
         return PairSet(f"{self.name}:discovery", ())
 
-    @property
+    @cached_property
     def heldout(self) -> "HeldOut":
         """All."""
         return self
@@ -80,6 +81,16 @@ class Recording:
     def direction(self) -> Direction:
         """The published one: known by where it was found, and not as a vector."""
         return Direction("published", self.layer, self.position)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that was recorded."""
+        return digest(asdict(self))[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a run's record says of it."""
+        kept = ("hub", "source", "layers", "layer", "position", "cross_entropy")
+        return {name: getattr(self, name) for name in kept} | {"n": len(self.categories)}
 
     def hits(self, side: str, under: Intervention | None, numbers: tuple[int, ...]) -> list[bool]:
         """Whether each of these items was refused; a sentence if that was not recorded."""

@@ -1,10 +1,10 @@
 """What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Bool
@@ -18,7 +18,6 @@ from harness.geometry import Geometry
 from harness.interventions import Circuit, Direction, Intervention
 from harness.measurements import (
     Answers,
-    Encoding,
     Estimated,
     FoundCircuit,
     FoundDirection,
@@ -30,6 +29,7 @@ from harness.measurements import (
     Swept,
 )
 from harness.pairs import PairSet
+from harness.parts import Parts, unpacked
 from harness.planning import Joint, Mode, Sweep
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
@@ -72,15 +72,20 @@ class Subject:
 
     def ask(self, what: Measurement) -> Evidence:
         """The evidence: as it is kept, or measured now."""
-        recipe = what.recipe(self.record.fingerprint)
+        tokens = self.tokens if what.SCORED else ()
+        recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
             return kept
         model = self.wake()
-        from harness.measure import measure  # torch is loaded on a miss alone
+        from harness.measure import observed  # torch is loaded on a miss alone
 
-        tokens = () if isinstance(what, RefusalTokens | Encoding) else self.tokens
-        values, arrays = measure(what, model, tokens)
-        return self.store.put(Evidence(recipe, values, arrays))
+        held: set[str] = set()
+        asked = observed(what, model, tokens, lambda swept: Parts(self.store, recipe, swept, held))
+        computed_from = (RefusalTokens(self.all_pairs).recipe(self.record.fingerprint, ()).fingerprint,)
+        found = self.store.put(Evidence(recipe, *asked, computed_from if what.SCORED else ()))
+        for part in held:
+            self.store.remove(part)
+        return found
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
@@ -281,11 +286,3 @@ def _towards(found: Effects) -> np.ndarray:
     """Each pair's gap, counted from the run that is patched to its twin's, positive on the whole."""
     gap = (found.source - found.clean).astype(float)
     return np.asarray(gap * np.sign(gap.mean()))
-
-
-def unpacked(evidence: Evidence) -> Effects:
-    """Effects as they were measured."""
-    values, arrays = evidence.values, evidence.arrays
-    axes = {name: tuple(labels) for name, labels in values["axes"].items()}
-    numbers: Mapping[str, Any] = {name: arrays[name] for name in ("patched", "kl", "clean", "source")}
-    return Effects(tuple(values["pairs"]), tuple(values["set_aside"]), axes, **numbers)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.errors import Unavailable
 from harness.estimate import Comparison, Inconclusive, Outcome, Refuted
 
 Word = Outcome | Literal["BROKEN", "SKIPPED"]
@@ -57,7 +56,7 @@ def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped:
             return Verdict("REFUTED", str(error), estimates)
         case Inconclusive():
             return Verdict("INCONCLUSIVE", str(error), estimates)
-        case Unavailable() | skipped():
+        case skipped():
             return Verdict("SKIPPED", str(error), estimates)
         case _:
             return Verdict("BROKEN", f"{type(error).__name__}: {error}", estimates)

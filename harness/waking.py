@@ -1,13 +1,15 @@
 """One model of a run: its record from evidence if that is still true of its files, its weights only when needed."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from harness import environment
 from harness.catalog import Device, KnownModel, Quant, find
 from harness.errors import AssayError
-from harness.evidence import Evidence, Recipe, Store, digest
+from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import PairSet, load_pairs
 from harness.record import Check, Examination, ModelRecord, Sizes
 
@@ -43,7 +45,11 @@ class Sleeper:
     @cached_property
     def record(self) -> ModelRecord:
         """What is known of it without its weights; measured on waking, kept while its files stay as they are."""
-        if (kept := self.store.get(self._recipe)) is not None:
+        kept, here = self.store.get(self.recipe), environment.libraries()
+        # With other versions it would measure other numbers, so it is another model; for judging it stays what it was.
+        if kept is not None and (
+            self.judge_only or environment.numeric(kept.environment["libraries"]) == environment.numeric(here)
+        ):
             return _record(kept.values)
         if self.judge_only:
             raise NotMeasured(
@@ -51,7 +57,8 @@ class Sleeper:
                 "--judge-only where it can be loaded, or import the bundle that has it"
             )
         record = self().record
-        self.store.put(Evidence(self._recipe, asdict(record)))
+        spent = environment.measured(record.device, record.seconds, record.peak_bytes)
+        self.store.put(Evidence(self.recipe, asdict(record), environment=spent))
         return record
 
     def __call__(self) -> "ChatModel":
@@ -70,10 +77,13 @@ class Sleeper:
             self._awake.close()
             self._awake = None
 
-    @property
-    def _recipe(self) -> Recipe:
-        of = {"quant": self.quant, "device": self.device, "files": _files(self.known)}
-        return Recipe("model-record", 1, self.name, of)
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Of its record."""
+        known = self.known
+        settings = {"chat": known.chat_arguments, "refusing": list(known.refusal_tokens), "dtype": known.dtype}
+        of = {"quant": self.quant, "device": self.device, "files": _files(known), "settings": settings}
+        return Recipe("model-record", 2, self.name, of)
 
 
 def _files(known: KnownModel) -> Any:
@@ -83,7 +93,7 @@ def _files(known: KnownModel) -> Any:
     files = sorted(path for path in known.folder.iterdir() if path.is_file())
     if known.alias.startswith("organism:"):
         # They come with the project: times differ from clone to clone, contents do not.
-        return {path.name: digest(path.read_bytes().hex())[:16] for path in files}
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 

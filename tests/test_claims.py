@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from harness.claims import Claim
 from harness.errors import AssayError
 from harness.pairs import DATA
+from harness.runs import Run, latest
 
 ROOT = DATA.parent
 MODEL = "recorded:llama-2-7b-chat-hf"
@@ -82,12 +84,7 @@ def test_the_exit_code_says_what_was_found(tmp_path: Path, names: tuple[str, ...
 
 def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     done = judge(write(tmp_path, *CLAIMS), f"--junit-xml={tmp_path / 'junit.xml'}")
-    words = {}
-    for line in done.stdout.splitlines():
-        parts = line.split()
-        if len(parts) > 1 and parts[1].endswith(f"[{MODEL}]:"):
-            words[parts[1].partition("[")[0]] = parts[0]
-    assert words == {
+    assert {one["claim"]: one["word"] for one in Run.load(latest(tmp_path / "runs")).verdicts} == {
         "supported": "SUPPORTED",
         "refuted": "REFUTED",
         "inconclusive": "INCONCLUSIVE",
@@ -99,6 +96,9 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
         "two": "BROKEN",
         "unrecorded": "SKIPPED",
     }
+    for word in ("SUPPORTED   ", "REFUTED     ", "INCONCLUSIVE", "BROKEN      "):
+        assert f"\n{word} " in done.stdout
+    assert "SKIPPED      1 on" in done.stdout
     assert "fall +0.90 [" in done.stdout
     assert "asserted no estimate against a bar" in done.stdout
     assert "two estimates are compared by a paired difference" in done.stdout
@@ -108,14 +108,18 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
 
 def test_the_same_verdicts_in_several_processes(tmp_path: Path) -> None:
     write(tmp_path, "supported", "refuted", "inconclusive", "wrong")
-    alone, together = judge(tmp_path), judge(tmp_path, "-n", "2")
-    assert alone.returncode == together.returncode == 12, together.stdout + together.stderr
-
-    def summary(done: subprocess.CompletedProcess[str]) -> set[str]:
-        return {line for line in done.stdout.splitlines() if f"[{MODEL}]:" in line}
-
-    assert summary(alone) == summary(together)
-    assert len(summary(alone)) == 4
+    said = []
+    for workers in ("0", "2"):
+        done = judge(tmp_path, "-n", workers)
+        assert done.returncode == 12, done.stdout + done.stderr
+        run = Run.load(latest(tmp_path / "runs"))
+        assert run.finished
+        assert set(run.claims) == {"supported", "refuted", "inconclusive", "wrong"}
+        assert set(run.models) == {MODEL}
+        said.append(sorted((one["claim"], one["word"], one["reason"], str(one["estimates"])) for one in run.verdicts))
+        shutil.rmtree(tmp_path / "runs")
+    assert said[0] == said[1]
+    assert len(said[0]) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import verdicts
+from harness.claims import claim_of, claims_in
+from harness.errors import AssayError
+from harness.recorded import RECORDED
+from harness.runs import Judged, Run, Writer
+
+
+class Account:
+    """Hooks of the controlling process; workers only send reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._words: dict[str, verdicts.Word] = {}
+        self._expected: set[str] = set()
+        self._began = time.perf_counter()
+        self._problem = ""
+        self._skipped: dict[str, list[Judged]] = {}
+        option = config.getoption
+        run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
+        self._writer = Writer(Path(option("--evidence")).parent / "runs", run)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Where workers collect, they say what."""
+        self._expected.update(ids)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Here is what will be judged; where all of it are claims, file names say nothing."""
+        self._expected.update(item.nodeid for item in session.items)
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and all(claim_of(item) for item in session.items):
+            reporter.showfspath = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keeps a verdict, before anyone shows it."""
+        if str(report.when) == "???":
+            self._died(report)
+        found: Judged | None = vars(report).get("verdict")
+        if found is None:
+            return
+        self._words[report.nodeid] = found["word"]
+        if not self._config.getoption("--plan"):
+            about = vars(report)["about"]
+            try:
+                self._writer.judged(found, about["claim"], about["model"], about["peak"])
+            except AssayError as error:
+                self._problem = str(error)
+        if found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
+            self._skipped.setdefault(found["model"], []).append(found)
+        elif self._config.option.verbose == 0:
+            self._say(f"{line(found)}  [{self._progress()}]")
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """The exit code says what was found, unless pytest itself could not go on."""
+        stopped = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if self._words and not self._config.getoption("--plan"):
+            try:
+                self._writer.save(finished=not stopped)
+            except AssayError as error:
+                self._problem = str(error)
+        code = verdicts.exit_code(list(self._words.values()))
+        if code is not None and not stopped:
+            session.exitstatus = code
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Where verdicts were not said one by one, they are now."""
+        if self._config.option.verbose != 0 and self._words:
+            terminalreporter.section("claims")
+            for category in ("supported", "refuted", "inconclusive", "broken"):
+                for report in terminalreporter.stats.get(category, []):
+                    if (found := vars(report).get("verdict")) is not None:
+                        terminalreporter.line(line(found))
+        for model, claims in self._skipped.items():
+            names = ", ".join(one["claim"] for one in claims)
+            terminalreporter.line(
+                f"SKIPPED      {len(claims)} on {model}: {names}; the first because {claims[0]['reason']}"
+            )
+        if self._problem:
+            terminalreporter.line(f"this run was not recorded: {self._problem}")
+
+    def _died(self, report: pytest.TestReport) -> None:
+        """A worker was killed, for want of memory, say: that says nothing of the claim."""
+        path, _, test = report.nodeid.partition("::")
+        name, _, model = test.removesuffix("]").partition("[")
+        file = self._config.rootpath / path
+        claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
+        if (claim := claims.get((file.name, name))) is None:
+            return
+        reason = "its process was killed (often for want of memory); what it had measured is kept"
+        vars(report)["verdict"] = Judged(
+            claim=claim.name,
+            model=model,
+            test=report.nodeid,
+            word="BROKEN",
+            reason=reason,
+            estimates=[],
+            evidence=[],
+            seconds=0.0,
+        )
+        vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0}
+        report.longrepr = f"BROKEN: {reason}"
+
+    def _say(self, text: str) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    def _progress(self) -> str:
+        """Recorded models take no time worth counting."""
+        done, left = len(self._words), self._expected - self._words.keys()
+        slow, waiting = (sum(f"[{RECORDED}" not in name for name in names) for names in (self._words, left))
+        of = f"{done} of {done + len(left)}"
+        if not slow or not waiting:
+            return of
+        seconds = (time.perf_counter() - self._began) * waiting / slow
+        return f"{of}, about {seconds:.0f} s left" if seconds < 100 else f"{of}, about {seconds / 60:.0f} min left"
+
+
+def line(found: Judged) -> str:
+    """A verdict, the claim's test on its model, and the numbers it rests on."""
+    name = found["test"].split("::")[-1].removeprefix("test_")
+    return f"{found['word']:<12} {name}: {found['reason']}"

@@ -1,0 +1,94 @@
+"""Long sweeps are kept part by part: what goes on after an end measures each part once."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import planning, sweep
+from harness.chat import ChatModel
+from harness.evidence import Store
+from harness.measurements import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
+from harness.pairs import DATA, PairSet, load_pairs
+from harness.planning import Sweep
+from harness.subject import Subject
+
+PAIRS = PairSet("some", tuple(load_pairs(DATA / "pairs.jsonl"))[:12])
+SWEPT = Swept(PAIRS, Sweep("head", ("post",)))
+
+
+@pytest.fixture
+def subject(awake: Callable[..., ChatModel], tmp_path: Path) -> Subject:
+    model = awake("llama")
+    found = Subject(model.record, PAIRS, Store(tmp_path), lambda: model, 0.01)
+    vars(found)["tokens"] = (5, 6)
+    return found
+
+
+@pytest.mark.parametrize("asked", [SWEPT, FoundCircuit(PAIRS, 2, 3)], ids=["swept", "circuit"])
+def test_a_sweep_that_goes_on_measures_each_part_once(
+    subject: Subject, asked: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "PART_OPERATIONS", 1.0)
+    log: Counter[tuple[object, ...]] = Counter()
+    measured, stop = sweep._measured, 5
+
+    def logged(model: ChatModel, part: planning.Part, what: object, *rest: object) -> object:
+        if log.total() == stop:
+            raise KeyboardInterrupt
+        log[what, part.names] += 1
+        return measured(model, part, what, *rest)
+
+    monkeypatch.setattr(sweep, "_measured", logged)
+    for stop in (5, 11):
+        with pytest.raises(KeyboardInterrupt):
+            subject.ask(asked)
+        assert log.total() == stop
+    stop = -1
+    found = subject.ask(asked)
+    assert set(log.values()) == {1}
+    assert len(log) == len(PAIRS) * (1 if asked is SWEPT else 2)
+    assert [one.recipe.kind for one in subject.store] == [asked.KIND]
+    # What was put together is what one sweep without an end would have found.
+    monkeypatch.undo()
+    other = Subject(subject.record, PAIRS, Store(subject.store.folder / "other"), subject.wake, 0.01)
+    vars(other)["tokens"] = (5, 6)
+    whole = other.ask(asked)
+    assert {k: v for k, v in whole.values.items() if k != "pairs"} == {
+        k: v for k, v in found.values.items() if k != "pairs"
+    }
+    for name, array in whole.arrays.items():
+        np.testing.assert_allclose(array, found.arrays[name], atol=1e-4)
+
+
+def test_evidence_says_where_and_from_what_it_was_measured(subject: Subject) -> None:
+    found = subject.ask(Scores(PAIRS, "harmful"))
+    assert found.environment["seconds"] > 0
+    assert found.environment["peak_bytes"] > 10 * 1024**2
+    assert found.environment["libraries"]["torch"].startswith("2.")
+    assert found.environment["machine"]["cores"] > 0
+    tokens = RefusalTokens(PAIRS).recipe(subject.record.fingerprint, ())
+    assert found.computed_from == (tokens.fingerprint,)
+
+
+def test_scores_by_other_tokens_are_other_evidence(subject: Subject) -> None:
+    one = subject.ask(Scores(PAIRS, "harmful"))
+    vars(subject)["tokens"] = (7,)
+    other = subject.ask(Scores(PAIRS, "harmful"))
+    assert one.fingerprint != other.fingerprint
+    assert one.values["odds"] != other.values["odds"]
+
+
+def test_what_says_it_does_not_depend_on_the_tokens_does_not(subject: Subject) -> None:
+    from harness import measurements
+    from harness.measure import measure
+
+    free = [kind for kind in Measurement.__subclasses__() if not kind.SCORED]
+    assert {measurements.Encoding, measurements.Answers, RefusalTokens} <= set(free)
+    model = subject.wake()
+    for asked in (measurements.Encoding(PAIRS), measurements.Norms(PAIRS), measurements.Answers(PAIRS, "harmful")):
+        (values, arrays), (others, other_arrays) = (measure(asked, model, tokens) for tokens in ((5, 6), (7,)))
+        assert values == others
+        assert all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
