@@ -176,10 +176,11 @@ class Synthetic(Subject):
         """The true shares of all components; of those of which two methods are to agree, drawn anew."""
         kind = what.what.kind  # type: ignore[union-attr]
         count = int(np.prod(self._shape(what)))
+        self.asked["effects by gradients" if isinstance(what, Estimated) else "effects of single parts by patches"] = (
+            None
+        )
         if self.truth.agreement is None or kind not in ("head", "neuron"):
-            self.asked["every component's share of the gap"] = None
             return np.full(count, self.truth.effects[0])
-        self.asked["effects by gradients, effects by patches"] = None
         if "guess" not in self._drawn:
             a, b = self.rng.normal(size=(2, count))
             a = (a - a.mean()) / a.std()

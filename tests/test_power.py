@@ -47,7 +47,7 @@ def test_the_bar_itself_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_claim_can_be_drawn_and_says_its_arms() -> None:
     for claim in claims_in():
         try:
-            arms = power.arms(claim, Truth((0.5,), agreement=0.5))
+            arms = power.arms(claim, Truth((0.5,)))
         except AssayError as error:
             assert "cannot be simulated: nothing is drawn for" in str(error)  # noqa: PT017
         else:
