@@ -9,7 +9,7 @@ from harness import verdicts
 from harness.claims import claim_of, claims_in
 from harness.errors import AssayError
 from harness.recorded import RECORDED
-from harness.runs import Judged, Run, Writer
+from harness.runs import Judged, Run, Writer, runs_beside
 
 
 class Account:
@@ -24,7 +24,7 @@ class Account:
         self._skipped: dict[str, list[Judged]] = {}
         option = config.getoption
         run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
-        self._writer = Writer(Path(option("--evidence")).parent / "runs", run)
+        self._writer = Writer(runs_beside(Path(option("--evidence"))), run)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
