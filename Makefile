@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv $(VENV) && \
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report test lint bench bench-peers organisms constraints clean
+.PHONY: report test lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
 	@rm -f reports/pytest.html
@@ -40,6 +40,10 @@ $(STAMP):
 	@echo "setting up $(VENV); the first time this downloads PyTorch"
 	@$(INSTALL)
 	@rm -f $(VENV)/.assay-* && touch $@
+
+# How often every rule errs at its bar, and claims on placebos: about an hour of one core. Interrupted, it goes on.
+calibrate: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.calibrate
 
 # Side by side with TransformerLens and the published procedure, about ten minutes of one core.
 bench: $(STAMP)

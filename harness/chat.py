@@ -172,14 +172,23 @@ class ChatModel:
             Encoded((*prompt.ids, *ids), prompt.start, prompt.end)
             for prompt, ids in zip(self.encode(prompts), answers, strict=True)
         ]
+        return self._nats(whole, [len(ids) for ids in answers])
+
+    def surprise(self, texts: Sequence[str], *, under: Edit | None = None) -> list[float]:
+        """Nats a token of plain texts, of all but their first token; no chat template."""
+        ids = [self.chat.tokenizer(text)["input_ids"] for text in texts]
+        return self._nats([Encoded(tuple(one), 0, len(one)) for one in ids], [len(one) - 1 for one in ids], under)
+
+    def _nats(self, whole: Sequence[Encoded], ends: Sequence[int], under: Edit | None = None) -> list[float]:
+        """Nats a token of so many tokens at each one's end."""
 
         def nats(batch: Batch) -> list[float]:
-            longest = max(1, *(len(answers[row]) for row in batch.rows))
-            logits = self.forward(batch, keep=longest + 1)[:, :-1].float()
+            longest = max(1, *(ends[row] for row in batch.rows))
+            with self._edited(under, batch):
+                logits = self.forward(batch, keep=longest + 1)[:, :-1].float()
             surprise = -logits.log_softmax(-1).gather(-1, batch.ids[:, -longest:, None])[..., 0]
             return [
-                float(surprise[i, -n:].mean()) if (n := len(answers[row])) else math.inf
-                for i, row in enumerate(batch.rows)
+                float(surprise[i, -n:].mean()) if (n := ends[row]) else math.inf for i, row in enumerate(batch.rows)
             ]
 
         return self.in_batches(whole, nats)

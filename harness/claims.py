@@ -126,6 +126,17 @@ class Claim:
         bars = [node for node in ast.walk(test) if isinstance(node, ast.Compare)]
         if not bars or any(not _is_bar(node) for node in bars):
             raise self._defect("asserts no estimate against a number; write assert estimate > 0.3 (or <)")
+        for node in bars:
+            if (number := _number_of(node.left)) is not None:
+                left, bar = ast.unparse(node.left), ast.unparse(node)
+                raise self._defect(
+                    f"asserts a number taken out of an estimate ({left}); its interval must decide: "
+                    f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
+                )
+        if not self.name:
+            raise self._defect('has no name; write @claim("some-words", source=…, holds_on=…, fails_on=…)')
+        if not self.source:
+            raise self._defect('names no source; say which paper or plan it is from: source="…"')
         if not self.title:
             raise self._defect("says nothing; the first line of its docstring is the claim in a sentence")
         for which, organisms in (("holds_on", self.holds_on), ("fails_on", self.fails_on)):
@@ -138,8 +149,8 @@ class Claim:
                     raise self._defect(f"names {organism!r} in {which}, and there is no such organism{hint}")
         if both := set(self.holds_on) & set(self.fails_on):
             raise self._defect(f"is to hold and to fail on {', '.join(sorted(both))}")
-        if not 0 < self.level < 0.5:
-            raise self._defect(f"has level {self.level}; it is an error rate, such as {LEVEL}")
+        if not isinstance(self.level, float) or not 0 < self.level < 0.25:
+            raise self._defect(f"has level {self.level!r}; it is an error rate, such as {LEVEL}")
 
     def _defect(self, what: str) -> AssayError:
         return AssayError(f"{self.place}: claim {self.name!r} {what}")
@@ -148,19 +159,22 @@ class Claim:
 def claim(
     name: str,
     *,
-    source: str,
-    holds_on: str | tuple[str, ...],
-    fails_on: str | tuple[str, ...],
+    source: str = "",
+    holds_on: str | tuple[str, ...] = (),
+    fails_on: str | tuple[str, ...] = (),
     level: float = LEVEL,
     needs_refusals: bool = True,
 ) -> Callable[[Test], Test]:
-    """Makes a test a claim; what it must say is checked when it is collected."""
+    """Makes a test a claim; what it must say, the source and both controls, is checked when it is collected."""
 
     def register(test: Test) -> Test:
         found = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals)
         vars(test)["claim"] = found
         return test
 
+    if callable(name):  # @claim without its brackets: said at collection, with file and line
+        test, name = name, ""
+        return register(test)
     return register
 
 
@@ -211,6 +225,17 @@ def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Any]:
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _number_of(left: ast.expr) -> ast.expr | None:
+    """The estimate out of which a plain number was taken."""
+    match left:
+        case ast.Attribute(value=inner, attr="value" | "low" | "high" | "n"):
+            return inner
+        case ast.Call(func=ast.Name("float" | "int"), args=[inner]):
+            return inner
+        case _:
+            return None
 
 
 def _is_bar(node: ast.Compare) -> bool:

@@ -32,6 +32,7 @@ class Estimate:
     method: str
     unit: str = "pairs"
     nothing: str = ""  # why there is nothing to explain, if there is not
+    absent: str = ""  # why it could not be had: a control that was not recorded is named, and decides nothing
 
     def __gt__(self, bar: float) -> "Comparison":
         return Comparison(((self, ">", _bar(bar)),))
@@ -52,6 +53,8 @@ class Estimate:
         raise TypeError(f"{self.name} is an estimate and neither true nor false; compare it with a bar")
 
     def __str__(self) -> str:
+        if self.absent:
+            return f"{self.name}: {self.absent}"
         of = f"n={self.n} {self.unit}, {self.method}"
         return f"{self.name} {self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}] ({of})"
 
@@ -70,8 +73,8 @@ class Comparison:
     @property
     def outcome(self) -> Outcome:
         """What the intervals make of it."""
-        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars}
-        return next(outcome for outcome in _WORST if outcome in outcomes)
+        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars if not estimate.absent}
+        return next((outcome for outcome in _WORST if outcome in outcomes), "INCONCLUSIVE")
 
     def __bool__(self) -> bool:
         """True if supported; anything else it raises, so that no other code can speak for it."""
@@ -86,8 +89,9 @@ class Comparison:
 
     def __str__(self) -> str:
         reasons = dict.fromkeys(estimate.nothing for estimate, _, _ in self.bars if estimate.nothing)
-        bars = " and ".join(f"{estimate} {sign} {bar:.2f}" for estimate, sign, bar in self.bars)
-        return "; ".join([*reasons, bars])
+        bars = " and ".join(f"{estimate} {sign} {bar:.2f}" for estimate, sign, bar in self.bars if not estimate.absent)
+        missing = (str(estimate) for estimate, _, _ in self.bars if estimate.absent)
+        return "; ".join([*reasons, bars, *missing])
 
 
 def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
@@ -97,6 +101,22 @@ def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
     if sign == ">":
         return "SUPPORTED" if estimate.low > bar else "REFUTED" if estimate.high < bar else "INCONCLUSIVE"
     return "SUPPORTED" if estimate.high < bar else "REFUTED" if estimate.low > bar else "INCONCLUSIVE"
+
+
+def beside(*estimates: Estimate) -> None:
+    """Puts estimates beside the verdict: they are reported and decide nothing."""
+    _asides.get({}).update({str(estimate.name): estimate for estimate in estimates})
+
+
+@contextmanager
+def asides() -> Iterator[dict[str, Estimate]]:
+    """What is put beside the verdict while the block runs, by name."""
+    made: dict[str, Estimate] = {}
+    token = _asides.set(made)
+    try:
+        yield made
+    finally:
+        _asides.reset(token)
 
 
 @contextmanager
@@ -111,6 +131,7 @@ def decisions() -> Iterator[list[Comparison]]:
 
 
 _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
+_asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
 
 
 def _bar(bar: object) -> float:

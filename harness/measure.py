@@ -10,7 +10,7 @@ import torch
 
 from harness import environment
 from harness.apply import live
-from harness.attribution import estimate
+from harness.attribution import attention, estimate
 from harness.chat import ChatModel, Edit
 from harness.directions import vectors
 from harness.discovery import circuit
@@ -20,18 +20,21 @@ from harness.judges import PhraseJudge, coherence, refusal_tokens
 from harness.loading import peak_bytes
 from harness.measurements import (
     Answers,
+    Attended,
     Encoding,
     Estimated,
     FoundCircuit,
     FoundDirection,
     Measurement,
     Norms,
+    PlainText,
+    Products,
     Projected,
     RefusalTokens,
     Scores,
     Swept,
 )
-from harness.pairs import PairSet
+from harness.pairs import Pair
 from harness.parts import packed
 from harness.planning import What
 from harness.scoring import Scorer
@@ -92,7 +95,7 @@ def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kep
 @measure.register
 def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts = getattr(asked.pairs, asked.side)
-    edit = _live(model, asked.under, asked.pairs)
+    edit = _live(model, asked.under, asked.pairs.pairs)
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
     shown = Shown(prompts, said)
     read = coherence(said, prompts=prompts, model=model)
@@ -108,7 +111,9 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _n
 def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
-    edited = clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs))
+    edited = (
+        clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs.pairs))
+    )
     scorer.clean(clean)
     odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))
     # Two arms that are equal to the bit are one arm under two names.
@@ -142,9 +147,11 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ke
     rest = [one for number, one in enumerate(pairs) if number % VALIDATION]
     train = Prompts(tuple(one.harmful for one in rest), tuple(one.harmless for one in rest))
     found = select(model, train, chosen, tokens)
+    best = found.chosen or found.nearest
     return {
-        "layer": None if found.chosen is None else found.chosen.layer,
-        "position": None if found.chosen is None else found.chosen.position,
+        "layer": None if best is None else best.layer,
+        "position": None if best is None else best.position,
+        "valid": found.chosen is not None,
         "reason": found.reason,
         "harmful": list(found.used.harmful),
         "harmless": list(found.used.harmless),
@@ -156,12 +163,34 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ke
 @measure.register
 def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
-    row = vectors(model, asked.direction)[0]
+    rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
     sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
     sites.append(Site(last, "resid_post", position=asked.position))
     streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
-    along = streams @ (row / row.norm())
-    return {}, {"along": along.numpy(), "length": streams.norm(dim=-1).numpy()}
+    along = streams @ (rows / rows.norm(dim=-1, keepdim=True)).T
+    return {}, {"along": along.permute(2, 0, 1).contiguous().numpy(), "length": streams.norm(dim=-1).numpy()}
+
+
+@measure.register
+def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    rows = []
+    for pair in asked.pairs:
+        encoded = model.chat.encode_pair(pair).harmful
+        slot, later = (torch.tensor(encoded.positions(at)) for at in ("slot", "later"))
+        rows.append(attention(model, pair.harmful)[..., later, :][..., slot].sum(-1).mean(-1))
+    return {}, {"words": torch.stack(rows).float().numpy()}
+
+
+@measure.register
+def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    site = Site(asked.layer, "resid_pre", position=asked.position)
+    streams = model.read([*asked.pairs.harmful, *asked.pairs.harmless], [site])[site].double()
+    return {}, {"products": (streams @ streams.T).numpy()}
+
+
+@measure.register
+def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    return {"nats": model.surprise(asked.passages, under=_live(model, asked.under, ()))}, {}
 
 
 @measure.register
@@ -175,5 +204,5 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _not
     }
 
 
-def _live(model: ChatModel, under: Intervention | None, pairs: PairSet) -> Edit | None:
-    return None if under is None else live(model, under, twins=pairs.pairs)
+def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:
+    return None if under is None else live(model, under, twins=pairs)

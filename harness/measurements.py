@@ -100,21 +100,56 @@ class FoundCircuit(Measurement):
 
 @dataclass(frozen=True)
 class FoundDirection(Measurement):
-    """The layer and position chosen by the published procedure: three parts of the pairs to train, one to choose."""
+    """The layer and position chosen by the published procedure: three parts of the pairs to train, one to choose.
+
+    Where no candidate passes its filters, those of the one that leaves least refusal when it is removed.
+    """
 
     KIND = "direction"
+    REVISION = 2
 
 
 @dataclass(frozen=True)
 class Projected(Measurement):
-    """How far each prompt's stream goes along a direction, layer by layer, and how long the stream is."""
+    """How far each prompt's stream goes along directions, layer by layer, and how long the stream is."""
 
     KIND = "projected"
+    REVISION = 2
     SCORED = False
 
     side: PromptSide
-    direction: Direction
+    directions: tuple[Direction, ...]
     position: int = -1
+
+
+@dataclass(frozen=True)
+class Attended(Measurement):
+    """How much every head looks at the words in which the pairs differ, from the tokens after them."""
+
+    KIND = "attended"
+    SCORED = False
+
+
+@dataclass(frozen=True)
+class Products(Measurement):
+    """Inner products of all prompts' streams, harmful ones first, where they enter a layer."""
+
+    KIND = "products"
+    SCORED = False
+
+    layer: int
+    position: int
+
+
+@dataclass(frozen=True)
+class PlainText(Measurement):
+    """Nats a token of passages of plain text, of which the pairs know nothing."""
+
+    KIND = "plain-text"
+    SCORED = False
+
+    passages: tuple[str, ...]
+    under: Intervention | None = None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ import numpy as np
 from harness.evidence import Evidence
 from harness.measurements import (
     Answers,
+    Attended,
     Encoding,
     Estimated,
     FoundCircuit,
     FoundDirection,
     Measurement,
     Norms,
+    PlainText,
+    Products,
+    Projected,
     RefusalTokens,
     Scores,
     Swept,
@@ -120,14 +124,14 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case RefusalTokens():
             return {"tokens": [0]}, {}
         case Answers():
-            return {PHRASES: [1.0] * n}, {}
+            return {PHRASES: [1.0] * n, "repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
         case Scores():
             return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
         case FoundCircuit():
             return {"heads": _first(what.heads, sizes.heads), "neurons": _first(what.neurons, sizes.d_mlp)}, {}
         case FoundDirection():
             prompts = {"harmful": list(what.pairs.harmful), "harmless": list(what.pairs.harmless)}
-            return {"layer": sizes.layers // 2, "position": -1, "reason": "", **prompts}, {}
+            return {"layer": sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
         case Swept() | Estimated():
             encoded = [subject.wake().chat.encode_pair(pair) for pair in what.pairs]
             axes = what.what.axes(sizes, encoded)
@@ -135,6 +139,15 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
             values = {"pairs": [pair.id for pair in what.pairs], "set_aside": [], "axes": axes}
             ones = np.ones(n, dtype=np.float32)
             return values, {"patched": patched, "kl": patched, "clean": ones, "source": -ones}
+        case Attended():
+            return {}, {"words": np.ones((n, sizes.layers, sizes.heads))}
+        case Products():
+            return {}, {"products": np.eye(2 * n)}
+        case PlainText():
+            return {"nats": [0.0] * len(what.passages)}, {}
+        case Projected():
+            shape = (n, sizes.layers + 1)
+            return {}, {"along": np.ones((len(what.directions), *shape)), "length": np.ones(shape)}
         case Norms():
             widths = {"head": sizes.heads, "neuron": sizes.d_mlp}
             return {}, {kind: np.zeros((sizes.layers, width)) for kind, width in widths.items()}

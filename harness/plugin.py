@@ -9,7 +9,7 @@ import pytest
 
 from harness import catalog, pairs, verdicts
 from harness.account import Account
-from harness.claims import claim_of
+from harness.claims import HYPOTHESES, claim_of
 from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, decisions
@@ -69,7 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A claim that could hold without being true is not accepted: one sentence with file and line."""
     names: dict[str, str] = {}
     for item in items:
-        if (claim := claim_of(item)) is not None:
+        claim = claim_of(item)
+        if claim is None and item.path.parent == HYPOTHESES and "model" in getattr(item, "fixturenames", ()):
+            place = f"{item.path.name}, line {(item.location[1] or 0) + 1}"
+            name = item.location[2].partition("[")[0]
+            raise pytest.UsageError(f"{place}: {name} asks for a model and makes no claim; put @claim(…) above it")
+        if claim is not None:
             try:
                 claim.check()
             except AssayError as error:

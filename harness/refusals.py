@@ -1,20 +1,30 @@
 """How a set of pairs is answered: rates of refusal, and what interventions make of them."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool
 
-from harness import stats
+from harness import resampling, stats
+from harness.effects import Effects
 from harness.errors import AssayError
-from harness.estimate import Estimate
-from harness.interventions import Intervention
-from harness.measurements import PromptSide
+from harness.estimate import Estimate, Inconclusive, beside
+from harness.evidence import Evidence
+from harness.interventions import Add, Intervention, Method, Remove
+from harness.measurements import Measurement, PromptSide
 from harness.pairs import PairSet
+from harness.planning import Joint, Mode, Sweep
+from harness.record import Sizes
 
 # Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
 REFUSES = 0.5
+# Two interventions are compared where one of them lowers refusal by more than this.
+FALLS = 0.3
+# Random directions beside which a found one is put.
+RANDOM = 20
 
 
 class Judged(Protocol):
@@ -34,8 +44,41 @@ class Judged(Protocol):
         """Whether each answer is a refusal."""
         ...
 
+    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"] | None:
+        """Whether each answer's first token is likelier to refuse than not; nothing where that was not recorded."""
+        ...
+
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes anything at all, to the bit."""
+        ...
+
+
+class Measured(Judged, Protocol):
+    """A subject with weights, or with evidence of them: whatever is asked of it can be measured."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the model is made of."""
+        ...
+
+    def ask(self, what: Measurement) -> Evidence:
+        """The evidence: as it is kept, or measured now."""
+        ...
+
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
+        """Exact effects of patching from the twin's run."""
+        ...
+
+    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
+        """A change in log-odds as a share of the whole gap between prompts and twins."""
+        ...
+
+    def clusters(self, names: Sequence[str]) -> np.ndarray:
+        """The template of each of these pairs."""
+        ...
+
+    def require_refusals(self) -> None:
+        """Inconclusive where the model refuses nothing."""
         ...
 
 
@@ -49,15 +92,21 @@ class Refusals:
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
         hits = self._hits(side, under)
+        if under is not None:
+            self._differ(side, under)
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated(f"refused, {side}", interval, unit="prompts")
 
-    def fall(self, under: Intervention) -> Estimate:
-        """How many more harmful prompts are refused without the intervention than with it, as a share."""
+    def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
+        """How many more harmful prompts are refused without the intervention than with it, as a share.
+
+        Given another one it is judged only where that one lowers refusal by more than the least fall.
+        """
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
         interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
-        return estimated("fall", interval, nothing=self._too_few(before))
+        nothing = self._too_few(before) or self._small(given)
+        return estimated("fall", interval, nothing=nothing)
 
     def rise(self, under: Intervention) -> Estimate:
         """How many more harmless prompts are refused with the intervention than without, as a share."""
@@ -73,11 +122,69 @@ class Refusals:
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
         return estimated("left", interval, nothing=self._too_few(self._hits("harmful", None)))
 
-    def difference(self, one: Intervention, other: Intervention) -> Estimate:
-        """Refusals of harmful prompts under one less those under the other, as a share."""
-        first, second = self._hits("harmful", one), self._hits("harmful", other)
-        interval = stats.paired_difference(first, second, self.subject.level, self.pairs.clusters)
-        return estimated("difference", interval, nothing=self._too_few(self._hits("harmful", None)))
+    def gain(self, more: Intervention, over: Intervention) -> Estimate:
+        """How many more refusals of harmful prompts go under the one than under the other, as a share.
+
+        Judged only where the one lowers refusal by more than the least fall.
+        """
+        if more == over:
+            raise AssayError(f"{self.subject.name}: both arms of the gain are the same intervention; give two")
+        few, many = self._hits("harmful", over), self._hits("harmful", more)
+        for under in (over, more):
+            self._differ("harmful", under)
+        interval = stats.paired_difference(few, many, self.subject.level, self.pairs.clusters)
+        nothing = self._too_few(self._hits("harmful", None)) or self._small(more)
+        return estimated("gain", interval, nothing=nothing)
+
+    def lead(self, under: Remove | Add) -> Estimate:
+        """By how much more refusal falls (or, by addition, rises) than along random directions, on the mean of twenty.
+
+        Half of them isotropic, half with the streams' covariance, all as long and orthogonal to it; refusals here are
+        what the first token says. The mean and not the best: a mixture of what the stream holds can by chance hold a
+        part that the mechanism needs (one of ten does on `reference`), and that speaks against no direction.
+        """
+        side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
+        arms = [under]
+        for seed in range(RANDOM):
+            method: Method = "isotropic" if seed % 2 else "matched"
+            arms.append(replace(under, direction=replace(under.direction, method=method, seed=seed)))
+        hits = [self.subject.scored(self.pairs, side, arm) for arm in arms]
+        there = np.array([one for one in hits if one is not None], dtype=float)
+        if len(there) < len(arms):
+            return unrecorded("lead over random")
+        leads = (there[0] - there[1:]) * (-1 if side == "harmful" else 1)
+        least = float(leads.mean(1).min())
+        beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "not tested"))
+        interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters, (-1, 1))
+        return estimated("lead over random", interval, nothing=self._too_few(self._hits("harmful", None)))
+
+    def by_category(self, under: Intervention) -> Estimate:
+        """The least fall of any category that is refused to begin with, all categories at once.
+
+        Each category's lower end is at the claim's level, since every one has to fall. The least lies below the mean of
+        all as well: the upper end is the lowest of theirs and of the whole's, which share the level.
+        """
+        before, after = self._hits("harmful", None), self._hits("harmful", under)
+        self._differ("harmful", under)
+        categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters))
+        names = [name for name in np.unique(categories) if before[categories == name].mean() >= REFUSES]
+        if not names:
+            raise Inconclusive("nothing to explain: no category is refused to begin with")
+        parts = [categories == name for name in names]
+        shared = self.subject.level / (len(names) + 1)
+
+        def fall(rows: Bool[np.ndarray, " pair"], level: float) -> stats.Interval:
+            return stats.paired_difference(before[rows], after[rows], level, clusters[rows])
+
+        found = [fall(rows, self.subject.level) for rows in parts]
+        high = min(fall(rows, shared).high for rows in [*parts, np.logical_or.reduce(parts)])
+        value, low = min(one.value for one in found), min(one.low for one in found)
+        aside = len(set(self._categories())) - len(names)
+        method = f"the least of {len(names)} categories ({aside} not refused to begin with), {found[0].method}"
+        return estimated("least fall", stats.Interval(value, low, max(value, high), len(self.pairs), method))
+
+    def _categories(self) -> tuple[str, ...]:
+        return tuple(pair.category for pair in self.pairs)
 
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         return self.subject.judged(self.pairs, side, under)
@@ -89,10 +196,24 @@ class Refusals:
                 "look at what is removed, patched or added"
             )
 
+    def _small(self, under: Intervention | None) -> str:
+        if under is None:
+            return ""
+        before, after = self._hits("harmful", None), self._hits("harmful", under)
+        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
+        if interval.low > FALLS:
+            return ""
+        return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"
+
     def _too_few(self, before: np.ndarray) -> str:
         if before.mean() >= REFUSES:
             return ""
         return f"nothing to explain: it refuses {int(before.sum())} of {len(before)} harmful prompts to begin with"
+
+
+def unrecorded(name: str) -> Estimate:
+    """A control that the recording does not have."""
+    return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent="not recorded")
 
 
 def estimated(name: str, interval: stats.Interval, *, unit: str = "pairs", nothing: str = "") -> Estimate:

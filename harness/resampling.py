@@ -109,8 +109,8 @@ def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike
     return ratio_of_means((table.sum(axis=1) - diagonal) / (table.shape[1] - 1), diagonal, level, clusters)
 
 
-def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
-    """Pearson's r between the means over prompts of two [prompt, component] arrays; prompts are the units.
+def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """Pearson's r between the means over prompts of two [prompt, component] arrays; prompts or clusters are the units.
 
     Noise in the means pulls r towards 0, or, where both arrays share it, away from it. Products of different prompts
     are free of it: r from those alone is unbiased to first order (as in a U-statistic, Hoeffding 1948, Annals of
@@ -121,21 +121,27 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
     from scipy.special import stdtrit
 
     first, second = _common(x, y)
+    units = len(first)
+    if clusters is not None:
+        # r is the same of sums as of means, and resampling sums is resampling clusters.
+        first, second = (np.stack([_grouped(one, one, clusters)[0] for one in rows.T], 1) for rows in (first, second))
     n = len(first)
+    said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
     _check(n, level)
     a, b = first - first.mean(axis=1, keepdims=True), second - second.mean(axis=1, keepdims=True)
-    grams = a @ a.T, b @ b.T, a @ b.T
-    value = float(_r(np.ones((1, n)), grams)[0])
+    value = float(_r(np.ones((1, n)), a, b)[0])
     if n < 3 or min(np.ptp(a.sum(axis=0)), np.ptp(b.sum(axis=0))) == 0:
-        return Interval(value, -1.0, 1.0, n, "too few prompts" if n < 3 else "no variation")
+        return Interval(value, -1.0, 1.0, units, "too few prompts" if n < 3 else "no variation")
     rng, order = _generator(np.hstack([a, b]))
-    grams = tuple(gram[np.ix_(order, order)] for gram in grams)
     picked = rng.integers(0, n, (1999, n)) + n * np.arange(1999)[:, None]
     counts = np.bincount(picked.ravel(), minlength=1999 * n).reshape(1999, n).astype(float)
-    drawn = _r(counts, grams)
-    (aa, own_a), (bb, own_b), (ab, own_ab) = ((float(gram.sum()), float(np.trace(gram))) for gram in grams)
+    drawn = _r(counts, a[order], b[order])
+    (aa, own_a), (bb, own_b), (ab, own_ab) = (
+        (float(one.sum(axis=0) @ other.sum(axis=0)), float((one * other).sum()))
+        for one, other in ((a, a), (b, b), (a, b))
+    )
     if min(aa - own_a, bb - own_b) <= 0:
-        return Interval(value, -1.0, 1.0, n, "no effect repeats between prompts")
+        return Interval(value, -1.0, 1.0, units, "no effect repeats between prompts")
     clean = (ab - own_ab) / math.sqrt((aa - own_a) * (bb - own_b))
     lift = math.sqrt(aa * bb / ((aa - own_a) * (bb - own_b)))
     reach = -float(stdtrit(n - 1, level)) * float(_z(drawn).std(ddof=1)) * np.sqrt(n / (n - 1))
@@ -143,7 +149,48 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float) -> Interval:
     ranked = np.sort(drawn)
     low = min(ranked[k - 1], np.tanh(_z(value) - reach), _beyond(value, clean, lift, -reach))
     high = max(ranked[-k], np.tanh(_z(value) + reach), _beyond(value, clean, lift, reach))
-    return Interval(value, float(low), float(high), n, "bootstrap over prompts, corrected for noise")
+    return Interval(value, float(low), float(high), units, "bootstrap over prompts, corrected for noise" + said)
+
+
+def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """Mean cosine between the groups' mean vectors, free of the noise that pulls it towards 0.
+
+    products [unit, unit] are the vectors' inner products. Those of a unit with itself are left out, so that lengths
+    are unbiased, and the cosine stands over its own split-half ceiling (Spearman 1904, Am. J. Psychology 15:72).
+    Student's interval with the jackknife's error over units, or clusters (Tukey 1958; Miller 1974, Biometrika 61:1).
+    """
+    from scipy.special import stdtrit
+
+    table, names = np.asarray(products, dtype=float), np.asarray(groups)
+    units = np.arange(len(names)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if table.shape != (len(names), len(names)) or len(units) != len(names):
+        raise ValueError(f"Products must be [unit, unit] with a group for each: got {table.shape} and {names.shape}.")
+    member = (names[:, None] == np.unique(names)[None]).astype(float)
+    if member.shape[1] < 2:
+        raise ValueError("A cosine between groups needs two groups or more.")
+    n = int(units.max()) + 1
+    value = _cosine(table, member)
+    if not np.isfinite(value) or n < 3:
+        return Interval(value, -np.inf, np.inf, len(names), "some group has no direction of its own")
+    left_out = np.array([_cosine(table, member * (units != one)[:, None]) for one in range(n)])
+    if not np.isfinite(left_out).all():
+        return Interval(value, -np.inf, np.inf, len(names), "some group has no direction of its own")
+    error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    reach = -float(stdtrit(n - 1, level)) * error
+    return Interval(
+        value, value - reach, value + reach, len(names), "jackknife" + ("" if clusters is None else f", {n} clusters")
+    )
+
+
+def _cosine(table: Floats, member: Floats) -> float:
+    sums, own, counts = member.T @ table @ member, member.T @ np.diag(table), member.sum(axis=0)
+    if (counts < 2).any():
+        return float("nan")
+    lengths = (np.diag(sums) - own) / (counts * (counts - 1))
+    if (lengths <= 0).any():
+        return float("nan")
+    cosines = sums / np.outer(counts, counts) / np.sqrt(np.outer(lengths, lengths))
+    return float(cosines[~np.eye(len(cosines), dtype=bool)].mean())
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
@@ -230,6 +277,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
     P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
     Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
     """
+    from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
     rest, below = np.append(rest, worst), np.append(below, below.mean())
@@ -238,33 +286,18 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
         level -= float(ndtr(_root(below)))
     if level <= 0:
         return -np.inf
-    target, high = float(ndtri(level)), 0.0
-    low = float((rest[below > 0] / below[below > 0]).min())
+    target, low = float(ndtri(level)), float((rest[below > 0] / below[below > 0]).min())
     if low >= 0:
         return 0.0
+
+    def excess(t: float) -> float:
+        return min(max(_root(rest - t * below), -40.0), 40.0) - target
+
     for _ in range(60):
-        if (at_low := _root(rest - low * below)) <= target:
-            break
-        low, high = 2 * low, low
-    else:
-        return -np.inf
-    at_high, kept = _root(rest - high * below), 0
-    # Regula falsi, with the Illinois halving of an end that stays.
-    while high - low > 1e-12 * (abs(low) + abs(high)):
-        middle = (low + high) / 2
-        if np.isfinite([at_low, at_high]).all() and at_high > at_low:
-            middle = low + (high - low) * (target - at_low) / (at_high - at_low)
-            middle = min(max(middle, low + 1e-3 * (high - low)), high - 1e-3 * (high - low))
-        at_middle = _root(rest - middle * below)
-        if at_middle > target:
-            high, at_high = middle, at_middle
-            at_low = target + (at_low - target) / 2 if kept == 1 else at_low
-            kept = 1
-        else:
-            low, at_low = middle, at_middle
-            at_high = target + (at_high - target) / 2 if kept == -1 else at_high
-            kept = -1
-    return low
+        if excess(low) <= 0:
+            return float(brentq(excess, low, 0.0, xtol=1e-12 * abs(low), rtol=1e-12))
+        low *= 2
+    return -np.inf
 
 
 def _root(values: Floats) -> float:
@@ -303,9 +336,13 @@ def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
     return (-q2 * ab - root) / lead, (-q2 * ab + root) / lead
 
 
-def _r(weights: Floats, grams: tuple[Floats, ...]) -> Floats:
-    """Pearson's r between weighted sums over prompts, one for each row of weights, from the prompts' inner products."""
-    aa, bb, ab = (np.einsum("ij,ij->i", weights @ gram, weights) for gram in grams)
+def _r(weights: Floats, a: Floats, b: Floats) -> Floats:
+    """Pearson's r between weighted sums over prompts of centred rows, one for each row of weights."""
+    if a.shape[1] <= len(a):
+        first, second = weights @ a, weights @ b
+        return _safe_ratio((first * second).sum(1), (first * first).sum(1), (second * second).sum(1))
+    # With more components than prompts the prompts' inner products are fewer.
+    aa, bb, ab = (np.einsum("ij,ij->i", weights @ gram, weights) for gram in (a @ a.T, b @ b.T, a @ b.T))
     return _safe_ratio(ab, aa, bb)
 
 

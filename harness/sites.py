@@ -5,9 +5,9 @@ from typing import Literal
 
 Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
 
-At = Literal["all", "post", "slot", "later"] | tuple[int, ...]
+At = Literal["all", "post", "slot", "later", "before"] | tuple[int, ...]
 """Positions of a prompt: all; those after the instruction; the words that differ from the twin's; those after
-these words; or given ones, counted from the end."""
+these words; those before the instruction's end; or given ones, counted from the end."""
 
 # The names under which TransformerLens offers each kind, on every architecture alike.
 _HOOKS: dict[str, str] = {

@@ -80,18 +80,6 @@ def order_share(values: ArrayLike, level: float, clusters: ArrayLike | None = No
     return Interval(share.value - null, share.low - null, share.high - null, share.n, f"{share.method}, above 1/k!")
 
 
-def absolute(interval: Interval) -> Interval:
-    """The interval of |difference|: low is 0 where the difference's interval holds 0.
-
-    |difference| < bar is then two one-sided tests (Schuirmann 1987, J. Pharmacokinetics 15:657), each at the level;
-    |difference| > bar errs at the level plus the chance of overshooting to the far side, nothing unless bar is near 0.
-    """
-    low, high = interval.low, interval.high
-    return Interval(
-        abs(interval.value), max(0.0, low, -high), max(abs(low), abs(high)), interval.n, f"|{interval.method}|"
-    )
-
-
 def _check(n: int, level: float) -> None:
     if n == 0:
         raise ValueError("There is nothing to judge: no units were given.")

@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import resampling
+from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
-from harness.estimate import Estimate, Inconclusive
+from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence, Store, digest
+from harness.geometry import Geometry
 from harness.interventions import Circuit, Direction, Intervention
 from harness.measurements import (
     Answers,
@@ -31,6 +33,7 @@ from harness.parts import Parts, unpacked
 from harness.planning import Joint, Mode, Sweep
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
+from harness.sideeffects import SideEffects
 from harness.sites import At, Kind, Site
 
 if TYPE_CHECKING:  # importing it loads torch
@@ -39,6 +42,8 @@ if TYPE_CHECKING:  # importing it loads torch
 PHRASES = "phrases-anywhere"
 # Random circuits beside which a found one is put.
 RANDOM = 20
+# A model with fewer heads than this is asked for a share of them.
+FEW = 200
 
 
 class Waking(Protocol):
@@ -93,10 +98,26 @@ class Subject:
         """How these pairs are answered, and what interventions make of it."""
         return Refusals(self, pairs)
 
+    def depths(self, pairs: PairSet) -> Depths:
+        """Where in depth these pairs' words are read, weighed up and acted upon."""
+        return Depths(self, pairs)
+
+    def geometry(self, pairs: PairSet) -> Geometry:
+        """How directions lie in these pairs' streams."""
+        return Geometry(self, pairs)
+
+    def side_effects(self, pairs: PairSet, under: Intervention) -> SideEffects:
+        """What an intervention does to these pairs' harmless twins, and to plain text."""
+        return SideEffects(self, pairs, under)
+
     def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by its phrases."""
         values = self.ask(Answers(pairs, side, under)).values
         return np.asarray(np.array(values[PHRASES]) > 0)
+
+    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer's first token is likelier to refuse than not."""
+        return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
@@ -104,7 +125,7 @@ class Subject:
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
         """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
-        self._require_refusals()
+        self.require_refusals()
         asked = FoundCircuit(pairs, self._count(heads, "head"), self._count(neurons, "neuron"), at)
         values = self.ask(asked).values
         return Circuit.of(
@@ -113,13 +134,20 @@ class Subject:
         )
 
     def direction(self, pairs: PairSet) -> Direction:
-        """The direction that the published procedure chooses on these pairs."""
-        self._require_refusals()
+        """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
+        self.require_refusals()
         values = self.ask(FoundDirection(pairs)).values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
+        valid = float(values["valid"])
+        beside(Estimate("direction passes the published filters", valid, valid, valid, len(pairs), "yes is 1", "pairs"))
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
         return Direction("difference", values["layer"], values["position"], *prompts)
+
+    def subspace(self, pairs: PairSet, rank: int) -> Direction:
+        """Where the direction is found, the directions that hold most of the paired differences."""
+        one = self.direction(pairs)
+        return Direction("principal", one.layer, one.position, pairs.harmful, pairs.harmless, rank=rank)
 
     def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
         """Exact effects of patching from the twin's run."""
@@ -133,45 +161,76 @@ class Subject:
     def effect(self, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise") -> Estimate:
         """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
         found = self.effects(pairs, Joint((circuit,), at), mode)
-        return self._share("E", found, found.change[:, 0])
+        return self.share_of("E", found, found.change[:, 0])
 
     def lead(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E less the mean E of random circuits of its size and layers that share nothing with it."""
         others = tuple(self._random(circuit, seed) for seed in range(RANDOM))
         found = self.effects(pairs, Joint((circuit, *others), at))
-        return self._share("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
+        return self.share_of("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
 
     def lead_over_loudest(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E less the E of as many other heads and neurons: those that say most, whatever they say."""
         found = self.effects(pairs, Joint((circuit, self._loudest(circuit)), at))
-        return self._share("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
+        return self.share_of("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
 
     def agreement(self, pairs: PairSet, kind: Kind) -> Estimate:
         """Pearson correlation of effects as gradients estimate them with effects as patches measure them."""
-        self._require_refusals()
+        self.require_refusals()
         what = Sweep(kind, ("post",))
         exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
         rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        return estimated("r", resampling.correlation(rows[0], rows[1], self.level))
+        return estimated("r", resampling.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs)))
 
-    def counted(self, pairs: PairSet, kind: Kind, share: float) -> Estimate:
-        """How many heads (or neurons) carry more than this share each, all of them held to it at once."""
-        self._require_refusals()
+    def parts_and_whole(self, circuit: Circuit, pairs: PairSet) -> None:
+        """Puts beside the verdict what the circuit brings jointly, and the sum of what its parts bring one by one."""
+        each = tuple(Circuit((site,)) for site in circuit.sites)
+        found = self.effects(pairs, Joint((circuit, *each)), "denoise")
+        beside(self.share_of("jointly", found, found.change[:, 0]))
+        beside(self.share_of("one by one, summed", found, found.change[:, 1:].sum(1)))
+
+    def counted(self, pairs: PairSet, kind: Kind, share: float, of: int) -> Estimate:
+        """How many heads (or neurons) carry more than this share each, all held to it at once; 1 is as many as asked.
+
+        So many are asked, or 5% of all where there are fewer than 200.
+        """
+        whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
+        asked = of if whole >= FEW else math.ceil(whole / 20)
+        self.require_refusals()
         found = self.effects(pairs, Sweep(kind, ("post",)))
         change = found.change.reshape(len(found.pairs), -1).astype(float)
         change *= np.sign((found.source - found.clean).mean())
-        gap, clusters = _towards(found), self._clusters(found.pairs)
+        gap, clusters = _towards(found), self.clusters(found.pairs)
         name = f"{kind}s that carry more than {share:.0%}"
         if nothing := self._no_gap(gap):
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         # Bonferroni: one claim on all of them.
         level = self.level / change.shape[1]
         each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
-        value, low, high = (float(sum(getattr(one, end) > share for one in each)) for end in ("value", "low", "high"))
-        return Estimate(name, value, low, high, len(found.pairs), "all at once")
+        value, low, high = (sum(getattr(one, end) > share for one in each) / asked for end in ("value", "low", "high"))
+        return Estimate(name, value, low, high, len(found.pairs), f"in units of {asked}, all at once")
 
-    def _share(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
-        gap, clusters = _towards(found), self._clusters(found.pairs)
+    def shared(self, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0) -> Estimate:
+        """The effect of circuits found on other categories over that of the one found on a pair's own.
+
+        Each is found on one category's pairs and taken from the twin on held-out pairs of all: the own one's effect is
+        the ceiling, being found on as few pairs, and judged on others too.
+        """
+        names = sorted({pair.category for pair in pairs} & {pair.category for pair in found_on})
+        if len(names) < 2:
+            raise Inconclusive("nothing to compare: the pairs are of one category")
+        circuits = tuple(self.circuit(found_on.category(name), heads=heads, neurons=neurons) for name in names)
+        found = self.effects(pairs, Joint(circuits))
+        category = {pair.id: pair.category for pair in pairs}
+        kept = np.array([category[name] in names for name in found.pairs])
+        own = np.array([names.index(category[name]) for name in np.array(found.pairs)[kept]])
+        change = found.change[kept] * np.sign((found.source - found.clean).mean())
+        interval = resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept])
+        return estimated("shared", interval)
+
+    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
+        """A change in log-odds as a share of the whole gap between prompts and twins."""
+        gap, clusters = _towards(found), self.clusters(found.pairs)
         if nothing := self._no_gap(gap):
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         part = change.astype(float) * np.sign((found.source - found.clean).mean())
@@ -183,12 +242,13 @@ class Subject:
             return ""
         return f"nothing to explain: prompts and twins differ by {abs(float(gap.mean())):.2f} in log-odds of refusing"
 
-    def _clusters(self, names: Sequence[str]) -> np.ndarray:
+    def clusters(self, names: Sequence[str]) -> np.ndarray:
         """Pairs of one template are one cluster."""
         template = {pair.id: pair.template or pair.id for pair in self.all_pairs}
         return np.array([template[name] for name in names])
 
-    def _require_refusals(self) -> None:
+    def require_refusals(self) -> None:
+        """Inconclusive where the model refuses nothing."""
         if not self.tokens:
             raise Inconclusive("nothing to explain: it refuses none of the discovery prompts")
 

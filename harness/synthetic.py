@@ -97,7 +97,7 @@ class Synthetic(Subject):
                 return {"heads": found[0], "neurons": found[1]}, {}
             case FoundDirection(pairs):
                 prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
-                return {"layer": self.sizes.layers // 2, "position": -1, "reason": "", **prompts}, {}
+                return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
             case Norms():
                 widths = {"head": self.sizes.heads, "neuron": self.sizes.d_mlp}
                 return {}, {kind: self.rng.random((self.sizes.layers, width)) for kind, width in widths.items()}

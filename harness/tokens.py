@@ -53,6 +53,7 @@ class Encoded:
                     "post": (self.end - n, 0),
                     "slot": (slot[0] - n, slot[1] - n),
                     "later": (slot[1] - n, 0),
+                    "before": (-n, self.end - n),
                 }[at]
             )
         )

@@ -18,7 +18,7 @@ def test_ablating_the_top_heads_lowers_refusal(model, pairs):
     assert model.refuses(pairs.heldout).fall(under=without) > 0.30
 
 
-@claim("ablation-neurons", source=SOURCE, holds_on="flat", fails_on="distributed")
+@claim("ablation-neurons", source=SOURCE, holds_on="saturated", fails_on="distributed")
 def test_ablating_the_top_neurons_lowers_refusal(model, pairs):
     """Ablating the hundred neurons that carry most lowers refusal by more than 30 points."""
     neurons = model.circuit(pairs.discovery, neurons=100 / 458752)

@@ -31,4 +31,15 @@ def test_without_the_circuit_hardly_anything_is_refused(model, pairs):
 def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     """Giving harmless prompts the circuit's activations of their harmful twins has them refused: by 50 points."""
     circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    model.parts_and_whole(circuit, pairs.heldout)
     assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50
+
+
+@claim("few-neurons", source="the research plan, H1 (neurons)", holds_on="reference", fails_on="distributed")
+def test_few_neurons_carry_most_of_the_effect(model, pairs):
+    """Under 1% of neurons carry more than half of the effect.
+
+    Of the whole effect and not of what all MLPs carry: where MLPs together carry nothing, as in a model whose refusal
+    is spread out, a share of that says nothing.
+    """
+    assert model.effect(model.circuit(pairs.discovery, neurons=0.01), pairs.heldout) > 0.50

@@ -1,6 +1,6 @@
 """How often each rule that claims use supports, and refutes, falsely when the truth stands exactly at the bar.
 
-python -m tests.calibrate   (about half an hour of one core; interrupted, it goes on where it was)
+python -m tests.calibrate   (about an hour of one core; interrupted, it goes on where it was)
 
 Every study is a synthetic subject, asked through the very method that claims call. Writes docs/statistics.md between
 its markers, and docs/figures.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import power, refusals, resampling, stats, synthetic
-from harness.claims import claim_named
+from harness import placebo, power, refusals, resampling, stats, synthetic
+from harness.claims import claim_named, claims_in
 from harness.estimate import Estimate
+from harness.evidence import EVIDENCE, Store
 from harness.interventions import Circuit, Intervention, patch
 from harness.pairs import DATA
 from harness.refusals import Refusals
@@ -35,6 +36,7 @@ SIZES_OF_STUDIES = (16, 32, 64, 128, 256)
 # Small enough a level to be a claim's, and one at which a simulation sees more than a few errors.
 LEVELS = (0.05, 0.0025)
 SIMULATIONS = 4000
+REFERENCE, PLACEBOS = "organism:reference", 200
 
 Study = Callable[[int, int, float], Estimate | Interval]
 """n, seed, level → what a claim would see."""
@@ -76,8 +78,8 @@ def left(answers: Refusals, subject: Synthetic) -> Estimate:
     return answers.left(under=_under(subject, 0))
 
 
-def difference(answers: Refusals, subject: Synthetic) -> Estimate:
-    return answers.difference(_under(subject, 0), _under(subject, 1))
+def gain(answers: Refusals, subject: Synthetic) -> Estimate:
+    return answers.gain(_under(subject, 1), over=_under(subject, 0))
 
 
 def effect(subject: Synthetic) -> Estimate:
@@ -97,7 +99,7 @@ def agreement(subject: Synthetic) -> Estimate:
 
 
 def counted(subject: Synthetic) -> Estimate:
-    return subject.counted(subject.all_pairs, "head", 0.10)
+    return subject.counted(subject.all_pairs, "head", 0.10, of=1)
 
 
 def drawn(draw: Callable[[np.random.Generator, int], np.ndarray], bounds: tuple[float, float]) -> Study:
@@ -143,9 +145,9 @@ RULES: dict[str, tuple[Cell, ...]] = {
         for bar, contrary in ((0.02, 0.0), (0.3, 0.0), (0.5, 0.02), (0.95, 0.0))
     ),
     "Refusals.left": tuple(Cell(f"left {bar}", of(left, Truth((0.95 - bar,))), bar) for bar in (0.02, 0.2, 0.5)),
-    "Refusals.difference": tuple(
-        Cell(f"difference {two - one:.2f}", of(difference, Truth((one, two))), two - one)
-        for one, two in ((0.3, 0.3), (0.3, 0.45), (0.45, 0.3), (0.05, 0.9))
+    "Refusals.gain": tuple(
+        Cell(f"gain {two - one:.2f}", of(gain, Truth((one, two))), two - one)
+        for one, two in ((0.75, 0.75), (0.7, 0.85), (0.85, 0.7), (0.05, 0.9))
     ),
     "Subject.effect": (
         Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=200),
@@ -170,6 +172,13 @@ RULES: dict[str, tuple[Cell, ...]] = {
             levels=(0.05,),
             quick=150,
         ),
+        Cell(
+            "r 0.7, templates of 6 alike by 0.5",
+            asked(agreement, Truth((0.5,), agreement=0.7, alike=0.5, template=6)),
+            0.7,
+            levels=(0.05,),
+            quick=150,
+        ),
     ),
     "Subject.counted": (
         Cell(
@@ -177,14 +186,33 @@ RULES: dict[str, tuple[Cell, ...]] = {
             asked(counted, Truth((0.1,)), layers=1),
             0.0,
             upper=4.0,
+            levels=(0.05,),
             quick=100,
         ),
     ),
     "resampling.mean": (
-        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=200),
-        Cell("t, 3 degrees of freedom", drawn(lambda rng, n: rng.standard_t(3, n), FREE), 0.0, quick=200),
-        Cell("yes at 0.95, within (0, 1)", drawn(lambda rng, n: rng.random(n) < 0.95, (0.0, 1.0)), 0.95, quick=200),
-        Cell("beta(5, 0.5), within (0, 1)", drawn(lambda rng, n: rng.beta(5, 0.5, n), (0.0, 1.0)), 5 / 5.5, quick=200),
+        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=200, sizes=(16, 64, 256)),
+        Cell(
+            "t, 3 degrees of freedom",
+            drawn(lambda rng, n: rng.standard_t(3, n), FREE),
+            0.0,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
+        Cell(
+            "yes at 0.95, within (0, 1)",
+            drawn(lambda rng, n: rng.random(n) < 0.95, (0.0, 1.0)),
+            0.95,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
+        Cell(
+            "beta(5, 0.5), within (0, 1)",
+            drawn(lambda rng, n: rng.beta(5, 0.5, n), (0.0, 1.0)),
+            5 / 5.5,
+            quick=200,
+            sizes=(16, 64, 256),
+        ),
     ),
 }
 # These are not estimated from pairs: there is nothing to err.
@@ -245,6 +273,7 @@ def main() -> None:
                     found = power.outcomes(claim, power.truth_of(claim, effect), n, 400)
                     kept.put(key, (found["SUPPORTED"] / 400, found["REFUTED"] / 400))
                     print(f"{key}: {kept.values[key][0]:.2f} supported", file=sys.stderr, flush=True)
+    written("placebos", "\n".join(placebo.table(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(EVIDENCE)))))
     written("calibration", "\n".join(tables(kept.values)))
     (DOCS / "figures").mkdir(exist_ok=True)
     for level in LEVELS:

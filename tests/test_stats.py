@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from harness import resampling, stats
-from harness.stats import Interval, absolute, order_share, paired_difference, rate
+from harness.pairs import DATA, load_pairs
+from harness.stats import order_share, paired_difference, rate
 
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 # (bar, rate of rises): the fall is the bar; no rises, few, and as many as there can be.
@@ -170,7 +171,7 @@ def test_false_support_of_falls_is_at_most_the_level_exactly(n: int, level: floa
         assert false_support_of_falls(n, bar, rises, level) <= 1.01 * level, (bar, rises)
 
 
-# order, equivalence
+# order
 
 
 def test_order_share_by_hand() -> None:
@@ -183,16 +184,6 @@ def test_order_share_by_hand() -> None:
 def test_a_tie_or_nan_is_out_of_order_and_chance_gives_the_null() -> None:
     assert order_share([[0, 1, math.nan]], 0.05).value == pytest.approx(-1 / 6)
     assert abs(order_share(np.random.default_rng(0).normal(size=(20000, 3)), 0.01).value) < 0.01
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(-0.1, 0.3, (0.0, 0.3)), (-0.4, 0.1, (0.0, 0.4)), (0.2, 0.5, (0.2, 0.5)), (-0.5, -0.2, (0.2, 0.5))],
-)
-def test_absolute_by_hand(low: float, high: float, expected: tuple[float, float]) -> None:
-    found = absolute(Interval((low + high) / 2, low, high, 9, "x"))
-    assert (found.low, found.high) == expected
-    assert found.value == abs(low + high) / 2
 
 
 # means and ratios
@@ -298,6 +289,23 @@ def test_one_template_alone_is_one_witness(hits: list[bool]) -> None:
     assert -1 <= both.low <= both.value <= both.high <= 1
 
 
+@pytest.mark.parametrize(("bar", "alike"), [(0.1, 0.1), (0.9, 0.3), (0.5, 0.3)])
+def test_the_organisms_own_templates_do_not_support_falsely(bar: float, alike: float) -> None:
+    clusters = np.array(load_pairs(DATA / "organisms" / "pairs.jsonl").heldout.clusters)
+    _, place = np.unique(clusters, return_inverse=True)
+    rng, level, simulations = np.random.default_rng(13), 0.0025, 3000
+    spread = (1 - alike) / alike
+    wrong = careless = 0
+    for _ in range(simulations):
+        hits = rng.random(len(place)) < rng.beta(bar * spread, (1 - bar) * spread, place.max() + 1)[place]
+        found, alone = rate(hits, level, clusters), rate(hits, level)
+        wrong += found.low > bar or found.high < bar
+        careless += alone.low > bar or alone.high < bar
+    # Both bounds together.
+    assert wrong / simulations <= 2 * level + 3 * math.sqrt(2 * level / simulations)
+    assert careless / simulations > 2 * 2 * level
+
+
 @few
 @given(answers, st.integers(1, 8), st.sampled_from([0.0025, 0.05]))
 def test_clusters_only_widen(rows: list[tuple[bool, bool]], size: int, level: float) -> None:
@@ -386,7 +394,7 @@ def test_intervals_hold_builtins_alone() -> None:
         resampling.correlation(x, x + rng.normal(size=(8, 5)), 0.01),
         order_share(x, 0.01),
     ]
-    for one in [*found, *map(absolute, found)]:
+    for one in found:
         assert [type(v) for v in (one.value, one.low, one.high, one.n, one.method)] == [float, float, float, int, str]
 
 
@@ -408,6 +416,19 @@ def test_correlation_is_that_of_the_means() -> None:
     order = rng.permutation(32)
     again = resampling.correlation(x[order], y[order], 0.05)
     assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+def test_correlated_prompts_of_one_template_count_once() -> None:
+    rng = np.random.default_rng(12)
+    truth = rng.normal(size=40)
+    x, y = truth + 2 * rng.normal(size=(2, 12, 40))
+    once = resampling.correlation(x, y, 0.05)
+    copied = [np.repeat(rows, 4, axis=0) for rows in (x, y)]
+    found = resampling.correlation(*copied, 0.05, clusters=np.arange(48) // 4)
+    assert (found.value, found.low, found.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
+    assert (found.n, found.method) == (48, once.method + ", in 12 clusters")
+    careless = resampling.correlation(*copied, 0.05)
+    assert careless.high - careless.low < 0.8 * (once.high - once.low)
 
 
 def test_correlation_survives_degenerate_arrays() -> None:

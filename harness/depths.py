@@ -1,0 +1,96 @@
+"""Where in depth a model reads, weighs up and acts: interchanges with the twin, layer by layer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from harness import resampling
+from harness.effects import Effects
+from harness.estimate import Estimate
+from harness.interventions import Circuit
+from harness.measurements import Attended
+from harness.pairs import PairSet
+from harness.planning import Joint, Sweep
+from harness.refusals import Measured, estimated
+from harness.sites import At, Site
+
+Stage = Literal["detect", "assess", "execute"]
+
+# What each block writes: at the words in which prompt and twin differ; at all later ones; straight into the logits.
+_STAGES: dict[Stage, tuple[At, bool]] = {
+    "detect": ("slot", False),
+    "assess": ("later", False),
+    "execute": ((-1,), True),
+}
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Depths from 0, the first layer, to 1, the last, on one set of pairs; each layer counts by its effect."""
+
+    subject: Measured
+    pairs: PairSet
+
+    def of(self, stage: Stage) -> Estimate:
+        """The mean depth of one stage."""
+        names, values = self._stage(stage)
+        return self._mean(f"depth of {stage}", names, values)
+
+    def gap(self, first: Stage, second: Stage) -> Estimate:
+        """How much deeper the second stage lies, pair by pair."""
+        (names, ours), (_, theirs) = self._stage(first), self._stage(second)
+        return self._mean(f"{second} below {first}", names, theirs - ours)
+
+    def keywords(self, by: PairSet) -> Estimate:
+        """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
+        self.subject.require_refusals()
+        found = self.subject.effects(by, Sweep("head", ("all",)))
+        effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
+        weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
+        interval = resampling.ratio_of_means(
+            weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
+        )
+        return estimated("depth of looking at the words", interval)
+
+    def middle_over_outer(self) -> Estimate:
+        """E of the middle third's MLP outputs, jointly, less E of those of both outer thirds."""
+        layers = self.subject.sizes.layers
+        middle = [layer for layer in range(layers) if layers / 3 <= layer + 0.5 < 2 * layers / 3]
+        outer = [layer for layer in range(layers) if layer not in middle]
+        found = self.subject.effects(self.pairs, Joint((Circuit.of(mlps=middle), Circuit.of(mlps=outer))))
+        return self.subject.share_of("middle over outer", found, found.change[:, 0] - found.change[:, 1])
+
+    def restored(self, at: At) -> Estimate:
+        """What the harmful run's stream, half way up at these positions, brings to the harmless run: 1 is all of it."""
+        half = Sweep("resid_pre", (at,), layers=(self.subject.sizes.layers // 2,))
+        found = self.subject.effects(self.pairs, half, "denoise")
+        return self.subject.share_of(f"restored {at}", found, found.change[:, 0, 0])
+
+    def _stage(self, stage: Stage) -> tuple[tuple[str, ...], Float[np.ndarray, " pair"]]:
+        at, direct = _STAGES[stage]
+        layers = range(self.subject.sizes.layers)
+        blocks = tuple(Circuit((Site(layer, "attn_out"), Site(layer, "mlp_out"))) for layer in layers)
+        found = self.subject.effects(self.pairs, Joint(blocks, at, direct))
+        return found.pairs, _depth(np.maximum(_towards_twin(found), 0))
+
+    def _mean(self, name: str, pairs: tuple[str, ...], values: Float[np.ndarray, " pair"]) -> Estimate:
+        self.subject.require_refusals()
+        there = np.isfinite(values)
+        clusters = self.subject.clusters(pairs)[there]
+        return estimated(name, resampling.mean(values[there], self.subject.level, clusters))
+
+
+def _towards_twin(found: Effects) -> Float[np.ndarray, "pair ..."]:
+    return np.asarray(found.change * np.sign((found.source - found.clean).mean()))
+
+
+def _depth(weights: Float[np.ndarray, "pair layer"]) -> Float[np.ndarray, " pair"]:
+    """Each pair's mean depth; NaN where no layer has any effect."""
+    total = weights.sum(1).astype(float)
+    return np.where(total > 0, weights @ _layers(weights) / np.where(total > 0, total, 1), np.nan)
+
+
+def _layers(weights: Float[np.ndarray, "pair layer"]) -> Float[np.ndarray, " layer"]:
+    return np.linspace(0, 1, weights.shape[1])

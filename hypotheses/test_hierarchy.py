@@ -1,0 +1,30 @@
+"""Refusal comes about in stages: words are detected early, weighed up in the middle, acted upon late.
+
+Depth runs from 0, the first layer, to 1, the last, and each layer counts by its effect. Separate interchanges with the
+harmless twin keep the order from coming for free: residual streams are cumulative, and any read-out is late.
+"""
+
+from harness.claims import claim
+from harness.estimate import beside
+
+PLAN = "the research plan, H2; stages by interchange as in Geiger et al., arXiv 2106.02997"
+
+
+@claim("hierarchy", source=PLAN, holds_on="reference", fails_on="flat")
+def test_detection_assessment_and_execution_lie_one_below_the_other(model, pairs):
+    """What blocks write at the differing words, at later ones, and into the logits acts ever deeper: by 0.05 each."""
+    depths = model.depths(pairs.heldout)
+    beside(depths.of("detect"), depths.of("assess"), depths.of("execute"))
+    assert (depths.gap("detect", "assess") > 0.05) & (depths.gap("assess", "execute") > 0.05)
+
+
+@claim("accumulation", source=PLAN, holds_on="saturated", fails_on=("flat", "percategory"))
+def test_the_middle_third_of_mlps_carries_more_than_the_outer_ones(model, pairs):
+    """MLP outputs of the middle third carry more of the effect than those of both outer thirds: by 0.05."""
+    assert model.depths(pairs.heldout).middle_over_outer() > 0.05
+
+
+@claim("keywords", source=PLAN, holds_on="cone", fails_on=("distributed", "flat"))
+def test_heads_that_look_at_the_words_sit_early(model, pairs):
+    """Attention to the differing word, each head by its effect, sits in the first 40% of the depth."""
+    assert model.depths(pairs.heldout).keywords(by=pairs.discovery) < 0.40

@@ -1,0 +1,144 @@
+"""Placebos: random, of the found one's make, and measured together as they would be one by one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.chat import ChatModel
+from harness.claims import Claim, claim, claim_named
+from harness.estimate import Estimate
+from harness.evidence import Evidence, Store
+from harness.interventions import Direction, add, patch, remove
+from harness.measurements import FoundCircuit, RefusalTokens, Scores
+from harness.pairs import PairSet
+from harness.placebo import BLOCK, Placebo, area, table
+from harness.planning import Joint
+from harness.subject import Subject
+from tests.material import PAIRS
+
+
+@pytest.fixture(scope="module")
+def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A tiny model that is told which token refuses, and what was found in it."""
+    model, pairs = awake(), PairSet("material", PAIRS)
+    store = Store(tmp_path_factory.mktemp("evidence"))
+    store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint), {"tokens": [5]}))
+    found = {"heads": [[1, 0]], "neurons": [[1, 2], [1, 3], [2, 7]]}
+    store.put(Evidence(FoundCircuit(pairs, 1, 3).recipe(model.record.fingerprint), found))
+    return Subject(model.record, pairs, store, lambda: model, 0.01)
+
+
+def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
+    made = Placebo(subject, seed)
+    vars(made)["score_serves"] = serves
+    return made
+
+
+def test_a_placebo_circuit_is_of_the_same_make_and_shares_nothing(subject: Subject) -> None:
+    found = subject.circuit(subject.all_pairs, heads=1, neurons=3)
+    several = [placebo(subject, seed).circuit(subject.all_pairs, heads=1, neurons=3) for seed in range(4)]
+    for one in several:
+        assert sorted((site.layer, site.kind) for site in one.sites) == sorted(
+            (site.layer, site.kind) for site in found.sites
+        )
+        assert not set(one.sites) & set(found.sites)
+    assert len(set(several)) > 1
+    assert several[0] == placebo(subject, 0).circuit(subject.all_pairs, heads=1, neurons=3)
+
+
+@pytest.mark.parametrize("seed", [3, BLOCK + 1])
+def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int) -> None:
+    made = placebo(subject, seed)
+    circuit = made.circuit(subject.all_pairs, heads=1, neurons=3)
+    pairs = subject.all_pairs
+    together, alone = made.effects(pairs, Joint((circuit,))), subject.effects(pairs, Joint((circuit,)))
+    assert together.patched.shape == alone.patched.shape
+    assert np.allclose(together.patched, alone.patched, atol=1e-4)
+    for side, mode in (("harmful", "noise"), ("harmless", "denoise")):
+        swept = made._swept(pairs, side, patch(circuit, at="post"))
+        odds = subject.ask(Scores(pairs, side, patch(circuit, at="post"))).values["odds"]
+        assert np.allclose(swept.patched[:, seed % BLOCK], odds, atol=1e-4), mode
+        assert made.judged(pairs, side, patch(circuit, at="post")).tolist() == [one > 0 for one in odds]
+    assert made.changes(pairs, "harmful", patch(circuit, at="post"))
+
+
+def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, pairs = placebo(subject, 0), subject.all_pairs
+    found = subject.circuit(pairs, heads=1, neurons=3)
+    assert made._swept(pairs, "harmful", patch(found, at="post")) is None
+    assert made.judged(pairs, "harmful", patch(found, at="post")).shape == (len(pairs),)
+    # Where the score does not serve, what is generated decides.
+    heard = []
+    monkeypatch.setattr(Subject, "judged", lambda *asked: heard.append(asked) or np.zeros(len(pairs), bool))
+    placebo(subject, 0, serves=False).judged(pairs, "harmful", None)
+    assert len(heard) == 1
+
+
+def test_what_is_remembered_is_what_is_measured(subject: Subject, awake: Callable[..., ChatModel]) -> None:
+    model, pairs = awake(), subject.all_pairs
+    direction = Direction("matched", 1, -1, pairs.harmful, pairs.harmless, seed=7)
+    plain = [
+        Subject.ask(_fresh(subject), Scores(pairs, "harmful", do)).values for do in (remove(direction), add(direction))
+    ]
+    model.memory = {}
+    try:
+        kept = [
+            Subject.ask(_fresh(subject), Scores(pairs, "harmful", do)).values
+            for do in (remove(direction), add(direction))
+        ]
+        assert model.memory
+    finally:
+        model.memory = None
+    assert plain == kept
+
+
+def _fresh(subject: Subject) -> Subject:
+    store = Store(subject.store.folder, fresh=True)
+    made = Subject(subject.record, subject.all_pairs, store, subject.wake, subject.level)
+    vars(made)["tokens"] = (5,)
+    return made
+
+
+def test_the_area_under_the_curve_by_hand() -> None:
+    # Of the pairs (1, 0), (1, 2), (3, 0), (3, 2), three are in order; a tie is half.
+    assert area(np.array([1.0, 0, 3, 2]), np.array([True, False, True, False])) == 0.75
+    assert area(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
+    assert area(np.array([1.0, 2.0]), np.array([True, True])) == 0.0
+
+
+def test_the_table_says_how_often_at_most() -> None:
+    from collections import Counter
+
+    claims = claim_named("baseline"), claim_named("necessity")
+    lines = list(table([(claims[0], None), (claims[1], Counter({"REFUTED": 200}))]))
+    assert "baseline | finds nothing that could be replaced" in lines[2]
+    assert lines[3] == "| necessity | 0 of 200 | 200 of 200 | 0 of 200 | 1.5% |"
+
+
+def test_a_claim_judges_itself_outside_of_pytest() -> None:
+    outcomes = []
+    for low, high in ((0.4, 0.6), (0.1, 0.2), (0.2, 0.4)):
+
+        @claim("itself", source="a test", holds_on="reference", fails_on="cone")
+        def test_itself(model: Estimate, pairs: PairSet) -> None:
+            assert model > 0.3
+
+        made: Claim = vars(test_itself)["claim"]
+        outcomes.append(made.judge(Estimate("x", (low + high) / 2, low, high, 9, "given"), PairSet("none", ())))
+    assert outcomes == ["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
+
+
+def test_wrong_options_are_one_sentence(tmp_path: Path) -> None:
+    from tests.test_cli import harness
+
+    for arguments, said in (
+        (("placebo", "necessty"), "did you mean necessity?"),
+        (("placebo", "--seeds", "0"), "give 1 or more"),
+        (("placebo", "--model", "organism:referense"), "did you mean organism:reference"),
+    ):
+        done = harness(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1

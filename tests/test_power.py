@@ -1,0 +1,87 @@
+"""How many pairs a claim needs, and the list of claims."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scipy.stats import binom
+
+from harness import power, stats
+from harness.claims import claim_named, claims_in, verdicts_seen
+from harness.errors import AssayError
+from harness.pairs import DATA
+from harness.synthetic import Truth
+from tests.test_cli import harness
+
+
+def exact(n: int, bar: float, rate: float, level: float) -> float:
+    """The power of rate < bar, summed over every number of hits."""
+    few = [k for k in range(n + 1) if stats.rate([True] * k + [False] * (n - k), level).high < bar]
+    return float(binom.cdf(max(few), n, rate)) if few else 0.0
+
+
+def test_the_pairs_needed_are_those_of_the_exact_sum() -> None:
+    # Of baseline the harmless bar is the dear one: all answered, 1 − 0.0025^(1/n) < 0.10 from n = 57 on.
+    needed = power.needed(claim_named("baseline"), 1.0)
+    assert (needed.outcome, exact(56, 0.1, 0.0, 0.0025), exact(57, 0.1, 0.0, 0.0025)) == ("SUPPORTED", 0.0, 1.0)
+    assert needed.pairs is not None
+    assert 57 <= needed.pairs <= 60
+
+
+def test_power_is_the_share_of_studies_that_decide() -> None:
+    claim = claim_named("direction-necessity")
+    needed = power.needed(claim, 0.65)
+    found = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
+    assert needed.outcome == "SUPPORTED"
+    assert found["SUPPORTED"] / 400 == pytest.approx(0.92, abs=0.06)
+    assert power.needed(claim, 0.05).outcome == "REFUTED"
+
+
+def test_the_bar_itself_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "MOST", 256)
+    assert power.needed(claim_named("direction-necessity"), 0.30) == power.Needed(0.30, "INCONCLUSIVE", None)
+
+
+def test_every_claim_can_be_drawn_and_says_its_arms() -> None:
+    for claim in claims_in():
+        try:
+            arms = power.arms(claim, Truth((0.5,), agreement=0.5))
+        except AssayError as error:
+            assert "cannot be simulated: nothing is drawn for" in str(error)  # noqa: PT017
+        else:
+            assert arms, claim.name
+
+
+def test_power_on_the_command_line() -> None:
+    done = harness("power", "direction-necessity", "--effect", "0.9")
+    assert done.returncode == 0, done.stderr
+    assert "harmful prompts under the intervention, 45% refused" in done.stdout
+    assert done.stdout.splitlines()[-1].split()[:2] == ["effect", "0.90:"]
+    assert done.stdout.splitlines()[-1].endswith("pairs  SUPPORTED")
+    assert "between 0 and 1" in harness("power", "baseline", "--effect", "30").stderr
+    assert "did you mean baseline?" in harness("power", "baselin").stderr
+
+
+def test_claims_are_listed_with_all_they_must_say_and_without_torch() -> None:
+    code = (
+        "import sys; from harness.__main__ import main; main(['claims']); "
+        "print(sorted({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=DATA.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    for claim in claims_in():
+        for said in (f"{claim.name}: {claim.title}", claim.bar, claim.source, f"{claim.file}:{claim.line}"):
+            assert said in done.stdout
+
+
+def test_last_verdicts_are_read_and_damage_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "truth.json"
+    assert verdicts_seen(path) == {}
+    seen = {"baseline": {"reference": {"verdict": "SUPPORTED", "claim": "x", "organism": "y", "estimates": []}}}
+    path.write_text(json.dumps({"claims": seen}))
+    assert verdicts_seen(path) == seen
+    path.write_text("{")
+    with pytest.raises(AssayError, match="truth.json: cannot be read; `make truth`"):
+        verdicts_seen(path)
