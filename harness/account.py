@@ -19,6 +19,7 @@ class Account:
         self._config = config
         self._words: dict[str, verdicts.Word] = {}
         self._expected: set[str] = set()
+        self._files: dict[str, str] = {}
         self._began = time.perf_counter()
         self._problem = ""
         self._skipped: dict[str, list[Judged]] = {}
@@ -37,6 +38,10 @@ class Account:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and all(claim_of(item) for item in session.items):
             reporter.showfspath = False
+
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """The id of a test outside the project's root does not say where its file is."""
+        self._files[nodeid] = location[0]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -90,7 +95,7 @@ class Account:
         """A worker was killed, for want of memory, say: that says nothing of the claim."""
         path, _, test = report.nodeid.partition("::")
         name, _, model = test.removesuffix("]").partition("[")
-        file = self._config.rootpath / path
+        file = self._config.rootpath / self._files.get(report.nodeid, path)
         claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
         if (claim := claims.get((file.name, name))) is None:
             return
