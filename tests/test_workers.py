@@ -1,5 +1,6 @@
 """Several workers: one load a model, a killed one costs one line, and the verdicts stay what they are."""
 
+import html
 import os
 import subprocess
 import sys
@@ -57,7 +58,7 @@ KILLER = 'if model.name == "recorded:yi-6b-chat": os.kill(os.getpid(), signal.SI
 def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) -> None:
     for name, first in (("a", ""), ("b", KILLER), ("c", ""), ("d", "")):
         write(tmp_path, name, first=first, side="harmless" if name == "d" else "harmful")
-    done = judge(tmp_path, "-n", "2", f"--junit-xml={tmp_path / 'junit.xml'}")
+    done = judge(tmp_path, "-n", "2", f"--junit-xml={tmp_path / 'junit.xml'}", f"--html={tmp_path / 'report.html'}")
     assert done.returncode == 12, done.stdout + done.stderr
     assert "INTERNALERROR" not in done.stdout
     run = Run.load(latest(tmp_path / "runs"))
@@ -79,6 +80,12 @@ def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) 
     cores = len(os.sched_getaffinity(0))
     assert {threads for *_, threads in ran} == {str(max(1, cores // 2))}
     assert (tmp_path / "junit.xml").read_text().count("BROKEN: its process was killed") >= 1
+    rows = html.unescape(html.unescape((tmp_path / "report.html").read_text()))
+    for words in ("Verdict", "Effect [interval]", "<td>BROKEN</td>", "refused, harmful +0.97 [+0.89, +1.00]"):
+        assert words in rows
+    assert rows.count("<td>SUPPORTED</td>") == 5
+    assert rows.count("<td>REFUTED</td>") == 2
+    assert rows.count("<td>BROKEN</td>") == 1
     # What was refuted or broken is what failed last.
     again = judge(tmp_path, "--lf", "--collect-only", "-q")
     chosen = {line.split("::")[1] for line in again.stdout.splitlines() if "::" in line}
