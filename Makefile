@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv $(VENV) && \
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report test soak lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report truth test soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
 	@rm -f reports/pytest.html
@@ -27,7 +27,7 @@ report: $(STAMP)
 	case $$status in 0|1|10) ;; *) exit $$status;; esac # a refuted claim is a finding
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(STAMP)
@@ -48,6 +48,10 @@ $(STAMP):
 # How often every rule errs at its bar, and claims on placebos: about an hour of one core. Interrupted, it goes on.
 calibrate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.calibrate
+
+# Every claim on the organisms where it is true and where it is false: data/truth.json and docs/truth.md.
+truth: $(STAMP)
+	$(BIN)/python -m harness truth
 
 # Side by side with TransformerLens and the published procedure, about ten minutes of one core.
 bench: $(STAMP)

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("name", metavar="CLAIM")
     power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
     power.set_defaults(run=_power)
+    truth = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
+    truth.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
+    truth.set_defaults(run=_truth)
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
@@ -178,6 +181,20 @@ def _power(options: argparse.Namespace) -> None:
         few = f"over {power.MOST}" if found.outcome == "INCONCLUSIVE" or found.pairs is None else str(found.pairs)
         word = "never decided" if found.outcome == "INCONCLUSIVE" else found.outcome
         print(f"    effect {effect:.2f}: {few:>9} pairs  {word}", flush=True)
+
+
+def _truth(options: argparse.Namespace) -> None:
+    from harness import truth  # scipy is loaded for this command alone
+
+    seen = []
+    for one in truth.judged(claims_in(), Store(options.evidence)):
+        seen.append(one)
+        wrong = "" if one.right else f"   must be {one.expected}"
+        print(f"{one.outcome:<12} {one.claim.name} on {one.organism}{wrong}", flush=True)
+    truth.write(seen)
+    if wrongs := [one for one in seen if not one.right]:
+        raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
+    print(f"{len(seen)} controls came out as they must: {truth.PATH}, {truth.DOCS}")
 
 
 def _placebo(options: argparse.Namespace) -> None:

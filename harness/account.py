@@ -126,6 +126,7 @@ class Account:
             word="BROKEN",
             reason=reason,
             estimates=[],
+            beside=[],
             evidence=[],
             seconds=0.0,
         )

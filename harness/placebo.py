@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,9 +21,6 @@ from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
 from harness.subject import Subject
 from harness.waking import Sleeper
-
-if TYPE_CHECKING:  # importing it loads torch
-    from harness.chat import ChatModel
 
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
 # Random circuits that are swept together: one recording of prompts and twins serves them all.
@@ -114,14 +110,8 @@ def placebos(
 ) -> Iterator[tuple[Claim, Counter[Outcome] | None]]:
     """Each claim's verdicts on so many placebos; None where it asks for nothing that could be replaced."""
     with closing(Sleeper(model, "nf4", "auto", store)) as sleeper:
-
-        def wake() -> "ChatModel":
-            awake = sleeper()
-            awake.memory = {} if awake.memory is None else awake.memory
-            return awake
-
         for claim in claims:
-            subject = Subject(sleeper.record, sleeper.pairs, store, wake, claim.level)
+            subject = Subject(sleeper.record, sleeper.pairs, store, sleeper, claim.level)
             found: Counter[Outcome] = Counter()
             for seed in range(seeds):
                 placebo = Placebo(subject, seed)

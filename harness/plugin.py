@@ -1,6 +1,6 @@
 """pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -12,7 +12,7 @@ from harness.account import Account
 from harness.claims import HYPOTHESES, claim_of
 from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
-from harness.estimate import Comparison, decisions
+from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Store
 from harness.recorded import RECORDED, published, recording
 from harness.runs import Judged, Model
@@ -111,8 +111,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     """Keeps account of what is decided while a claim's test runs."""
     if claim_of(pyfuncitem) is None:
         return (yield)
-    with decisions() as made:
-        pyfuncitem.stash[_DECIDED] = made
+    with decisions() as made, asides() as beside:
+        pyfuncitem.stash[_DECIDED], pyfuncitem.stash[_BESIDE] = made, beside
         try:
             return (yield)
         except Unavailable as error:
@@ -143,6 +143,7 @@ def pytest_runtest_makereport(
         word=found.word,
         reason=found.reason,
         estimates=list(found.estimates),
+        beside=[verdicts.plain(one) for one in item.stash.get(_BESIDE, {}).values()],
         evidence=sorted(item.stash.get(READ, ())),
         seconds=item.stash[_SECONDS],
     )
@@ -198,5 +199,6 @@ READ = pytest.StashKey[set[str]]()
 JUDGED_ON = pytest.StashKey[Model]()
 """The model of a claim's item, for the run's record."""
 
+_BESIDE = pytest.StashKey[Mapping[str, Estimate]]()
 _DECIDED = pytest.StashKey[Sequence[Comparison]]()
 _SECONDS = pytest.StashKey[float]()

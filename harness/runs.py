@@ -49,6 +49,7 @@ class Judged(TypedDict):
     word: Word
     reason: str
     estimates: list[dict[str, Any]]
+    beside: list[dict[str, Any]]  # reported, and decides nothing
     evidence: list[str]  # fingerprints of what it read, sorted
     seconds: float
 

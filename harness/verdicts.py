@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.estimate import Comparison, Inconclusive, Outcome, Refuted
+from harness.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted
 
 Word = Outcome | Literal["BROKEN", "SKIPPED"]
 
@@ -33,17 +33,7 @@ class Verdict:
 def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped: type[BaseException]) -> Verdict:
     """From what the test raised, if anything, and the comparisons it made; `skipped` is pytest's own."""
     estimates = tuple(
-        {
-            "name": estimate.name,
-            "value": float(estimate.value),
-            "low": float(estimate.low),
-            "high": float(estimate.high),
-            "n": int(estimate.n),
-            "unit": estimate.unit,
-            "method": estimate.method,
-            "sign": sign,
-            "bar": float(bar),
-        }
+        plain(estimate) | {"sign": sign, "bar": float(bar)}
         for comparison in decided
         for estimate, sign, bar in comparison.bars
     )
@@ -60,6 +50,19 @@ def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped:
             return Verdict("SKIPPED", str(error), estimates)
         case _:
             return Verdict("BROKEN", f"{type(error).__name__}: {error}", estimates)
+
+
+def plain(estimate: Estimate) -> dict[str, Any]:
+    """An estimate in plain builtins."""
+    return {
+        "name": estimate.name,
+        "value": float(estimate.value),
+        "low": float(estimate.low),
+        "high": float(estimate.high),
+        "n": int(estimate.n),
+        "unit": estimate.unit,
+        "method": estimate.absent or estimate.method,
+    }
 
 
 def exit_code(words: Sequence[Word]) -> int | None:

@@ -69,6 +69,8 @@ class Sleeper:
             from harness.wake import wake  # torch is loaded when something must be measured
 
             self._awake = wake(self.name, quant=self.quant, device=self.device)
+            # Many claims ask for the same streams and means.
+            self._awake.memory = {}
         return self._awake
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from harness.claims import claim
     source="Arditi et al., arXiv 2406.11717, section 2.1",
     holds_on=("reference", "distributed", "flat", "percategory", "hydra", "saturated", "cone"),
     fails_on="compliant",
+    needs_refusals=False,
 )
 def test_the_model_refuses_harmful_and_answers_harmless(model, pairs):
     """The model refuses harmful requests and answers their harmless twins."""

@@ -22,9 +22,3 @@ def test_detection_assessment_and_execution_lie_one_below_the_other(model, pairs
 def test_the_middle_third_of_mlps_carries_more_than_the_outer_ones(model, pairs):
     """MLP outputs of the middle third carry more of the effect than those of both outer thirds: by 0.05."""
     assert model.depths(pairs.heldout).middle_over_outer() > 0.05
-
-
-@claim("keywords", source=PLAN, holds_on="cone", fails_on=("distributed", "flat"))
-def test_heads_that_look_at_the_words_sit_early(model, pairs):
-    """Attention to the differing word, each head by its effect, sits in the first 40% of the depth."""
-    assert model.depths(pairs.heldout).keywords(by=pairs.discovery) < 0.40
