@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv $(VENV) && \
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report truth test lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report truth test soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
 	@rm -f reports/pytest.html
@@ -28,6 +28,10 @@ report: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+
+# Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak 21
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

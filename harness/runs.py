@@ -121,6 +121,11 @@ class Writer:
         self.run.save(self.folder)
 
 
+def runs_beside(evidence: Path) -> Path:
+    """Where the runs are kept that read this folder of evidence."""
+    return evidence.parent / "runs"
+
+
 def all_runs(folder: Path = RUNS) -> list[Path]:
     """The folders of runs, the latest last."""
     return sorted(path.parent for path in folder.glob("*/run.json"))

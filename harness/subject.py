@@ -72,6 +72,8 @@ class Subject:
 
     def ask(self, what: Measurement) -> Evidence:
         """The evidence: as it is kept, or measured now."""
+        if what.SCORED:
+            self.require_refusals()
         tokens = self.tokens if what.SCORED else ()
         recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
