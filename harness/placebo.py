@@ -25,6 +25,8 @@ from harness.waking import Sleeper
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
 # Random circuits that are swept together: one recording of prompts and twins serves them all.
 BLOCK = 50
+# Their seeds begin here, apart from those of the random ones beside which claims put what was found.
+_APART = 1000
 # Below this the first token's score does not stand for what a model then says.
 LEAST_AUC = 0.95
 
@@ -50,9 +52,17 @@ class Placebo(Subject):
 
     def direction(self, pairs: PairSet) -> Direction:
         """A random one with the covariance of the streams, as long as the found one."""
+        return self._direction(pairs, 1)
+
+    def subspace(self, pairs: PairSet, rank: int) -> Direction:
+        """As many random ones."""
+        return self._direction(pairs, rank)
+
+    def _direction(self, pairs: PairSet, rank: int) -> Direction:
         found = super().direction(pairs)
         self.replaced = True
-        return Direction("matched", found.layer, found.position, found.harmful, found.harmless, seed=self.seed)
+        prompts = found.harmful, found.harmless
+        return Direction("matched", found.layer, found.position, *prompts, rank=rank, seed=_APART + self.seed)
 
     def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not; else what is generated is judged."""
@@ -60,7 +70,7 @@ class Placebo(Subject):
             return super().judged(pairs, side, under)
         if (swept := self._swept(pairs, side, under)) is not None:
             return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
-        return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
+        return self.scored(pairs, side, under)
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's score, or its logits."""
@@ -101,8 +111,7 @@ class Placebo(Subject):
         return Joint(tuple(self._placebo(found, seed) for seed in range(first, first + BLOCK)), at)
 
     def _placebo(self, found: Circuit, seed: int) -> Circuit:
-        # Apart from the seeds of those beside which a found circuit is put.
-        return self._random(found, 1000 + seed)
+        return self._random(found, _APART + seed)
 
 
 def placebos(

@@ -26,11 +26,13 @@ class Needed:
 
 
 def truth_of(claim: Claim, effect: float) -> Truth:
-    """What an effect means for a claim: of interventions, circuits and agreements; else of the answers as they are."""
-    if any("under" in arm or "share" in arm or "gradients" in arm for arm in arms(claim, Truth((0.5,), agreement=0.5))):
-        # A fall needs as many refusals to fall from.
-        return Truth((effect,), refused=max(0.95, effect), agreement=min(effect, 0.999))
-    return Truth((0.0,), refused=effect, answered=effect)
+    """What an effect means for a claim: of whatever is done or found; where nothing is, of the answers as they are."""
+    asked = arms(claim, Truth((0.5,)))
+    if all(arm.endswith("of them refused") for arm in asked):
+        return Truth((0.0,), refused=effect, answered=effect)
+    # A fall needs as many refusals to fall from.
+    agreement = min(effect, 0.999) if "effects by gradients" in asked else None
+    return Truth((effect,), refused=max(0.95, effect), agreement=agreement)
 
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:

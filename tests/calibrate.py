@@ -14,16 +14,20 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness import placebo, power, refusals, resampling, stats, synthetic
 from harness.claims import claim_named, claims_in
+from harness.depths import Depths
 from harness.estimate import Estimate
 from harness.evidence import EVIDENCE, Store
-from harness.interventions import Circuit, Intervention, patch
+from harness.geometry import Geometry
+from harness.interventions import Circuit, Intervention, patch, remove
 from harness.pairs import DATA
 from harness.refusals import Refusals
+from harness.sideeffects import SideEffects
 from harness.stats import Interval
 from harness.subject import Subject
 from harness.synthetic import SIZES, Synthetic, Truth
@@ -35,7 +39,9 @@ KEPT = ROOT / "reports" / "calibration.json"
 SIZES_OF_STUDIES = (16, 32, 64, 128, 256)
 # Small enough a level to be a claim's, and one at which a simulation sees more than a few errors.
 LEVELS = (0.05, 0.0025)
+COARSE = (0.05,)
 SIMULATIONS = 4000
+STUDIES = 200
 REFERENCE, PLACEBOS = "organism:reference", 200
 
 Study = Callable[[int, int, float], Estimate | Interval]
@@ -53,7 +59,7 @@ class Cell:
     beyond: float = 0.0  # it errs up to so many times the level, and docs/statistics.md says so; 0: it holds
     sizes: tuple[int, ...] = SIZES_OF_STUDIES
     levels: tuple[float, ...] = LEVELS
-    quick: int = 1000  # simulations of the test
+    quick: int = 400  # simulations of the test
 
 
 def asked(method: Callable[[Synthetic], Estimate], truth: Truth, **sizes: int) -> Study:
@@ -102,12 +108,57 @@ def counted(subject: Synthetic) -> Estimate:
     return subject.counted(subject.all_pairs, "head", 0.10, of=1)
 
 
+def direction_lead(answers: Refusals, subject: Synthetic) -> Estimate:
+    return answers.lead(under=remove(subject.direction(subject.all_pairs)))
+
+
+def by_category(answers: Refusals, subject: Synthetic) -> Estimate:
+    return answers.by_category(under=_under(subject, 0))
+
+
+def shared(subject: Synthetic) -> Estimate:
+    return subject.shared(subject.all_pairs, subject.all_pairs, heads=4)
+
+
+def depth(subject: Synthetic) -> Estimate:
+    return subject.depths(subject.all_pairs).of("detect")
+
+
+def gap(subject: Synthetic) -> Estimate:
+    return subject.depths(subject.all_pairs).gap("detect", "assess")
+
+
+def keywords(subject: Synthetic) -> Estimate:
+    return subject.depths(subject.all_pairs).keywords(by=subject.all_pairs)
+
+
+def middle(subject: Synthetic) -> Estimate:
+    return subject.depths(subject.all_pairs).middle_over_outer()
+
+
+def restored(subject: Synthetic) -> Estimate:
+    return subject.depths(subject.all_pairs).restored("post")
+
+
+def cosine(subject: Synthetic) -> Estimate:
+    return subject.geometry(subject.all_pairs).agreement()
+
+
+def growth(subject: Synthetic) -> Estimate:
+    return subject.geometry(subject.all_pairs).growth(subject.direction(subject.all_pairs))
+
+
+def beside(which: str) -> Callable[[Synthetic], Estimate]:
+    return lambda subject: getattr(subject.side_effects(subject.all_pairs, _under(subject, 0)), which)()
+
+
 def drawn(draw: Callable[[np.random.Generator, int], np.ndarray], bounds: tuple[float, float]) -> Study:
     """A study by `resampling.mean` itself."""
     return lambda n, seed, level: resampling.mean(draw(np.random.default_rng([seed, n]), n), level, bounds=bounds)
 
 
 FREE = resampling.UNBOUNDED
+SIXES: dict[str, Any] = {"template": 6, "alike": 0.3}
 
 RULES: dict[str, tuple[Cell, ...]] = {
     "Refusals.rate": (
@@ -150,34 +201,34 @@ RULES: dict[str, tuple[Cell, ...]] = {
         for one, two in ((0.75, 0.75), (0.7, 0.85), (0.85, 0.7), (0.05, 0.9))
     ),
     "Subject.effect": (
-        Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=200),
-        Cell("E 0.8, skewed noise", asked(effect, Truth((0.8,), skewed=True)), 0.8, quick=200),
+        Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=80),
+        Cell("E 0.8, skewed noise", asked(effect, Truth((0.8,), skewed=True)), 0.8, quick=80),
         Cell(
             "E 0.8, templates of 6 alike by 0.5",
             asked(effect, Truth((0.8,), alike=0.5, template=6)),
             0.8,
-            quick=200,
+            quick=80,
         ),
     ),
-    "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=True)), 0.3, quick=200),),
+    "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=True)), 0.3, quick=80),),
     "Subject.lead_over_loudest": (
-        Cell("lead 0.3, normal noise", asked(lead_over_loudest, Truth((0.3,))), 0.3, quick=200),
+        Cell("lead 0.3, normal noise", asked(lead_over_loudest, Truth((0.3,))), 0.3, quick=80),
     ),
     "Subject.agreement": (
-        Cell("r 0.7, own noise", asked(agreement, Truth((0.5,), agreement=0.7)), 0.7, quick=150),
+        Cell("r 0.7, own noise", asked(agreement, Truth((0.5,), agreement=0.7)), 0.7, quick=80),
         Cell(
             "r 0.7, noise half in common",
             asked(agreement, Truth((0.5,), agreement=0.7, common=0.5)),
             0.7,
             levels=(0.05,),
-            quick=150,
+            quick=80,
         ),
         Cell(
             "r 0.7, templates of 6 alike by 0.5",
             asked(agreement, Truth((0.5,), agreement=0.7, alike=0.5, template=6)),
             0.7,
             levels=(0.05,),
-            quick=150,
+            quick=80,
         ),
     ),
     "Subject.counted": (
@@ -187,43 +238,105 @@ RULES: dict[str, tuple[Cell, ...]] = {
             0.0,
             upper=4.0,
             levels=(0.05,),
-            quick=100,
+            quick=60,
+        ),
+    ),
+    "Refusals.lead": (
+        Cell("lead 0.3", of(direction_lead, Truth((0.4, 0.1))), 0.3, quick=60, levels=COARSE),
+        Cell(
+            "lead 0.3, templates of 6 alike by 0.3",
+            of(direction_lead, Truth((0.4, 0.1), **SIXES)),
+            0.3,
+            quick=60,
+            levels=COARSE,
+        ),
+    ),
+    "Refusals.by_category": (
+        Cell("every one of 4 falls by 0.3", of(by_category, Truth((0.3,))), 0.3, levels=COARSE),
+        Cell("every one of 4 falls by 0.9", of(by_category, Truth((0.9,))), 0.9, levels=COARSE),
+    ),
+    "Subject.shared": (
+        Cell("0.7 of its own effect", asked(shared, Truth((0.9, 0.63))), 0.7, quick=60, levels=COARSE),
+        Cell("0.7, skewed noise", asked(shared, Truth((0.9, 0.63), skewed=True)), 0.7, quick=60, levels=COARSE),
+    ),
+    "Depths.of": (
+        Cell("depth 0.1, skewed", asked(depth, Truth((0.1, 0.1))), 0.1, quick=60, levels=COARSE),
+        Cell(
+            "depth 0.5, templates of 6 alike by 0.3",
+            asked(depth, Truth((0.5, 0.5), **SIXES)),
+            0.5,
+            quick=60,
+            levels=COARSE,
+        ),
+    ),
+    "Depths.gap": (Cell("gap 0.05", asked(gap, Truth((0.3, 0.35))), 0.05, quick=60, levels=COARSE),),
+    "Depths.keywords": (Cell("depth 0.4", asked(keywords, Truth((0.4,), noise=0.0)), 0.4, quick=60, levels=COARSE),),
+    "Depths.middle_over_outer": (
+        Cell("difference 0.05", asked(middle, Truth((0.45, 0.4))), 0.05, quick=60, levels=COARSE),
+    ),
+    "Depths.restored": (
+        Cell("restored 0.5, skewed", asked(restored, Truth((0.5,), skewed=True)), 0.5, quick=60, levels=COARSE),
+    ),
+    "Geometry.agreement": (
+        Cell(
+            "cosine 0.7, 4 categories", asked(cosine, Truth((0.7,))), 0.7, sizes=(32, 64, 128), quick=60, levels=COARSE
+        ),
+    ),
+    "Geometry.growth": (
+        Cell("0.2, along random ones 0.1", asked(growth, Truth((0.2, 0.1), noise=0.1)), 0.1, quick=60, levels=COARSE),
+    ),
+    "SideEffects.refused": (
+        Cell("0.1 more refused", asked(beside("refused"), Truth((0.1,))), 0.1, levels=COARSE),
+        Cell("none more refused", asked(beside("refused"), Truth((0.0,))), 0.0, levels=COARSE),
+    ),
+    "SideEffects.coherent": (Cell("0.9 in language", asked(beside("coherent"), Truth((0.9,))), 0.9, levels=COARSE),),
+    "SideEffects.divergence": (
+        Cell("0.1 nats, exponential", asked(beside("divergence"), Truth((0.1,))), 0.1, quick=60, levels=COARSE),
+    ),
+    "SideEffects.cross_entropy": (
+        Cell(
+            "0.2 nats, 40 passages",
+            asked(beside("cross_entropy"), Truth((0.2,))),
+            0.2,
+            sizes=(32,),
+            quick=60,
+            levels=COARSE,
         ),
     ),
     "resampling.mean": (
-        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=200, sizes=(16, 64, 256)),
+        Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=80, sizes=(16, 64, 256)),
         Cell(
             "t, 3 degrees of freedom",
             drawn(lambda rng, n: rng.standard_t(3, n), FREE),
             0.0,
-            quick=200,
+            quick=80,
             sizes=(16, 64, 256),
         ),
         Cell(
             "yes at 0.95, within (0, 1)",
             drawn(lambda rng, n: rng.random(n) < 0.95, (0.0, 1.0)),
             0.95,
-            quick=200,
+            quick=80,
             sizes=(16, 64, 256),
         ),
         Cell(
             "beta(5, 0.5), within (0, 1)",
             drawn(lambda rng, n: rng.beta(5, 0.5, n), (0.0, 1.0)),
             5 / 5.5,
-            quick=200,
+            quick=80,
             sizes=(16, 64, 256),
         ),
     ),
 }
-# These are not estimated from pairs: there is nothing to err.
-COUNTED = {"Subject.share"}
+# Counted and not estimated; and what effect, lead and others call, by which they are calibrated.
+NO_RULES = {"Subject.share", "Subject.share_of"}
 
 
 def in_use() -> set[str]:
     """Every method by which a claim can come to an estimate."""
     return {
         f"{owner.__name__}.{name}"
-        for owner in (Refusals, Subject)
+        for owner in (Refusals, Subject, Depths, Geometry, SideEffects)
         for name, method in inspect.getmembers(owner, inspect.isfunction)
         if not name.startswith("_") and method.__annotations__.get("return") in (Estimate, "Estimate")
     }
@@ -247,7 +360,7 @@ def allowed(level: float, simulations: int, times: float = 1.0) -> float:
 
 # What the claims' own rules can see: claim, effects that are drawn as lines.
 CURVES = {
-    "direction-necessity": (0.4, 0.5, 0.65, 0.8, 0.95),
+    "ablation-heads": (0.4, 0.5, 0.65, 0.8, 0.95),
     "baseline": (0.92, 0.96, 0.98, 1.0),
     "localization": (0.85, 0.9, 0.95, 1.0),
     "gradients": (0.8, 0.9, 0.95),
@@ -257,6 +370,15 @@ CURVES = {
 def main() -> None:
     """Simulates what is not kept yet, and writes the tables and figures."""
     kept = Kept()
+    for name, effects in CURVES.items():
+        for effect in effects:
+            for n in SIZES_OF_STUDIES:
+                key = f"power | {name} | {effect} | {n}"
+                if key not in kept.values:
+                    claim = claim_named(name)
+                    found = power.outcomes(claim, power.truth_of(claim, effect), n, STUDIES)
+                    kept.put(key, (found["SUPPORTED"] / STUDIES, found["REFUTED"] / STUDIES))
+                    print(f"{key}: {kept.values[key][0]:.2f} supported", file=sys.stderr, flush=True)
     cells = list(every())
     for number, (rule, cell, n, level) in enumerate(cells):
         key = f"{rule} | {cell.label} | {n} | {level}"
@@ -264,15 +386,6 @@ def main() -> None:
             kept.put(key, wrong(cell, n, level, SIMULATIONS))
         said = " / ".join(f"{share / level:.2f}" for share in kept.values[key])
         print(f"{number + 1} of {len(cells)}: {key}: {said} times the level", file=sys.stderr, flush=True)
-    for name, effects in CURVES.items():
-        for effect in effects:
-            for n in SIZES_OF_STUDIES:
-                key = f"power | {name} | {effect} | {n}"
-                if key not in kept.values:
-                    claim = claim_named(name)
-                    found = power.outcomes(claim, power.truth_of(claim, effect), n, 400)
-                    kept.put(key, (found["SUPPORTED"] / 400, found["REFUTED"] / 400))
-                    print(f"{key}: {kept.values[key][0]:.2f} supported", file=sys.stderr, flush=True)
     written("placebos", "\n".join(placebo.table(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(EVIDENCE)))))
     written("calibration", "\n".join(tables(kept.values)))
     (DOCS / "figures").mkdir(exist_ok=True)
@@ -295,8 +408,10 @@ class Kept:
 
     def __init__(self) -> None:
         modules = [stats, resampling, refusals, synthetic, sys.modules[__name__]]
-        methods = [getattr(Subject, rule.partition(".")[2]) for rule in RULES if rule.startswith("Subject.")]
-        sources = "".join(map(inspect.getsource, [*modules, *methods, Subject._share]))
+        owners = {owner.__name__: owner for owner in (Subject, Depths, Geometry, SideEffects)}
+        named = (rule.partition(".") for rule in RULES)
+        methods = [getattr(owners[owner], name) for owner, _, name in named if owner in owners]
+        sources = "".join(map(inspect.getsource, [*modules, *methods, Subject.share_of]))
         self.code = hashlib.sha256(sources.encode()).hexdigest()
         whole = json.loads(KEPT.read_text()) if KEPT.exists() else {}
         self.values: dict[str, tuple[float, float]] = whole["values"] if whole.get("code") == self.code else {}

@@ -31,7 +31,7 @@ def test_the_pairs_needed_are_those_of_the_exact_sum() -> None:
 
 
 def test_power_is_the_share_of_studies_that_decide() -> None:
-    claim = claim_named("direction-necessity")
+    claim = claim_named("ablation-heads")
     needed = power.needed(claim, 0.65)
     found = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
     assert needed.outcome == "SUPPORTED"
@@ -41,13 +41,13 @@ def test_power_is_the_share_of_studies_that_decide() -> None:
 
 def test_the_bar_itself_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(power, "MOST", 256)
-    assert power.needed(claim_named("direction-necessity"), 0.30) == power.Needed(0.30, "INCONCLUSIVE", None)
+    assert power.needed(claim_named("ablation-heads"), 0.30) == power.Needed(0.30, "INCONCLUSIVE", None)
 
 
 def test_every_claim_can_be_drawn_and_says_its_arms() -> None:
     for claim in claims_in():
         try:
-            arms = power.arms(claim, Truth((0.5,), agreement=0.5))
+            arms = power.arms(claim, Truth((0.5,)))
         except AssayError as error:
             assert "cannot be simulated: nothing is drawn for" in str(error)  # noqa: PT017
         else:
@@ -55,7 +55,7 @@ def test_every_claim_can_be_drawn_and_says_its_arms() -> None:
 
 
 def test_power_on_the_command_line() -> None:
-    done = harness("power", "direction-necessity", "--effect", "0.9")
+    done = harness("power", "ablation-heads", "--effect", "0.9")
     assert done.returncode == 0, done.stderr
     assert "harmful prompts under the intervention, 45% refused" in done.stdout
     assert done.stdout.splitlines()[-1].split()[:2] == ["effect", "0.90:"]

@@ -47,7 +47,7 @@ def test_pairs_of_one_template_widen_every_interval(name: str) -> None:
     assert (fours.n, fours.method.endswith("in 15 clusters")) == (60, True)
 
 
-@pytest.mark.parametrize("name", ["fall", "rise", "left", "difference"])
+@pytest.mark.parametrize("name", ["fall", "rise", "left", "gain"])
 def test_where_little_is_refused_there_is_nothing_to_explain(name: str) -> None:
     found = EVERY[name](answers(Truth((0.1, 0.05), refused=0.2)))
     assert found.nothing.startswith("nothing to explain: it refuses")
