@@ -206,8 +206,8 @@ def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
         raise Damaged("has tensors that cannot be read") from None
 
 
-def write_whole(path: Path, raw: bytes) -> None:
-    """Whole or not at all."""
+def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
+    """Whole or not at all; unsynced it survives a kill, and only a power cut may take it back."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
@@ -215,7 +215,8 @@ def write_whole(path: Path, raw: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(raw)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             Path(aside).chmod(0o644)
             Path(aside).replace(path)
         except BaseException:

@@ -87,7 +87,8 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Writes run.json, whole or not at all."""
-        write_whole(folder / "run.json", json.dumps(vars(self), ensure_ascii=False).encode())
+        text = json.dumps(vars(self), ensure_ascii=False)
+        write_whole(folder / "run.json", text.encode(), synced=self.finished)
 
     @property
     def evidence(self) -> list[str]:

@@ -27,7 +27,7 @@ ROOT = DATA.parent
 MODEL = "organism:reference"
 CLAIMS = """
 from harness.claims import claim
-from harness.interventions import ablate, remove
+from harness.interventions import ablate
 from harness.planning import Sweep
 
 @claim("swept", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
@@ -43,16 +43,17 @@ def test_circuit(model, pairs):
     without = ablate(heads, "mean", over=pairs.harmless, at="post")
     assert model.refuses(pairs).fall(under=without) > 0.10
 
-@claim("direction", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
-def test_direction(model, pairs):
-    '''A direction carries it.'''
-    assert model.refuses(pairs).fall(under=remove(model.direction(pairs))) > 0.90
+@claim("answers", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
+def test_answers(model, pairs):
+    '''Twins are answered.'''
+    assert model.refuses(pairs).rate("harmless") < 0.95
 """
 
 
 def main(kills: int) -> int:
     """Twenty kills take some minutes."""
     torch.set_num_threads(1)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they would take longer to load than the claims to judge
     planning.PART_OPERATIONS = 2e8  # parts of a few pairs
     draw, awake = random.Random(kills), wake.wake(MODEL)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="assay-soak-") as name:
