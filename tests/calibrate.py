@@ -424,10 +424,8 @@ class Kept:
 
 
 def tables(kept: dict[str, tuple[float, float]]) -> Iterator[str]:
-    yield f"False support / false refutation at the bar, as multiples of the level; {SIMULATIONS:,} studies a cell. The"
-    for level in LEVELS:
-        error = math.sqrt(1 / level / SIMULATIONS)
-        yield f"standard error of a true 1 is {error:.2f} at level {level}" + ("," if level != LEVELS[-1] else ".")
+    errors = " and ".join(f"{math.sqrt(1 / level / SIMULATIONS):.2f} at level {level}" for level in LEVELS)
+    yield f"{SIMULATIONS:,} studies a cell; the standard error of a true 1 is {errors}."
     yield ""
     yield "| rule | truth | level | " + " | ".join(f"n = {n}" for n in SIZES_OF_STUDIES) + " |"
     yield "|---" * (3 + len(SIZES_OF_STUDIES)) + "|"

@@ -21,10 +21,11 @@ def figure(title: str, lines: Sequence[Line], ticks: Sequence[int], top: float, 
     def high(value: float) -> float:
         return TOP + PLOT_H * (1 - min(value, top) / top)
 
+    height = max(HEIGHT, TOP + 20 * len(lines) + 16)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         f'font-size="12" role="img" aria-label="{escape(title)}">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="{LEFT}" y="24" font-size="14" fill="#111111">{escape(title)}</text>',
     ]
     for number in range(5):
@@ -39,10 +40,13 @@ def figure(title: str, lines: Sequence[Line], ticks: Sequence[int], top: float, 
     )
     parts.append(f'<path d="M{LEFT} {high(mark):.1f}h{PLOT_W}" stroke="#111111" stroke-dasharray="5 4"/>')
     for number, line in enumerate(lines):
-        colour = COLOURS[number % len(COLOURS)]
+        # Where there are more lines than colours, these come again, dashed.
+        dashes = number // len(COLOURS)
+        stroke = f'stroke="{COLOURS[number % len(COLOURS)]}" stroke-width="2"'
+        stroke += f' stroke-dasharray="{8 // dashes} 3"' if dashes else ""
         points = " ".join(f"{place[int(x)]:.1f},{high(y):.1f}" for x, y in line.points)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<polyline points="{points}" fill="none" {stroke}/>')
         y = TOP + 8 + 20 * number
-        parts.append(f'<path d="M{LEFT + PLOT_W + 16} {y}h20" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<path d="M{LEFT + PLOT_W + 16} {y}h20" {stroke}/>')
         parts.append(f'<text x="{LEFT + PLOT_W + 42}" y="{y + 4}" fill="#111111">{escape(line.name)}</text>')
     return "\n".join([*parts, "</svg>\n"])
