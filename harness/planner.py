@@ -22,6 +22,7 @@ from harness.measurements import (
     PlainText,
     Products,
     Projected,
+    PromptSide,
     RefusalTokens,
     Scores,
     Swept,
@@ -52,6 +53,15 @@ class Planner(Subject):
         """Adds up in `work` what no claim before has asked for."""
         self.work, self.known = work, known
         return self
+
+    @property
+    def area(self) -> float:
+        """The score is taken to serve; what tells so is counted."""
+        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
+        for side in sides:
+            self.ask(Scores(self.all_pairs.discovery, side))
+            self.ask(Answers(self.all_pairs.discovery, side))
+        return 1.0
 
     def ask(self, what: Measurement) -> Evidence:
         """What is kept, else a placeholder."""
