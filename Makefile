@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv $(VENV) && \
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report truth test lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report truth test soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
 	@rm -f reports/pytest.html
@@ -27,7 +27,11 @@ report: $(STAMP)
 	case $$status in 0|1|10) ;; *) exit $$status;; esac # a refuted claim is a finding
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+
+# Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak 21
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

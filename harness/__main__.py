@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from harness.bundles import bundle, unbundle
 from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
 from harness.claims import Claim, claim_named, claims_in, verdicts_seen
 from harness.drafts import draft
@@ -16,6 +17,8 @@ from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import load_pairs
 from harness.recorded import RECORDED, import_run
+from harness.runs import latest, runs_beside
+from harness.tables import Entry, entries, export, verify
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,9 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="talk to a model, one line a question")
     chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
     chat.set_defaults(run=_chat)
-    imported = commands.add_parser("import", help="bring a run of the published pipeline as a recorded model")
-    imported.add_argument("folder", type=Path, metavar="RUN", help="its run folder, the one that holds completions/")
+    imported = commands.add_parser("import", help="bring a bundle, or a run of the published pipeline")
+    imported.add_argument("path", type=Path, metavar="PATH", help="a bundle's .zip; or the folder with completions/")
     imported.set_defaults(run=_import)
+    bundled = commands.add_parser("bundle", help="a run and the evidence it read, in one .zip for someone else")
+    bundled.add_argument(
+        "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs (default: the last)"
+    )
+    bundled.add_argument("--to", type=Path, metavar="PATH", help="default: RUN's name with .zip, here")
+    bundled.set_defaults(run=_bundle)
+    evidence = commands.add_parser("evidence", help="what was measured: list it, check it, take it to pandas")
+    evidence.add_argument("--verify", action="store_true", help="check every hash")
+    evidence.add_argument("--export", type=Path, metavar="PATH", help="every number as a row of a .csv or .parquet")
+    evidence.set_defaults(run=_evidence)
     claims = commands.add_parser("claims", help="every claim: its bar, source, level, controls and last verdicts")
     claims.set_defaults(run=_claims)
     new = commands.add_parser("new", help="write a claim file that runs as it is, to be edited")
@@ -60,8 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
     placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
-    placebo.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
     placebo.set_defaults(run=_placebo)
+    for command in (placebo, imported, bundled, evidence):
+        command.add_argument(
+            "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
+        )
     for command in (models, chat):
         command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")
         command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
@@ -123,7 +139,10 @@ def _chat(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    found = import_run(options.folder)
+    if not options.path.is_dir():
+        _unbundle(options.path, Store(options.evidence))
+        return
+    found = import_run(options.path)
     arms = ", ".join(f"{sum(hits)} of {len(hits)} refused ({key})" for key, hits in found.refused.items())
     print(f"{RECORDED}{found.name}: {arms}\njudge it: pytest hypotheses --model {RECORDED}{found.name}")
 
@@ -197,6 +216,48 @@ def _placebo(options: argparse.Namespace) -> None:
         found = placebo.placebos(claims, options.model, options.seeds, Store(options.evidence), done)
         for line in placebo.table(found):
             print(line, flush=True)
+
+
+def _unbundle(path: Path, store: Store) -> None:
+    found = unbundle(path, store, runs_beside(store.folder))
+    here = f" ({found.kept} more were measured here already and stay)" if found.kept else ""
+    models = " ".join(f"--model {name}" for name in found.run.models)
+    print(f"{found.folder}: {len(found.run.verdicts)} verdicts, {found.placed} measurements put in place{here}")
+    print(f"judge it: pytest hypotheses --judge-only --quant {found.run.quant} --device {found.run.device} {models}")
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    store = Store(options.evidence)
+    folder = options.path or latest(runs_beside(store.folder))
+    to = options.to or Path(f"{folder.resolve().name}.zip")
+    count = bundle(folder, store, to)
+    print(f"{to}: {folder.name} and the {count} measurements it read, {_size(to.stat().st_size)}")
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    store = Store(options.evidence)
+    if not store.files():
+        raise AssayError(f"{store.folder}: holds no evidence yet; judge claims first: pytest hypotheses")
+    if options.verify:
+        print(f"{store.folder}: {verify(store)} measurements, every hash right")
+    if options.export:
+        print(f"{options.export}: {export(store, options.export)} rows")
+    if not options.verify and not options.export:
+        _list_evidence(entries(store))
+
+
+def _list_evidence(found: list[Entry]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("model", "kind", "when (UTC)"):
+        table.add_column(name, overflow="fold")
+    table.add_column("pairs", justify="right")
+    table.add_column("size", justify="right", no_wrap=True)
+    for one in found:
+        pairs = "" if one.n is None else str(one.n)
+        table.add_row(one.model, one.kind, one.when[:16].replace("T", " "), pairs, _size(one.size))
+    console = Console()
+    console.print(table)
+    console.print(f"\n{len(found)} measurements, {_size(sum(one.size for one in found))}", highlight=False)
 
 
 def _question() -> str:

@@ -1,7 +1,10 @@
 """What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
 
 import time
+from collections.abc import Generator, Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +12,7 @@ from harness import verdicts
 from harness.claims import claim_of, claims_in
 from harness.errors import AssayError
 from harness.recorded import RECORDED
-from harness.runs import Judged, Run, Writer
+from harness.runs import Judged, Run, Writer, runs_beside
 
 
 class Account:
@@ -19,12 +22,13 @@ class Account:
         self._config = config
         self._words: dict[str, verdicts.Word] = {}
         self._expected: set[str] = set()
+        self._files: dict[str, str] = {}
         self._began = time.perf_counter()
         self._problem = ""
         self._skipped: dict[str, list[Judged]] = {}
         option = config.getoption
         run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
-        self._writer = Writer(Path(option("--evidence")).parent / "runs", run)
+        self._writer = Writer(runs_beside(Path(option("--evidence"))), run)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -38,25 +42,21 @@ class Account:
         if reporter is not None and all(claim_of(item) for item in session.items):
             reporter.showfspath = False
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """The id of a test outside the project's root does not say where its file is."""
+        self._files[nodeid] = location[0]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         """Keeps a verdict, before anyone shows it."""
-        if str(report.when) == "???":
-            self._died(report)
+        died = str(report.when) == "???" and self._died(report)
         found: Judged | None = vars(report).get("verdict")
-        if found is None:
-            return
-        self._words[report.nodeid] = found["word"]
-        if not self._config.getoption("--plan"):
-            about = vars(report)["about"]
-            try:
-                self._writer.judged(found, about["claim"], about["model"], about["peak"])
-            except AssayError as error:
-                self._problem = str(error)
-        if found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
-            self._skipped.setdefault(found["model"], []).append(found)
-        elif self._config.option.verbose == 0:
-            self._say(f"{line(found)}  [{self._progress()}]")
+        if found is not None:
+            self._judged(found, vars(report)["about"])
+        yield
+        if died:  # xdist ends no test whose worker died, and pytest-html shows none that has not ended
+            end = pytest.TestReport(report.nodeid, report.location, {}, "passed", None, "teardown")
+            self._config.hook.pytest_runtest_logreport(report=end)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """The exit code says what was found, unless pytest itself could not go on."""
@@ -86,14 +86,38 @@ class Account:
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
 
-    def _died(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_header(self, cells: list[str]) -> None:
+        """What pytest-html's own words do not say."""
+        cells[1:1] = ["<th>Verdict</th>", "<th>Effect [interval]</th>", "<th>n</th>"]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
+        """A verdict, the estimates it rests on, and of how many."""
+        found: Judged | None = vars(report).get("verdict")
+        columns = ("", "", "") if found is None else (found["word"], *effects(found))
+        cells[1:1] = [f"<td>{text}</td>" for text in columns]
+
+    def _judged(self, found: Judged, about: Mapping[str, Any]) -> None:
+        self._words[found["test"]] = found["word"]
+        if not self._config.getoption("--plan"):
+            try:
+                self._writer.judged(found, about["claim"], about["model"], about["peak"])
+            except AssayError as error:
+                self._problem = str(error)
+        if found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
+            self._skipped.setdefault(found["model"], []).append(found)
+        elif self._config.option.verbose == 0:
+            self._say(f"{line(found)}  [{self._progress()}]")
+
+    def _died(self, report: pytest.TestReport) -> bool:
         """A worker was killed, for want of memory, say: that says nothing of the claim."""
         path, _, test = report.nodeid.partition("::")
         name, _, model = test.removesuffix("]").partition("[")
-        file = self._config.rootpath / path
+        file = self._config.rootpath / self._files.get(report.nodeid, path)
         claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
         if (claim := claims.get((file.name, name))) is None:
-            return
+            return False
         reason = "its process was killed (often for want of memory); what it had measured is kept"
         vars(report)["verdict"] = Judged(
             claim=claim.name,
@@ -107,7 +131,8 @@ class Account:
             seconds=0.0,
         )
         vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0}
-        report.longrepr = f"BROKEN: {reason}"
+        report.longrepr, report.when = f"BROKEN: {reason}", "call"
+        return True
 
     def _say(self, text: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -124,6 +149,15 @@ class Account:
             return of
         seconds = (time.perf_counter() - self._began) * waiting / slow
         return f"{of}, about {seconds:.0f} s left" if seconds < 100 else f"{of}, about {seconds / 60:.0f} min left"
+
+
+def effects(found: Judged) -> tuple[str, str]:
+    """Estimates with their intervals, and their n, one below the other, for HTML."""
+    shown = [
+        f"{escape(one['name'])} {one['value']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"
+        for one in found["estimates"]
+    ]
+    return "<br>".join(shown), "<br>".join(f"{one['n']} {escape(one['unit'])}" for one in found["estimates"])
 
 
 def line(found: Judged) -> str:

@@ -127,8 +127,12 @@ class Store:
         """Where evidence of that fingerprint lies."""
         return self.folder / fingerprint[:2] / f"{fingerprint}.json"
 
+    def files(self) -> list[Path]:
+        """Every file of evidence, in the order of their names."""
+        return sorted(self.folder.glob("??/*.json"))
+
     def __iter__(self) -> Iterator[Evidence]:
-        for path in sorted(self.folder.glob("??/*.json")):
+        for path in self.files():
             if (found := self._load(path.stem)) is not None:
                 yield found
 
@@ -139,14 +143,10 @@ class Store:
     def _load(self, fingerprint: str) -> Evidence | None:
         path = self.path(fingerprint)
         try:
-            raw = path.read_bytes()
+            return read(path)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of yours") from None
-        try:
-            return _parsed(fingerprint, raw, path.with_suffix(".safetensors"))
-        except _Damaged as damage:
+        except Damaged as damage:
             self._set_aside(path, str(damage))
             return None
 
@@ -157,8 +157,19 @@ class Store:
         warnings.warn(f"{path}: {what}; set aside, and measured again", DamagedEvidence, stacklevel=4)
 
 
-class _Damaged(Exception):
-    pass
+class Damaged(AssayError):
+    """A file of evidence is not what was written."""
+
+
+def read(path: Path) -> Evidence:
+    """The evidence in a file, every hash checked."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of yours") from None
+    return _parsed(path.stem, raw, path.with_suffix(".safetensors"))
 
 
 def digest(value: object) -> str:
@@ -172,12 +183,12 @@ def _parsed(fingerprint: str, raw: bytes, tensors: Path) -> Evidence:
         whole = json.loads(raw)
         body = whole["body"]
         if digest(body) != whole["sha256"]:
-            raise _Damaged("is not what was written")
+            raise Damaged("is not what was written")
         recipe = Recipe(**body["recipe"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise _Damaged("is no evidence") from None
+        raise Damaged("is no evidence") from None
     if recipe.fingerprint != fingerprint:
-        raise _Damaged("holds another measurement than its name says")
+        raise Damaged("holds another measurement than its name says")
     arrays = _arrays(tensors, body["tensors"]) if body["tensors"] else {}
     return Evidence(recipe, body["values"], arrays, body["environment"], tuple(body["computed_from"]))
 
@@ -186,17 +197,17 @@ def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
     try:
         raw = path.read_bytes()
     except OSError:
-        raise _Damaged("has lost its tensors") from None
+        raise Damaged("has lost its tensors") from None
     if hashlib.sha256(raw).hexdigest() != expected:
-        raise _Damaged("has tensors that are not what was written")
+        raise Damaged("has tensors that are not what was written")
     try:
         return dict(load_tensors(raw))
     except SafetensorError:
-        raise _Damaged("has tensors that cannot be read") from None
+        raise Damaged("has tensors that cannot be read") from None
 
 
-def write_whole(path: Path, raw: bytes) -> None:
-    """Whole or not at all."""
+def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
+    """Whole or not at all; unsynced it survives a kill, and only a power cut may take it back."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
@@ -204,7 +215,8 @@ def write_whole(path: Path, raw: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(raw)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             Path(aside).chmod(0o644)
             Path(aside).replace(path)
         except BaseException:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,10 +11,10 @@ from jaxtyping import Bool
 from harness import stats
 from harness.claims import Claim
 from harness.effects import Effects
-from harness.estimate import Outcome
+from harness.estimate import Estimate, Outcome
 from harness.evidence import Store
 from harness.interventions import Circuit, Direction, Intervention, Patch
-from harness.measurements import PromptSide, Scores
+from harness.measurements import PromptSide
 from harness.pairs import PairSet
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
@@ -27,8 +26,6 @@ OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
 BLOCK = 50
 # Their seeds begin here, apart from those of the random ones beside which claims put what was found.
 _APART = 1000
-# Below this the first token's score does not stand for what a model then says.
-LEAST_AUC = 0.95
 
 
 class Placebo(Subject):
@@ -86,15 +83,9 @@ class Placebo(Subject):
         own = [self.seed % BLOCK]
         return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
 
-    @cached_property
-    def score_serves(self) -> bool:
-        """Whether the score's AUC against generated refusals on discovery prompts is LEAST_AUC or more."""
-        pairs, odds, hits = self.all_pairs.discovery, [], []
-        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
-        for side in sides:
-            odds += self.ask(Scores(pairs, side)).values["odds"]
-            hits += super().judged(pairs, side, None).tolist()
-        return area(np.array(odds), np.array(hits)) >= LEAST_AUC
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """Nothing: whatever else something random does is nobody's claim."""
+        return ()
 
     def _swept(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Effects | None:
         """What patching a placebo circuit from the twin comes to, if that is what is done and every pair is aligned."""
@@ -143,11 +134,3 @@ def table(found: Iterable[tuple[Claim, Counter[Outcome] | None]]) -> Iterator[st
         most = stats.rate(np.arange(total) < supported, 0.05).high
         cells = (f"{words[word]} of {total}" for word in OUTCOMES)
         yield f"| {claim.name} | {' | '.join(cells)} | {most:.1%} |"
-
-
-def area(scores: np.ndarray, hits: np.ndarray) -> float:
-    """The chance that a hit scores above a miss, ties by half (Hanley and McNeil 1982, Radiology 143:29)."""
-    above, below = scores[hits], scores[~hits]
-    if not len(above) or not len(below):
-        return 0.0
-    return float((np.sign(above[:, None] - below[None]) + 1).mean() / 2)

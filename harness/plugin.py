@@ -40,13 +40,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses bad input before anything is collected or any worker started."""
-    if hasattr(config, "workerinput"):
+    if (worker := vars(config).get("workerinput")) is not None:
+        from harness.workers import share_cores  # xdist is there
+
+        share_cores(worker["workercount"])
         return
+    if config.getoption("--reruns", None):
+        raise pytest.UsageError("--reruns is refused: a claim that is judged until it holds proves nothing")
     try:
         for name in config.getoption("--model") or ():
             (recording if name.startswith(RECORDED) else catalog.find)(name)
         if path := config.getoption("--pairs"):
             pairs.load(path)
+        if workers := config.getoption("--numprocesses", None):
+            from harness.workers import require_room  # xdist is there
+
+            require_room(models_asked(config), config.getoption("--quant"), workers, catalog.this_machine())
     except AssayError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(Account(config), "assay-account")
@@ -57,6 +66,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "sleeper" in metafunc.fixturenames:
         names = models_asked(metafunc.config)
         metafunc.parametrize("sleeper", names, indirect=True, scope="session")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Where nobody asks for another distribution, each model is loaded by one worker."""
+    if config.getoption("dist") != "load":
+        return None
+    from harness.workers import make_scheduler  # xdist is there
+
+    return make_scheduler(config, log, models_asked(config))
 
 
 def models_asked(config: pytest.Config) -> tuple[str, ...]:
@@ -75,6 +94,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             name = item.location[2].partition("[")[0]
             raise pytest.UsageError(f"{place}: {name} asks for a model and makes no claim; put @claim(…) above it")
         if claim is not None:
+            if item.get_closest_marker("flaky"):
+                raise pytest.UsageError(f"{claim.place}: claim {claim.name!r} is marked flaky; a claim is judged once")
             try:
                 claim.check()
             except AssayError as error:

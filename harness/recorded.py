@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness.errors import AssayError, Unavailable
+from harness.estimate import Estimate
 from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove
 from harness.measurements import PromptSide
@@ -278,6 +279,16 @@ class RecordedSubject:
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the arm's completions are others than the baseline's, as far as that was recorded."""
         return self.recording.arm(under) not in self.recording.twins
+
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """What plain text costs more, where that was published: a mean without an interval."""
+        arm, losses = self.recording.arm(under), self.recording.cross_entropy
+        texts = [key.partition(", ")[2] for key in losses if key.startswith(f"{arm}, ")]
+        rises = {text: losses[f"{arm}, {text}"] - losses[f"baseline, {text}"] for text in texts}
+        return tuple(
+            Estimate(f"cross-entropy, {text}", value, value, value, 1, "published mean", "mean")
+            for text, value in rises.items()
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -52,6 +52,10 @@ class Judged(Protocol):
         """Whether the intervention changes anything at all, to the bit."""
         ...
 
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """What an arm does beside, as far as that is known."""
+        ...
+
 
 class Measured(Judged, Protocol):
     """A subject with weights, or with evidence of them: whatever is asked of it can be measured."""
@@ -195,6 +199,7 @@ class Refusals:
                 f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are one; "
                 "look at what is removed, patched or added"
             )
+        beside(*self.subject.asides(self.pairs, side, under))
 
     def _small(self, under: Intervention | None) -> str:
         if under is None:

@@ -87,7 +87,8 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Writes run.json, whole or not at all."""
-        write_whole(folder / "run.json", json.dumps(vars(self), ensure_ascii=False).encode())
+        text = json.dumps(vars(self), ensure_ascii=False)
+        write_whole(folder / "run.json", text.encode(), synced=self.finished)
 
     @property
     def evidence(self) -> list[str]:
@@ -119,6 +120,11 @@ class Writer:
         self.run.seconds, self.run.finished = time.perf_counter() - self._began, finished
         self.run.peak_bytes = max(self.run.peak_bytes, peak, peak_bytes())
         self.run.save(self.folder)
+
+
+def runs_beside(evidence: Path) -> Path:
+    """Where the runs are kept that read this folder of evidence."""
+    return evidence.parent / "runs"
 
 
 def all_runs(folder: Path = RUNS) -> list[Path]:

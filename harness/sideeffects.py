@@ -1,14 +1,14 @@
 """What an intervention does beside: to harmless prompts, to language, to plain text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from harness import resampling, stats
 from harness.estimate import Estimate
-from harness.interventions import Intervention
-from harness.measurements import Answers, PlainText, Scores
+from harness.interventions import Intervention, Patch
+from harness.measurements import Answers, PlainText, PromptSide, Scores
 from harness.pairs import DATA, PairSet
 from harness.refusals import Measured, estimated
 
@@ -30,11 +30,27 @@ class SideEffects:
         interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
         return estimated("harmless refused", interval)
 
-    def coherent(self) -> Estimate:
-        """The share of harmless prompts whose answers are language still."""
-        values = self.subject.ask(Answers(self.pairs, "harmless", self.under)).values
+    def coherent(self, side: PromptSide = "harmless") -> Estimate:
+        """The share of answers that are language still."""
+        values = self.subject.ask(Answers(self.pairs, side, self.under)).values
         fine = (np.array(values["repetition"]) < REPETITION) & (np.array(values["cross_entropy"]) < SURPRISE)
         return estimated("coherent", stats.rate(fine, self.subject.level, self.pairs.clusters), unit="answers")
+
+    def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
+        """Beside a verdict whose arm this is: language on its own side, and harmless prompts if they are not that."""
+        own = replace(self.coherent(side), name=f"coherent, {side}")
+        if side == "harmless" or isinstance(self.under, Patch):
+            return (own,)
+        return own, replace(self.divergence(), name="harmless, KL"), self._tilted()
+
+    def _tilted(self) -> Estimate:
+        """How many more harmless prompts' first tokens refuse."""
+        before, after = (
+            np.array(self.subject.ask(Scores(self.pairs, "harmless", under)).values["odds"]) > 0
+            for under in (None, self.under)
+        )
+        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
+        return estimated("harmless, refused by the first token", interval)
 
     def divergence(self) -> Estimate:
         """Mean divergence of the harmless prompts' next token, in nats."""

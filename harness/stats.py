@@ -80,6 +80,15 @@ def order_share(values: ArrayLike, level: float, clusters: ArrayLike | None = No
     return Interval(share.value - null, share.low - null, share.high - null, share.n, f"{share.method}, above 1/k!")
 
 
+def area(scores: ArrayLike, hits: ArrayLike) -> float:
+    """The chance that a hit scores above a miss, ties by half (Hanley and McNeil 1982, Radiology 143:29)."""
+    values, hit = np.asarray(scores, dtype=float), _booleans(hits)
+    above, below = values[hit], values[~hit]
+    if not len(above) or not len(below):
+        return 0.0
+    return float((np.sign(above[:, None] - below[None]) + 1).mean() / 2)
+
+
 def _check(n: int, level: float) -> None:
     if n == 0:
         raise ValueError("There is nothing to judge: no units were given.")

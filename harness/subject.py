@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from jaxtyping import Bool
 
-from harness import resampling
+from harness import resampling, stats
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
 from harness.estimate import Estimate, Inconclusive, beside
@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # importing it loads torch
 PHRASES = "phrases-anywhere"
 # Random circuits beside which a found one is put.
 RANDOM = 20
+# Below this AUC the first token's score does not stand for what a model then says.
+LEAST_AREA = 0.95
 # A model with fewer heads than this is asked for a share of them.
 FEW = 200
 
@@ -72,6 +74,8 @@ class Subject:
 
     def ask(self, what: Measurement) -> Evidence:
         """The evidence: as it is kept, or measured now."""
+        if what.SCORED:
+            self.require_refusals()
         tokens = self.tokens if what.SCORED else ()
         recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
@@ -114,8 +118,29 @@ class Subject:
         return np.asarray(np.array(values[PHRASES]) > 0)
 
     def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer's first token is likelier to refuse than not."""
+        """Whether each answer's first token is likelier to refuse than not; where that does not serve, the answer."""
+        if not self.score_serves:
+            return self.judged(pairs, side, under)
         return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
+
+    @property
+    def score_serves(self) -> bool:
+        """Whether the first token's score tells generated refusals from answers well enough to stand for them."""
+        return self.area >= LEAST_AREA
+
+    @cached_property
+    def area(self) -> float:
+        """How well the first token's score tells generated refusals from answers, on discovery prompts: AUC."""
+        pairs, odds, hits = self.all_pairs.discovery, [], []
+        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
+        for side in sides:
+            odds += self.ask(Scores(pairs, side)).values["odds"]
+            hits += Subject.judged(self, pairs, side, None).tolist()
+        return stats.area(odds, hits)
+
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """What an arm does beside, on the way: whether its answers are language, and what harmless prompts feel."""
+        return self.side_effects(pairs, under).of_arm(side)
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
@@ -148,7 +173,15 @@ class Subject:
         return Direction("principal", one.layer, one.position, pairs.harmful, pairs.harmless, rank=rank)
 
     def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
-        """Exact effects of patching from the twin's run."""
+        """Exact effects of patching from the twin's run, in the first token's score."""
+        self.require_refusals()
+        area = self.area
+        beside(Estimate("AUC of the score", area, area, area, 2 * len(self.all_pairs.discovery), "counted", "prompts"))
+        if not self.score_serves:
+            raise Inconclusive(
+                f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
+                f"{area:.2f} only, and effects are in that score"
+            )
         return unpacked(self.ask(Swept(pairs, what, mode)))
 
     def share(self, circuit: Circuit) -> Estimate:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import AssayError
+from harness.estimate import Estimate
 from harness.evidence import Evidence, Recipe, Store
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import (
@@ -87,6 +88,20 @@ class Synthetic(Subject):
     def ask(self, what: Measurement) -> Evidence:
         """Drawn, so that what it asks about has the effect it truly has."""
         return Evidence(_RECIPE, *self._answer(what))
+
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """Nothing is drawn of what nobody asks."""
+        return ()
+
+    @property
+    def score_serves(self) -> bool:
+        """Scores and answers are drawn from one truth."""
+        return True
+
+    @property
+    def area(self) -> float:
+        """As above."""
+        return 1.0
 
     def _answer(self, what: Measurement) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
         match what:

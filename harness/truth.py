@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def judged(claims: Iterable[Claim], store: Store) -> Iterator[Seen]:
                 yield Seen(claim, organism, expected, outcome, estimates, weights(organism))
 
 
+@cache
 def weights(organism: str) -> str:
     """A fingerprint of an organism's weights and pairs: one of either changed is another truth."""
     folder = DATA / "organisms"
@@ -86,8 +88,8 @@ def weights(organism: str) -> str:
 
 
 def write(seen: Iterable[Seen], path: Path = PATH, docs: Path = DOCS) -> None:
-    """Puts what was seen in the place of what was seen before, and the whole as a table in the docs."""
-    table: dict[str, dict[str, Any]] = dict(verdicts_seen(path))
+    """Puts what was seen into the file, and into a table in the docs."""
+    table: dict[str, dict[str, Any]] = {}
     for one in seen:
         table.setdefault(one.claim.name, {})[one.organism] = one.as_json()
     _put(path, json.dumps({"claims": dict(sorted(table.items()))}, indent=1) + "\n")

@@ -42,9 +42,31 @@ CLAIMS = {
 
 
 def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    pytest_here = [sys.executable, "-m", "pytest", "-c", ROOT / "pytest.ini", "--rootdir", ROOT, "-p", "conftest"]
+    pytest_here = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        ROOT / "pytest.ini",
+        "--rootdir",
+        ROOT,
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+    ]
     return subprocess.run(
-        [*pytest_here, folder, "--model", MODEL, "--evidence", str(folder / "evidence"), *arguments],
+        [
+            *pytest_here,
+            "-p",
+            "no:cacheprovider",
+            folder,
+            "--model",
+            MODEL,
+            "--evidence",
+            str(folder / "evidence"),
+            *arguments,
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -93,6 +93,28 @@ def test_fresh_knows_only_what_is_measured_from_now_on(store: Store) -> None:
     assert fresh.get(RECIPE) is not None
 
 
+def test_an_account_holds_what_was_read_or_written_while_it_was_open(store: Store) -> None:
+    others = [Recipe("answers", number, "abc", {}) for number in (2, 3, 4)]
+    store.put(evidence(others[0]))
+    with store.account() as outer:
+        store.put(evidence(others[1]))
+        with store.account() as inner:
+            store.get(others[0])
+            store.get(RECIPE)
+        store.put(evidence(others[2]))
+        store.remove(others[2].fingerprint)
+    store.put(evidence())
+    assert inner == {others[0].fingerprint}
+    assert outer == {others[0].fingerprint, others[1].fingerprint}
+    assert store.get(others[2]) is None
+
+
+def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "evidence").write_text("")
+    with pytest.raises(AssayError, match=r"nothing can be written here \(.*\); free some space, or mend"):
+        Store(tmp_path / "evidence").put(evidence())
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_no_trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

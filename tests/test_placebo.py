@@ -13,8 +13,9 @@ from harness.evidence import Evidence, Store
 from harness.interventions import Direction, add, patch, remove
 from harness.measurements import FoundCircuit, RefusalTokens, Scores
 from harness.pairs import PairSet
-from harness.placebo import BLOCK, Placebo, area, table
+from harness.placebo import BLOCK, Placebo, table
 from harness.planning import Joint
+from harness.stats import area
 from harness.subject import Subject
 from tests.material import PAIRS
 

@@ -41,6 +41,8 @@ def judge(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
             ROOT,
             "-p",
             "conftest",
+            "-p",
+            "no:cacheprovider",
             *arguments,
         ],
         cwd=ROOT,

@@ -1,0 +1,88 @@
+"""A few numbers of every kind of measurement on `organism:reference`: `python -m tests.golden` writes them anew."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.chat import ChatModel
+from harness.interventions import Circuit, Direction, patch, remove
+from harness.judges import refusal_tokens
+from harness.measure import measure
+from harness.measurements import (
+    Answers,
+    Attended,
+    Encoding,
+    Estimated,
+    FoundCircuit,
+    FoundDirection,
+    Measurement,
+    Norms,
+    PlainText,
+    Products,
+    Projected,
+    RefusalTokens,
+    Scores,
+    Swept,
+)
+from harness.pairs import DATA, PairSet, load_pairs
+from harness.planning import Sweep
+from harness.wake import wake
+
+GOLDEN = Path(__file__).with_name("golden.json")
+PAIRS = PairSet("golden", tuple(load_pairs(DATA / "organisms" / "pairs.jsonl"))[:12])
+DIRECTION = Direction("difference", 5, -1, PAIRS.harmful, PAIRS.harmless)
+# So few are kept one by one.
+FEW = 16
+HEADS = Sweep("head", ("post",), layers=(3, 4))
+ASKED: tuple[Measurement, ...] = (
+    Encoding(PAIRS),
+    RefusalTokens(PAIRS),
+    Answers(PAIRS, "harmful", patch(Circuit.of(heads=[(3, 1)], neurons=[]), at="post")),
+    Scores(PAIRS, "harmful", remove(DIRECTION)),
+    Swept(PAIRS, HEADS),
+    Estimated(PAIRS, HEADS),
+    FoundCircuit(PAIRS, 2, 2),
+    FoundDirection(PAIRS),
+    Projected(PAIRS, "harmful", (DIRECTION,)),
+    Attended(PAIRS),
+    Products(PAIRS, 4, -1),
+    PlainText(PAIRS, PAIRS.harmless),
+    Norms(PAIRS),
+)
+
+
+def model() -> ChatModel:
+    """Unquantized, on the processor: as good as the same on every machine."""
+    torch.set_num_threads(1)
+    return wake("organism:reference", quant="none", device="cpu")
+
+
+def numbers(awake: ChatModel) -> dict[str, Any]:
+    """By kind: the revision that measured, and what is left of the answer when it is summed up."""
+    tokens = refusal_tokens(awake, PAIRS)
+    found = {}
+    for asked in ASKED:
+        values, arrays = measure(asked, awake, tokens)
+        summed = {name: _summed(value) for name, value in (*values.items(), *arrays.items())}
+        found[asked.KIND] = {"revision": asked.REVISION, "numbers": summed}
+    return found
+
+
+def _summed(value: Any) -> Any:
+    """Numbers by their shape, mean and spread, anything else as it is."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return value[:3] if isinstance(value, list) else value
+    if array.size <= FEW:
+        return array.tolist()
+    there = array[~np.isnan(array)]
+    kept = {"mean": float(there.mean()), "spread": float(there.std())} if there.size else {}
+    return {"shape": list(array.shape), "numbers": int(there.size)} | kept
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(numbers(model()), indent=1, ensure_ascii=False) + "\n")
