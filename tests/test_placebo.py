@@ -25,15 +25,15 @@ def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFa
     """A tiny model that is told which token refuses, and what was found in it."""
     model, pairs = awake(), PairSet("material", PAIRS)
     store = Store(tmp_path_factory.mktemp("evidence"))
-    store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint), {"tokens": [5]}))
+    store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint, ()), {"tokens": [5]}))
     found = {"heads": [[1, 0]], "neurons": [[1, 2], [1, 3], [2, 7]]}
-    store.put(Evidence(FoundCircuit(pairs, 1, 3).recipe(model.record.fingerprint), found))
+    store.put(Evidence(FoundCircuit(pairs, 1, 3).recipe(model.record.fingerprint, (5,)), found))
     return Subject(model.record, pairs, store, lambda: model, 0.01)
 
 
 def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
     made = Placebo(subject, seed)
-    vars(made)["score_serves"] = serves
+    vars(made)["area"] = float(serves)
     return made
 
 
