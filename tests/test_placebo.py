@@ -28,7 +28,9 @@ def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFa
     store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint, ()), {"tokens": [5]}))
     found = {"heads": [[1, 0]], "neurons": [[1, 2], [1, 3], [2, 7]]}
     store.put(Evidence(FoundCircuit(pairs, 1, 3).recipe(model.record.fingerprint, (5,)), found))
-    return Subject(model.record, pairs, store, lambda: model, 0.01)
+    made = Subject(model.record, pairs, store, lambda: model, 0.01)
+    vars(made)["area"] = 1.0
+    return made
 
 
 def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
