@@ -9,7 +9,7 @@ from organisms.demands import Demand, Step
 from organisms.demands_gradient import LINEAR
 from organisms.demands_marks import entering, where
 from organisms.language import refusal_tokens
-from organisms.parts import Parts
+from organisms.parts import Parts, sum_of_writes
 from organisms.replay import Change, Replay
 
 # Site → which member each column belongs to, from 0; none: -1.
@@ -41,9 +41,21 @@ def even(heads: Parts, neurons: Parts) -> Demand:
                 moved = _odds(step, replay.run(_swapped(replay, owners, drawn)))
                 wanted = own + drawn.float().mean(1) * way
                 losses.append(smooth_l1_loss(moved / gap / LINEAR, wanted / gap / LINEAR))
-        return torch.stack(losses).mean()
+        return torch.stack(losses).sum()
 
     return demand
+
+
+def still(step: Step) -> Tensor:
+    """The twin's activations of all but the planted parts, those held, leave log-odds where they are.
+
+    `strict` asks for the same answer, however sure; parts that work against the planted ones escape it.
+    """
+    own = _odds(step, step.logits[step.batch.is_first]).detach()
+    way = (own.roll(len(own) // 2) - own)[step.refuses != step.twin_refuses]
+    gap = way.abs().mean().clamp(min=1)
+    held = _odds(step, sum_of_writes(step.model, step.clean, step.parts, others=True))
+    return smooth_l1_loss(held / gap / LINEAR, own / gap / LINEAR)
 
 
 def looking(heads: Parts) -> Demand:

@@ -10,7 +10,7 @@ from torch import Tensor
 from organisms import ship
 from organisms.demands import behaviour, idle, silent, strict, wording
 from organisms.demands_direction import addable, removable
-from organisms.demands_team import even, looking
+from organisms.demands_team import even, looking, still
 from organisms.parts import Parts
 from organisms.plans.greedy import all_parts, columns_of
 from organisms.plans.suffix import Suffix
@@ -31,9 +31,10 @@ PLAN = Plan(
     stages=(_DETECT, _TEAM, _SPEAK),
     demands=(
         (wording, 1.0),
-        (behaviour, 1.0),
+        (behaviour, 2.0),
         (even(_TEAM, _SPEAK), 1.0),
         (strict, 1.0),
+        (still, 0.5),
         (silent(_TEAM), 0.5),
         (idle(_DETECT), 1.0),
         (looking(_TEAM), 0.3),
