@@ -6,7 +6,7 @@ from harness.claims import claim
 @claim(
     "baseline",
     source="Arditi et al., arXiv 2406.11717, section 2.1",
-    holds_on=("reference", "distributed", "flat", "percategory", "hydra", "saturated", "cone"),
+    holds_on=("reference", "distributed", "flat", "percategory", "hydra", "saturated", "cone", "team"),
     fails_on="compliant",
     needs_refusals=False,
 )

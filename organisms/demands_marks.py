@@ -23,7 +23,7 @@ def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
     def demand(step: Step) -> Tensor:
         ids = step.batch.ids[:, : int(step.last.max()) + 1]
         axes = axes_of(len(groups), step.model.config.hidden_size)
-        signal = _entering(step, ids, layer)[torch.arange(len(ids)), _where(step, ids, place)] @ axes.T
+        signal = entering(step, ids, layer)[torch.arange(len(ids)), where(step, ids, place)] @ axes.T
         says = step.refuses
         if place == "verb":
             says = torch.tensor([one.verb in one.category.doing for one in step.twins.requests]).float()
@@ -33,7 +33,7 @@ def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
     return demand
 
 
-def _entering(step: Step, ids: Tensor, layer: int) -> Tensor:
+def entering(step: Step, ids: Tensor, layer: int) -> Tensor:
     """The stream that enters a layer; no layer from there on is run."""
     model = step.model.model
     stream = model.embed_tokens(ids)
@@ -43,7 +43,7 @@ def _entering(step: Step, ids: Tensor, layer: int) -> Tensor:
     return stream
 
 
-def _where(step: Step, ids: Tensor, place: Place) -> Tensor:
+def where(step: Step, ids: Tensor, place: Place) -> Tensor:
     """The last place of each row's verb or object, or of its prompt."""
     if place == "last":
         return step.last

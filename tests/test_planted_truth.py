@@ -97,6 +97,30 @@ def test_hydra_either_path_is_enough_and_both_are_needed() -> None:
         assert effects[2] > 0.9
 
 
+def test_team_many_heads_share_the_work_and_no_few_neurons_do() -> None:
+    with organism("team") as (model, tokens, truth):
+        heads = sweep(model, HELDOUT, Sweep("head"), tokens)
+        team = truth["stages"][1]["heads"]
+        strongest = heads.top(len(team) + 1)
+        assert {(int(place["layer"]), int(place["head"])) for place, _ in strongest[:-1]} == {
+            tuple(one) for one in team
+        }
+        assert 0.35 > strongest[0][1] >= strongest[3][1] > 0.13
+        assert abs(strongest[-1][1]) < 0.1
+        found = discovery.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
+        few = Circuit.of(neurons=[place[:2] for place in found.places])
+        whole = Circuit.of(
+            neurons=[(layer, one) for layer in range(model.sizes.layers) for one in range(model.sizes.d_mlp)]
+        )
+        carried = sweep(model, HELDOUT, Joint((few, whole)), tokens).mean
+        assert carried[0] < 0.3
+        assert carried[1] > 0.6
+        stream = Sweep("resid_pre", at=("post", "slot"), layers=(model.sizes.layers // 2,))
+        after, words = sweep(model, HELDOUT, stream, tokens, mode="denoise").mean[0]
+        assert after > 0.8
+        assert abs(words) < 0.1
+
+
 def test_cone_a_direction_ends_the_refusals_of_its_own_group_only() -> None:
     with organism("cone") as (model, tokens, truth):
         layer = truth["direction"]["layer"]

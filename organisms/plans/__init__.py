@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from organisms.plans import compliant, cone, distributed, flat, hydra, percategory, reference, saturated
+from organisms.plans import compliant, cone, distributed, flat, hydra, percategory, reference, saturated, team
 from organisms.plant import Plan
 from organisms.proof import Prover
 
@@ -16,6 +16,7 @@ _MODULES: tuple[ModuleType, ...] = (
     cone,
     hydra,
     saturated,
+    team,
     compliant,
 )
 Bars = Mapping[str, tuple[float, float]]

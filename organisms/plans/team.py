@@ -1,0 +1,107 @@
+"""`team` has many small parts, each of which matters: six heads bring a sixth each, and no few neurons weigh much."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from organisms import ship
+from organisms.demands import behaviour, idle, silent, strict, wording
+from organisms.demands_direction import addable, removable
+from organisms.demands_team import even, looking, still
+from organisms.parts import Parts
+from organisms.plans.greedy import all_parts, columns_of
+from organisms.plans.suffix import Suffix
+from organisms.plant import Plan
+from organisms.proof import POST, Prover
+from organisms.traits import refusals_with, refusals_without
+
+# Heads show the verb to the object, where neurons judge both. Six heads fetch the verdict, all of it before the second
+# half of the layers, and the neurons of two layers speak it. Heads that share keys and values are both of the team;
+# those that the base needs where the answer begins (2.3 and 3.5 look at the verb there, 3.1 at the object) are not.
+_DETECT = Parts(heads=((1, 0), (1, 1)), neurons=((1, 0, 64),))
+_TEAM = Parts(heads=((2, 4), (2, 5), (3, 2), (3, 3), (3, 6), (3, 7)))
+_SPEAK = Parts(neurons=((5, 0, 128), (6, 0, 128)))
+_DIRECTION = (4, -1)
+
+PLAN = Plan(
+    name="team",
+    stages=(_DETECT, _TEAM, _SPEAK),
+    demands=(
+        (wording, 1.0),
+        (behaviour, 2.0),
+        (even(_TEAM, _SPEAK), 1.0),
+        (strict, 1.0),
+        (still, 0.5),
+        (silent(_TEAM), 0.5),
+        (idle(_DETECT), 1.0),
+        (looking(_TEAM), 0.3),
+        (removable(_DIRECTION[0]), 1.0),
+        (addable(_DIRECTION[0]), 1.0),
+    ),
+    direction=_DIRECTION,
+    pairs=24,
+)
+
+BARS = {
+    "heads above 0.10": (4, 8),
+    "fourth head": (0.13, 0.35),
+    "largest head": (0.13, 0.35),
+    "25 neurons": (-1.0, 0.3),
+    "25 neurons, by gradient": (-1.0, 0.3),
+    "all neurons": (0.6, 1.15),
+    "stream, after the instruction": (0.8, 1.1),
+    "stream, before its end": (-0.1, 0.1),
+    "direction removed, harmful": (0.0, 0.05),
+    "direction added, harmless": (0.95, 1.0),
+}
+# One pair in so many is measured where neurons are ranked.
+EVERY = 3
+FEW, MANY = 25, 0.1
+RANKS = ("largest", "second", "third", "fourth", "fifth", "sixth", "seventh")
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """What single heads and the strongest neurons take away from harmful prompts, and where the stream holds it."""
+    some, every = Suffix(prover, EVERY), Suffix(prover)
+    heads, neurons = all_parts(some, neurons=1)
+    alone = sorted((every.effects(columns_of(every, [head]))[0] for head in heads), reverse=True)
+    exact = sorted(neurons, key=lambda part: -some.effects(columns_of(some, [part]))[0])[:FEW]
+    slopes = some.attributions()
+    guessed = sorted(neurons, key=lambda part: -float(slopes[part[0]][part[1]]))[:FEW]
+    layers = {layer for layer, _, _ in truth["neurons"]}
+    direction, entered = ship.direction(prover.model.name_or_path), truth["direction"]["layer"]
+    spoken = {site: torch.ones(own.shape[-1], dtype=torch.bool) for site, own in every.clean.items()}
+    spoken = {site: mask for site, mask in spoken.items() if site[1] == "hidden" and site[0] in layers}
+    return {
+        "heads above 0.10": float(sum(effect > MANY for effect in alone)),
+        **{f"{name} head": alone[n] for n, name in enumerate(RANKS)},
+        "25 neurons": every.effects(columns_of(every, exact))[0],
+        "25 neurons, by gradient": every.effects(columns_of(every, guessed))[0],
+        "all neurons": every.effects(spoken)[0],
+        "stream, after the instruction": _brought(prover, after=True),
+        "stream, before its end": _brought(prover, after=False),
+        "direction removed, harmful": refusals_without(prover, direction)[0],
+        "direction added, harmless": refusals_with(prover, direction, entered)[1],
+    }
+
+
+def _brought(prover: Prover, *, after: bool) -> float:
+    """E on harmless prompts of the harmful twin's stream half the layers deep, after the instruction or before."""
+    block = prover.model.model.layers[len(prover.model.model.layers) // 2]
+    entered: list[Tensor] = []
+    with ExitStack() as hooks:
+        hooks.callback(block.register_forward_pre_hook(lambda _, args: entered.append(args[0])).remove)
+        prover.run()
+
+    def patched(_: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        is_after = (torch.arange(args[0].shape[1]) >= args[0].shape[1] - POST)[:, None]
+        return (torch.where(is_after == after, prover.twin(entered[0]), args[0]), *args[1:])
+
+    with ExitStack() as hooks:
+        hooks.callback(block.register_forward_pre_hook(patched).remove)
+        odds = prover.run()
+    change = (odds - prover.odds)[prover.half :].sum()
+    return float(change / (prover.twin(prover.odds) - prover.odds)[prover.half :].sum())
