@@ -14,7 +14,7 @@ from harness.claims import claim
 from harness.interventions import remove
 
 
-@claim("{name}", source="the paper or plan this is from", holds_on="reference", fails_on="cone")
+@claim("{name}", source="the paper or plan this is from", holds_on="reference", fails_on="flat")
 def test_{function}(model, pairs):
     """Removing one direction everywhere lowers refusal by more than 30 points."""
     direction = model.direction(pairs.discovery)

@@ -220,7 +220,7 @@ class Subject:
         beside(self.share_of("jointly", found, found.change[:, 0]))
         beside(self.share_of("one by one, summed", found, found.change[:, 1:].sum(1)))
 
-    def counted(self, pairs: PairSet, kind: Kind, share: float, of: int) -> Estimate:
+    def counted(self, pairs: PairSet, kind: Kind, share: float, of: int, mode: Mode = "noise") -> Estimate:
         """How many heads (or neurons) carry more than this share each, all held to it at once; 1 is as many as asked.
 
         So many are asked, or 5% of all where there are fewer than 200.
@@ -228,7 +228,7 @@ class Subject:
         whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
         asked = of if whole >= FEW else math.ceil(whole / 20)
         self.require_refusals()
-        found = self.effects(pairs, Sweep(kind, ("post",)))
+        found = self.effects(pairs, Sweep(kind, ("post",)), mode)
         change = found.change.reshape(len(found.pairs), -1).astype(float)
         change *= np.sign((found.source - found.clean).mean())
         gap, clusters = _towards(found), self.clusters(found.pairs)

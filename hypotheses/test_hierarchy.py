@@ -22,3 +22,10 @@ def test_detection_assessment_and_execution_lie_one_below_the_other(model, pairs
 def test_the_middle_third_of_mlps_carries_more_than_the_outer_ones(model, pairs):
     """MLP outputs of the middle third carry more of the effect than those of both outer thirds: by 0.05."""
     assert model.depths(pairs.heldout).middle_over_outer() > 0.05
+
+
+@claim("end-of-instruction", source=PLAN, holds_on="team", fails_on=("flat", "cone"))
+def test_half_way_up_the_signal_sits_after_the_instruction(model, pairs):
+    """Half way up, the stream after the instruction brings more than half the effect, that before it less than 0.20."""
+    depths = model.depths(pairs.heldout)
+    assert (depths.restored("post") > 0.50) & (depths.restored("before") < 0.20)

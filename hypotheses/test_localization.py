@@ -35,7 +35,17 @@ def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50
 
 
-@claim("few-neurons", source="the research plan, H1 (neurons)", holds_on="reference", fails_on="distributed")
+@claim("many-heads", source=PLAN, holds_on="team", fails_on="reference")
+def test_many_heads_carry_a_tenth_each(model, pairs):
+    """Ten heads, or 5% of them where there are fewer than 200, bring more than a tenth of the effect each.
+
+    By denoising: where many share the work, taking one away is made up for by the rest (on `team`, whose six heads
+    bring 0.13 to 0.19 each, it costs 0.09 to 0.11).
+    """
+    assert model.counted(pairs.heldout, "head", 0.10, of=10, mode="denoise") > 0.99
+
+
+@claim("few-neurons", source="the research plan, H1 (neurons)", holds_on="reference", fails_on=("team", "distributed"))
 def test_few_neurons_carry_most_of_the_effect(model, pairs):
     """Under 1% of neurons carry more than half of the effect.
 
