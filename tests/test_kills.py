@@ -28,7 +28,12 @@ def test_{name}(model, pairs):
 """
 
 
-def start(folder: Path, *arguments: str, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: None) -> subprocess.Popen[str]:
+    def begin() -> None:
+        # What runs in the background is started deaf to Ctrl-C, and its children with it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        prepare()
+
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pytest", "-c", ROOT / "pytest.ini", "--rootdir", ROOT, "-p", "conftest"),
@@ -40,7 +45,7 @@ def start(folder: Path, *arguments: str, prepare: Callable[[], None] | None = No
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=prepare,
+        preexec_fn=begin,
     )
 
 
