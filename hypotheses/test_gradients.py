@@ -6,7 +6,7 @@ from harness.claims import claim
 @claim(
     "gradients",
     source="the research plan; Kramár et al., arXiv 2403.00745 (attribution patching and its failures)",
-    holds_on=("reference", "distributed"),
+    holds_on="distributed",
     fails_on="saturated",
 )
 def test_gradients_and_patches_agree_on_heads(model, pairs):
