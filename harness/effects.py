@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.errors import AssayError
+from harness.estimate import Inconclusive
 
 # A pair whose two runs are closer than this (in log-odds) has no effect to take shares of.
 LEAST_GAP = 0.5
@@ -62,7 +62,7 @@ class Effects:
         """
         gap = self.source - self.clean
         if abs(gap.mean()) < LEAST_GAP:
-            raise AssayError("nothing to explain: prompts and their twins are treated alike")
+            raise Inconclusive("nothing to explain: prompts and their twins are treated alike")
         there = ~np.isnan(self.patched)
         total = np.where(there, self.change, 0).sum(0)
         # Where a shorter pair has no such variant, its gap does not count either.

@@ -44,6 +44,8 @@ PHRASES = "phrases-anywhere"
 RANDOM = 20
 # Below this AUC the first token's score does not stand for what a model then says.
 LEAST_AREA = 0.95
+# Circuits that carry less than this of their own category's gap are no measure for others.
+LEAST_OWN = 0.3
 # A model with fewer heads than this is asked for a share of them.
 FEW = 200
 
@@ -256,6 +258,9 @@ class Subject:
         kept = np.array([category[name] in names for name in found.pairs])
         own = np.array([names.index(category[name]) for name in np.array(found.pairs)[kept]])
         change = found.change[kept] * np.sign((found.source - found.clean).mean())
+        carried = float(change[np.arange(len(own)), own].mean() / _towards(found)[kept].mean())
+        if not carried > LEAST_OWN:
+            raise Inconclusive(f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap")
         interval = resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept])
         return estimated("shared", interval)
 

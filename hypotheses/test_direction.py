@@ -51,8 +51,11 @@ def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
     "growth", source="the research plan; projections by layer", holds_on="reference", fails_on=("percategory", "flat")
 )
 def test_harmful_and_harmless_streams_part_along_the_direction_with_depth(model, pairs):
-    """Along the direction harmful and harmless streams part with depth: by 0.10 more than along random ones."""
-    assert model.geometry(pairs.heldout).growth(model.direction(pairs.discovery)) > 0.10
+    """Along the direction harmful and harmless streams part with depth: by 0.30 more than along random ones.
+
+    By 0.30, since of random directions with the streams' covariance one in twelve parts them by 0.10 on `reference`.
+    """
+    assert model.geometry(pairs.heldout).growth(model.direction(pairs.discovery)) > 0.30
 
 
 @claim("side-effects", source=f"{PAPER}, section 4.2", holds_on="reference", fails_on="hydra")

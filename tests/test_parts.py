@@ -92,3 +92,10 @@ def test_what_says_it_does_not_depend_on_the_tokens_does_not(subject: Subject) -
         (values, arrays), (others, other_arrays) = (measure(asked, model, tokens) for tokens in ((5, 6), (7,)))
         assert values == others
         assert all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+
+
+def test_where_prompts_and_twins_are_treated_alike_there_is_nothing_to_explain() -> None:
+    alike = np.full(3, 2.0, dtype=np.float32)
+    effects = Effects(("a", "b", "c"), (), {"layer": ("0",)}, alike[:, None], alike[:, None], alike, alike + 0.1)
+    with pytest.raises(Inconclusive, match="nothing to explain"):
+        _ = effects.mean

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import AssayError
+from harness.estimate import Inconclusive
 from harness.interventions import Circuit, patch
 from harness.refusals import Refusals
 from harness.synthetic import Synthetic, Truth
@@ -67,3 +68,9 @@ def test_one_pair_and_answers_that_all_agree_have_proper_intervals(name: str, n:
 def test_one_pair_decides_no_bar_of_ours() -> None:
     for truth in (Truth((1.0,), refused=1.0), Truth((0.0,), refused=1.0)):
         assert (answers(truth, 1).fall(ONE) > 0.3).outcome == "INCONCLUSIVE"
+
+
+def test_circuits_that_carry_nothing_of_their_own_are_no_measure_for_others() -> None:
+    subject = Synthetic(Truth((0.05, 0.05)), 60, 0, 0.01)
+    with pytest.raises(Inconclusive, match="nothing to compare: on their own categories the circuits carry"):
+        subject.shared(subject.all_pairs, subject.all_pairs, heads=4)

@@ -1,0 +1,20 @@
+"""Pairs as evidence: the prompts that a run was judged on, so that whoever has the evidence can read them."""
+
+from dataclasses import asdict
+
+from harness.evidence import Evidence, Recipe, Store
+from harness.pairs import Pair, PairSet
+
+KIND = "pairs"
+
+
+def keep(pairs: PairSet, store: Store, *, write: bool = True) -> None:
+    """Puts the pairs into the evidence, if they are not there and it may be written to."""
+    recipe = Recipe(KIND, 1, pairs.name, {"pairs": {"pairs": pairs.fingerprint, "n": len(pairs)}})
+    if store.get(recipe) is None and write:
+        store.put(Evidence(recipe, {"pairs": [asdict(pair) for pair in pairs]}))
+
+
+def kept(evidence: Evidence) -> PairSet:
+    """The pairs, as they were judged."""
+    return PairSet(evidence.recipe.subject, tuple(Pair(**one) for one in evidence.values["pairs"]))
