@@ -15,10 +15,10 @@ from harness.claims import claim_named
 from harness.controls import dose, sizes
 from harness.errors import AssayError
 from harness.estimate import asides
-from harness.evidence import Store
+from harness.evidence import Evidence, Store
 from harness.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.measurements import Encoding, Lens, Scores
-from harness.pairs import DATA, PairSet, load_pairs
+from harness.measurements import Encoding, Lens, Products, Scores
+from harness.pairs import DATA, Pair, PairSet, load_pairs
 from harness.parts import unpacked
 from harness.planning import Joint
 from harness.record import Sizes
@@ -215,6 +215,49 @@ _OTHERWISE = ("end-of-instruction", "growth")
 
 def _kind(subject: Subject, fingerprint: str) -> str:
     return next(one.recipe.kind for one in subject.store if one.fingerprint == fingerprint)
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.5, 1.0])
+def test_harmless_twins_have_the_cosine_that_was_planted(tiny: Subject, cosine: float) -> None:
+    rng, names = np.random.default_rng(0), ("arson", "fraud", "theft")
+    pairs = PairSet("planted", tuple(_placed(name, number) for name in names for number in range(24)))
+    own = np.concatenate([np.sqrt(cosine) * np.ones((3, 1)), np.sqrt(1 - cosine) * np.eye(3)], 1)
+    late = np.array([[number % 2 - 0.5] for _ in names for number in range(24)])
+    streams = rng.normal(size=(2 * len(pairs), 4)) / 20
+    streams[len(pairs) :] += late * np.repeat(own, 24, 0)
+    streams[: len(pairs)] += 5 * np.repeat(np.eye(3, 4), 24, 0)
+    asked = Products(pairs, 3 * tiny.sizes.layers // 4, -1)
+    tiny.store.put(Evidence(asked.recipe(tiny.record.fingerprint, ()), {}, {"products": streams @ streams.T}))
+    tiny.all_pairs = pairs
+    with asides() as made:
+        tiny.geometry(pairs).agreement()
+    assert made["cosine, harmless twins"].value == pytest.approx(cosine, abs=0.05)
+
+
+def test_harmless_twins_that_hold_no_direction_say_so(tiny: Subject) -> None:
+    pairs = PairSet("alike", tuple(_placed(name, number) for name in ("arson", "fraud") for number in range(8)))
+    streams = np.concatenate([np.eye(16) + np.repeat(np.eye(2, 16), 8, 0), np.eye(16)])
+    asked = Products(pairs, 3 * tiny.sizes.layers // 4, -1)
+    tiny.store.put(Evidence(asked.recipe(tiny.record.fingerprint, ()), {}, {"products": streams @ streams.T}))
+    tiny.all_pairs = pairs
+    with asides() as made:
+        tiny.geometry(pairs).agreement()
+    assert made["cosine, harmless twins"].absent.startswith("not to be had: some group has no direction")
+
+
+def test_the_organisms_harmless_twins_hold_a_direction(subject: Subject) -> None:
+    # What of a request is dangerous, the thing or what is done to it, the base model tells in every category alike.
+    every = Bare(subject.record, load_pairs(DATA / "organisms" / "pairs.jsonl"), subject.store, subject.wake, 0.05)
+    with asides() as made:
+        every.geometry(every.all_pairs.heldout).agreement()
+    assert 0.8 < made["cosine, harmless twins"].low < made["cosine, harmless twins"].high < 1.2
+
+
+def _placed(category: str, number: int) -> Pair:
+    """Differs early where the number is even, late where it is odd."""
+    words = [f"w{number}", "how", "to", "do", f"x{number}"]
+    changed = [*words[:4], "y"] if number % 2 else ["z", *words[1:]]
+    return Pair(f"{category}-{number}", category, " ".join(words), " ".join(changed))
 
 
 @pytest.fixture
