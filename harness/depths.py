@@ -11,10 +11,11 @@ from harness import resampling
 from harness.effects import Effects
 from harness.estimate import Estimate
 from harness.interventions import Circuit
-from harness.measurements import Attended, Encoding, Measurement, Swept
+from harness.measurements import Attended, Contrasted, Encoding, Measurement, Swept
 from harness.pairs import PairSet
+from harness.parts import unpacked
 from harness.planning import Joint, Sweep
-from harness.refusals import Measured, estimated
+from harness.refusals import Measured, estimated, unmeasured
 from harness.sites import At, Site
 
 Stage = Literal["detect", "assess", "execute"]
@@ -45,6 +46,7 @@ class Depths:
     def gap(self, first: Stage, second: Stage) -> Estimate:
         """How much deeper the second stage lies, pair by pair."""
         (names, ours), (_, theirs) = self._stage(first), self._stage(second)
+        self.subject.also(self._harmless(stage) for stage in (first, second))
         return self._mean(f"{second} below {first}", names, theirs - ours)
 
     def keywords(self, by: PairSet) -> Estimate:
@@ -81,11 +83,27 @@ class Depths:
             yield Swept(self.pairs, Sweep("resid_pre", ("slot", *late)), "denoise")
 
     def _stage(self, stage: Stage) -> tuple[tuple[str, ...], Float[np.ndarray, " pair"]]:
+        found = self.subject.effects(self.pairs, self._blocks(stage))
+        return found.pairs, _depth(np.maximum(_towards_twin(found), 0))
+
+    def _blocks(self, stage: Stage) -> Joint:
         at, direct = _STAGES[stage]
         layers = range(self.subject.sizes.layers)
-        blocks = tuple(Circuit((Site(layer, "attn_out"), Site(layer, "mlp_out"))) for layer in layers)
-        found = self.subject.effects(self.pairs, Joint(blocks, at, direct))
-        return found.pairs, _depth(np.maximum(_towards_twin(found), 0))
+        return Joint(tuple(Circuit((Site(layer, "attn_out"), Site(layer, "mlp_out"))) for layer in layers), at, direct)
+
+    def _harmless(self, stage: Stage) -> Estimate:
+        """The same of how two harmless prompts of one template come to their different answers."""
+        name, pairs = f"depth of {stage}, harmless behaviour", self.pairs.harmless_alike
+        if not pairs:
+            return unmeasured(name, "not to be had: no two harmless prompts are of one template")
+        found = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
+        depth = _depth(np.maximum(_towards_twin(found), 0)) if found.pairs else np.zeros(0)
+        there = np.isfinite(depth)
+        if not there.any():
+            return unmeasured(name, f"not to be had: of {len(pairs)} pairs of harmless prompts none are answered apart")
+        template = {pair.id: pair.template for pair in pairs}
+        clusters = np.array([template[one] for one in found.pairs])[there]
+        return estimated(name, resampling.mean(depth[there], self.subject.level, clusters))
 
     def _mean(self, name: str, pairs: tuple[str, ...], values: Float[np.ndarray, " pair"]) -> Estimate:
         self.subject.require_refusals()

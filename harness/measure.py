@@ -12,6 +12,7 @@ from harness import environment
 from harness.apply import live
 from harness.attribution import attention, estimate, lens
 from harness.chat import ChatModel, Edit
+from harness.contrast import contrast
 from harness.directions import vectors
 from harness.discovery import circuit
 from harness.interventions import Intervention
@@ -21,6 +22,7 @@ from harness.loading import peak_bytes
 from harness.measurements import (
     Answers,
     Attended,
+    Contrasted,
     Encoding,
     Estimated,
     FoundCircuit,
@@ -125,6 +127,11 @@ def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _no
 @measure.register
 def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks(asked.what)))
+
+
+@measure.register
+def _(asked: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    return packed(contrast(model, asked.pairs, asked.what, chunks=chunks(asked.what)))
 
 
 @measure.register

@@ -78,6 +78,16 @@ class Swept(Measurement):
 
 
 @dataclass(frozen=True)
+class Contrasted(Measurement):
+    """Exact effects on what sets the answers to both prompts apart, whatever they are about."""
+
+    KIND = "contrasted"
+    SCORED = False
+
+    what: Sweep | Joint
+
+
+@dataclass(frozen=True)
 class Estimated(Measurement):
     """The same effects as gradients estimate them."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +111,29 @@ class PairSet:
     def clusters(self) -> tuple[str, ...]:
         """Each pair's template, or its own id: pairs of one template are no independent witnesses."""
         return tuple(pair.template or pair.id for pair in self.pairs)
+
+    @cached_property
+    def harmless_alike(self) -> "PairSet":
+        """Pairs of two harmless prompts of one template that differ in as few words as can be, each prompt once."""
+        found: list[tuple[int, Pair, set[str]]] = []
+        by_template: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            if pair.template is not None:
+                by_template.setdefault(pair.template, []).append(pair)
+        for template, some in by_template.items():
+            for one, other in combinations(some, 2):
+                both = Pair(f"{one.id}+{other.id}", one.category, one.harmless, other.harmless, template)
+                ours, theirs = (words.split() for words in both.words.values())
+                # As many words as the other's: then the tokens may be as many.
+                if ours and len(ours) == len(theirs):
+                    found.append((len(ours), both, {one.id, other.id}))
+        kept: list[Pair] = []
+        taken: set[str] = set()
+        for _, both, ids in sorted(found, key=lambda one: one[0]):
+            if not ids & taken:
+                taken |= ids
+                kept.append(both)
+        return PairSet(f"{self.name}:harmless alike", tuple(kept))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,6 +13,7 @@ from harness.evidence import Evidence
 from harness.measurements import (
     Answers,
     Attended,
+    Contrasted,
     Encoding,
     Estimated,
     FoundCircuit,
@@ -90,6 +91,9 @@ class Planner(Subject):
                 return 2 * (length[what.side] + count * what.tokens) + (both if what.under else 0)
             case Scores():
                 return 2 * length[what.side] + (both if what.under else 0)
+            case Contrasted():
+                # Answered, up to where the answers part.
+                return 2 * both + 2 * count * 24 + self._swept(what, what.what)
             case Swept():
                 return self._swept(what, what.what)
             case Estimated():
@@ -148,7 +152,7 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case FoundDirection():
             prompts = {"harmful": list(what.pairs.harmful), "harmless": list(what.pairs.harmless)}
             return {"layer": sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
-        case Swept() | Estimated():
+        case Swept() | Estimated() | Contrasted():
             encoded = [subject.wake().chat.encode_pair(pair) for pair in what.pairs]
             axes = what.what.axes(sizes, encoded)
             patched = np.zeros((n, *map(len, axes.values())), dtype=np.float32)

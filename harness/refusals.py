@@ -99,6 +99,10 @@ class Measured(Judged, Protocol):
         """Has this measured for figures, if for anything but a verdict."""
         ...
 
+    def also(self, estimates: Iterable[Estimate]) -> None:
+        """Comes to these as well, and puts them beside the verdict, if for anything but a verdict."""
+        ...
+
 
 @dataclass(frozen=True)
 class Refusals:

@@ -152,6 +152,10 @@ class Subject:
             for one in asked:
                 self.ask(one)
 
+    def also(self, estimates: Iterable[Estimate]) -> None:
+        """Comes to these as well and puts them beside the verdict; they decide nothing."""
+        beside(*estimates)
+
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
         return not self.ask(Scores(pairs, side, under)).values["same_as_clean"]
@@ -344,6 +348,9 @@ class Bare(Subject):
         return ()
 
     def show(self, asked: Iterable[Measurement]) -> None:
+        """Nothing."""
+
+    def also(self, estimates: Iterable[Estimate]) -> None:
         """Nothing."""
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:

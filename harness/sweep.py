@@ -30,6 +30,7 @@ from harness.planning import (
 from harness.scoring import Scorer
 from harness.sites import Site
 from harness.suffix import Layout, Recorded, entering, logits_of, read_out, record, through
+from harness.tokens import EncodedPair
 
 # Bytes beside the weights that a sweep may take.
 MEMORY = 8 * 1024**3
@@ -64,6 +65,20 @@ def sweep(
 ) -> Effects:
     """Effects on the log-odds of beginning with one of `tokens`; `done` is told of pairs as they are measured."""
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
+    return effects_on(model, encoded, what, lambda _: Scorer(model, tokens), mode=mode, chunks=chunks, done=done)
+
+
+def effects_on(
+    model: ChatModel,
+    encoded: Mapping[str, EncodedPair],
+    what: What,
+    scorer: Callable[[Sequence[str]], Scorer],
+    *,
+    mode: Mode = "noise",
+    chunks: Chunks | None = None,
+    done: Callable[[int], None] = lambda pairs: None,
+) -> Effects:
+    """Effects on any score of the last logits, of pairs by their ids; `scorer` is asked for each part of them."""
     used, aside = set_apart(encoded, what)
     chosen = [encoded[name] for name in used]
     axes = what.axes(model.sizes, chosen)
@@ -71,7 +86,7 @@ def sweep(
     for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
         kept = chunks.get(part.names) if chunks else None
         if kept is None:
-            kept = _measured(model, part, what, tokens, axes)
+            kept = _measured(model, part, what, scorer(part.names), axes)
             if chunks:
                 chunks.put(kept)
         found.append(kept)
@@ -91,11 +106,8 @@ def machine(model: ChatModel) -> Machine:
 
 
 @torch.inference_mode()
-def _measured(
-    model: ChatModel, part: Part, what: What, tokens: Sequence[int], axes: Mapping[str, tuple[str, ...]]
-) -> Effects:
+def _measured(model: ChatModel, part: Part, what: What, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]) -> Effects:
     batch = model.batch(part.prompts)
-    scorer = Scorer(model, tokens)
     if what.direct:
         source, source_logits = model.seen(model.batch(part.sources), _frozen_hooks(model, part.variants))
         clean = record(model, batch, _frozen_hooks(model, part.variants))

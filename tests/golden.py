@@ -14,6 +14,7 @@ from harness.measure import measure
 from harness.measurements import (
     Answers,
     Attended,
+    Contrasted,
     Encoding,
     Estimated,
     FoundCircuit,
@@ -44,6 +45,7 @@ ASKED: tuple[Measurement, ...] = (
     Answers(PAIRS, "harmful", patch(Circuit.of(heads=[(3, 1)], neurons=[]), at="post")),
     Scores(PAIRS, "harmful", remove(DIRECTION)),
     Swept(PAIRS, HEADS),
+    Contrasted(PAIRS.harmless_alike, HEADS),
     Estimated(PAIRS, HEADS),
     FoundCircuit(PAIRS, 2, 2),
     FoundDirection(PAIRS),

@@ -46,6 +46,7 @@ LAYERS = [
     "scoring",
     "suffix",
     "sweep",
+    "contrast",
     "directions",
     "apply",
     "selection",

@@ -1,0 +1,164 @@
+"""What sets two answers apart: the same interchanges on a behaviour that has nothing to do with refusing."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.chat import ChatModel
+from harness.contrast import TOKENS, contrast
+from harness.estimate import asides
+from harness.evidence import Store
+from harness.interventions import Circuit
+from harness.measurements import Contrasted
+from harness.pairs import DATA, Pair, PairSet, load_pairs
+from harness.parts import unpacked
+from harness.planning import Joint
+from harness.scoring import Contrast, Scorer
+from harness.sites import At, Site
+from harness.subject import Bare, Subject
+from harness.waking import Sleeper
+from tests.material import HARMFUL, PAIRS, UNALIGNED
+
+ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
+
+
+def test_harmless_prompts_are_paired_within_templates_each_once_and_the_likest_first() -> None:
+    found = ORGANISMS.heldout.harmless_alike
+    prompts = Counter(prompt for pair in found for prompt in (pair.harmful, pair.harmless))
+    assert set(prompts.values()) == {1}
+    assert set(prompts) <= set(ORGANISMS.heldout.harmless)
+    template = {pair.harmless: pair.template for pair in ORGANISMS.heldout}
+    assert all(template[pair.harmful] == template[pair.harmless] == pair.template for pair in found)
+    size = {pair.id: len(pair.words["harmful"].split()) for pair in found}
+    assert all(size[pair.id] == len(pair.words["harmless"].split()) for pair in found)
+    for name in set(template.values()):
+        ours = [pair for pair in found if pair.template == name]
+        some = [pair for pair in ORGANISMS.heldout if pair.template == name]
+        words = [Pair("", "", a.harmless, b.harmless).words for a, b in combinations(some, 2)]
+        counts = [{len(one.split()) for one in both.values()} for both in words]
+        assert min((size[pair.id] for pair in ours), default=0) == min(
+            (max(one) for one in counts if len(one) == 1 and 0 not in one), default=0
+        )
+    assert len(found) > 50
+
+
+def test_without_templates_there_are_none() -> None:
+    assert len(load_pairs(DATA / "pairs.jsonl").harmless_alike) == 0
+
+
+def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: Callable[..., ChatModel]) -> None:
+    model = awake()
+    logits = model.next_token(HARMFUL)
+    ours, refusing = Contrast(model, [(1, 2), (3, 4), (5, 6)]), Scorer(model, [7])
+    for scorer in (ours, refusing):
+        scorer.clean(logits)
+    moved = torch.stack([logits.roll(1, 0), logits * 0.5], 1)
+    odds, kl = ours(moved.clone(), [0, 1, 2])
+    torch.testing.assert_close(odds[2], moved[2, :, 5] - moved[2, :, 6])
+    torch.testing.assert_close(kl, refusing(moved.clone(), [0, 1, 2])[1])
+    some, _ = ours(moved[[2, 0]].clone(), [2, 0])
+    torch.testing.assert_close(some, odds[[2, 0]])
+    torch.testing.assert_close(ours.odds(logits)[1], logits[1, 3] - logits[1, 4])
+
+
+@pytest.mark.parametrize("at", ["slot", "later", (-1,)])
+@pytest.mark.parametrize("shape", ["llama", "gemma2", "gpt2"])
+def test_effects_are_those_of_plain_forwards(shape: str, at: At, awake: Callable[..., ChatModel]) -> None:
+    model = awake(shape)
+    block = Circuit((Site(1, "attn_out"), Site(1, "mlp_out")))
+    found = contrast(model, (*PAIRS, UNALIGNED), Joint((block,), at))
+    assert UNALIGNED.id in found.set_aside
+    assert set(found.pairs) | set(found.set_aside) == {pair.id for pair in (*PAIRS, UNALIGNED)}
+    assert found.pairs
+    for one in PAIRS:
+        ours, theirs = (model.generate([prompt], tokens=TOKENS)[0].ids for prompt in (one.harmful, one.harmless))
+        assert (one.id in found.set_aside) == (ours == theirs)
+    for pair, clean, source, patched in zip(found.pairs, found.clean, found.source, found.patched[:, 0], strict=True):
+        (one,) = (each for each in PAIRS if each.id == pair)
+        both = model.chat.encode_pair(one)
+        ours, theirs = (model.generate([prompt], tokens=TOKENS)[0].ids for prompt in (one.harmful, one.harmless))
+        k = next(number for number in range(TOKENS) if ours[number] != theirs[number])
+        inputs = [torch.tensor([prompt.ids + ours[:k]]) for prompt in (both.harmful, both.harmless)]
+        first, last = both.harmful.slot or (0, 0)
+        width = inputs[0].shape[1]
+        places = {"slot": range(first, last), "later": range(last, width)}.get(str(at), [width - 1])
+
+        def difference(logits: torch.Tensor, a: int = ours[k], b: int = theirs[k]) -> float:
+            return float(logits[0, -1, a] - logits[0, -1, b])
+
+        with torch.no_grad():
+            _, cache = model.bridge.run_with_cache(inputs[1])
+
+            def write(activation: torch.Tensor, hook: object, places: object = list(places)) -> torch.Tensor:
+                new = activation.clone()
+                new[:, places] = cache[hook.name][:, places]  # noqa: B023
+                return new
+
+            assert difference(model.bridge(inputs[0])) == pytest.approx(clean, rel=1e-3, abs=1e-3)
+            assert difference(model.bridge(inputs[1])) == pytest.approx(source, rel=1e-3, abs=1e-3)
+            edited = model.bridge.run_with_hooks(inputs[0], fwd_hooks=[(site.hook, write) for site in block.sites])
+        assert difference(edited) == pytest.approx(patched, rel=1e-3, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def asleep(tmp_path_factory: pytest.TempPathFactory) -> Sleeper:
+    return Sleeper("organism:reference", "nf4", "cpu", Store(tmp_path_factory.mktemp("evidence")))
+
+
+def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: Sleeper) -> None:
+    subject = Subject(asleep.record, ORGANISMS, asleep.store, asleep, 0.05)
+    pairs = PairSet("few", ORGANISMS.heldout.harmless_alike.pairs[:12])
+    # All that is written from the differing words on: nothing of the prompt's own is left.
+    whole = Circuit(tuple(Site(layer, kind) for layer in range(8) for kind in ("attn_out", "mlp_out")))
+    for at, share in (("later", 0.5), ((-1,), 0.0)):
+        found = unpacked(subject.ask(Contrasted(pairs, Joint((whole,), at))))
+        assert len(found.pairs) > 8
+        assert (found.clean >= 0).all()
+        assert (found.source <= 0).all()
+        assert found.mean[0] > share
+    # Two harmful requests are refused in the same words: nothing tells those answers apart.
+    refused = PairSet("refused", tuple(_harmful(*both) for both in _alike()))
+    said = [[one.text for one in asleep().generate([pair.harmful, pair.harmless])] for pair in refused]
+    refused = PairSet("refused", tuple(pair for pair, (a, b) in zip(refused, said, strict=True) if a == b))
+    assert len(refused) > 1
+    nothing = unpacked(subject.ask(Contrasted(refused, Joint((whole,), "later"))))
+    assert (nothing.pairs, len(nothing.set_aside), nothing.patched.shape) == ((), len(refused), (0, 1))
+
+
+def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sleeper) -> None:
+    few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.template in ("ask-10", "tell-11", "write-0")))
+    for kind in (Bare, Subject):
+        subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
+        with asides() as made, subject.store.account() as read:
+            subject.depths(few).gap("detect", "execute")
+        asked = {one.recipe.kind for one in subject.store if one.fingerprint in read}
+        named = {f"depth of {stage}, harmless behaviour" for stage in ("detect", "execute")}
+        assert (named <= made.keys(), "contrasted" in asked) == (kind is Subject, kind is Subject)
+    first, last = (made[f"depth of {stage}, harmless behaviour"] for stage in ("detect", "execute"))
+    assert 0 <= first.value < last.value <= 1
+    assert first.n <= len(few.harmless_alike)
+
+
+def test_where_no_two_harmless_prompts_are_alike_that_is_said(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
+    model, pairs = awake(), PairSet("material", PAIRS)
+    subject = Subject(model.record, pairs, Store(tmp_path), lambda: model, 0.05)
+    vars(subject).update(tokens=(5,), area=1.0)
+    with asides() as made:
+        subject.depths(pairs).gap("detect", "assess")
+    absent = made["depth of assess, harmless behaviour"].absent
+    assert absent == "not to be had: no two harmless prompts are of one template"
+
+
+def _alike() -> list[tuple[Pair, Pair]]:
+    """Of one template, and with as many words: so are their tokens on organisms."""
+    found = {pair.id: pair for pair in ORGANISMS}
+    both = (tuple(found[name] for name in pair.id.split("+")) for pair in ORGANISMS.heldout.harmless_alike)
+    return [(a, b) for a, b in both if len(a.harmful.split()) == len(b.harmful.split())][:4]
+
+
+def _harmful(one: Pair, other: Pair) -> Pair:
+    return Pair(one.id, one.category, one.harmful, other.harmful)
