@@ -17,6 +17,7 @@ from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import load_pairs
 from harness.recorded import RECORDED, import_run
+from harness.report import page_beside, write
 from harness.runs import latest, runs_beside
 from harness.tables import Entry, entries, export, verify
 
@@ -72,9 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
+    placebo.add_argument("--keep", action="store_true", help="write it to data/placebos.json, which reports show")
     placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
     placebo.set_defaults(run=_placebo)
-    for command in (placebo, imported, bundled, evidence):
+    report = commands.add_parser("report", help="remake a run's report from its evidence; no model is loaded")
+    report.add_argument(
+        "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs (default: the last)"
+    )
+    report.add_argument("--to", type=Path, metavar="PATH", help="default: reports/index.html")
+    report.set_defaults(run=_report)
+    for command in (placebo, imported, bundled, report, evidence):
         command.add_argument(
             "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
         )
@@ -214,7 +222,7 @@ def _placebo(options: argparse.Namespace) -> None:
             progress.advance(tasks[claim.name])
 
         found = placebo.placebos(claims, options.model, options.seeds, Store(options.evidence), done)
-        for line in placebo.table(found):
+        for line in placebo.table(placebo.keep(found, options.model) if options.keep else found):
             print(line, flush=True)
 
 
@@ -232,6 +240,13 @@ def _bundle(options: argparse.Namespace) -> None:
     to = options.to or Path(f"{folder.resolve().name}.zip")
     count = bundle(folder, store, to)
     print(f"{to}: {folder.name} and the {count} measurements it read, {_size(to.stat().st_size)}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    store = Store(options.evidence)
+    folder = options.path or latest(runs_beside(store.folder))
+    written = write(folder, store, options.to or page_beside(store.folder))
+    print(f"{written.page}: {_size(written.bytes)}, {written.figures} figures beside it")
 
 
 def _evidence(options: argparse.Namespace) -> None:

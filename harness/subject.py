@@ -260,7 +260,9 @@ class Subject:
         change = found.change[kept] * np.sign((found.source - found.clean).mean())
         carried = float(change[np.arange(len(own)), own].mean() / _towards(found)[kept].mean())
         if not carried > LEAST_OWN:
-            raise Inconclusive(f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap")
+            raise Inconclusive(
+                f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
+            )
         interval = resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept])
         return estimated("shared", interval)
 
