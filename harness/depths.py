@@ -1,5 +1,6 @@
 """Where in depth a model reads, weighs up and acts: interchanges with the twin, layer by layer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from harness import resampling
 from harness.effects import Effects
 from harness.estimate import Estimate
 from harness.interventions import Circuit
-from harness.measurements import Attended
+from harness.measurements import Attended, Encoding, Measurement, Swept
 from harness.pairs import PairSet
 from harness.planning import Joint, Sweep
 from harness.refusals import Measured, estimated
@@ -24,6 +25,9 @@ _STAGES: dict[Stage, tuple[At, bool]] = {
     "assess": ("later", False),
     "execute": ((-1,), True),
 }
+
+# Of the tokens after the instruction, so many are shown one by one.
+POSITIONS = 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,15 @@ class Depths:
         """What the harmful run's stream, half way up at these positions, brings to the harmless run: 1 is all of it."""
         half = Sweep("resid_pre", (at,), layers=(self.subject.sizes.layers // 2,))
         found = self.subject.effects(self.pairs, half, "denoise")
+        self.subject.show(self._streams())
         return self.subject.share_of(f"restored {at}", found, found.change[:, 0, 0])
+
+    def _streams(self) -> Iterator[Measurement]:
+        """Every layer's stream at the differing words and at the last positions, one by one, for figures."""
+        encoded = self.subject.ask(Encoding(self.pairs)).values
+        if any(encoded["aligned"]):
+            late = tuple((position,) for position in range(-min(encoded["post"], POSITIONS), 0))
+            yield Swept(self.pairs, Sweep("resid_pre", ("slot", *late)), "denoise")
 
     def _stage(self, stage: Stage) -> tuple[tuple[str, ...], Float[np.ndarray, " pair"]]:
         at, direct = _STAGES[stage]

@@ -7,7 +7,6 @@ import numpy as np
 
 from harness.attribution import estimate
 from harness.chat import ChatModel
-from harness.interventions import Circuit
 from harness.pairs import Pair
 from harness.planning import Chosen, Mode, Sweep, What
 from harness.sites import At, Kind, Site
@@ -67,13 +66,14 @@ def circuit(
     at: At = "post",
     mode: Mode = "noise",
     chunks: Callable[[What], Chunks | None] = lambda what: None,
-) -> Circuit:
-    """So many heads and neurons that carry most, each by itself, at these positions."""
+) -> dict[Site, float]:
+    """So many heads and neurons that carry most, and what each carries by itself at these positions, largest first."""
     some = list(pairs)
-    sites: list[Site] = []
+    carried: dict[Site, float] = {}
     wanted: dict[Kind, int] = {"head": heads, "neuron": neurons}
     for kind, k in wanted.items():
         if k:
             found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
-            sites += [Site(layer, kind, index) for layer, index, _ in found.places]
-    return Circuit(tuple(sites))
+            sites = (Site(layer, kind, index) for layer, index, _ in found.places)
+            carried.update(zip(sites, found.effects, strict=True))
+    return dict(sorted(carried.items(), key=lambda item: -item[1]))

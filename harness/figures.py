@@ -260,7 +260,7 @@ def _projected(material: Material) -> Iterator[Plan]:
     layers = list(range(gaps.shape[1]))
     middle = (shares["harmful"][0].mean(0) + shares["harmless"][0].mean(0)) / 2
     beside = [(middle + sign * gap / 2).tolist() for gap in gaps for sign in (1, -1)]
-    every = [value for one in series for ends in (one.low, one.high) if ends is not None for value in ends]
+    every = [value for one in series for ends in (one.low, one.high) if ends is not None for value in ends if np.isfinite(value)]
     extent = max(abs(value) for value in every)
     low = min(0.0, *every)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from harness import resampling
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
-from harness.measurements import Products, Projected
+from harness.measurements import Lens, Products, Projected, PromptSide
 from harness.pairs import PairSet
 from harness.refusals import Measured, estimated
 
@@ -53,9 +53,9 @@ class Geometry:
         """
         others = tuple(replace(direction, method="matched", seed=seed) for seed in range(RANDOM))
         asked = (direction, *others)
-        parts = [
-            self.subject.ask(Projected(self.pairs, side, asked, direction.position)) for side in ("harmful", "harmless")
-        ]
+        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
+        parts = [self.subject.ask(Projected(self.pairs, side, asked, direction.position)) for side in sides]
+        self.subject.show(Lens(self.pairs, side) for side in sides)
         ours, theirs = (one.arrays["along"].astype(float) / one.arrays["length"] for one in parts)
         slopes = _slopes(ours - theirs)
         random = (slopes[1:] * np.sign(slopes[1:].mean(1, keepdims=True))).mean(0)

@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from harness.errors import AssayError
 from harness.record import Sizes
@@ -59,6 +61,26 @@ class Circuit:
             )
         )
 
+    @property
+    def parted(self) -> bool:
+        """Whether it holds heads and neurons alone: a layer has others of those, and no other whole output."""
+        return all(site.index is not None for site in self.sites)
+
+    def random(self, sizes: Sizes, seed: int) -> "Circuit":
+        """As many heads and neurons in each layer, others than these, as far as there are others."""
+        if not self.parted:
+            raise AssayError("whole outputs have no others in their layers to draw from; give heads and neurons")
+        key = hashlib.sha256(json.dumps([str(site) for site in self.sites]).encode()).hexdigest()[:8]
+        rng = np.random.default_rng([seed, int(key, 16)])
+        sites: list[Site] = []
+        for layer, kind in sorted({(site.layer, site.kind) for site in self.sites}):
+            taken = {site.index for site in self.sites if (site.layer, site.kind) == (layer, kind)}
+            whole = sizes.heads if kind == "head" else sizes.d_mlp
+            others = [index for index in range(whole) if index not in taken]
+            chosen = rng.choice(len(others), min(len(taken), len(others)), replace=False)
+            sites += [Site(layer, kind, others[number]) for number in chosen]
+        return Circuit(tuple(sites))
+
     def share(self, sizes: Sizes) -> float:
         """The share of the model's parameters it owns; keys and values that heads share count whole."""
         group = sizes.heads // sizes.kv_heads
@@ -91,6 +113,10 @@ class Direction:
     def fingerprint(self) -> str:
         """Known before anything is computed."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def random(self, seed: int) -> "Direction":
+        """One as long and orthogonal to it: by odd seeds isotropic, by even ones with the streams' covariance."""
+        return replace(self, method="isotropic" if seed % 2 else "matched", seed=seed)
 
     @classmethod
     def given(cls, vectors: Sequence[Sequence[float]], layer: int = 0) -> "Direction":

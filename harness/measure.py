@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from harness import environment
 from harness.apply import live
@@ -25,6 +27,7 @@ from harness.measurements import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    Lens,
     Measurement,
     Norms,
     PlainText,
@@ -40,7 +43,8 @@ from harness.planning import What
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site
-from harness.sweep import Chunks, sweep
+from harness.suffix import logits_of
+from harness.sweep import LOGITS, Chunks, sweep
 
 # Of a completion, only what judging needs is kept.
 PREFIX = 80
@@ -134,10 +138,12 @@ def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = 
 @measure.register
 def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at, chunks=chunks)
-    return {
-        "heads": [[site.layer, site.index] for site in found.sites if site.kind == "head"],
-        "neurons": [[site.layer, site.index] for site in found.sites if site.kind == "neuron"],
-    }, {}
+    ranked = {
+        f"{kind}s": [(site, effect) for site, effect in found.items() if site.kind == kind]
+        for kind in ("head", "neuron")
+    }
+    places = {kind: [[site.layer, site.index] for site, _ in some] for kind, some in ranked.items()}
+    return places | {"effects": {kind: [effect for _, effect in some] for kind, some in ranked.items()}}, {}
 
 
 @measure.register
@@ -162,13 +168,21 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ke
 
 @measure.register
 def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
-    prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
+    prompts = getattr(asked.pairs, asked.side)
     rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
-    sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
-    sites.append(Site(last, "resid_post", position=asked.position))
-    streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
+    streams = _streams(model, prompts, asked.position).double()
     along = streams @ (rows / rows.norm(dim=-1, keepdim=True)).T
     return {}, {"along": along.permute(2, 0, 1).contiguous().numpy(), "length": streams.norm(dim=-1).numpy()}
+
+
+@measure.register
+def _(asked: Lens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+    streams = _streams(model, getattr(asked.pairs, asked.side), asked.position)
+    scorer = Scorer(model, tokens)
+    with torch.inference_mode():
+        some = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
+        odds = [scorer.odds(logits_of(model, one.to(model.device, model.loaded.dtype))).cpu() for one in some]
+    return {}, {"odds": torch.cat(odds).view(streams.shape[:2]).numpy()}
 
 
 @measure.register
@@ -202,6 +216,14 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _not
         "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
         "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
     }
+
+
+def _streams(model: ChatModel, prompts: Sequence[str], position: int) -> Float[Tensor, "prompt layer width"]:
+    """What enters each layer, and what leaves the last."""
+    last = model.sizes.layers - 1
+    sites = [*(Site(layer, "resid_pre", position=position) for layer in range(last + 1))]
+    sites.append(Site(last, "resid_post", position=position))
+    return torch.stack([*model.read(prompts, sites).values()], 1)
 
 
 def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:

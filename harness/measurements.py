@@ -89,9 +89,10 @@ class Estimated(Measurement):
 
 @dataclass(frozen=True)
 class FoundCircuit(Measurement):
-    """The heads and neurons that carry most, each by itself."""
+    """The heads and neurons that carry most, and what each carries by itself, largest first."""
 
     KIND = "circuit"
+    REVISION = 2
 
     heads: int = 0
     neurons: int = 0
@@ -119,6 +120,16 @@ class Projected(Measurement):
 
     side: PromptSide
     directions: tuple[Direction, ...]
+    position: int = -1
+
+
+@dataclass(frozen=True)
+class Lens(Measurement):
+    """Log-odds of refusing if the stream that enters each layer, or leaves the last, were read out at once."""
+
+    KIND = "lens"
+
+    side: PromptSide
     position: int = -1
 
 

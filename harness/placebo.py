@@ -13,14 +13,14 @@ from jaxtyping import Bool
 from harness import stats
 from harness.claims import Claim, placebos_seen
 from harness.effects import Effects
-from harness.estimate import Estimate, Outcome
+from harness.estimate import Outcome
 from harness.evidence import Store, write_whole
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
 from harness.pairs import DATA, PairSet
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
-from harness.subject import Subject
+from harness.subject import Bare, Subject
 from harness.waking import Sleeper
 
 PATH = DATA / "placebos.json"
@@ -34,7 +34,7 @@ BLOCK = 50
 _APART = 1000
 
 
-class Placebo(Subject):
+class Placebo(Bare):
     """The same subject, but whatever is found in it is random: of the same size and layers, or of the same norm.
 
     Refused is what the first token says (log-odds above 0), where that tells generated refusals from answers.
@@ -89,10 +89,6 @@ class Placebo(Subject):
         own = [self.seed % BLOCK]
         return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """Nothing: whatever else something random does is nobody's claim."""
-        return ()
-
     def _swept(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Effects | None:
         """What patching a placebo circuit from the twin comes to, if that is what is done and every pair is aligned."""
         if not isinstance(under, Patch) or any(site.position is not None for site in under.sites):
@@ -108,7 +104,7 @@ class Placebo(Subject):
         return Joint(tuple(self._placebo(found, seed) for seed in range(first, first + BLOCK)), at)
 
     def _placebo(self, found: Circuit, seed: int) -> Circuit:
-        return self._random(found, _APART + seed)
+        return found.random(self.sizes, _APART + seed)
 
 
 def placebos(

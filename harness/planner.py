@@ -17,6 +17,7 @@ from harness.measurements import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    Lens,
     Measurement,
     Norms,
     PlainText,
@@ -138,7 +139,12 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case Scores():
             return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
         case FoundCircuit():
-            return {"heads": _first(what.heads, sizes.heads), "neurons": _first(what.neurons, sizes.d_mlp)}, {}
+            found = {"heads": _first(what.heads, sizes.heads), "neurons": _first(what.neurons, sizes.d_mlp)}
+            return found | {"effects": {kind: [0.0] * len(some) for kind, some in found.items()}}, {}
+        case Encoding():
+            chat = subject.wake().chat
+            aligned = [chat.encode_pair(pair).aligned for pair in what.pairs]
+            return {"aligned": aligned, "post": len(chat.after_instruction)}, {}
         case FoundDirection():
             prompts = {"harmful": list(what.pairs.harmful), "harmless": list(what.pairs.harmless)}
             return {"layer": sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
@@ -158,6 +164,8 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case Projected():
             shape = (n, sizes.layers + 1)
             return {}, {"along": np.ones((len(what.directions), *shape)), "length": np.ones(shape)}
+        case Lens():
+            return {}, {"odds": np.zeros((n, sizes.layers + 1))}
         case Norms():
             widths = {"head": sizes.heads, "neuron": sizes.d_mlp}
             return {}, {kind: np.zeros((sizes.layers, width)) for kind, width in widths.items()}

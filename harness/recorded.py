@@ -17,7 +17,7 @@ from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove
 from harness.measurements import PromptSide
 from harness.pairs import DATA, Pair, PairSet
-from harness.refusals import Refusals
+from harness.refusals import Refusals, unrecorded
 
 Arm = Literal["baseline", "ablation", "actadd"]
 
@@ -281,14 +281,15 @@ class RecordedSubject:
         return self.recording.arm(under) not in self.recording.twins
 
     def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """What plain text costs more, where that was published: a mean without an interval."""
+        """What plain text costs more, where that was published: a mean without an interval. No random direction was."""
         arm, losses = self.recording.arm(under), self.recording.cross_entropy
         texts = [key.partition(", ")[2] for key in losses if key.startswith(f"{arm}, ")]
         rises = {text: losses[f"{arm}, {text}"] - losses[f"baseline, {text}"] for text in texts}
-        return tuple(
+        costs = (
             Estimate(f"cross-entropy, {text}", value, value, value, 1, "published mean", "mean")
             for text, value in rises.items()
         )
+        return *costs, unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

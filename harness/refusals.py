@@ -1,7 +1,7 @@
 """How a set of pairs is answered: rates of refusal, and what interventions make of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,17 +13,18 @@ from harness.effects import Effects
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence
-from harness.interventions import Add, Intervention, Method, Remove
+from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import Measurement, PromptSide
 from harness.pairs import PairSet
 from harness.planning import Joint, Mode, Sweep
 from harness.record import Sizes
+from harness.sites import Site
 
 # Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
 REFUSES = 0.5
 # Two interventions are compared where one of them lowers refusal by more than this.
 FALLS = 0.3
-# Random directions beside which a found one is put.
+# Random circuits, or directions, beside which a found one is put.
 RANDOM = 20
 
 
@@ -83,6 +84,19 @@ class Measured(Judged, Protocol):
 
     def require_refusals(self) -> None:
         """Inconclusive where the model refuses nothing."""
+        ...
+
+    @property
+    def score_serves(self) -> bool:
+        """Whether the first token's score tells generated refusals from answers."""
+        ...
+
+    def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
+        """The parts of a circuit that was found, by what each carries by itself; none of one that was not."""
+        ...
+
+    def show(self, asked: Iterable[Measurement]) -> None:
+        """Has this measured for figures, if for anything but a verdict."""
         ...
 
 
@@ -148,10 +162,7 @@ class Refusals:
         part that the mechanism needs (one of ten does on `reference`), and that speaks against no direction.
         """
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
-        arms = [under]
-        for seed in range(RANDOM):
-            method: Method = "isotropic" if seed % 2 else "matched"
-            arms.append(replace(under, direction=replace(under.direction, method=method, seed=seed)))
+        arms = [under, *random_arms(under)]
         hits = [self.subject.scored(self.pairs, side, arm) for arm in arms]
         there = np.array([one for one in hits if one is not None], dtype=float)
         if len(there) < len(arms):
@@ -216,9 +227,19 @@ class Refusals:
         return f"nothing to explain: it refuses {int(before.sum())} of {len(before)} harmful prompts to begin with"
 
 
+def random_arms(under: Remove | Add) -> list[Remove | Add]:
+    """The same done with random directions."""
+    return [replace(under, direction=under.direction.random(seed)) for seed in range(RANDOM)]
+
+
 def unrecorded(name: str) -> Estimate:
     """A control that the recording does not have."""
-    return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent="not recorded")
+    return unmeasured(name, "not recorded")
+
+
+def unmeasured(name: str, why: str) -> Estimate:
+    """A control that could not be had."""
+    return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent=why)
 
 
 def estimated(name: str, interval: stats.Interval, *, unit: str = "pairs", nothing: str = "") -> Estimate:

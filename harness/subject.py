@@ -1,7 +1,7 @@
 """What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import resampling, stats
+from harness.controls import Controls, beside_random, dose
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
 from harness.estimate import Estimate, Inconclusive, beside
-from harness.evidence import Evidence, Store, digest
+from harness.evidence import Evidence, Store
 from harness.geometry import Geometry
 from harness.interventions import Circuit, Direction, Intervention
 from harness.measurements import (
@@ -40,8 +41,6 @@ if TYPE_CHECKING:  # importing it loads torch
     from harness.chat import ChatModel
 
 PHRASES = "phrases-anywhere"
-# Random circuits beside which a found one is put.
-RANDOM = 20
 # Below this AUC the first token's score does not stand for what a model then says.
 LEAST_AREA = 0.95
 # Circuits that carry less than this of their own category's gap are no measure for others.
@@ -63,6 +62,7 @@ class Subject:
 
     def __init__(self, record: ModelRecord, pairs: PairSet, store: Store, wake: Waking, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
+        self._carried: dict[Site, float] = {}  # by what was found, each by itself
 
     @property
     def name(self) -> str:
@@ -141,8 +141,16 @@ class Subject:
         return stats.area(odds, hits)
 
     def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """What an arm does beside, on the way: whether its answers are language, and what harmless prompts feel."""
-        return self.side_effects(pairs, under).of_arm(side)
+        """What goes beside an arm, on the way: its side effects, and what random ones do in its place."""
+        controls = Controls(self, pairs, side, under)
+        self.show(controls.dose())
+        return *self.side_effects(pairs, under).of_arm(side), *controls.random()
+
+    def show(self, asked: Iterable[Measurement]) -> None:
+        """Has this measured for figures; it decides nothing."""
+        if self.tokens:
+            for one in asked:
+                self.ask(one)
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
@@ -151,12 +159,25 @@ class Subject:
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
         """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
         self.require_refusals()
-        asked = FoundCircuit(pairs, self._count(heads, "head"), self._count(neurons, "neuron"), at)
-        values = self.ask(asked).values
-        return Circuit.of(
-            heads=[(layer, index) for layer, index in values["heads"]],
-            neurons=[(layer, index) for layer, index in values["neurons"]],
-        )
+        # Each kind by itself, so that what one claim found serves the next.
+        asked: dict[Kind, FoundCircuit] = {
+            "head": FoundCircuit(pairs, self._count(heads, "head"), 0, at),
+            "neuron": FoundCircuit(pairs, 0, self._count(neurons, "neuron"), at),
+        }
+        found: dict[Site, float] = {}
+        for kind, one in asked.items():
+            if one.heads or one.neurons:
+                values = self.ask(one).values
+                sites = (Site(layer, kind, index) for layer, index in values[f"{kind}s"])
+                found.update(zip(sites, values["effects"][f"{kind}s"], strict=True))
+        self._carried |= found
+        return Circuit(tuple(found))
+
+    def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
+        """The parts of a circuit that was found here, by what each carries by itself; none of any other."""
+        if not set(circuit.sites) <= self._carried.keys():
+            return ()
+        return tuple(sorted(circuit.sites, key=lambda site: -self._carried[site]))
 
     def direction(self, pairs: PairSet) -> Direction:
         """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
@@ -193,13 +214,15 @@ class Subject:
 
     def effect(self, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise") -> Estimate:
         """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
-        found = self.effects(pairs, Joint((circuit,), at), mode)
+        found = self.effects(pairs, self._judged_with(circuit, at), mode)
+        self.show(dose(self, circuit, at, pairs, mode))
+        if len(found.change.T) > 1:
+            beside(self.share_of("E, random circuits", found, found.change[:, 1:].mean(1)))
         return self.share_of("E", found, found.change[:, 0])
 
     def lead(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E less the mean E of random circuits of its size and layers that share nothing with it."""
-        others = tuple(self._random(circuit, seed) for seed in range(RANDOM))
-        found = self.effects(pairs, Joint((circuit, *others), at))
+        found = self.effects(pairs, beside_random(circuit, self, at))
         return self.share_of("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
 
     def lead_over_loudest(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
@@ -296,17 +319,8 @@ class Subject:
             return min(int(asked), whole)
         return max(3, int(asked * whole))
 
-    def _random(self, circuit: Circuit, seed: int) -> Circuit:
-        """As many parts of each kind in each layer, others than these."""
-        rng = np.random.default_rng([seed, int(digest([str(site) for site in circuit.sites])[:8], 16)])
-        sites: list[Site] = []
-        for layer, kind in sorted({(site.layer, site.kind) for site in circuit.sites}):
-            taken = {site.index for site in circuit.sites if (site.layer, site.kind) == (layer, kind)}
-            whole = self.sizes.heads if kind == "head" else self.sizes.d_mlp
-            others = [index for index in range(whole) if index not in taken]
-            chosen = rng.choice(len(others), min(len(taken), len(others)), replace=False)
-            sites += [Site(layer, kind, others[number]) for number in chosen]
-        return Circuit(tuple(sites))
+    def _judged_with(self, circuit: Circuit, at: At) -> Joint:
+        return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
 
     def _loudest(self, circuit: Circuit) -> Circuit:
         arrays = self.ask(Norms(self.all_pairs.discovery)).arrays
@@ -320,6 +334,20 @@ class Subject:
             others = (Site(int(layer), kind, int(index)) for layer, index in ranked)
             sites += islice((site for site in others if site not in circuit.sites), wanted)
         return Circuit(tuple(sites))
+
+
+class Bare(Subject):
+    """The same subject where a verdict is all that is wanted: nothing goes beside it, and no figure is drawn."""
+
+    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """Nothing."""
+        return ()
+
+    def show(self, asked: Iterable[Measurement]) -> None:
+        """Nothing."""
+
+    def _judged_with(self, circuit: Circuit, at: At) -> Joint:
+        return Joint((circuit,), at)
 
 
 def _towards(found: Effects) -> np.ndarray:

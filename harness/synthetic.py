@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import AssayError
-from harness.estimate import Estimate
 from harness.evidence import Evidence, Recipe, Store
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import (
@@ -31,7 +30,8 @@ from harness.measurements import (
 from harness.pairs import DATA, Pair, PairSet
 from harness.planning import Joint
 from harness.record import Examination, ModelRecord, Sizes
-from harness.subject import PHRASES, Subject
+from harness.sites import At
+from harness.subject import PHRASES, Bare
 
 SIZES = Sizes(
     layers=8, heads=4, kv_heads=4, d_model=64, d_head=16, d_mlp=256, mlp_matrices=3, vocabulary=512,
@@ -74,7 +74,7 @@ class Drawn(PairSet):
         return Drawn(name, tuple(pair for pair in self.pairs if keep(pair)))
 
 
-class Synthetic(Subject):
+class Synthetic(Bare):
     """One study of n pairs."""
 
     def __init__(self, truth: Truth, n: int, seed: int, level: float, sizes: Sizes = SIZES) -> None:
@@ -89,9 +89,11 @@ class Synthetic(Subject):
         """Drawn, so that what it asks about has the effect it truly has."""
         return Evidence(_RECIPE, *self._answer(what))
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """Nothing is drawn of what nobody asks."""
-        return ()
+    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+        """One of that size; what it does depends on where it was sought."""
+        found = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        self._found[found] = _category(pairs)
+        return found
 
     @property
     def score_serves(self) -> bool:
@@ -119,11 +121,12 @@ class Synthetic(Subject):
                 kl = self.truth.effects[0] * -np.log1p(-self._uniform("kl")[numbers])
                 return {"odds": odds.tolist(), "kl": kl.tolist(), "same_as_clean": False}, {}
             case FoundCircuit(pairs, heads, neurons):
-                category = _category(pairs)
-                shift = category or 0
-                found = _spread(heads, self.sizes.heads, shift), _spread(neurons, self.sizes.d_mlp, shift)
-                self._found[Circuit.of(*found)] = category
-                return {"heads": found[0], "neurons": found[1]}, {}
+                shift = _category(pairs) or 0
+                found = {
+                    "heads": _spread(heads, self.sizes.heads, shift),
+                    "neurons": _spread(neurons, self.sizes.d_mlp, shift),
+                }
+                return found | {"effects": {kind: [0.0] * len(some) for kind, some in found.items()}}, {}
             case FoundDirection(pairs):
                 prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
                 return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}

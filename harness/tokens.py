@@ -123,6 +123,8 @@ class ChatFormat:
         self.name = name
         self.arguments = dict(arguments)
         self.system = system
+        # Claims ask for the same prompts again and again, and a template takes its time.
+        self._encoded: dict[tuple[str, tuple[int, int] | None], Encoded] = {}
 
     @property
     def recipe(self) -> dict[str, object]:
@@ -137,19 +139,9 @@ class ChatFormat:
 
     def encode(self, prompt: str, words: tuple[int, int] | None = None) -> Encoded:
         """One prompt; `words` is the character span of the slot within it."""
-        content = prompt.strip()
-        text, at = self._render(content), len(self._before)
-        if not content or text[:at] != self._before or not text.startswith(content, at):
-            raise AssayError(f"{self.name}: its chat template changes the prompt {prompt!r}; reword it")
-        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans = encoding["input_ids"], encoding["offset_mapping"]
-        self._check_bos(ids)
-        start, end = _tokens_of(spans, at, at + len(content))
-        slot = None
-        if words is not None:
-            shift = at - (len(prompt) - len(prompt.lstrip()))
-            slot = _tokens_of(spans, words[0] + shift, words[1] + shift)
-        return Encoded(tuple(ids), start, end, slot)
+        if (prompt, words) not in self._encoded:
+            self._encoded[prompt, words] = self._encode(prompt, words)
+        return self._encoded[prompt, words]
 
     def encode_pair(self, pair: Pair) -> EncodedPair:
         """Both prompts of a pair with their slots."""
@@ -171,6 +163,21 @@ class ChatFormat:
     def decode(self, ids: Sequence[int]) -> str:
         """Tokens as text, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _encode(self, prompt: str, words: tuple[int, int] | None) -> Encoded:
+        content = prompt.strip()
+        text, at = self._render(content), len(self._before)
+        if not content or text[:at] != self._before or not text.startswith(content, at):
+            raise AssayError(f"{self.name}: its chat template changes the prompt {prompt!r}; reword it")
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, spans = encoding["input_ids"], encoding["offset_mapping"]
+        self._check_bos(ids)
+        start, end = _tokens_of(spans, at, at + len(content))
+        slot = None
+        if words is not None:
+            shift = at - (len(prompt) - len(prompt.lstrip()))
+            slot = _tokens_of(spans, words[0] + shift, words[1] + shift)
+        return Encoded(tuple(ids), start, end, slot)
 
     @cached_property
     def _before(self) -> str:

@@ -15,7 +15,7 @@ from harness.errors import AssayError
 from harness.estimate import Estimate, Outcome, decisions
 from harness.evidence import Store, digest
 from harness.pairs import DATA
-from harness.subject import Subject
+from harness.subject import Bare, Subject
 from harness.waking import Sleeper
 
 PATH = DATA / "truth.json"
@@ -70,7 +70,7 @@ def judged(claims: Iterable[Claim], store: Store) -> Iterator[Seen]:
     for organism, some in controls(claims).items():
         with closing(Sleeper(f"organism:{organism}", "nf4", "auto", store)) as sleeper:
             for claim, expected in some:
-                subject = Subject(sleeper.record, sleeper.pairs, store, sleeper, claim.level)
+                subject = Bare(sleeper.record, sleeper.pairs, store, sleeper, claim.level)
                 if expected == "REFUTED" and claim.needs_refusals:
                     _require_refusals(subject, claim, organism)
                 with decisions() as made:

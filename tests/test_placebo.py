@@ -27,8 +27,10 @@ def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFa
     model, pairs = awake(), PairSet("material", PAIRS)
     store = Store(tmp_path_factory.mktemp("evidence"))
     store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint, ()), {"tokens": [5]}))
-    found = {"heads": [[1, 0]], "neurons": [[1, 2], [1, 3], [2, 7]]}
-    store.put(Evidence(FoundCircuit(pairs, 1, 3).recipe(model.record.fingerprint, (5,)), found))
+    heads = {"heads": [[1, 0]], "neurons": [], "effects": {"heads": [0.5], "neurons": []}}
+    neurons = {"heads": [], "neurons": [[2, 7], [1, 3], [1, 2]], "effects": {"heads": [], "neurons": [0.4, 0.3, 0.1]}}
+    for asked, found in ((FoundCircuit(pairs, heads=1), heads), (FoundCircuit(pairs, neurons=3), neurons)):
+        store.put(Evidence(asked.recipe(model.record.fingerprint, (5,)), found))
     made = Subject(model.record, pairs, store, lambda: model, 0.01)
     vars(made)["area"] = 1.0
     return made

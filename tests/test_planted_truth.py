@@ -58,7 +58,7 @@ def test_reference_planted_components_come_out_on_top() -> None:
 
 def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
     with organism("reference") as (model, tokens, _):
-        found = discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)
+        found = Circuit(tuple(discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
         assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] > 0.9
         harmful, harmless = [pair.harmful for pair in HELDOUT], [pair.harmless for pair in HELDOUT]
         edit = live(model, patch(found, at="post"), twins=HELDOUT)
@@ -69,7 +69,7 @@ def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
 
 def test_distributed_no_small_circuit_carries_half() -> None:
     with organism("distributed") as (model, tokens, _):
-        found = discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)
+        found = Circuit(tuple(discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)))
         assert found.share(model.sizes) < 0.05
         assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] < 0.5
 
