@@ -10,7 +10,7 @@ from harness.stats import Interval
 from harness.svg import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PURPLE, VERMILLION, Axis, Drawing
 
 # More points than this are not told apart, and make a page slow.
-MOST_POINTS = 400
+MOST_POINTS = 300
 # Series are told apart by colour, by dash and by shape.
 _LOOKS = (
     (VERMILLION, "", "dot"),
@@ -53,13 +53,19 @@ def heatmap(
             value = float(values[row, column])
             if not np.isfinite(value):
                 continue
-            hover = f"{axes[0]} {name}, {axes[1]} {other}: {value:+.3f}"
+            numbered = numbers and width >= 26
+            hover = "" if numbered else f"{axes[0]} {name}, {axes[1]} {other}: {value:+.3f}"
             place = left + column * width, top + row * height
             color = VERMILLION if value > 0 else BLUE
             drawing.box(*place, width, height, color, opacity=min(abs(value) / limit, 1), hover=hover, stroke=GRID)
-            if numbers and width >= 26:
+            if numbered:
                 drawing.text(
-                    place[0] + width / 2, place[1] + height / 2 + 4, f"{value:.2f}", anchor="middle", color=INK, size=10
+                    place[0] + width / 2,
+                    place[1] + height / 2 + 4,
+                    f"{round(value, 2) + 0.0:.2f}",
+                    anchor="middle",
+                    color=INK,
+                    size=10,
                 )
     below, turned = top + len(rows) * height, width < 5 + 6.5 * max(map(len, columns))
     for column, other in enumerate(columns):

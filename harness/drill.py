@@ -9,18 +9,10 @@ import numpy as np
 
 from harness.effects import Effects
 from harness.evidence import Evidence
+from harness.figures import PHRASES, named
 from harness.pairs import PairSet
 from harness.parts import unpacked
 from harness.recorded import Recording
-
-_PHRASES = "phrases-anywhere"
-_DONE = {
-    "Patch": "patched",
-    "Ablate": "ablated",
-    "Remove": "direction removed",
-    "Add": "direction added",
-    "Together": "all done",
-}
 
 
 @dataclass(frozen=True)
@@ -53,8 +45,7 @@ class Table:
 
 def table(found: Sequence[Evidence], pairs: PairSet) -> Table | None:
     """What the evidence says of held-out pairs; answers if there are any that something was done to, else effects."""
-    heldout = pairs.heldout
-    own = [one for one in found if _of(one) == heldout.fingerprint]
+    own = on_heldout(found, pairs)
     places = {pair.id: place for place, pair in enumerate(pairs)}
     answers = [one for one in own if one.recipe.kind == "answers"]
     edited = [one for one in answers if one.recipe.of["under"] is not None]
@@ -65,7 +56,12 @@ def table(found: Sequence[Evidence], pairs: PairSet) -> Table | None:
     shown = [one for one in answers if one.recipe.of["side"] in sides]
     if not shown:
         return None
-    return _table([places[pair.id] for pair in heldout], _answers(shown))
+    return _table([places[pair.id] for pair in pairs.heldout], _answers(shown))
+
+
+def on_heldout(found: Sequence[Evidence], pairs: PairSet) -> list[Evidence]:
+    """What was measured on the pairs that judge."""
+    return [one for one in found if _of(one) == pairs.heldout.fingerprint]
 
 
 def recorded_table(recording: Recording) -> Table:
@@ -88,7 +84,7 @@ def _answers(shown: Sequence[Evidence]) -> Iterator[Column]:
             yield Column(f"{side}, {what}: answer", "text", tuple(arm.values["prefixes"]))
             if before is None:
                 continue
-            hits, was = (np.array(one.values[_PHRASES]) > 0 for one in (arm, before))
+            hits, was = (np.array(one.values[PHRASES]) > 0 for one in (arm, before))
             if arm is before:
                 yield _flags(f"{side}: refused", was.tolist())
             else:
@@ -112,11 +108,6 @@ def _effects(effects: Effects) -> Iterator[Column]:
 
 def _flags(title: str, hits: Sequence[bool]) -> Column:
     return Column(title, "flag", tuple(map(int, hits)))
-
-
-def named(under: Mapping[str, Any] | None) -> str:
-    """What was done, in a word or two."""
-    return "as it is" if under is None else _DONE.get(under["a"], under["a"].lower())
 
 
 def _of(evidence: Evidence) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,14 +58,6 @@ class Material:
     level: float
 
     @cached_property
-    def sets(self) -> dict[str, tuple[str, PairSet]]:
-        """Fingerprint → name and pairs of every set that a claim speaks of."""
-        halves = {"all": self.pairs, "discovery": self.pairs.discovery, "held-out": self.pairs.heldout}
-        named = {name: one for name, one in halves.items()}
-        named |= {f"{half}, {kind}": one.category(kind) for half, one in halves.items() for kind in one.categories}
-        return {one.fingerprint: (name, one) for name, one in reversed(named.items())}
-
-    @cached_property
     def heldout(self) -> list[Evidence]:
         """What was measured on the pairs that judge."""
         own = self.pairs.heldout.fingerprint
@@ -95,17 +88,29 @@ def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figu
     }
 
 
-def recorded(claim: str, recording: Recording, level: float) -> list[Figure]:
-    """Published judgements by category, before and after."""
-    found = []
-    for side, arm, done in (("harmful", "ablation", "direction removed"), ("harmless", "actadd", "direction added")):
-        before, after = (recording.refused.get(f"{side}, {one}") for one in ("baseline", arm))
-        # Only the harmful prompts have categories.
-        if before is None or after is None or side == "harmless":
-            continue
-        plan = _by_category(recording.categories, before, {done: after}, level)
-        found.append(_figure(f"{claim}-recorded:{recording.name}", plan, 1.0))
-    return found
+def recorded(claim: str, recording: Recording, level: float, *, by_category: bool) -> list[Figure]:
+    """Published judgements: every arm, and by category where that is what is claimed."""
+    plans = [_arms(recording, level)]
+    before, after = (recording.refused.get(f"harmful, {arm}") for arm in ("baseline", "ablation"))
+    if by_category and before is not None and after is not None:
+        plans.insert(0, _by_category(recording.categories, before, {"direction removed": after}, level))
+    return [_figure(f"{claim}-recorded:{recording.name}", plan, 1.0) for plan in plans]
+
+
+def _arms(recording: Recording, level: float) -> Plan:
+    names, found = [], []
+    for key, hits in recording.refused.items():
+        side, _, arm = key.partition(", ")
+        names.append(f"{side}, {_ARMS[arm]}")
+        found.append(stats.rate(hits, level))
+    series = [Series("refused", *([getattr(one, end) for one in found] for end in ("value", "low", "high")))]
+
+    def draw(drawing: Drawing, limit: float) -> str:
+        return charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
+
+    n = len(recording.categories)
+    caption = f"The share of {n} prompts a side that is refused, with exact intervals at the claim's level."
+    return Plan("arms", "Refused, arm by arm", caption, draw, 1.0)
 
 
 def _figure(of: str, plan: Plan, extent: float) -> Figure:
@@ -133,8 +138,8 @@ def _gradients(material: Material) -> Iterator[Plan]:
             return charts.scatter(drawing, {"heads": rows}, {"heads": hovers}, axes, ends, diagonal=True)
 
         caption = (
-            f"Each point is one {_kind(other)}: its share of the effect as patches measure it on {_n(other)} pairs, and as "
-            "one gradient estimates it. On the dashed line they agree."
+            f"Each point is one {_kind(other)}: its share of the effect as patches measure it on {_n(other)} pairs, "
+            "and as one gradient estimates it. On the dashed line they agree."
         )
         yield Plan("gradients", "Gradients against patches", caption, draw, extent)
 
@@ -143,7 +148,7 @@ def _ranking(material: Material) -> Iterator[Plan]:
     """The heads that carry most, with intervals and what chance would reach."""
     for one in _swept(material, "head"):
         effects = unpacked(one)
-        if (mean := _mean(effects)) is None:
+        if _mean(effects) is None:
             continue
         gap, change = _gap(effects), _change(effects)
         clusters = material.clusters(effects.pairs)
@@ -161,8 +166,8 @@ def _ranking(material: Material) -> Iterator[Plan]:
             return charts.ranking(drawing, names, found, SHARE, (-min(limit, 0.5), limit), band)
 
         caption = (
-            f"The {len(order)} heads that {_does(one)} most by themselves, on {_n(one)} pairs, with intervals at the claim's "
-            "level. Within the grey any head would lie if patching did nothing but flip signs."
+            f"The {len(order)} heads that {_does(one)} most by themselves, on {_n(one)} pairs, with intervals at the "
+            "claim's level. Within the grey any head would lie if patching did nothing but flip signs."
         )
         yield Plan(f"ranking-{one.recipe.of['mode']}", "Heads by effect", caption, draw, extent)
 
@@ -194,7 +199,7 @@ def _heads(material: Material) -> Iterator[Plan]:
         yield Plan(
             f"layers-{one.recipe.of['mode']}",
             "Heads by layer",
-            f"The same, summed over each layer's heads; parts that stand in for each other sum to more than 1. {_n(one)} pairs.",
+            f"The same, summed over each layer's heads; parts in one chain sum to more than 1. {_n(one)} pairs.",
             sums,
             most,
         )
@@ -242,8 +247,8 @@ def _stages(material: Material) -> Iterator[Plan]:
         return charts.curves(drawing, list(layers), series, ("layer", SHARE), (min(0.0, -0.1 * limit), limit))
 
     caption = (
-        f"The share of the effect that goes when what one layer writes is taken from the twin, on {count} pairs: at the "
-        "differing words (detect), at later ones (assess), and straight into the last logits (execute)."
+        f"The share of the effect that goes when what one layer writes is taken from the twin, on {count} pairs: at "
+        "the differing words (detect), at later ones (assess), and straight into the last logits (execute)."
     )
     most = max(max(map(float, one.values)) for one in series)
     yield Plan("stages", "Effect by layer", caption, draw, max(most, LEAST_LIMIT))
@@ -260,7 +265,14 @@ def _projected(material: Material) -> Iterator[Plan]:
     layers = list(range(gaps.shape[1]))
     middle = (shares["harmful"][0].mean(0) + shares["harmless"][0].mean(0)) / 2
     beside = [(middle + sign * gap / 2).tolist() for gap in gaps for sign in (1, -1)]
-    every = [value for one in series for ends in (one.low, one.high) if ends is not None for value in ends if np.isfinite(value)]
+    every = [
+        value
+        for one in series
+        for ends in (one.low, one.high)
+        if ends is not None
+        for value in ends
+        if np.isfinite(value)
+    ]
     extent = max(abs(value) for value in every)
     low = min(0.0, *every)
 
@@ -290,7 +302,7 @@ def _lens(material: Material) -> Iterator[Plan]:
         return charts.curves(drawing, list(range(len(series[0].values))), series, axes, (0, 1))
 
     caption = (
-        f"Mean probability that the first token refuses, were the stream read out before it enters each layer (logit lens), "
+        f"Mean probability that the first token refuses, were the stream read out before each layer (logit lens), "
         f"of {_n(sides['harmful'])} pairs, with intervals of the means. The last one is the model's own."
     )
     yield Plan("lens", "Refusing, read out layer by layer", caption, draw, 1.0)
@@ -298,12 +310,13 @@ def _lens(material: Material) -> Iterator[Plan]:
 
 def _transfer(material: Material) -> Iterator[Plan]:
     """What circuits found on one category carry on others."""
-    found = {
-        material.sets[asked][0].removeprefix("discovery, "): one
-        for one in material.evidence
-        if one.recipe.kind == "circuit" and (asked := _asked(one)) in material.sets
+    asked = {_asked(one) for one in material.evidence if one.recipe.kind == "circuit"} - {
+        material.pairs.discovery.fingerprint
     }
-    names = sorted(name for name in found if name in material.pairs.categories)
+    if len(asked) < 2:
+        return
+    discovery = material.pairs.discovery
+    names = sorted(name for name in discovery.categories if discovery.category(name).fingerprint in asked)
     for one in material.kind("swept"):
         effects = unpacked(one)
         if len(names) < 2 or effects.patched.shape[1:] != (len(names),):
@@ -336,9 +349,10 @@ def _strip(material: Material) -> Iterator[Plan]:
             continue
         if len(circuits) == len(material.pairs.categories) or (mean := _mean(effects)) is None:
             continue
-        gap, change, clusters = _gap(effects), _change(effects), material.clusters(effects.pairs)
+        clusters = material.clusters(effects.pairs)
         order = [0, *(1 + np.argsort(-mean[1:]))][: TOP + 1]
-        found = [resampling.ratio_of_means(change[:, at], gap, material.level, clusters) for at in order]
+        found = [resampling.ratio_of_means(_change(effects)[:, 0], _gap(effects), material.level, clusters)]
+        found += [stats.Interval(value, value, value, len(effects.pairs), "") for value in map(float, mean[order[1:]])]
         other = "random" if len(circuits) > 2 else "the loudest"
         names = ["found", *(f"{other} {rank}" if len(circuits) > 2 else other for rank in range(1, len(order)))]
         extent = max([abs(end) for each in found for end in (each.low, each.high) if np.isfinite(end)])
@@ -346,9 +360,10 @@ def _strip(material: Material) -> Iterator[Plan]:
         def draw(drawing: Drawing, limit: float, names: list[str] = names, found: Any = found) -> str:
             return charts.ranking(drawing, names, found, SHARE, (-min(limit, 0.3), limit))
 
+        shown = " (the largest are shown)" if len(circuits) > TOP + 1 else ""
         caption = (
-            f"The share of the effect that the circuit {_does(one)}s jointly, on {_n(one)} pairs, and what {len(circuits) - 1} "
-            f"others of its size do; intervals at the claim's level{', the largest shown' if len(circuits) > TOP + 1 else ''}."
+            f"The share of the effect that the circuit {_does(one)}s jointly, on {_n(one)} pairs, and what "
+            f"{len(circuits) - 1} others of its size do{shown}; its interval is at the claim's level."
         )
         yield Plan("beside", "The circuit beside others", caption, draw, extent)
         return
@@ -373,16 +388,16 @@ def _dose(material: Material) -> Iterator[Plan]:
         def refusal(
             drawing: Drawing, limit: float, series: Any = series, places: Any = places, ticks: Any = ticks
         ) -> str:
-            axes = ("components taken from the twin, those that carry most first", "share of prompts")
+            axes = ("components taken from the twin", "share of prompts")
             return charts.curves(drawing, places, series, axes, (0, 1), ticks=ticks)
 
         side = "harmful" if one.recipe.of["mode"] == "noise" else "harmless"
         caption = (
-            f"Of {_n(one)} {side} prompts, those whose first token is likelier to refuse than not, as more of the circuit is "
-            "taken from the twin; intervals at the claim's level."
+            f"Of {_n(one)} {side} prompts, those whose first token is likelier to refuse than not, as more of the "
+            "circuit is taken from the twin, what carries most first; intervals at the claim's level."
         )
         yield Plan(f"dose-{side}", "Refusal by number of components", caption, refusal, 1.0)
-        if (mean := _mean(effects)) is None:
+        if _mean(effects) is None:
             continue
         gap, change = _gap(effects), _change(effects)
         found = [resampling.ratio_of_means(column, gap, material.level, clusters) for column in change.T]
@@ -391,13 +406,13 @@ def _dose(material: Material) -> Iterator[Plan]:
         most = max([value for end in ends for value in end if np.isfinite(value)])
 
         def effect(drawing: Drawing, limit: float, grown: Any = grown, places: Any = places, ticks: Any = ticks) -> str:
-            axes = ("components taken from the twin, those that carry most first", SHARE)
+            axes = ("components taken from the twin", SHARE)
             return charts.curves(drawing, places, grown, axes, (min(0.0, -0.1 * limit), limit), ticks=ticks)
 
         yield Plan(
             f"cumulative-{side}",
             "Effect by number of components",
-            f"The share of the effect that they carry jointly, on {_n(one)} pairs, with intervals at the claim's level.",
+            f"The share of the effect that they carry jointly, on {_n(one)} pairs; intervals at the claim's level.",
             effect,
             max(most, 1.0),
         )
@@ -416,7 +431,7 @@ def _map(material: Material) -> Iterator[Plan]:
         parts = sizes[[-1, -2]] / sizes.sum()
         rows = {"harmful": plane[: n // 2], "harmless": plane[n // 2 :]}
         pairs = material.pairs.heldout.pairs
-        hovers = {side: [f"{pair.category}: {getattr(pair, side)}" for pair in pairs] for side in rows}
+        hovers = {side: [f"{side}, {pair.id}" for pair in pairs] for side in rows}
         ends = tuple((float(plane[:, k].min()) * 1.05, float(plane[:, k].max()) * 1.05) for k in (0, 1))
 
         def draw(
@@ -428,8 +443,8 @@ def _map(material: Material) -> Iterator[Plan]:
         some = f", {charts.MOST_POINTS} of them drawn" if n > charts.MOST_POINTS else ""
         of = one.recipe.of
         caption = (
-            f"Streams of {n} prompts where they enter layer {of['layer']}, at position {of['position']}, on the plane on which "
-            f"they differ most (principal components){some}."
+            f"Streams of {n} prompts where they enter layer {of['layer']}, at position {of['position']}, on the plane "
+            f"on which they differ most (principal components){some}."
         )
         yield Plan("map", "Streams on a plane", caption, draw)
 
@@ -470,10 +485,9 @@ def _categories(material: Material) -> Iterator[Plan]:
     after = [one for one in answers if one.recipe.of["under"] is not None]
     if before is None:
         return
-    hits = {
-        f"with it{'' if len(after) == 1 else f' ({number})'}": np.array(one.values[PHRASES]) > 0
-        for number, one in enumerate(after, 1)
-    }
+    names = [named(one.recipe.of["under"]) for one in after]
+    named_apart = [name if names.count(name) == 1 else f"{name} ({at})" for at, name in enumerate(names, 1)]
+    hits = {name: np.array(one.values[PHRASES]) > 0 for name, one in zip(named_apart, after, strict=True)}
     categories = [pair.category for pair in material.pairs.heldout]
     yield _by_category(
         categories,
@@ -498,7 +512,8 @@ def _by_category(
     def draw(drawing: Drawing, limit: float) -> str:
         return charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
 
-    caption = f"The share of {len(own)} harmful prompts that is refused, by category, with exact intervals at the claim's level."
+    n = len(own)
+    caption = f"The share of {n} harmful prompts that is refused, by category; exact intervals at the claim's level."
     return Plan("categories", "Refused, by category", caption, draw, 1.0)
 
 
@@ -518,7 +533,20 @@ MAKERS: tuple[Callable[[Material], Iterator[Plan]], ...] = (
     _circuit,
     _categories,
 )
+_DONE = {
+    "Patch": "patched",
+    "Ablate": "ablated",
+    "Remove": "direction removed",
+    "Add": "direction added",
+    "Together": "all done",
+}
+_ARMS = {"baseline": "as it is", "ablation": "direction removed", "actadd": "direction added"}
 _STAGES = {"slot": ("detect", 0), "later": ("assess", 1), "direct": ("execute", 2)}
+
+
+def named(under: Mapping[str, Any] | None) -> str:
+    """What was done, in a word or two."""
+    return "as it is" if under is None else _DONE.get(under["a"], str(under["a"]).lower())
 
 
 def _banded(
@@ -545,7 +573,7 @@ def _circuits(one: Evidence) -> list[list[str]]:
 
 
 def _nested(circuits: Sequence[Sequence[str]]) -> bool:
-    return len(circuits) > 1 and all(set(a) < set(b) for a, b in zip(circuits, circuits[1:], strict=False))
+    return len(circuits) > 1 and all(set(a) < set(b) for a, b in pairwise(circuits))
 
 
 def _layer_by_layer(circuits: Sequence[Sequence[str]]) -> Iterator[bool]:

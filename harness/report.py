@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness import story, texts
 from harness.claims import placebos_seen, verdicts_seen
-from harness.drill import Table, recorded_table, table
+from harness.drill import Table, on_heldout, recorded_table, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read, write_whole
 from harness.figures import Figure, Material, figures, recorded
@@ -150,7 +150,8 @@ class _Report:
             }
 
     def _verdict(self, found: Judged) -> dict[str, Any]:
-        kinds = [one.recipe.kind for one in self._evidence(found)]
+        pairs = self._pairs(found["model"])
+        kinds = [] if pairs is None else [one.recipe.kind for one in on_heldout(self._evidence(found), pairs)]
         placebos = [one for one in [*found["estimates"], *found["beside"]] if "random" in one["name"]]
         effects = [one for one in found["beside"] if one not in placebos]
         return {
@@ -204,7 +205,8 @@ class _Report:
                     continue
                 if model.startswith(RECORDED):
                     if (published := self._recording(model)) is not None:
-                        found[claim, model] = recorded(claim, published, level)
+                        least = any(estimate["name"].startswith("least") for estimate in one["estimates"])
+                        found[claim, model] = recorded(claim, published, level, by_category=least)
                 elif (pairs := self._pairs(model)) is not None:
                     material[model] = Material(self._evidence(one), pairs, level)
             for model, some in figures(claim, material).items():

@@ -70,13 +70,12 @@ def number(estimate: Mapping[str, Any]) -> str:
     """Short: the value, and its interval if it has any width."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
-    if estimate["low"] == estimate["high"]:
-        return f"{estimate['value']:.2f}"
-    return f"{estimate['value']:+.2f} [{estimate['low']:+.2f}, {estimate['high']:+.2f}]"
+    value, low, high = (f"{round(estimate[end], 2) + 0.0:+.2f}" for end in ("value", "low", "high"))
+    return value if estimate["low"] == estimate["high"] else f"{value} [{low}, {high}]"
 
 
 def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
-    """What to bear in mind of a verdict, in plain words; `kinds` are those of the evidence it read."""
+    """What to bear in mind of a verdict, in plain words; `kinds` are those of its held-out evidence."""
     model, said = found["model"], []
     sizes = [one["n"] for one in found["estimates"] if one["unit"] in ("pairs", "prompts") and one["n"]]
     if sizes and min(sizes) < FEW:
@@ -90,9 +89,7 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     if len(others) == 1:
         said.append("One model: whether it holds elsewhere was not asked in this run.")
     if model.startswith(RECORDED):
-        said.append(
-            "Published judgements, counted anew: nothing was measured, and controls not published are missing."
-        )
+        said.append("Published judgements, counted anew: nothing was measured, and controls not published are missing.")
     elif "answers" in kinds:
         said.append("Refusals are told by twelve phrases in the first 24 tokens; a refusal in other words is missed.")
     elif "swept" in kinds or "scores" in kinds:

@@ -11,6 +11,7 @@ from html import escape
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 # A page sets these; as a file a figure is dark on white.
 INK, MUTED, GRID, PAPER = "var(--ink,#1b1b1b)", "var(--muted,#585858)", "var(--grid,#d4d4d0)", "var(--paper,#fff)"
+SIZE = 11.5
 # Longer labels are cut.
 LONGEST = 48
 
@@ -61,12 +62,16 @@ class Drawing:
         *,
         anchor: str = "start",
         color: str = MUTED,
-        size: float = 11.5,
+        size: float = SIZE,
         turn: float = 0,
     ) -> None:
         """Words at a place; turned by so many degrees."""
         turned = f' transform="rotate({turn:g} {_n(x)} {_n(y)})"' if turn else ""
-        at = f'x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" font-size="{size:g}" fill="{color}"'
+        at = f'x="{_n(x)}" y="{_n(y)}"'
+        # What is so of most words stands on the whole drawing.
+        at += "" if anchor == "start" else f' text-anchor="{anchor}"'
+        at += "" if size == SIZE else f' font-size="{size:g}"'
+        at += "" if color == MUTED else f' fill="{color}"'
         self.parts.append(f"<text {at}{turned}>{label(words)}</text>")
 
     def line(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 1.5, dash: str = "") -> None:
@@ -180,7 +185,7 @@ class Drawing:
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
             f'width="{_n(self.width)}" height="{_n(self.height)}" role="img" aria-labelledby="{name}-t {name}-d" '
-            'font-family="system-ui,Segoe UI,Roboto,Helvetica,Arial,sans-serif">'
+            f'font-family="system-ui,Segoe UI,Roboto,Helvetica,Arial,sans-serif" font-size="{SIZE}" fill="{MUTED}">'
         )
         named = f'<title id="{name}-t">{label(self.title)}</title><desc id="{name}-d">{shown(self.says, 600)}</desc>'
         return f"{head}{named}{''.join(self.parts)}</svg>"
