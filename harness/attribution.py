@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.tools.analysis import logit_lens
 
 from harness.chat import Batch, ChatModel, Hook
 from harness.effects import Effects, joined
@@ -15,7 +14,8 @@ from harness.pairs import Pair
 from harness.planning import Mode, Part, What, parts, set_apart
 from harness.scoring import Scorer
 from harness.sites import Site
-from harness.sweep import machine
+from harness.suffix import logits_of
+from harness.sweep import LOGITS, machine
 
 Ends = Literal["base", "both"]
 """Where the gradient is taken: at the run that is patched, or the mean of that and of the twin's."""
@@ -144,14 +144,18 @@ def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Floa
     return torch.stack([patterns[hook][0] * slopes[hook][0] for hook in hooks])
 
 
-def lens(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[Tensor, "prompt layer"]:
-    """Probability of refusing by TransformerLens's logit lens, of what enters each layer and leaves the last."""
-    rows = []
-    for encoded in model.encode(prompts):
-        # One at a time, for the lens knows no padding.
-        logits = logit_lens(model.bridge, torch.tensor([encoded.ids], device=model.device)).values
-        rows.append(logits.flatten(0, -2).float().softmax(-1)[:, list(tokens)].sum(-1).cpu())
-    return torch.stack(rows)
+@torch.inference_mode()
+def lens(
+    model: ChatModel, prompts: Sequence[str], tokens: Sequence[int], position: int = -1
+) -> Float[Tensor, "prompt layer"]:
+    """Log-odds of refusing by the logit lens: of what enters each layer and leaves the last, read out at once."""
+    last = model.sizes.layers - 1
+    sites = [Site(layer, "resid_pre", position=position) for layer in range(last + 1)]
+    streams = torch.stack([*model.read(prompts, [*sites, Site(last, "resid_post", position=position)]).values()], 1)
+    scorer = Scorer(model, tokens)
+    some = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
+    odds = [scorer.odds(logits_of(model, one.to(model.device, model.loaded.dtype))).cpu() for one in some]
+    return torch.cat(odds).view(streams.shape[:2])
 
 
 def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant"]:

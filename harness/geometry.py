@@ -10,7 +10,7 @@ from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
 from harness.measurements import Lens, Products, Projected, PromptSide
 from harness.pairs import PairSet
-from harness.refusals import Measured, estimated
+from harness.refusals import Measured, estimated, unmeasured
 
 # Random directions beside which one is put.
 RANDOM = 20
@@ -39,9 +39,7 @@ class Geometry:
         if len(set(groups[kept])) < 2:
             raise Inconclusive(f"nothing to compare: fewer than two categories have {LEAST_PAIRS} pairs")
         ours = (np.eye(n, 2 * n) - np.eye(n, 2 * n, n))[kept]
-        harmless = self._cosine("cosine, long from short harmless", *self._lengths(table, groups))
-        if np.isfinite(harmless.value):  # where twins hardly differ in length there is no such direction
-            beside(harmless)
+        beside(self._harmless(table, np.where(kept, groups, "")))
         clusters = self.subject.clusters([pair.id for pair in self.pairs])
         return self._cosine("cosine", ours @ table @ ours.T, groups[kept], clusters[kept])
 
@@ -62,18 +60,25 @@ class Geometry:
         clusters = self.subject.clusters([pair.id for pair in self.pairs])
         return estimated("growth over random", resampling.mean(slopes[0] - random, self.subject.level, clusters))
 
-    def _lengths(self, table: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Harmless twins of a category, a longer beside a shorter one: a contrast that has nothing to do with harm."""
+    def _harmless(self, table: np.ndarray, groups: np.ndarray) -> Estimate:
+        """The same among harmless twins alone: those whose own words stand late in the sentence, less those early ones.
+
+        By length, or by question against order, the last token of some organisms holds no direction at all.
+        """
         n, rows, names = len(groups), [], []
-        for name in np.unique(groups):
-            order = sorted(np.flatnonzero(groups == name), key=lambda one: len(self.pairs.harmless[one]))
-            for short, long in zip(order[: len(order) // 2], order[-(len(order) // 2) :], strict=True):
+        late = [pair.slot.harmless[0] / len(pair.harmless) for pair in self.pairs]
+        for name in np.unique(groups[groups != ""]):
+            order = sorted(np.flatnonzero(groups == name), key=lambda one: late[one])
+            half = len(order) // 2
+            for first, last in zip(order[:half], order[-half:], strict=True):
                 row = np.zeros(2 * n)
-                row[n + long], row[n + short] = 1, -1
+                row[n + last], row[n + first] = 1, -1
                 rows.append(row)
                 names.append(name)
         contrast = np.array(rows)
-        return contrast @ table @ contrast.T, np.array(names), np.arange(len(names))
+        made = contrast @ table @ contrast.T
+        found = self._cosine("cosine, harmless twins", made, np.array(names), np.arange(len(names)))
+        return found if np.isfinite(found.value) else unmeasured(found.name, f"not to be had: {found.method}")
 
     def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
         return estimated(name, resampling.alignment(table, groups, self.subject.level, clusters))

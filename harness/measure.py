@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from harness import environment
 from harness.apply import live
-from harness.attribution import attention, estimate
+from harness.attribution import attention, estimate, lens
 from harness.chat import ChatModel, Edit
 from harness.directions import vectors
 from harness.discovery import circuit
@@ -43,8 +41,7 @@ from harness.planning import What
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site
-from harness.suffix import logits_of
-from harness.sweep import LOGITS, Chunks, sweep
+from harness.sweep import Chunks, sweep
 
 # Of a completion, only what judging needs is kept.
 PREFIX = 80
@@ -168,21 +165,18 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ke
 
 @measure.register
 def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
-    prompts = getattr(asked.pairs, asked.side)
+    prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
     rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
-    streams = _streams(model, prompts, asked.position).double()
+    sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
+    sites.append(Site(last, "resid_post", position=asked.position))
+    streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
     along = streams @ (rows / rows.norm(dim=-1, keepdim=True)).T
     return {}, {"along": along.permute(2, 0, 1).contiguous().numpy(), "length": streams.norm(dim=-1).numpy()}
 
 
 @measure.register
 def _(asked: Lens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
-    streams = _streams(model, getattr(asked.pairs, asked.side), asked.position)
-    scorer = Scorer(model, tokens)
-    with torch.inference_mode():
-        some = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
-        odds = [scorer.odds(logits_of(model, one.to(model.device, model.loaded.dtype))).cpu() for one in some]
-    return {}, {"odds": torch.cat(odds).view(streams.shape[:2]).numpy()}
+    return {}, {"odds": lens(model, getattr(asked.pairs, asked.side), tokens, asked.position).numpy()}
 
 
 @measure.register
@@ -216,14 +210,6 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _not
         "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
         "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
     }
-
-
-def _streams(model: ChatModel, prompts: Sequence[str], position: int) -> Float[Tensor, "prompt layer width"]:
-    """What enters each layer, and what leaves the last."""
-    last = model.sizes.layers - 1
-    sites = [*(Site(layer, "resid_pre", position=position) for layer in range(last + 1))]
-    sites.append(Site(last, "resid_post", position=position))
-    return torch.stack([*model.read(prompts, sites).values()], 1)
 
 
 def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:

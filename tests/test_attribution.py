@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformer_lens.tools.analysis import logit_lens
 from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
 from harness.attribution import attention, attention_flow, entropy, estimate, integrated_gradients, lens, saliency
@@ -212,14 +213,24 @@ def test_attention_flow_is_attention_times_the_slope_in_it(shape: str, quant: st
 
 
 @each
-def test_the_lens_ends_in_the_models_own_probability(shape: str, quant: str, awake: Woken) -> None:
+def test_the_lens_is_transformer_lenss_and_ends_in_the_models_own_odds(shape: str, quant: str, awake: Woken) -> None:
     model = awake(shape, quant)
     found = lens(model, HARMFUL, TOKENS)
     assert found.shape == (3, 5)
-    own = torch.sigmoid(torch.tensor(score(model, HARMFUL, TOKENS)))
-    torch.testing.assert_close(found[:, -1], own, rtol=1e-3, atol=1e-8)
-    assert ((found >= 0) & (found <= 1)).all()
-    # Before the first block all last tokens are the template's, GPT-2 counting places; later on prompts differ.
-    if shape != "gpt2":
-        torch.testing.assert_close(found[:, 0], found[:1, 0].expand(3))
+    np.testing.assert_allclose(found[:, -1], score(model, HARMFUL, TOKENS), rtol=1e-3, atol=1e-3)
+    scorer = Scorer(model, TOKENS)
+    for row, encoded in zip(found, model.encode(HARMFUL), strict=True):
+        # One at a time, for TransformerLens's knows no padding.
+        logits = logit_lens(model.bridge, torch.tensor([encoded.ids])).values.flatten(0, -2)
+        torch.testing.assert_close(row, scorer.odds(logits), rtol=1e-3, atol=1e-3)
     assert found[:, 1:].std(0).all()
+
+
+def test_the_lens_reads_any_position(awake: Woken) -> None:
+    model = awake("llama")
+    for position in (-1, -3):
+        found = lens(model, HARMFUL, TOKENS, position)
+        streams = model.read(HARMFUL, [Site(2, "resid_pre", position=position)])
+        norm, unembed = model.loaded.hf.model.norm, model.loaded.hf.lm_head
+        (stream,) = streams.values()
+        torch.testing.assert_close(found[:, 2], Scorer(model, TOKENS).odds(unembed(norm(stream))), rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 
 from harness import recorded
 from harness.errors import AssayError
+from harness.estimate import asides
 from harness.interventions import Direction, add, remove
 from harness.recorded import NotRecorded, RecordedSubject, import_run, recording, recordings
 
@@ -58,6 +59,19 @@ def test_two_of_ten_to_begin_with_is_nothing_to_explain() -> None:
     fall = model.refuses(few).fall(under=remove(model.recording.direction))
     assert fall.nothing == "nothing to explain: it refuses 2 of 10 harmful prompts to begin with"
     assert (fall > 0.3).outcome == "INCONCLUSIVE"
+
+
+def test_beside_a_recorded_arm_stands_that_no_random_direction_was_recorded() -> None:
+    model = subject("gemma-2b-it")
+    answers, direction = model.refuses(model.recording.pairs), model.recording.direction
+    for word, ask in (
+        ("fall", lambda: answers.fall(under=remove(direction))),
+        ("rise", lambda: answers.rise(under=add(direction))),
+    ):
+        with asides() as made:
+            ask()
+        assert made[f"{word}, random directions"].absent == "not recorded"
+        assert str(made[f"{word}, random directions"]) == f"{word}, random directions: not recorded"
 
 
 def test_what_was_not_recorded_is_said() -> None:
