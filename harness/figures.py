@@ -148,7 +148,7 @@ def _ranking(material: Material) -> Iterator[Plan]:
     """The heads that carry most, with intervals and what chance would reach."""
     for one in _swept(material, "head"):
         effects = unpacked(one)
-        if _mean(effects) is None:
+        if (mean := _mean(effects)) is None:
             continue
         gap, change = _gap(effects), _change(effects)
         clusters = material.clusters(effects.pairs)
