@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from harness import story, texts
 from harness.claims import placebos_seen, verdicts_seen
@@ -80,7 +81,7 @@ class _Report:
         """The page."""
         files = FileSystemLoader(_PAGE)
         environment = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.filters |= {"short": _short, "seconds": _seconds, "size": _size}
+        environment.filters |= {"coded": _coded, "short": _short, "seconds": _seconds, "size": _size}
         environment.globals["anchor"] = anchor
         claims = [self._claim(name) for name in self._claims]
         return environment.get_template("index.html").render(
@@ -302,6 +303,11 @@ def _across(value: float) -> float:
 
 def _numbers(seen: Mapping[str, Any]) -> str:
     return "; ".join(f"{one['name']} {story.number(one)}" for one in seen["estimates"])
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks as code; all else as it is, harmless."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def _short(text: str, most: int) -> str:
