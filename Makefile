@@ -29,7 +29,7 @@ sample: $(STAMP)
 	$(BIN)/python -m tests.pictures
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest tests -rs -n auto --maxprocesses 4 --dist worksteal
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(STAMP)
