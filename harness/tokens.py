@@ -123,6 +123,8 @@ class ChatFormat:
         self.name = name
         self.arguments = dict(arguments)
         self.system = system
+        # Claims ask for the same prompts again and again, and a template takes its time.
+        self._encoded: dict[tuple[str, tuple[int, int] | None], Encoded] = {}
 
     @property
     def recipe(self) -> dict[str, object]:
@@ -137,6 +139,16 @@ class ChatFormat:
 
     def encode(self, prompt: str, words: tuple[int, int] | None = None) -> Encoded:
         """One prompt; `words` is the character span of the slot within it."""
+        if (prompt, words) not in self._encoded:
+            self._encoded[prompt, words] = self._encode(prompt, words)
+        return self._encoded[prompt, words]
+
+    def encode_pair(self, pair: Pair) -> EncodedPair:
+        """Both prompts of a pair with their slots."""
+        slot = pair.slot
+        return EncodedPair(self.encode(pair.harmful, slot.harmful), self.encode(pair.harmless, slot.harmless))
+
+    def _encode(self, prompt: str, words: tuple[int, int] | None) -> Encoded:
         content = prompt.strip()
         text, at = self._render(content), len(self._before)
         if not content or text[:at] != self._before or not text.startswith(content, at):
@@ -150,11 +162,6 @@ class ChatFormat:
             shift = at - (len(prompt) - len(prompt.lstrip()))
             slot = _tokens_of(spans, words[0] + shift, words[1] + shift)
         return Encoded(tuple(ids), start, end, slot)
-
-    def encode_pair(self, pair: Pair) -> EncodedPair:
-        """Both prompts of a pair with their slots."""
-        slot = pair.slot
-        return EncodedPair(self.encode(pair.harmful, slot.harmful), self.encode(pair.harmless, slot.harmless))
 
     def alignment(self, pairs: Sequence[Pair]) -> Alignment:
         """Counts the pairs that can be used at every position, and the others."""
