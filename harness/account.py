@@ -69,9 +69,10 @@ class Account:
         if self._words and not self._config.getoption("--plan"):
             try:
                 self._writer.save(finished=not stopped)
-                self._report = f"report: {write(self._writer.folder, Store(self._evidence), self._page).page}"
             except AssayError as error:
                 self._problem = str(error)
+            else:
+                self._report = self._reported()
         code = verdicts.exit_code(list(self._words.values()))
         if code is not None and not stopped:
             session.exitstatus = code
@@ -105,6 +106,12 @@ class Account:
         found: Judged | None = vars(report).get("verdict")
         columns = ("", "", "") if found is None else (self._link(found), *effects(found))
         cells[1:1] = [f"<td>{text}</td>" for text in columns]
+
+    def _reported(self) -> str:
+        try:
+            return f"report: {write(self._writer.folder, Store(self._evidence), self._page).page}"
+        except AssayError as error:
+            return f"no report was written: {error}"
 
     @property
     def _page(self) -> Path:
