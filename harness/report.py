@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +48,8 @@ def write(folder: Path, store: Store, to: Path) -> Written:
     html = report.html().encode()
     shapes = to.parent / "figures"
     for old in shapes.glob("*.svg"):
-        old.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be taken away cannot be written over either, and that is said
+            old.unlink()
     drawn = list(report.drawn())
     for name, figure in drawn:
         write_whole(shapes / f"{name}.svg", figure.svg.encode(), synced=False)
