@@ -217,8 +217,10 @@ def ranking(
         if band:
             start, end = axis.at(-band[place]), axis.at(band[place])
             drawing.box(start, y - 6, end - start, 12, MUTED, opacity=0.22)
+        if not np.isfinite(one.value):
+            continue
         drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION if one.value > 0 else BLUE, width=2)
-        hover = f"{name}: {one.value:+.3f}, {one.low:+.3f} to {one.high:+.3f}"
+        hover = f"{name}: {one.value:+.3f}{_ends(one.low, one.high)}"
         draw = drawing.dot if one.value > 0 else drawing.diamond
         draw(axis.at(one.value), y, VERMILLION if one.value > 0 else BLUE, hover=hover)
     if band:
@@ -272,9 +274,14 @@ def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[floa
 
 
 def _between(one: Series, place: int) -> str:
-    if one.low is None or one.high is None:
-        return ""
-    return f", {one.low[place]:+.3f} to {one.high[place]:+.3f}"
+    return "" if one.low is None or one.high is None else _ends(one.low[place], one.high[place])
+
+
+def _ends(low: float, high: float) -> str:
+    """An interval in words; of very few pairs it may have no end."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return ", too few to bound it"
+    return "" if low == high else f", {low:+.3f} to {high:+.3f}"
 
 
 def _some(count: int, most: int) -> Sequence[int]:

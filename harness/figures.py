@@ -1,5 +1,6 @@
 """Figures: from the evidence that a verdict read to SVG. What is drawn follows from what was measured."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,7 +158,7 @@ def _ranking(material: Material) -> Iterator[Plan]:
         sums = np.zeros((place.max() + 1, change.shape[1]))
         np.add.at(sums, place, np.nan_to_num(change))
         reach = resampling.max_t_reach(sums) * len(sums) / gap.sum()
-        found = [resampling.ratio_of_means(change[:, at], gap, material.level, clusters) for at in order]
+        found = [_share(effects, int(at), material) for at in order]
         names = [_names(effects)[at] for at in order]
         band = [float(reach[at]) for at in order]
         extent = max([abs(end) for f in found for end in (f.low, f.high) if np.isfinite(end)] + band + [LEAST_LIMIT])
@@ -273,8 +274,8 @@ def _projected(material: Material) -> Iterator[Plan]:
         for value in ends
         if np.isfinite(value)
     ]
-    extent = max(abs(value) for value in every)
-    low = min(0.0, *every)
+    extent = max(map(abs, every), default=1.0)
+    low = min([0.0, *every])
 
     def draw(drawing: Drawing, limit: float) -> str:
         axes = ("layer that the stream enters", "along the direction, of its length")
@@ -349,13 +350,12 @@ def _strip(material: Material) -> Iterator[Plan]:
             continue
         if len(circuits) == len(material.pairs.categories) or (mean := _mean(effects)) is None:
             continue
-        clusters = material.clusters(effects.pairs)
         order = [0, *(1 + np.argsort(-mean[1:]))][: TOP + 1]
-        found = [resampling.ratio_of_means(_change(effects)[:, 0], _gap(effects), material.level, clusters)]
+        found = [_share(effects, 0, material)]
         found += [stats.Interval(value, value, value, len(effects.pairs), "") for value in map(float, mean[order[1:]])]
         other = "random" if len(circuits) > 2 else "the loudest"
         names = ["found", *(f"{other} {rank}" if len(circuits) > 2 else other for rank in range(1, len(order)))]
-        extent = max([abs(end) for each in found for end in (each.low, each.high) if np.isfinite(end)])
+        extent = max([abs(end) for each in found for end in (each.low, each.high) if np.isfinite(end)], default=1.0)
 
         def draw(drawing: Drawing, limit: float, names: list[str] = names, found: Any = found) -> str:
             return charts.ranking(drawing, names, found, SHARE, (-min(limit, 0.3), limit))
@@ -399,8 +399,7 @@ def _dose(material: Material) -> Iterator[Plan]:
         yield Plan(f"dose-{side}", "Refusal by number of components", caption, refusal, 1.0)
         if _mean(effects) is None:
             continue
-        gap, change = _gap(effects), _change(effects)
-        found = [resampling.ratio_of_means(column, gap, material.level, clusters) for column in change.T]
+        found = [_share(effects, at, material) for at in range(len(circuits))]
         ends = [[0.0, *(float(getattr(each, end)) for each in found)] for end in ("value", "low", "high")]
         grown = [Series("jointly", *ends)]
         most = max([value for end in ends for value in end if np.isfinite(value)])
@@ -593,6 +592,16 @@ def _gap(effects: Effects) -> np.ndarray:
 def _change(effects: Effects) -> Float[np.ndarray, "pair variant"]:
     rows = effects.change.reshape(len(effects.pairs), -1).astype(float)
     return np.asarray(rows * np.sign((effects.source - effects.clean).mean()))
+
+
+def _share(effects: Effects, at: int, material: Material) -> stats.Interval:
+    """One variant's share of the whole gap, over the pairs that have it."""
+    change, gap = _change(effects)[:, at], _gap(effects)
+    there = np.isfinite(change)
+    if gap[there].sum() <= 0:
+        return stats.Interval(math.nan, math.nan, math.nan, int(there.sum()), "")
+    clusters = material.clusters(effects.pairs)[there]
+    return resampling.ratio_of_means(change[there], gap[there], material.level, clusters)
 
 
 def _mean(effects: Effects) -> np.ndarray | None:

@@ -312,7 +312,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
 
     for _ in range(60):
         if excess(low) <= 0:
-            return float(brentq(excess, low, 0.0, xtol=1e-12 * abs(low), rtol=1e-12))
+            return float(brentq(excess, low, 0.0, xtol=max(1e-12 * abs(low), 5e-324), rtol=1e-12))
         low *= 2
     return -np.inf
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import charts, svg
@@ -16,6 +16,7 @@ from harness.charts import Series
 from harness.effects import Effects
 from harness.evidence import Evidence, Recipe
 from harness.figures import MOST, Material, figures, recorded
+from harness.pairs import PairSet
 from harness.parts import packed
 from harness.recorded import published, recording
 from harness.svg import Axis, Drawing
@@ -314,3 +315,46 @@ def test_a_band_holds_its_line() -> None:
     for x, y in marks:
         ends = [py for px, py in points if px == pytest.approx(x, abs=0.2)]
         assert min(ends) <= y <= max(ends)
+
+
+@given(st.integers(1, 4), st.integers(0, 10_000), st.sampled_from([0.0, 1e-300, 1e-9, 0.1, 1.0, 30.0]), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_however_few_and_wild_the_numbers_a_figure_is_drawn_or_none(n: int, seed: int, size: float, gone: bool) -> None:
+    rng, some = np.random.default_rng(seed), PairSet("few", tuple(PAIRS.heldout)[:n])
+    few = PairSet("few", (*some, *PAIRS.discovery))
+
+    def of(one: Evidence, **more: Any) -> Recipe:
+        return Recipe(
+            one.recipe.kind, 1, "m", {**one.recipe.of, "pairs": {"pairs": few.heldout.fingerprint, "n": n}, **more}
+        )
+
+    def wild(one: Evidence) -> Evidence:
+        arrays = {name: rng.normal(0, size, (n, *array.shape[1:])) for name, array in one.arrays.items()}
+        if gone:
+            arrays["patched"][0] = np.nan
+        return Evidence(of(one), {**one.values, "pairs": [pair.id for pair in some]}, arrays)
+
+    parts = [f"1.head.{number}" for number in range(3)]
+    blocks = [[f"{layer}.attn_out", f"{layer}.mlp_out"] for layer in range(3)]
+    evidence = [
+        wild(heads(np.zeros((3, 2)))),
+        wild(heads(np.zeros((3, 2)), "estimated")),
+        wild(joint([parts[:1], parts[:2], parts], [0.0] * 3)),
+        wild(joint([[one] for one in parts], [0.0] * 3)),
+        wild(joint(blocks, [0.0] * 3)),
+    ]
+    for side in ("harmful", "harmless"):
+        for kind, arrays in (
+            ("projected", {"along": rng.normal(0, size, (2, n, 3)), "length": np.ones((n, 3))}),
+            ("lens", {"odds": rng.normal(0, size, (n, 3))}),
+        ):
+            evidence.append(Evidence(of(heads(np.zeros((1, 1))), side=side, position=-1), {}, arrays))
+            evidence[-1] = Evidence(Recipe(kind, 1, "m", evidence[-1].recipe.of), {}, arrays)
+    streams = rng.normal(0, size, (2 * n, 5))
+    recipe = Recipe("products", 1, "m", of(evidence[0], layer=1, position=-1).of)
+    evidence.append(Evidence(recipe, {}, {"products": streams @ streams.T}))
+    for one in evidence:
+        for shown in figures("a claim", {"m": Material([one, *evidence[-5:-1]], few, 0.0025)})["m"]:
+            ET.fromstring(shown.svg)
+            assert "nan" not in shown.svg
+            assert "inf" not in re.sub(r"infer|info", "", shown.svg)
