@@ -159,7 +159,8 @@ def test_other_pairs_are_named_as_the_input(tmp_path: Path) -> None:
     assert found.estimates
     for one in found.estimates:
         assert "pairs" in one.because.split(", ")
-        assert one.before.endswith("n=24 prompts") == one.after.endswith("n=16 prompts")
+        assert ", n=24 prompts, " in one.before
+        assert ", n=16 prompts, " in one.after
     # Without the evidence it is known that other evidence was read, and no more.
     (gone,) = {one.what for one in compare(before, after, Store(tmp_path / "nowhere")).inputs}
     assert gone == "evidence that is not here"
@@ -281,7 +282,8 @@ def test_every_verdict_is_counted_once(one: Run, other: Run, store: Store) -> No
 @given(one=runs(), other=runs())
 def test_every_line_has_two_sides_that_differ(one: Run, other: Run, store: Store) -> None:
     for change in compare(one, other, store).rows:
-        assert change.before != change.after, change
+        # What recipes say is gathered over a model's verdicts, and may have gone both ways.
+        assert change.before != change.after or (change.model and not change.claim), change
 
 
 # One thing is altered in a run: that one is found, under its name, and no other.
@@ -342,7 +344,7 @@ ALTERED: list[tuple[str, Callable[[Run], Any], tuple[str, str, str]]] = [
     ("inputs", lambda run: reads(run, OTHER_PAIRS), ("pairs", "3 (aaaa)", "3 (bbbb)")),
     ("inputs", lambda run: reads(run, OTHER_REVISION), ("revision of answers", "1", "2")),
     ("inputs", lambda run: reads(run, RECIPES[0], RECIPES[24]), ("further measurements (scores)", "", "1")),
-    ("inputs", lambda run: reads(run, RECIPES[-1]), ("evidence that is not here", "", "1 recipes")),
+    ("inputs", lambda run: reads(run, RECIPES[-1]), ("evidence that is not here", "", "1")),
     ("verdicts", lambda run: run.verdicts[0].update(word="REFUTED"), ("verdict", "SUPPORTED", "REFUTED")),
     ("estimates", lambda run: estimate(run, value=0.504), ("x", "+0.500 [+0.400", "+0.504 [+0.400")),
     ("estimates", lambda run: estimate(run, value=math.nan), ("x", "+0.50 [", "no number")),
