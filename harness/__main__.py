@@ -267,10 +267,9 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _list_changes(changes: Sequence[Change]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("of", overflow="fold", min_width=20)
-    for name in ("what", "from", "to", "its own inputs that changed"):
-        table.add_column(name, overflow="fold")
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    for name, ratio in (("of", 5), ("what", 4), ("from", 4), ("to", 4), ("its inputs that changed", 4)):
+        table.add_column(name, overflow="fold", ratio=ratio)
     said = ("", "")
     for one in changes:
         # What was said of the line above is not said again.

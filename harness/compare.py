@@ -189,7 +189,7 @@ def _claim(name: str, before: Mapping[str, Claimed], after: Mapping[str, Claimed
     yield from bars
     for key in words:
         yield Change(name, "", key, _told(one[key]), _told(other[key]))
-    if not bars and not words:  # its source is not in the run, its hash is
+    if not bars and not words:  # what it does is not in the run, only its hash
         yield Change(name, "", "code", str(one["fingerprint"]), str(other["fingerprint"]))
 
 
@@ -239,14 +239,15 @@ def _named(found: Judged) -> dict[str, Mapping[str, Any]]:
 
 def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sides:
     """Value and interval of both sides, with as many digits as tell them apart; equal where nothing differs."""
-    same = all(_near(before[key], after[key]) for key in ("value", "low", "high"))
-    pairs = ((_number(before, digits), _number(after, digits)) for digits in range(2, 8))
-    one, other = ("", "") if same else next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    found: list[Sides] = []
+    if not all(_near(before[key], after[key]) for key in ("value", "low", "high")):
+        pairs = ((_number(before, digits), _number(after, digits)) for digits in range(2, 8))
+        found += [pair for pair in pairs if pair[0] != pair[1]][:1]
     if (before["n"], before["unit"]) != (after["n"], after["unit"]):
-        one, other = f"{one} n={before['n']} {before['unit']}", f"{other} n={after['n']} {after['unit']}"
+        found.append((f"n={before['n']} {before['unit']}", f"n={after['n']} {after['unit']}"))
     if before["method"] != after["method"]:
-        one, other = f"{one} {before['method']}", f"{other} {after['method']}"
-    return one.strip(), other.strip()
+        found.append((before["method"], after["method"]))
+    return ", ".join(one for one, _ in found), ", ".join(other for _, other in found)
 
 
 def _number(one: Mapping[str, Any], digits: int) -> str:
@@ -294,7 +295,7 @@ def _evidence(before: Sequence[str], after: Sequence[str], recipe: Known) -> dic
     known = [[(key, one) for key in side if (one := recipe(key)) is not None] for side in sides]
     for at, side in enumerate(sides):
         if gone := len(side) - len(known[at]):
-            found[_GONE][at].add(f"{gone} recipes")
+            found[_GONE][at].add(str(gone))
     for kind in sorted({one.kind for side in known for _, one in side}):
         old, new = ({key: one for key, one in side if one.kind == kind} for side in known)
         near = sorted(
