@@ -8,26 +8,28 @@ STAMP := $(VENV)/.assay-$(shell cat pyproject.toml constraints.txt | cksum | cut
 
 ifeq ($(UV),1)
 INSTALL = uv venv -q --python $(PYTHON) --allow-existing $(VENV) && \
-  VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH)) -c constraints.txt -e '.[test,lint]'
+  VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH)) -c constraints.txt -e '.[test,browser,notebook,lint]'
 else
 ifdef TORCH
 $(error TORCH=$(TORCH) chooses wheels through uv; call make UV=1 TORCH=$(TORCH))
 endif
 INSTALL = $(PYTHON) -m venv $(VENV) && \
-  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,browser,notebook,lint]'
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report truth test soak lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report sample truth test soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
-	@rm -f reports/pytest.html
 	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
-	test ! -f reports/pytest.html || echo "report: $(CURDIR)/reports/pytest.html"; \
 	case $$status in 0|1|10) ;; *) exit $$status;; esac # a refuted claim is a finding
 
+# The sample report of the docs and its screenshots, of the last run.
+sample: $(STAMP)
+	$(BIN)/python -m tests.pictures
+
 test: $(STAMP)
-	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest tests -rs -n auto --maxprocesses 4 --dist worksteal
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(STAMP)

@@ -2,22 +2,26 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from harness.bundles import bundle, unbundle
 from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
 from harness.claims import Claim, claim_named, claims_in, verdicts_seen
+from harness.compare import Change, compare
 from harness.drafts import draft
 from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import load_pairs
 from harness.recorded import RECORDED, import_run
-from harness.runs import latest, runs_beside
+from harness.report import page_beside, write
+from harness.runs import Run, chosen, runs_beside
 from harness.tables import Entry, entries, export, verify
 
 
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     imported.set_defaults(run=_import)
     bundled = commands.add_parser("bundle", help="a run and the evidence it read, in one .zip for someone else")
     bundled.add_argument(
-        "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs (default: the last)"
+        "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs, or its name (default: the last)"
     )
     bundled.add_argument("--to", type=Path, metavar="PATH", help="default: RUN's name with .zip, here")
     bundled.set_defaults(run=_bundle)
@@ -72,9 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
+    placebo.add_argument("--keep", action="store_true", help="write it to data/placebos.json, which reports show")
     placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
     placebo.set_defaults(run=_placebo)
-    for command in (placebo, imported, bundled, evidence):
+    report = commands.add_parser("report", help="remake a run's report from its evidence; no model is loaded")
+    report.add_argument(
+        "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs, or its name (default: the last)"
+    )
+    report.add_argument("--to", type=Path, metavar="PATH", help="default: reports/index.html")
+    report.set_defaults(run=_report)
+    compared = commands.add_parser("compare", help="what changed between two runs, and which of their inputs did")
+    for run in ("before", "after"):
+        compared.add_argument(run, type=Path, metavar="RUN", help="a folder of reports/runs, or its name")
+    compared.set_defaults(run=_compare)
+    for command in (placebo, imported, bundled, report, compared, evidence):
         command.add_argument(
             "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
         )
@@ -214,7 +229,7 @@ def _placebo(options: argparse.Namespace) -> None:
             progress.advance(tasks[claim.name])
 
         found = placebo.placebos(claims, options.model, options.seeds, Store(options.evidence), done)
-        for line in placebo.table(found):
+        for line in placebo.table(placebo.keep(found, options.model) if options.keep else found):
             print(line, flush=True)
 
 
@@ -228,10 +243,41 @@ def _unbundle(path: Path, store: Store) -> None:
 
 def _bundle(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
-    folder = options.path or latest(runs_beside(store.folder))
+    folder = chosen(options.path, runs_beside(store.folder))
     to = options.to or Path(f"{folder.resolve().name}.zip")
     count = bundle(folder, store, to)
     print(f"{to}: {folder.name} and the {count} measurements it read, {_size(to.stat().st_size)}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    store = Store(options.evidence)
+    folder = chosen(options.path, runs_beside(store.folder))
+    written = write(folder, store, options.to or page_beside(store.folder))
+    print(f"{written.page}: {_size(written.bytes)}, {written.figures} figures beside it")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    store = Store(options.evidence)
+    folders = [chosen(path, runs_beside(store.folder)) for path in (options.before, options.after)]
+    found = compare(Run.load(folders[0]), Run.load(folders[1]), store)
+    print(found.sentence(folders[0].resolve().name, folders[1].resolve().name))
+    if found.rows:
+        print()
+        _list_changes(found.rows)
+
+
+def _list_changes(changes: Sequence[Change]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
+    for name, ratio in (("of", 5), ("what", 4), ("from", 4), ("to", 4), ("its inputs that changed", 4)):
+        table.add_column(name, overflow="fold", ratio=ratio)
+    said = ("", "")
+    for one in changes:
+        # What was said of the line above is not said again.
+        place, because = ("", "") if said == (one.place, one.because) else (one.place, one.because)
+        said = one.place, one.because
+        what = f"{one.what}: intervals apart" if one.apart else one.what
+        table.add_row(*map(escape, (place, what, one.before, one.after, because)))
+    Console().print(table)
 
 
 def _evidence(options: argparse.Namespace) -> None:

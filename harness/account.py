@@ -1,5 +1,6 @@
 """What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
 
+import os
 import time
 from collections.abc import Generator, Mapping
 from html import escape
@@ -11,7 +12,9 @@ import pytest
 from harness import verdicts
 from harness.claims import claim_of, claims_in
 from harness.errors import AssayError
+from harness.evidence import Store
 from harness.recorded import RECORDED
+from harness.report import anchor, page_beside, write
 from harness.runs import Judged, Run, Writer, runs_beside
 
 
@@ -27,8 +30,10 @@ class Account:
         self._problem = ""
         self._skipped: dict[str, list[Judged]] = {}
         option = config.getoption
+        self._evidence = Path(option("--evidence"))
+        self._report = ""
         run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
-        self._writer = Writer(runs_beside(Path(option("--evidence"))), run)
+        self._writer = Writer(runs_beside(self._evidence), run)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -66,6 +71,8 @@ class Account:
                 self._writer.save(finished=not stopped)
             except AssayError as error:
                 self._problem = str(error)
+            else:
+                self._report = self._reported()
         code = verdicts.exit_code(list(self._words.values()))
         if code is not None and not stopped:
             session.exitstatus = code
@@ -85,6 +92,8 @@ class Account:
             )
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
+        if self._report:
+            terminalreporter.line(self._report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
@@ -95,8 +104,24 @@ class Account:
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
         """A verdict, the estimates it rests on, and of how many."""
         found: Judged | None = vars(report).get("verdict")
-        columns = ("", "", "") if found is None else (found["word"], *effects(found))
+        columns = ("", "", "") if found is None else (self._link(found), *effects(found))
         cells[1:1] = [f"<td>{text}</td>" for text in columns]
+
+    def _reported(self) -> str:
+        try:
+            return f"report: {write(self._writer.folder, Store(self._evidence), self._page).page}"
+        except AssayError as error:
+            return f"no report was written: {error}"
+
+    @property
+    def _page(self) -> Path:
+        return page_beside(self._evidence)
+
+    def _link(self, found: Judged) -> str:
+        """A verdict's word, leading to where our own page speaks of it."""
+        beside = Path(self._config.getoption("htmlpath", None) or "").resolve().parent
+        page = os.path.relpath(self._page.resolve(), beside)
+        return f'<a href="{escape(page)}#{escape(anchor(found["claim"], found["model"]))}">{found["word"]}</a>'
 
     def _judged(self, found: Judged, about: Mapping[str, Any]) -> None:
         self._words[found["test"]] = found["word"]

@@ -245,8 +245,9 @@ class ChatModel:
         """Sets hooks for as long as the block runs, gone after it whatever happens."""
         if not (listed := list(hooks)):
             return nullcontext()
+        there = self.bridge.hook_dict  # made anew whenever it is asked for
         for name, _ in listed:
-            if name not in self.bridge.hook_dict:
+            if name not in there:
                 raise AssayError(f"{self.name}: this architecture has no hook {name}")
         return self.bridge.hooks(fwd_hooks=listed)  # type: ignore[no-any-return]
 
@@ -288,7 +289,7 @@ class ChatModel:
         waiting = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         done: dict[int, T] = {}
         while waiting:
-            widest = len(encoded[waiting[-1]]) + beyond
+            widest = len(encoded[waiting[-1]])
             rows = waiting[-max(1, self.budget // widest) :]
             try:
                 results = work(self.batch([encoded[row] for row in rows], rows))

@@ -215,12 +215,21 @@ def claim_named(name: str) -> Claim:
 
 def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Any]:
     """Claim → organism → verdict, as the truth table was last written; nothing where there is none."""
+    return _seen(path, "make truth")
+
+
+def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, Any]:
+    """Claim → how often something random did what it says; nothing where that was never tried."""
+    return _seen(path, "make calibrate")
+
+
+def _seen(path: Path, command: str) -> Mapping[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["claims"])
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError):
-        raise AssayError(f"{path}: cannot be read; `make truth` writes it anew") from None
+        raise AssayError(f"{path}: cannot be read; `{command}` writes it anew") from None
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

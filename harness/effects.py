@@ -66,7 +66,8 @@ class Effects:
         there = ~np.isnan(self.patched)
         total = np.where(there, self.change, 0).sum(0)
         # Where a shorter pair has no such variant, its gap does not count either.
-        return np.asarray(total / np.where(there, self._beside(gap), 0).sum(0))
+        whole = np.where(there, self._beside(gap), 0).sum(0)
+        return np.asarray(np.divide(total, whole, out=np.full_like(total, np.nan), where=whole != 0))
 
     def top(self, k: int) -> list[tuple[dict[str, str], float]]:
         """The k variants of largest absolute mean effect, labelled, largest first."""

@@ -1,25 +1,31 @@
 """Claims on placebos: what is found in the model is replaced by something random, which should not do what they say."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
 from harness import stats
-from harness.claims import Claim
+from harness.claims import Claim, placebos_seen
 from harness.effects import Effects
 from harness.estimate import Outcome
-from harness.evidence import Store
+from harness.evidence import Store, write_whole
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
-from harness.pairs import PairSet
+from harness.pairs import DATA, PairSet
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper
+
+PATH = DATA / "placebos.json"
+Found = tuple[Claim, Counter[Outcome] | None]
+"""A claim, and its verdicts on placebos, if anything in it could be replaced."""
 
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
 # Random circuits that are swept together: one recording of prompts and twins serves them all.
@@ -103,7 +109,7 @@ class Placebo(Bare):
 
 def placebos(
     claims: Iterable[Claim], model: str, seeds: int, store: Store, done: Callable[[Claim], None] = lambda claim: None
-) -> Iterator[tuple[Claim, Counter[Outcome] | None]]:
+) -> Iterator[Found]:
     """Each claim's verdicts on so many placebos; None where it asks for nothing that could be replaced."""
     with closing(Sleeper(model, "nf4", "auto", store)) as sleeper:
         for claim in claims:
@@ -118,7 +124,17 @@ def placebos(
             yield claim, found if placebo.replaced else None
 
 
-def table(found: Iterable[tuple[Claim, Counter[Outcome] | None]]) -> Iterator[str]:
+def keep(found: Iterable[Found], model: str, path: Path = PATH) -> Iterator[Found]:
+    """Puts what was found into the file that reports show, claim by claim, and passes it on."""
+    for claim, words in found:
+        table = dict(placebos_seen(path))
+        counts = {} if words is None else {word: words[word] for word in OUTCOMES}
+        table[claim.name] = {"claim": claim.fingerprint, "model": model, "verdicts": counts}
+        write_whole(path, (json.dumps({"claims": dict(sorted(table.items()))}, indent=1) + "\n").encode())
+        yield claim, words
+
+
+def table(found: Iterable[Found]) -> Iterator[str]:
     """As Markdown, a line a claim as it comes: how often a placebo did what the claim says."""
     yield "| claim | supported | refuted | inconclusive | supported at most |"
     yield "|---|---|---|---|---|"

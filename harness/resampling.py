@@ -251,24 +251,41 @@ def max_t(values: ArrayLike, draws: int = 9999) -> Floats:
     return _flipped(np.asarray(values, dtype=float), draws, signed=False)
 
 
+def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> Floats:
+    """How far from 0 the means of values [unit, component] lie by exchangeable signs: any of them beyond, by chance.
+
+    The band to `max_t`: signs of whole units are flipped, and the quantile of the largest |t| is scaled back.
+    """
+    table = np.asarray(values, dtype=float)
+    scale = np.sqrt((table**2).sum(axis=0))
+    most = np.concatenate([drawn.max(axis=1) for drawn in _drawn(table, draws, signed=False)])
+    return np.asarray(np.quantile(most, 1 - chance, method="higher") * scale / len(table))
+
+
 def _flipped(table: Floats, draws: int, signed: bool) -> Floats:
+    # Σx² stays as signs flip, and |t| grows with |Σx| / √Σx²: that serves as t.
+    scale = np.sqrt((table**2).sum(axis=0)) if table.ndim == 2 else np.ones(1)
+    count = np.zeros(len(scale))
+    for drawn in _drawn(table, draws, signed):
+        seen = table.sum(axis=0) / np.where(scale > 0, scale, 1)
+        most = np.sort(drawn.max(axis=1))
+        count += len(most) - np.searchsorted(most, (seen if signed else np.abs(seen)) - 1e-9)
+    return (1 + count) / (draws + 1)
+
+
+def _drawn(table: Floats, draws: int, signed: bool) -> Iterator[Floats]:
+    """Each component's t under flipped signs, [draw, component], some draws at a time."""
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise ValueError("Sign flips need finite values, at least one unit and one component.")
-    # Σx² stays as signs flip, and |t| grows with |Σx| / √Σx²: that serves as t.
     scale = np.sqrt((table**2).sum(axis=0))
     unit = table / np.where(scale > 0, scale, 1)
     rng, order = _generator(table)
     unit = unit[order]
-    seen = unit.sum(axis=0)
-    seen = seen if signed else np.abs(seen)
-    count = np.zeros(table.shape[1])
     size = -(-len(table) // 8)
     for start, stop in _blocks(draws, max(table.shape)):
         coins = np.unpackbits(np.frombuffer(rng.bytes((stop - start) * size), np.uint8).reshape(-1, size), axis=1)
         drawn = 2 * (coins[:, : len(table)].astype(float) @ unit) - unit.sum(axis=0)
-        most = np.sort((drawn if signed else np.abs(drawn)).max(axis=1))
-        count += len(most) - np.searchsorted(most, seen - 1e-9)
-    return (1 + count) / (draws + 1)
+        yield drawn if signed else np.abs(drawn)
 
 
 def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
@@ -295,7 +312,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
 
     for _ in range(60):
         if excess(low) <= 0:
-            return float(brentq(excess, low, 0.0, xtol=1e-12 * abs(low), rtol=1e-12))
+            return float(brentq(excess, low, 0.0, xtol=max(1e-12 * abs(low), 5e-324), rtol=1e-12))
         low *= 2
     return -np.inf
 

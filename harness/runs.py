@@ -138,3 +138,11 @@ def latest(folder: Path = RUNS) -> Path:
     if not found:
         raise AssayError(f"{folder}: holds no run yet; judge claims first: pytest hypotheses")
     return found[-1]
+
+
+def chosen(run: Path | None, folder: Path = RUNS) -> Path:
+    """The folder of the run that was asked for, by its path or by its name among these; none: the latest."""
+    if run is None:
+        return latest(folder)
+    run = run.parent if run.name == "run.json" else run
+    return run if run.exists() or not (folder / run).exists() else folder / run

@@ -64,7 +64,7 @@ def test_shares_and_agreements_are_drawn_as_said() -> None:
 
 def test_a_figure_is_well_formed_and_holds_every_line() -> None:
     lines = [Line("a < b", ((16, 0.5), (32, 3.0))), Line("c", ((16, 0.0),))]
-    root = ElementTree.fromstring(figure("x & y", lines, (16, 32), top=2.0, mark=1.0, across="pairs"))  # noqa: S314
+    root = ElementTree.fromstring(figure("x & y", lines, (16, 32), top=2.0, mark=1.0, across="pairs"))
     drawn = [one.attrib["points"] for one in root.iter() if one.tag.endswith("polyline")]
     assert len(drawn) == 2
     # What lies beyond the top is drawn at the top.

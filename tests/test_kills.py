@@ -82,6 +82,17 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
     if end == signal.SIGINT:
         assert "KeyboardInterrupt" in said
         assert child.returncode == pytest.ExitCode.INTERRUPTED
+        assert f"report: {tmp_path / 'index.html'}" in said
+        assert "stopped before its end" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence_and_the_run_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    (tmp_path / "index.html").mkdir()
+    said, _ = start(tmp_path).communicate()
+    assert said.count("no report was written: ") == 1
+    assert "Traceback" not in said
+    assert Run.load(latest(tmp_path / "runs")).finished
 
 
 def test_a_full_disk_is_one_sentence_and_the_verdicts_are_said(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from harness import planning, sweep
 from harness.chat import ChatModel
+from harness.effects import Effects
+from harness.estimate import Inconclusive
 from harness.evidence import Store
 from harness.measurements import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
 from harness.pairs import DATA, PairSet, load_pairs

@@ -1,5 +1,6 @@
 """Placebos: random, of the found one's make, and measured together as they would be one by one."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import numpy as np
 import pytest
 
 from harness.chat import ChatModel
-from harness.claims import Claim, claim, claim_named
+from harness.claims import Claim, claim, claim_named, placebos_seen
 from harness.estimate import Estimate
 from harness.evidence import Evidence, Store
 from harness.interventions import Direction, add, patch, remove
 from harness.measurements import FoundCircuit, RefusalTokens, Scores
 from harness.pairs import PairSet
-from harness.placebo import BLOCK, Placebo, table
+from harness.placebo import BLOCK, Placebo, keep, table
 from harness.planning import Joint
 from harness.stats import area
 from harness.subject import Subject
@@ -120,6 +121,17 @@ def test_the_table_says_how_often_at_most() -> None:
     lines = list(table([(claims[0], None), (claims[1], Counter({"REFUTED": 200}))]))
     assert "baseline | finds nothing that could be replaced" in lines[2]
     assert lines[3] == "| necessity | 0 of 200 | 200 of 200 | 0 of 200 | 1.5% |"
+
+
+def test_what_is_kept_is_what_reports_read_and_other_claims_stay(tmp_path: Path) -> None:
+    path = tmp_path / "placebos.json"
+    necessity, baseline = claim_named("necessity"), claim_named("baseline")
+    list(keep([(necessity, Counter({"SUPPORTED": 1, "REFUTED": 199}))], "m", path))
+    list(keep([(baseline, None)], "m", path))
+    found = placebos_seen(path)
+    assert found["necessity"]["claim"] == necessity.fingerprint
+    assert found["necessity"]["verdicts"] == {"SUPPORTED": 1, "REFUTED": 199, "INCONCLUSIVE": 0}
+    assert found["baseline"]["verdicts"] == {}
 
 
 def test_a_claim_judges_itself_outside_of_pytest() -> None:

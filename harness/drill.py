@@ -1,0 +1,123 @@
+"""Tables of pairs: what one verdict's evidence says of each pair, for whoever wants to look."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.effects import Effects
+from harness.evidence import Evidence
+from harness.figures import PHRASES, named
+from harness.pairs import PairSet
+from harness.parts import unpacked
+from harness.recorded import Recording
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: of words, of numbers, of whether it was refused, or of what became of that (−1 gone, +1 come)."""
+
+    title: str
+    kind: Literal["text", "number", "flag", "flip"]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows are pairs, by their place in the model's set of pairs."""
+
+    places: tuple[int, ...]
+    columns: tuple[Column, ...]
+    whole: int  # how many there were before it was cut
+
+    def cut(self, most: int) -> "Table":
+        """At most so many rows, spread evenly over the order of the last column of numbers or flips."""
+        if len(self.places) <= most:
+            return self
+        ruling = next(column for column in reversed(self.columns) if column.kind != "text")
+        order = np.argsort([math.inf if value is None else value for value in ruling.values], kind="stable")
+        kept = np.sort(order[np.linspace(0, len(order) - 1, most).astype(int)])
+        columns = (Column(one.title, one.kind, tuple(one.values[at] for at in kept)) for one in self.columns)
+        return Table(tuple(self.places[at] for at in kept), tuple(columns), self.whole)
+
+
+def table(found: Sequence[Evidence], pairs: PairSet) -> Table | None:
+    """What the evidence says of held-out pairs; answers if there are any that something was done to, else effects."""
+    own = on_heldout(found, pairs)
+    places = {pair.id: place for place, pair in enumerate(pairs)}
+    answers = [one for one in own if one.recipe.kind == "answers"]
+    edited = [one for one in answers if one.recipe.of["under"] is not None]
+    if not edited and (swept := [one for one in own if one.recipe.kind == "swept"]):
+        effects = min(map(unpacked, swept), key=lambda one: one.patched.size)
+        return _table([places[name] for name in effects.pairs], _effects(effects))
+    sides = {one.recipe.of["side"] for one in edited} or {"harmful", "harmless"}
+    shown = [one for one in answers if one.recipe.of["side"] in sides]
+    if not shown:
+        return None
+    return _table([places[pair.id] for pair in pairs.heldout], _answers(shown))
+
+
+def on_heldout(found: Sequence[Evidence], pairs: PairSet) -> list[Evidence]:
+    """What was measured on the pairs that judge."""
+    return [one for one in found if _of(one) == pairs.heldout.fingerprint]
+
+
+def recorded_table(recording: Recording) -> Table:
+    """Every published judgement, item by item."""
+    columns = [_flags(key, hits) for key, hits in recording.refused.items()]
+    return _table(range(len(recording.categories)), columns)
+
+
+def _table(places: Sequence[int], columns: Iterator[Column] | Sequence[Column]) -> Table:
+    return Table(tuple(places), tuple(columns), len(places))
+
+
+def _answers(shown: Sequence[Evidence]) -> Iterator[Column]:
+    """Before and after side by side; then what became of each refusal."""
+    for side in ("harmful", "harmless"):
+        own = sorted((one for one in shown if one.recipe.of["side"] == side), key=lambda one: _when(one.recipe.of))
+        before = next((one for one in own if one.recipe.of["under"] is None), None)
+        for arm in own:
+            what = named(arm.recipe.of["under"])
+            yield Column(f"{side}, {what}: answer", "text", tuple(arm.values["prefixes"]))
+            if before is None:
+                continue
+            hits, was = (np.array(one.values[PHRASES]) > 0 for one in (arm, before))
+            if arm is before:
+                yield _flags(f"{side}: refused", was.tolist())
+            else:
+                yield Column(f"{side}, {what}: change", "flip", tuple((hits.astype(int) - was).tolist()))
+
+
+def _effects(effects: Effects) -> Iterator[Column]:
+    """Of the variant that changes most."""
+    change = effects.change.reshape(len(effects.pairs), -1)
+    most = int(np.nanargmax(np.abs(np.nan_to_num(change).mean(0))))
+    at = np.unravel_index(most, effects.patched.shape[1:])
+    where = ", ".join(f"{name} {labels[place]}" for (name, labels), place in zip(effects.axes.items(), at, strict=True))
+    for title, values in (
+        ("log-odds of refusing", effects.clean),
+        ("of the twin", effects.source),
+        (f"patched ({where})", effects.patched.reshape(len(effects.pairs), -1)[:, most]),
+        ("share of the gap", effects.normalised.reshape(len(effects.pairs), -1)[:, most]),
+    ):
+        yield Column(title, "number", tuple(_short(value) for value in values.tolist()))
+
+
+def _flags(title: str, hits: Sequence[bool]) -> Column:
+    return Column(title, "flag", tuple(map(int, hits)))
+
+
+def _of(evidence: Evidence) -> str | None:
+    pairs = evidence.recipe.of.get("pairs")
+    return pairs["pairs"] if isinstance(pairs, Mapping) else None
+
+
+def _when(of: Mapping[str, Any]) -> bool:
+    return of["under"] is not None
+
+
+def _short(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None

@@ -1,0 +1,101 @@
+// Fills a table of pairs when it is opened. All text goes in as text: prompts and answers are nobody's markup.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const PAGE = 20;
+  const make = (tag, text, name) => {
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text;
+    if (name) node.className = name;
+    return node;
+  };
+  const said = { flip: { "-1": "refusal gone", "0": "same", "1": "refusal come" }, flag: { "0": "no", "1": "yes" } };
+
+  function fill(box) {
+    const table = data.tables[Number(box.dataset.table)];
+    const pairs = data.pairs[table.model] || {};
+    const word = (at) => data.words[at];
+    const rows = table.places.map((place, at) => {
+      const pair = (pairs[place] || []).map(word);
+      const cells = table.columns.map((column) => (column.kind === "text" ? word(column.values[at]) : column.values[at]));
+      return { pair, cells, text: [...pair, ...cells.filter((cell) => typeof cell === "string")].join(" ").toLowerCase() };
+    });
+    const heads = ["pair", "category", "prompt, and its twin", ...table.columns.map((column) => column.title)];
+    const value = (row, at) => (at < 3 ? row.pair[at] || "" : row.cells[at - 3]);
+    let shown = PAGE, by = -1, sign = 1, wanted = "";
+
+    const tools = make("div", undefined, "tools");
+    const label = make("label", "search ");
+    const search = make("input");
+    search.type = "search";
+    label.append(search);
+    const count = make("span");
+    count.setAttribute("role", "status");
+    tools.append(label, count);
+    const scroll = make("div", undefined, "scroll");
+    scroll.tabIndex = 0;
+    scroll.setAttribute("role", "region");
+    scroll.setAttribute("aria-label", `pairs of ${box.parentElement.getAttribute("aria-label")}, a table that may scroll`);
+    const grid = make("table"), body = make("tbody"), line = make("tr"), top = make("thead");
+    const more = make("button", "show more", "more");
+    const headings = heads.map((name, at) => {
+      const cell = make("th"), button = make("button", name);
+      cell.scope = "col";
+      button.type = "button";
+      button.addEventListener("click", () => {
+        sign = by === at ? -sign : 1;
+        by = at;
+        draw();
+      });
+      cell.append(button);
+      line.append(cell);
+      return cell;
+    });
+    top.append(line);
+    grid.append(top, body);
+    scroll.append(grid);
+    box.append(tools, scroll, more);
+
+    function draw() {
+      let some = wanted ? rows.filter((row) => row.text.includes(wanted)) : rows;
+      if (by >= 0) {
+        const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+        some = [...some].sort((a, b) => {
+          const [one, other] = [value(a, by), value(b, by)];
+          if (one === null || other === null) return (one === null) - (other === null);
+          return sign * order(one, other);
+        });
+      }
+      headings.forEach((cell, at) => cell.setAttribute("aria-sort", at !== by ? "none" : sign > 0 ? "ascending" : "descending"));
+      body.replaceChildren(...some.slice(0, shown).map((row) => {
+        const node = make("tr");
+        node.append(make("td", row.pair[0]), make("td", row.pair[1]));
+        const prompt = make("td", row.pair[2], "text");
+        prompt.append(make("span", row.pair[3], "twin"));
+        node.append(prompt);
+        row.cells.forEach((cell, at) => {
+          const kind = table.columns[at].kind;
+          const text = cell === null ? "none" : said[kind] ? said[kind][cell] : cell;
+          node.append(make("td", text, kind === "text" ? "text" : "num"));
+        });
+        return node;
+      }));
+      const cut = table.whole > rows.length ? `, of ${table.whole} in all: chosen evenly over the order of the effect` : "";
+      count.textContent = `${Math.min(shown, some.length)} of ${some.length} pairs shown${cut}`;
+      more.hidden = some.length <= shown;
+    }
+    search.addEventListener("input", () => {
+      wanted = search.value.toLowerCase();
+      shown = PAGE;
+      draw();
+    });
+    more.addEventListener("click", () => {
+      shown += 5 * PAGE;
+      draw();
+    });
+    draw();
+  }
+
+  for (const box of document.querySelectorAll("details.pairs"))
+    box.addEventListener("toggle", () => box.open && box.childElementCount === 1 && fill(box));
+})();

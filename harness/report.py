@@ -1,0 +1,335 @@
+"""The report: one page made from a run and its evidence alone, and its figures as files."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from harness import story, texts
+from harness.claims import placebos_seen, verdicts_seen
+from harness.drill import Table, on_heldout, recorded_table, table
+from harness.errors import AssayError
+from harness.evidence import Damaged, Evidence, Store, read, write_whole
+from harness.figures import Figure, Material, figures, recorded
+from harness.pairs import PairSet
+from harness.recorded import RECORDED, Recording, recording
+from harness.runs import Judged, Run
+
+_PAGE = Path(__file__).parent / "page"
+# Rows of pairs on the page, all tables together: a browser opens it at once.
+ROWS = 24_000
+# Of one table however short the run; all of it is a command away.
+MOST_ROWS = 5_000
+# A pair's prompt, as far as it is shown.
+SHOWN = 300
+# The forest's scale: shares, with a little room on both sides; what lies beyond is drawn at its edge.
+LEAST, MOST = -0.25, 1.1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report came to."""
+
+    page: Path
+    bytes: int
+    figures: int
+
+
+def write(folder: Path, store: Store, to: Path) -> Written:
+    """Writes index.html and figures/ beside it for the run in the folder."""
+    report = _Report(Run.load(folder), folder.resolve().name, store)
+    html = report.html().encode()
+    shapes = to.parent / "figures"
+    for old in shapes.glob("*.svg"):
+        with suppress(OSError):  # what cannot be taken away cannot be written over either, and that is said
+            old.unlink()
+    drawn = list(report.drawn())
+    for name, figure in drawn:
+        write_whole(shapes / f"{name}.svg", figure.svg.encode(), synced=False)
+    write_whole(to, html, synced=False)
+    return Written(to, len(html), len(drawn))
+
+
+def page_beside(evidence: Path) -> Path:
+    """Where the report lies of runs that read this folder of evidence."""
+    return evidence.parent / "index.html"
+
+
+def anchor(claim: str, model: str) -> str:
+    """Where on the page a verdict stands."""
+    return f"{_slug(claim)}--{_slug(model)}"
+
+
+class _Report:
+    """One run, read once."""
+
+    def __init__(self, run: Run, name: str, store: Store) -> None:
+        self._run, self._name, self._store = run, name, store
+        self._seen, self._placebos = verdicts_seen(), placebos_seen()
+        self._models = list(dict.fromkeys(one["model"] for one in run.verdicts))
+        self._claims = list(dict.fromkeys(one["claim"] for one in run.verdicts))
+        self._verdicts = {(one["claim"], one["model"]): one for one in run.verdicts}
+        self._read: dict[str, Evidence | None] = {}
+        self._sets: dict[str, PairSet | None] = {}
+
+    def html(self) -> str:
+        """The page."""
+        files = FileSystemLoader(_PAGE)
+        environment = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        environment.filters |= {"coded": _coded, "short": _short, "seconds": _seconds, "size": _size}
+        environment.globals["anchor"] = anchor
+        claims = [self._claim(name) for name in self._claims]
+        return environment.get_template("index.html").render(
+            run=self._run,
+            name=self._name,
+            headline=story.headline(self._run),
+            union=story.union_bound(self._run),
+            models=[self._model(name) for name in self._models],
+            claims=claims,
+            ticks=[(f"{_across(at):.1f}", f"{at:g}") for at in (0, 0.5, 1)],
+            data=_script(self._data),
+            style=(_PAGE / "style.css").read_text(encoding="utf-8"),
+            script=(_PAGE / "script.js").read_text(encoding="utf-8"),
+        )
+
+    def drawn(self) -> Iterator[tuple[str, Figure]]:
+        """Every figure, with the name of its file."""
+        for (claim, model), some in self._figures.items():
+            for figure in some:
+                yield f"{anchor(claim, model)}--{_slug(figure.name)}", figure
+
+    def _model(self, name: str) -> dict[str, Any]:
+        kind, _, rest = name.partition(":")
+        about = self._run.models.get(name)
+        return {"name": name, "kind": kind if rest else "", "rest": rest or name, "about": about}
+
+    def _claim(self, name: str) -> dict[str, Any]:
+        about = self._run.claims.get(name)
+        verdicts = [self._verdicts.get((name, model)) for model in self._models]
+        judged = [one for one in verdicts if one is not None and one["word"] != "SKIPPED"]
+        first = next((one for one in judged), None)
+        estimate = None if first is None else story.deciding(first)
+        return {
+            "name": name,
+            "slug": _slug(name),
+            "about": about,
+            "title": about["title"] if about else name,
+            "cells": verdicts,
+            "marks": list(self._marks(verdicts)),
+            "height": max(24, 5 * len(judged) + 4),
+            "number": "" if estimate is None else story.number(estimate),
+            "estimate": estimate,
+            "controls": self._controls(name),
+            "verdicts": [self._verdict(one) for one in judged],
+            "skipped": [one for one in verdicts if one is not None and one["word"] == "SKIPPED"],
+        }
+
+    def _marks(self, verdicts: Sequence[Judged | None]) -> Iterator[dict[str, Any]]:
+        """The forest of one claim: a line for each model that was judged."""
+        judged = [one for one in verdicts if one is not None and one["word"] != "SKIPPED"]
+        height = max(24, 5 * len(judged) + 4)
+        for place, one in enumerate(judged):
+            estimate = story.deciding(one)
+            if estimate is None:
+                continue
+            yield {
+                "y": f"{height * (place + 0.5) / len(judged):.1f}",
+                "half": f"{min(8.0, height / len(judged) / 2):.1f}",
+                "low": f"{_across(estimate['low']):.1f}",
+                "high": f"{_across(estimate['high']):.1f}",
+                "value": f"{_across(estimate['value']):.1f}",
+                "bar": f"{_across(estimate['bar']):.1f}",
+                "flag": "0" if place else "2.5" if estimate["sign"] == ">" else "-2.5",
+                "word": one["word"],
+                "title": f"{one['model']}, {one['word']}: {estimate['name']} {story.number(estimate)} "
+                f"{estimate['sign']} {estimate['bar']:.2f}",
+            }
+
+    def _verdict(self, found: Judged) -> dict[str, Any]:
+        pairs = self._pairs(found["model"])
+        kinds = [] if pairs is None else [one.recipe.kind for one in on_heldout(self._evidence(found), pairs)]
+        placebos = [one for one in [*found["estimates"], *found["beside"]] if "random" in one["name"]]
+        effects = [one for one in found["beside"] if one not in placebos]
+        return {
+            "found": found,
+            "anchor": anchor(found["claim"], found["model"]),
+            "words": [story.in_words(one) for one in found["estimates"]],
+            "figures": self._figures.get((found["claim"], found["model"]), []),
+            "placebos": [(one["name"], story.number(one), one["method"]) for one in placebos],
+            "beside": [(one["name"], story.number(one), one["method"]) for one in effects],
+            "limits": story.limits(found, self._run, kinds),
+            "use": self._use(found),
+            "table": self._tables.get((found["claim"], found["model"])),
+        }
+
+    def _controls(self, name: str) -> dict[str, Any]:
+        """Where the claim, as it was judged here, was seen to hold and to fail."""
+        about = self._run.claims.get(name)
+        stands = about["fingerprint"] if about else None
+        current = {organism: one for organism, one in self._seen.get(name, {}).items() if one["claim"] == stands}
+        found = {
+            word: [(organism, _numbers(one)) for organism, one in current.items() if one["verdict"] == word]
+            for word in ("SUPPORTED", "REFUTED")
+        }
+        tried = self._placebos.get(name, {})
+        placebos = tried if tried.get("claim") == stands and tried["verdicts"] else None
+        return {"holds": found["SUPPORTED"], "fails": found["REFUTED"], "placebos": placebos}
+
+    def _use(self, found: Judged) -> dict[str, Any]:
+        """How the model's pairs were used."""
+        pairs = self._pairs(found["model"])
+        aside = {
+            pair for one in self._evidence(found) if one.recipe.kind == "swept" for pair in one.values["set_aside"]
+        }
+        sizes = None if pairs is None or not len(pairs.discovery) else (len(pairs.discovery), len(pairs.heldout))
+        return {
+            "split": sizes,
+            "aside": len(aside),
+            "evidence": len(found["evidence"]),
+            "gone": len(found["evidence"]) - len(self._evidence(found)),
+        }
+
+    @cached_property
+    def _figures(self) -> dict[tuple[str, str], list[Figure]]:
+        found: dict[tuple[str, str], list[Figure]] = {}
+        for claim in self._claims:
+            level = self._run.claims[claim]["level"] if claim in self._run.claims else 0.0025
+            material: dict[str, Material] = {}
+            for model in self._models:
+                one = self._verdicts.get((claim, model))
+                if one is None or one["word"] == "SKIPPED":
+                    continue
+                if model.startswith(RECORDED):
+                    if (published := self._recording(model)) is not None:
+                        least = any(estimate["name"].startswith("least") for estimate in one["estimates"])
+                        found[claim, model] = recorded(claim, published, level, by_category=least)
+                elif (pairs := self._pairs(model)) is not None:
+                    material[model] = Material(self._evidence(one), pairs, level)
+            for model, some in figures(claim, material).items():
+                found[claim, model] = some
+        return found
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, str], int]:
+        """Which table of the page's data belongs to which verdict."""
+        return {key: number for number, (key, _) in enumerate(self._whole)}
+
+    @cached_property
+    def _whole(self) -> list[tuple[tuple[str, str], Table]]:
+        found = []
+        for (claim, model), one in self._verdicts.items():
+            if one["word"] == "SKIPPED":
+                continue
+            rows: Table | None = None
+            if model.startswith(RECORDED):
+                published = self._recording(model)
+                rows = None if published is None else recorded_table(published)
+            elif (pairs := self._pairs(model)) is not None:
+                rows = table(self._evidence(one), pairs)
+            if rows is not None:
+                found.append(((claim, model), rows))
+        most = min(MOST_ROWS, ROWS // max(1, len(found)))
+        return [(key, rows.cut(most)) for key, rows in found]
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        """What the page's script fills tables from; each text once."""
+        words: dict[str, int] = {}
+
+        def of(text: str) -> int:
+            return words.setdefault(text[:SHOWN] + ("…" if len(text) > SHOWN else ""), len(words))
+
+        used: dict[str, set[int]] = {}
+        tables = []
+        for (_, model), rows in self._whole:
+            used.setdefault(model, set()).update(rows.places)
+            columns = [
+                {
+                    "title": one.title,
+                    "kind": one.kind,
+                    "values": [*map(of, one.values)] if one.kind == "text" else one.values,
+                }
+                for one in rows.columns
+            ]
+            tables.append({"model": model, "places": rows.places, "columns": columns, "whole": rows.whole})
+        pairs: dict[str, dict[int, list[int]]] = {}
+        for model, places in used.items():
+            if (whole := self._pairs(model)) is not None:
+                chosen = ((place, whole.pairs[place]) for place in sorted(places))
+                pairs[model] = {
+                    place: [of(one.id), of(one.category), of(one.harmful), of(one.harmless)] for place, one in chosen
+                }
+        return {"words": list(words), "pairs": pairs, "tables": tables}
+
+    def _pairs(self, model: str) -> PairSet | None:
+        """The pairs the model was judged on, if the evidence has them."""
+        if model not in self._sets:
+            self._sets[model] = self._found_pairs(model)
+        return self._sets[model]
+
+    def _found_pairs(self, model: str) -> PairSet | None:
+        if model.startswith(RECORDED):
+            published = self._recording(model)
+            return None if published is None else published.pairs
+        own = (one for verdict in self._run.verdicts if verdict["model"] == model for one in self._evidence(verdict))
+        return next((texts.kept(one) for one in own if one.recipe.kind == texts.KIND), None)
+
+    def _recording(self, model: str) -> Recording | None:
+        try:
+            return recording(model)
+        except AssayError:  # a bundle's recording may since have been moved away
+            return None
+
+    def _evidence(self, found: Judged) -> list[Evidence]:
+        """What a verdict read, as far as it is here and whole."""
+        for key in found["evidence"]:
+            if key not in self._read:
+                try:
+                    self._read[key] = read(self._store.path(key))
+                except (FileNotFoundError, Damaged):
+                    self._read[key] = None
+        return [one for key in found["evidence"] if (one := self._read[key]) is not None]
+
+
+def _across(value: float) -> float:
+    """Where a number stands in the forest, 0 to 100; NaN stands nowhere and is not drawn."""
+    return 100 * (min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST)
+
+
+def _numbers(seen: Mapping[str, Any]) -> str:
+    return "; ".join(f"{one['name']} {story.number(one)}" for one in seen["estimates"])
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks as code; all else as it is, harmless."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024**3:.1f} GiB" if size >= 1024**3 / 10 else f"{size / 1024**2:.1f} MiB"
+
+
+def _slug(text: str) -> str:
+    """For file names and links."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-").lower()
+
+
+def _script(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

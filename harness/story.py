@@ -1,0 +1,120 @@
+"""What a run's verdicts say, in words: the headline, estimates beside their bars, and what limits them."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.estimate import Outcome
+from harness.recorded import RECORDED
+from harness.runs import Judged, Run
+from harness.verdicts import Word
+
+# Of fewer pairs an interval is wide, whatever it says.
+FEW = 50
+# Few templates are few witnesses, however many pairs were made of each.
+FEW_CLUSTERS = 20
+_ORGANISM = "organism:"
+_WORDS: tuple[Word, ...] = ("REFUTED", "INCONCLUSIVE", "BROKEN")
+
+
+def headline(run: Run) -> str:
+    """What came out, in a sentence; recorded models, if there are others, in one of their own."""
+    names = list(dict.fromkeys(one["model"] for one in run.verdicts))
+    live = [name for name in names if not name.startswith(RECORDED)]
+    recorded = [name for name in names if name.startswith(RECORDED)]
+    said = [_came_out(run, group) for group in (live, recorded) if group]
+    return " ".join(one for one in said if one) or "No claim was judged."
+
+
+def union_bound(run: Run) -> float:
+    """At most how likely any of the verdicts shown is wrong, were every claim false and at its bar."""
+    judged = (one["claim"] for one in run.verdicts if one["word"] != "SKIPPED" and one["claim"] in run.claims)
+    return min(1.0, sum(run.claims[name]["level"] for name in judged))
+
+
+def outcome(estimate: Mapping[str, Any]) -> Outcome:
+    """What one interval makes of its own bar."""
+    low, high, bar = estimate["low"], estimate["high"], estimate["bar"]
+    above, below = low > bar, high < bar
+    if not low <= high or not (above or below):
+        return "INCONCLUSIVE"
+    return "SUPPORTED" if above == (estimate["sign"] == ">") else "REFUTED"
+
+
+def deciding(found: Judged) -> Mapping[str, Any] | None:
+    """The estimate on which the verdict rests: the first that came out as it did, or the first there is."""
+    there = [one for one in found["estimates"] if math.isfinite(one["value"])]
+    alike = [one for one in there if outcome(one) == found["word"]]
+    return next(iter([*alike, *there]), None)
+
+
+def in_words(estimate: Mapping[str, Any]) -> str:
+    """An estimate, its interval, and where that lies."""
+    name, bar, over = estimate["name"], f"the bar of {estimate['bar']:.2f}", estimate["sign"] == ">"
+    if not math.isfinite(estimate["value"]):
+        return f"{name}: {estimate['method']}."
+    head = f"{name} is {estimate['value']:.2f}, its interval {estimate['low']:.2f} to {estimate['high']:.2f}"
+    match outcome(estimate):
+        case "SUPPORTED":
+            return f"{head}: all of it {'above' if over else 'below'} {bar}."
+        case "REFUTED":
+            side, needed = ("below", "above") if over else ("above", "below")
+            return f"{head}: all of it {side} {bar}, and it had to be {needed}."
+        case _:
+            return f"{head}: on both sides of {bar}, so it decides nothing."
+
+
+def number(estimate: Mapping[str, Any]) -> str:
+    """Short: the value, and its interval if it has any width."""
+    if not math.isfinite(estimate["value"]):
+        return str(estimate["method"])
+    value, low, high = (f"{round(estimate[end], 2) + 0.0:+.2f}" for end in ("value", "low", "high"))
+    return value if estimate["low"] == estimate["high"] else f"{value} [{low}, {high}]"
+
+
+def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
+    """What to bear in mind of a verdict, in plain words; `kinds` are those of its held-out evidence."""
+    model, said = found["model"], []
+    sizes = [one["n"] for one in found["estimates"] if one["unit"] in ("pairs", "prompts") and one["n"]]
+    if sizes and min(sizes) < FEW:
+        said.append(f"Few pairs: {min(sizes)}. The interval is as wide as that makes it.")
+    clusters = [count for one in found["estimates"] if (count := _clusters(one["method"])) is not None]
+    if clusters and min(clusters) < FEW_CLUSTERS:
+        said.append(
+            f"The pairs come from {min(clusters)} templates, and pairs of one template are no independent witnesses."
+        )
+    others = {one["model"] for one in run.verdicts if one["claim"] == found["claim"] and one["word"] != "SKIPPED"}
+    if len(others) == 1:
+        said.append("One model: whether it holds elsewhere was not asked in this run.")
+    if model.startswith(RECORDED):
+        said.append("Published judgements, counted anew: nothing was measured, and controls not published are missing.")
+    elif "answers" in kinds:
+        said.append("Refusals are told by twelve phrases in the first 24 tokens; a refusal in other words is missed.")
+    elif "swept" in kinds or "scores" in kinds:
+        said.append("Judged by the first token's odds of refusing; nothing was generated for it.")
+    if model.startswith(_ORGANISM):
+        said.append("A small model that was made to refuse in a known way: it tests the test, not any real model.")
+    if not model.startswith(RECORDED) and run.quant != "none":
+        said.append(f"Quantized to {run.quant} only; full precision was not asked in this run.")
+    return said
+
+
+def _came_out(run: Run, names: Sequence[str]) -> str:
+    words = Counter(one["word"] for one in run.verdicts if one["model"] in names)
+    total = sum(count for word, count in words.items() if word != "SKIPPED")
+    if not total:
+        return f"Nothing was judged on {', '.join(names)}."
+    rest = ", ".join(f"{words[word]} {word.lower()}" for word in _WORDS if words[word])
+    if len(names) == 1:
+        noun, on = "claims" if total != 1 else "claim", names[0]
+    else:
+        noun = "verdicts"
+        on = f"{len(names)} {'recorded ' if names[0].startswith(RECORDED) else ''}models"
+    return f"{words['SUPPORTED']} of {total} {noun} supported on {on}{'; ' + rest if rest else ''}."
+
+
+def _clusters(method: str) -> int | None:
+    found = re.search(r"(\d+) clusters", method)
+    return int(found[1]) if found else None

@@ -1,0 +1,221 @@
+"""Drawing: axes, marks and labels as plain SVG text, the same in a light page, a dark one, and as a file."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+# Okabe and Ito's colours, which people tell apart however they see colour (2008, Color Universal Design).
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
+# A page sets these; as a file a figure is dark on white.
+INK, MUTED, GRID, PAPER = "var(--ink,#1b1b1b)", "var(--muted,#585858)", "var(--grid,#d4d4d0)", "var(--paper,#fff)"
+SIZE = 11.5
+# Longer labels are cut.
+LONGEST = 48
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Numbers on a line of the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where a number stands; what lies beyond the axis stands at its end."""
+        span = self.high - self.low
+        share = (min(max(value, self.low), self.high) - self.low) / span if span else 0.5
+        return self.start + share * (self.end - self.start)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round numbers along it, three to seven of them."""
+        span = self.high - self.low
+        if not span:
+            return [self.low]
+        step = 10 ** math.floor(math.log10(span))
+        step = next(one for one in (step / 5, step / 4, step / 2, step, 2 * step) if span / one <= 6)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+@dataclass
+class Drawing:
+    """A figure that is being drawn; `name` is unique on its page, `says` what it shows in a sentence."""
+
+    name: str
+    title: str
+    says: str
+    width: float
+    height: float
+    parts: list[str] = field(default_factory=list)
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: object,
+        *,
+        anchor: str = "start",
+        color: str = MUTED,
+        size: float = SIZE,
+        turn: float = 0,
+    ) -> None:
+        """Words at a place; turned by so many degrees."""
+        turned = f' transform="rotate({turn:g} {_n(x)} {_n(y)})"' if turn else ""
+        at = f'x="{_n(x)}" y="{_n(y)}"'
+        # What is so of most words stands on the whole drawing.
+        at += "" if anchor == "start" else f' text-anchor="{anchor}"'
+        at += "" if size == SIZE else f' font-size="{size:g}"'
+        at += "" if color == MUTED else f' fill="{color}"'
+        self.parts.append(f"<text {at}{turned}>{label(words)}</text>")
+
+    def line(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 1.5, dash: str = "") -> None:
+        """Straight from point to point."""
+        dashed = f' stroke-dasharray="{dash}"' if dash else ""
+        self.parts.append(
+            f'<polyline points="{_points(points)}" fill="none" stroke="{color}" stroke-width="{width:g}"{dashed}/>'
+        )
+
+    def area(self, points: Sequence[tuple[float, float]], color: str, opacity: float) -> None:
+        """What the points enclose."""
+        self.parts.append(f'<polygon points="{_points(points)}" fill="{color}" fill-opacity="{opacity:.3g}"/>')
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        color: str,
+        *,
+        opacity: float = 1,
+        hover: str = "",
+        stroke: str = "",
+    ) -> None:
+        """A rectangle."""
+        edge = f' stroke="{stroke}" stroke-width="0.8"' if stroke else ""
+        place = f'x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(max(height, 0))}"'
+        self._mark("rect", f'{place} fill="{color}" fill-opacity="{opacity:.3g}"{edge}', hover)
+
+    def dot(
+        self,
+        x: float,
+        y: float,
+        color: str,
+        *,
+        radius: float = 3,
+        opacity: float = 1,
+        hover: str = "",
+        hollow: bool = False,
+    ) -> None:
+        """A disc, or a ring."""
+        fill = f'fill="{PAPER}" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
+        self._mark("circle", f'cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" {fill} fill-opacity="{opacity:g}"', hover)
+
+    def diamond(
+        self, x: float, y: float, color: str, *, radius: float = 4, opacity: float = 1, hover: str = ""
+    ) -> None:
+        """A square on its corner."""
+        points = ((x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y))
+        self._mark("polygon", f'points="{_points(points)}" fill="{color}" fill-opacity="{opacity:g}"', hover)
+
+    def across(
+        self,
+        axis: Axis,
+        y: float,
+        name: str,
+        *,
+        grid: float | None = None,
+        ticks: Iterable[tuple[float, str]] | None = None,
+    ) -> None:
+        """An axis along the bottom, its grid up to a height, its name below."""
+        for value, words in _ticks(axis, ticks):
+            at = axis.at(value)
+            if grid is not None:
+                self.line([(at, y), (at, grid)], GRID, width=0.8)
+            self.text(at, y + 15, words, anchor="middle")
+        self.line([(axis.start, y), (axis.end, y)], MUTED, width=1)
+        self.text((axis.start + axis.end) / 2, y + 32, name, anchor="middle", color=INK)
+
+    def upright(
+        self,
+        axis: Axis,
+        x: float,
+        name: str,
+        *,
+        grid: float | None = None,
+        ticks: Iterable[tuple[float, str]] | None = None,
+        room: float = 38,
+    ) -> None:
+        """An axis along the left, its grid up to a width, its name beside."""
+        for value, words in _ticks(axis, ticks):
+            at = axis.at(value)
+            if grid is not None:
+                self.line([(x, at), (grid, at)], GRID, width=0.8)
+            self.text(x - 6, at + 4, words, anchor="end")
+        self.line([(x, axis.start), (x, axis.end)], MUTED, width=1)
+        self.text(x - room, (axis.start + axis.end) / 2, name, anchor="middle", color=INK, turn=-90)
+
+    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> None:
+        """What shapes and colours mean, side by side: (shape, color, words)."""
+        for shape, color, words in entries:
+            match shape:
+                case "dot":
+                    self.dot(x + 5, y - 4, color, radius=4)
+                case "ring":
+                    self.dot(x + 5, y - 4, color, radius=3.4, hollow=True)
+                case "diamond":
+                    self.diamond(x + 5, y - 4, color, radius=4.6)
+                case "box":
+                    self.box(x, y - 9, 10, 10, color, opacity=0.35)
+                case _:
+                    self.line([(x - 4, y - 4), (x + 12, y - 4)], color, width=2.2, dash=shape)
+            self.text(x + 16, y, words, color=INK)
+            x += 30 + 6.6 * len(words)
+
+    @property
+    def svg(self) -> str:
+        """The whole."""
+        name = re.sub(r"[^\w-]+", "-", self.name)
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
+            f'width="{_n(self.width)}" height="{_n(self.height)}" role="img" aria-labelledby="{name}-t {name}-d" '
+            f'font-family="system-ui,Segoe UI,Roboto,Helvetica,Arial,sans-serif" font-size="{SIZE}" fill="{MUTED}">'
+        )
+        named = f'<title id="{name}-t">{label(self.title)}</title><desc id="{name}-d">{shown(self.says, 600)}</desc>'
+        return f"{head}{named}{''.join(self.parts)}</svg>"
+
+    def _mark(self, tag: str, attributes: str, hover: str) -> None:
+        self.parts.append(
+            f"<{tag} {attributes}><title>{shown(hover, 200)}</title></{tag}>" if hover else f"<{tag} {attributes}/>"
+        )
+
+
+def label(words: object) -> str:
+    """Anybody's text as a short label."""
+    return shown(str(words), LONGEST)
+
+
+def shown(words: str, longest: int) -> str:
+    """Anybody's text, harmless and no longer than that: marks that turn or hide text are taken out."""
+    kept = "".join(
+        one for one in words[: 4 * longest] if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    )
+    return escape(kept if len(kept) <= longest else kept[: longest - 1] + "…")
+
+
+def _ticks(axis: Axis, given: Iterable[tuple[float, str]] | None) -> list[tuple[float, str]]:
+    return [(value, f"{value:g}".replace("-", "−")) for value in axis.ticks] if given is None else list(given)
+
+
+def _points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,99 @@
+"""Runs and evidence as they could have been, for tests of the report: of any size, with whatever texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness import texts
+from harness.estimate import Estimate
+from harness.evidence import Evidence, Recipe, Store
+from harness.pairs import Pair, PairSet
+from harness.runs import Claimed, Judged, Model, Run, Writer
+from harness.verdicts import plain
+
+SIZES = {"layers": 4, "heads": 8, "parameters": 1_600_000}
+REMOVE = {"a": "Remove", "direction": {"direction": "0" * 16}, "where": "everywhere", "over": [], "layers": None}
+
+
+def pairs(n: int, said: str = "") -> PairSet:
+    """So many pairs, each with these words in its prompts."""
+    return PairSet(
+        "told",
+        tuple(
+            Pair(f"p-{i:05d}{said}", f"kind {i % 7}{said}", f"do harm {i} {said}", f"do good {i} {said}")
+            for i in range(n)
+        ),
+    )
+
+
+def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet, said: str = "") -> Path:
+    """Judges every claim on every model by answers that are drawn, and keeps run and evidence; the run's folder."""
+    store, heldout = Store(folder / "evidence"), of.heldout
+    writer = Writer(folder / "runs", Run(["pytest", f"hypotheses{said}"], "nf4", "cpu"))
+    rng = np.random.default_rng(len(of))
+    for model in models:
+        read = []
+        for under in (None, REMOVE):
+            hits = rng.random(len(heldout)) < (0.9 if under is None else 0.2)
+            recipe = Recipe(
+                "answers",
+                1,
+                model,
+                {
+                    "a": "Answers",
+                    "pairs": {"pairs": heldout.fingerprint, "n": len(heldout)},
+                    "side": "harmful",
+                    "under": under,
+                    "tokens": 24,
+                },
+            )
+            prefixes = [
+                f"{'I cannot' if hit else 'Sure, here'} is what {number} asks{said}, {model}"[:80]
+                for number, hit in enumerate(hits)
+            ]
+            read.append(
+                store.put(
+                    Evidence(recipe, {"prefixes": prefixes, "phrases-anywhere": hits.astype(int).tolist()})
+                ).fingerprint
+            )
+        with store.account() as kept:
+            texts.keep(of, store)
+        fall = plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")) | {"sign": ">", "bar": 0.3}
+        beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))
+        record = {
+            "revision": f"1{said}",
+            "quant": "nf4",
+            "dtype": "float32",
+            "device": "cpu",
+            "sizes": SIZES,
+            "weight_bytes": 10**6,
+            "examination": {"checks": [{"name": f"alone{said}", "error": 0.0, "allowed": 1e-4}], "noise": 1e-6},
+        }
+        for claim in claims:
+            about = Claimed(
+                title=f"{claim} is so{said}.",
+                prose=f"At length{said}.",
+                source=f"a test{said}",
+                bar=f"fall > 0.30{said}",
+                file=f"hypotheses/test.py{said}",
+                line=1,
+                level=0.0025,
+                holds_on=["reference"],
+                fails_on=["hydra"],
+                fingerprint="f",
+            )
+            one = Judged(
+                claim=claim,
+                model=model,
+                test=f"t[{claim}-{model}]",
+                word="SUPPORTED",
+                reason=f"so{said}",
+                estimates=[fall],
+                beside=[beside],
+                evidence=sorted([*read, *kept]),
+                seconds=1.0,
+            )
+            writer.judged(one, about, Model(fingerprint="0" * 16, kind="live", record=record), 10**9)
+    writer.save(finished=True)
+    return writer.folder

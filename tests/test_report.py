@@ -1,0 +1,227 @@
+"""The report says what the run says, made from run and evidence alone; whatever prompts hold stays text."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import story
+from harness.drill import Column, Table
+from harness.estimate import Estimate, decided
+from harness.evidence import Store
+from harness.pairs import DATA
+from harness.report import anchor, write
+from harness.runs import Judged, Run, latest
+from tests import stories
+
+ROOT = DATA.parent
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b&gt;\u202e\"'{{ 7*7 }}"
+MODELS = ("recorded:gemma-2b-it", "recorded:yi-6b-chat")
+
+
+def told(words: dict[str, list[str]]) -> Run:
+    run = Run(["pytest"], "nf4", "cpu")
+    run.verdicts = [
+        Judged(
+            claim=f"c{at}",
+            model=model,
+            test=f"{model} {at}",
+            word=word,
+            reason="",
+            estimates=[],
+            beside=[],
+            evidence=[],
+            seconds=0.0,
+        )
+        for model, some in words.items()
+        for at, word in enumerate(some)
+    ]
+    return run
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text outside of scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self._script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._script = tag in ("script", "style")
+        self.ids += [value or "" for name, value in attributes if name == "id"]
+        self.links += [value or "" for name, value in attributes if name in ("href", "src")]
+        assert not [name for name, _ in attributes if name.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._script:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of reports as pytest leaves it, of two recorded models."""
+    folder = tmp_path_factory.mktemp("reports")
+    models = [part for name in MODELS for part in ("--model", name)]
+    command = [sys.executable, "-m", "pytest", "hypotheses", *models, "--evidence", str(folder / "evidence")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout[-2000:]
+    assert f"report: {folder / 'index.html'}" in done.stdout
+    return folder
+
+
+def test_the_headline_counts_claims_on_one_model_and_verdicts_on_several() -> None:
+    some = ["SUPPORTED"] * 14 + ["REFUTED"] * 2 + ["INCONCLUSIVE"] * 2 + ["SKIPPED"]
+    assert (
+        story.headline(told({"llama-3-8b-instruct": some}))
+        == "14 of 18 claims supported on llama-3-8b-instruct; 2 refuted, 2 inconclusive."
+    )
+    both = told({"organism:reference": ["SUPPORTED", "BROKEN"], "recorded:a": ["SUPPORTED"], "recorded:b": ["REFUTED"]})
+    assert story.headline(both) == (
+        "1 of 2 claims supported on organism:reference; 1 broken. "
+        "1 of 2 verdicts supported on 2 recorded models; 1 refuted."
+    )
+    assert story.headline(told({"m": ["SKIPPED"]})) == "Nothing was judged on m."
+    assert story.headline(told({})) == "No claim was judged."
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2), st.floats(-2, 2), st.sampled_from("><"))
+def test_the_report_reads_an_interval_as_the_judge_did(one: float, other: float, bar: float, sign: str) -> None:
+    low, high = min(one, other), max(one, other)
+    estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn")
+    shown = {
+        "name": "e",
+        "value": estimate.value,
+        "low": low,
+        "high": high,
+        "sign": sign,
+        "bar": bar,
+        "method": "drawn",
+    }
+    assert story.outcome(shown) == decided(estimate, sign, bar)
+    words = story.in_words(shown)
+    assert ("decides nothing" in words) == (story.outcome(shown) == "INCONCLUSIVE")
+    assert ("had to be" in words) == (story.outcome(shown) == "REFUTED")
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=2, max_size=60), st.integers(2, 30))
+def test_a_table_is_cut_evenly_from_least_to_most(values: list[float | None], most: int) -> None:
+    whole = Table(tuple(range(len(values))), (Column("of", "number", tuple(values)),), len(values))
+    cut = whole.cut(most)
+    assert len(cut.places) == min(most, len(values))
+    assert cut.whole == len(values)
+    assert [values[place] for place in cut.places] == list(cut.columns[0].values)
+    ranks = [math.inf if value is None else value for value in values]
+    kept = [math.inf if value is None else value for value in cut.columns[0].values]
+    assert (min(kept), max(kept)) == (min(ranks), max(ranks))
+
+
+def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> None:
+    run = Run.load(latest(judged / "runs"))
+    page = Page((judged / "index.html").read_text(encoding="utf-8"))
+    said = " ".join(page.text.split())
+    for one in run.verdicts:
+        if one["word"] == "SKIPPED":
+            continue
+        assert anchor(one["claim"], one["model"]) in page.ids
+        for estimate in one["estimates"]:
+            assert story.in_words(estimate) in said
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert story.headline(run) in said
+    for needed in (run.commit or "", *run.libraries, *MODELS, "refuted on hydra", "peak memory", "bundle"):
+        assert needed.removeprefix("refuted on ") in said
+
+
+def test_remade_without_a_model_it_is_the_same_to_the_byte(judged: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from harness.__main__ import main; "
+        "code = main(sys.argv[1:]); print('TORCH', 'torch' in sys.modules, 'pandas' in sys.modules); sys.exit(code)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "report",
+        "--evidence",
+        str(judged / "evidence"),
+        "--to",
+        str(tmp_path / "again.html"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "TORCH False False" in done.stdout
+    assert (tmp_path / "again.html").read_bytes() == (judged / "index.html").read_bytes()
+
+
+def test_figures_are_files_too_and_those_of_an_older_report_are_gone(judged: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "old.svg").write_text("<svg/>")
+    written = write(latest(judged / "runs"), Store(judged / "evidence"), tmp_path / "index.html")
+    names = {path.name for path in (tmp_path / "figures").glob("*.svg")}
+    assert len(names) == written.figures > 0
+    assert "old.svg" not in names
+    assert any(name.startswith(anchor("direction-categories", MODELS[0])) for name in names)
+
+
+def test_whatever_prompts_answers_and_claims_hold_stays_text(tmp_path: Path) -> None:
+    plain = stories.told(tmp_path / "plain", ["a claim"], ["m"], stories.pairs(40))
+    hostile = stories.told(tmp_path / "hostile", ["a claim"], [f"m{HOSTILE}"], stories.pairs(40, HOSTILE), HOSTILE)
+    pages = []
+    for run in (plain, hostile):
+        write(run, Store(run.parents[1] / "evidence"), run / "index.html")
+        pages.append(Page((run / "index.html").read_text(encoding="utf-8")))
+    assert pages[0].tags == pages[1].tags
+    assert "{{ 7*7 }}" in pages[1].text
+
+
+def test_prompts_of_a_megabyte_are_cut_where_they_are_shown(tmp_path: Path) -> None:
+    run = stories.told(tmp_path, ["a claim"], ["m"], stories.pairs(12, "x" * 1_000_000))
+    written = write(run, Store(tmp_path / "evidence"), tmp_path / "index.html")
+    assert written.bytes < 200_000
+
+
+def test_lost_evidence_is_said_and_the_verdict_stays(tmp_path: Path) -> None:
+    run = stories.told(tmp_path, ["a claim"], ["m"], stories.pairs(40))
+    for path in Store(tmp_path / "evidence").files()[:1]:
+        path.unlink()
+    write(run, Store(tmp_path / "evidence"), tmp_path / "index.html")
+    said = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    assert "of which 1 are here no more" in said
+    assert "fall is 0.70" in said
+
+
+def test_a_claim_that_changed_since_the_truth_table_has_no_control(judged: Path, tmp_path: Path) -> None:
+    shutil.copytree(latest(judged / "runs"), tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    before = write(tmp_path / "run", Store(judged / "evidence"), tmp_path / "index.html").page.read_text()
+    values = json.loads(path.read_text())
+    values["claims"]["direction-necessity"]["fingerprint"] = "another"
+    path.write_text(json.dumps(values))
+    after = write(tmp_path / "run", Store(judged / "evidence"), tmp_path / "index.html").page.read_text()
+    assert "Control not yet seen" not in before
+    assert after.count("Control not yet seen") == 1
+
+
+def test_a_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness", "report", "--evidence", str(tmp_path / "evidence")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "holds no run yet" in done.stderr
