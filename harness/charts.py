@@ -257,16 +257,16 @@ def diagram(
         for place, layer in enumerate(line):
             x = left + step * place
             drawing.line([(x, stream - 4), (x, stream + 4)], MUTED, width=1)
+            if some := heads.get(layer, ()):
+                drawing.line([(x, stream), (x, stream - 22 - 26 * (len(some) - 1))], VERMILLION, width=1)
             for number, (head, hover) in enumerate(heads.get(layer, ())):
                 at = stream - 22 - 26 * number
-                drawing.line([(x, stream), (x, at)], VERMILLION, width=1)
                 drawing.dot(x, at, VERMILLION, radius=11, hover=hover, hollow=True)
                 drawing.text(x, at + 4, head, anchor="middle", color=INK, size=11)
-            if some := neurons.get(layer, ()):
+            if below := neurons.get(layer, ()):
                 drawing.line([(x, stream), (x, stream + 18)], BLUE, width=1)
-                hover = "; ".join(some)
-                drawing.box(x - 12, stream + 18, 24, 18, BLUE, opacity=0.25, stroke=BLUE, hover=hover)
-                drawing.text(x, stream + 31, len(some), anchor="middle", color=INK, size=11)
+                drawing.box(x - 12, stream + 18, 24, 18, BLUE, opacity=0.25, stroke=BLUE, hover="; ".join(below))
+                drawing.text(x, stream + 31, len(below), anchor="middle", color=INK, size=11)
             drawing.text(x, stream + 54, layer, anchor="middle")
         y = stream + 62
     drawing.text(left + step * (len(lines[0]) - 1) / 2, y + 10, "layer", anchor="middle", color=INK)
