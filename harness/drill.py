@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.effects import Effects
 from harness.evidence import Evidence
-from harness.figures import PHRASES, named
+from harness.material import PHRASES, named
 from harness.pairs import PairSet
 from harness.parts import unpacked
 from harness.recorded import Recording

@@ -17,7 +17,8 @@ from harness.claims import placebos_seen, verdicts_seen
 from harness.drill import Table, on_heldout, recorded_table, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read, write_whole
-from harness.figures import Figure, Material, figures, recorded
+from harness.figures import Figure, figures, recorded
+from harness.material import Material
 from harness.pairs import PairSet
 from harness.recorded import RECORDED, Recording, recording
 from harness.runs import Judged, Run

@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +15,8 @@ INK, MUTED, GRID, PAPER = "var(--ink,#1b1b1b)", "var(--muted,#585858)", "var(--g
 SIZE = 11.5
 # Longer labels are cut.
 LONGEST = 48
+# From one line of a legend to the next.
+LINE = 16.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,29 @@ class Drawing:
         """A rectangle."""
         edge = f' stroke="{stroke}" stroke-width="0.8"' if stroke else ""
         place = f'x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(max(height, 0))}"'
-        self._mark("rect", f'{place} fill="{color}" fill-opacity="{opacity:.3g}"{edge}', hover)
+        self._mark("rect", f'{place} fill="{color}"{_see(opacity)}{edge}', hover)
+
+    def cells(
+        self,
+        places: Iterable[tuple[int, int]],
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+        color: str,
+        opacity: float,
+    ) -> None:
+        """Many cells of a grid in one stroke: (row, column)."""
+        strokes = "".join(f"M{column} {row}h1" for row, column in places)
+        grid = f'transform="translate({_n(left)} {_n(top + height / 2)}) scale({width:.3f} {height:.3f})"'
+        self.parts.append(f'<path d="{strokes}" stroke="{color}" stroke-opacity="{opacity:.3g}" {grid}/>')
+
+    def grid(self, rows: int, columns: int, left: float, top: float, width: float, height: float) -> None:
+        """The lines between the cells of a grid, and around it."""
+        wide, high = _n(columns * width), _n(rows * height)
+        lines = [f"M{_n(left)} {_n(top + row * height)}h{wide}" for row in range(rows + 1)]
+        lines += [f"M{_n(left + column * width)} {_n(top)}v{high}" for column in range(columns + 1)]
+        self.parts.append(f'<path d="{"".join(lines)}" stroke="{GRID}" stroke-width="0.8"/>')
 
     def dot(
         self,
@@ -115,14 +140,16 @@ class Drawing:
     ) -> None:
         """A disc, or a ring."""
         fill = f'fill="{PAPER}" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
-        self._mark("circle", f'cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" {fill} fill-opacity="{opacity:g}"', hover)
+        self._mark("circle", f'cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" {fill}{_see(opacity)}', hover)
 
     def diamond(
         self, x: float, y: float, color: str, *, radius: float = 4, opacity: float = 1, hover: str = ""
     ) -> None:
         """A square on its corner."""
-        points = ((x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y))
-        self._mark("polygon", f'points="{_points(points)}" fill="{color}" fill-opacity="{opacity:g}"', hover)
+        r = _n(radius)
+        self._mark(
+            "path", f'd="M{_n(x)} {_n(y - radius)}l{r} {r}-{r} {r}-{r}-{r}z" fill="{color}"{_see(opacity)}', hover
+        )
 
     def across(
         self,
@@ -161,9 +188,13 @@ class Drawing:
         self.line([(x, axis.start), (x, axis.end)], MUTED, width=1)
         self.text(x - room, (axis.start + axis.end) / 2, name, anchor="middle", color=INK, turn=-90)
 
-    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> None:
-        """What shapes and colours mean, side by side: (shape, color, words)."""
+    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str, str]], end: float = math.inf) -> float:
+        """What shapes and colours mean, side by side: (shape, color, words); new lines before `end`, the last's y."""
+        left = x
         for shape, color, words in entries:
+            width = 30 + 6.6 * min(len(words), LONGEST)
+            if x > left and x + width > end:
+                x, y = left, y + LINE
             match shape:
                 case "dot":
                     self.dot(x + 5, y - 4, color, radius=4)
@@ -176,12 +207,14 @@ class Drawing:
                 case _:
                     self.line([(x - 4, y - 4), (x + 12, y - 4)], color, width=2.2, dash=shape)
             self.text(x + 16, y, words, color=INK)
-            x += 30 + 6.6 * len(words)
+            x += width
+        return y
 
     @property
     def svg(self) -> str:
         """The whole."""
-        name = re.sub(r"[^\w-]+", "-", self.name)
+        # Names that differ in other signs alone stay apart.
+        name = re.sub(r"[^\w-]+", "-", self.name)[:80] + f"-{zlib.crc32(self.name.encode(errors='replace')):08x}"
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
             f'width="{_n(self.width)}" height="{_n(self.height)}" role="img" aria-labelledby="{name}-t {name}-d" '
@@ -204,13 +237,22 @@ def label(words: object) -> str:
 def shown(words: str, longest: int) -> str:
     """Anybody's text, harmless and no longer than that: marks that turn or hide text are taken out."""
     kept = "".join(
-        one for one in words[: 4 * longest] if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+        " " if one in "\t\n\r" else one
+        for one in words[: 4 * longest]
+        if one in "\t\n\r" or unicodedata.category(one) not in _UNSEEN
     )
     return escape(kept if len(kept) <= longest else kept[: longest - 1] + "…")
 
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
 def _ticks(axis: Axis, given: Iterable[tuple[float, str]] | None) -> list[tuple[float, str]]:
     return [(value, f"{value:g}".replace("-", "−")) for value in axis.ticks] if given is None else list(given)
+
+
+def _see(opacity: float) -> str:
+    return "" if opacity == 1 else f' fill-opacity="{opacity:.3g}"'
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:
