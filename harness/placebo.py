@@ -113,7 +113,7 @@ def placebos(
     """Each claim's verdicts on so many placebos; None where it asks for nothing that could be replaced."""
     with closing(Sleeper(model, "nf4", "auto", store)) as sleeper:
         for claim in claims:
-            subject = Subject(sleeper.record, sleeper.pairs, store, sleeper, claim.level)
+            subject = sleeper.subject(level=claim.level)
             found: Counter[Outcome] = Counter()
             for seed in range(seeds):
                 placebo = Placebo(subject, seed)

@@ -114,6 +114,10 @@ class Subject:
         """What an intervention does to these pairs' harmless twins, and to plain text."""
         return SideEffects(self, pairs, under)
 
+    def answers(self, pairs: PairSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
+        """How each answer begins."""
+        return list(self.ask(Answers(pairs, side, under)).values["prefixes"])
+
     def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by its phrases."""
         values = self.ask(Answers(pairs, side, under)).values

@@ -160,6 +160,10 @@ class ChatFormat:
             raise AssayError(f"{self.name}: {text!r} has no tokens; refusal tokens must not be empty")
         return ids[0]
 
+    def spelled(self, prompt: Encoded) -> list[str]:
+        """Each token by itself, special ones too."""
+        return [str(self.tokenizer.decode([token])) for token in prompt.ids]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Tokens as text, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))

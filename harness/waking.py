@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import environment
 from harness.catalog import Device, KnownModel, Quant, find
+from harness.claims import LEVEL
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import PairSet, load_pairs
 from harness.record import Check, Examination, ModelRecord, Sizes
+from harness.subject import Subject
 
 if TYPE_CHECKING:  # importing it loads torch
     from harness.chat import ChatModel
@@ -60,6 +62,10 @@ class Sleeper:
         spent = environment.measured(record.device, record.seconds, record.peak_bytes)
         self.store.put(Evidence(self.recipe, asdict(record), environment=spent))
         return record
+
+    def subject(self, pairs: PairSet | None = None, level: float = LEVEL) -> Subject:
+        """What a claim receives as `model`, on these pairs or its own, at the claim's error level."""
+        return Subject(self.record, self.pairs if pairs is None else pairs, self.store, self, level)
 
     def __call__(self) -> "ChatModel":
         """The live model."""
