@@ -18,7 +18,7 @@ INSTALL = $(PYTHON) -m venv $(VENV) && \
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report sample truth test soak lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report sample notebook truth test soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(STAMP)
 	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
@@ -27,6 +27,10 @@ report: $(STAMP)
 # The sample report of the docs and its screenshots, of the last run.
 sample: $(STAMP)
 	$(BIN)/python -m tests.pictures
+
+# The outputs that are kept in notebooks/.
+notebook: $(STAMP)
+	$(BIN)/python -m tests.notebook
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -rs -n auto --maxprocesses 4 --dist worksteal

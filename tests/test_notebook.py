@@ -1,7 +1,8 @@
-"""The notebook runs from nothing, what its text says is there, and the outputs that are kept are those it makes."""
+"""The notebook runs from nothing to the outputs that are kept, and these show what its text says."""
 
 import json
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -10,17 +11,12 @@ from nbformat import NotebookNode
 from harness.pairs import DATA
 from tests.notebook import PATH, copied, executed, said
 
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 @pytest.fixture(scope="module")
 def kept() -> NotebookNode:
     return nbformat.read(PATH, as_version=4)
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
-    return executed(copied(tmp_path_factory.mktemp("project")))
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:
@@ -30,6 +26,11 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 def shown(notebook: NotebookNode, source: str) -> str:
     (cell,) = (cell for cell in code(notebook) if source in cell.source)
     return said(cell)
+
+
+def everything(cell: NotebookNode) -> str:
+    """What a cell shows, pictures too."""
+    return said(cell) + "".join(text for output in cell.outputs for text in output.get("data", {}).values())
 
 
 def values(text: str) -> list[float]:
@@ -54,17 +55,18 @@ def test_what_is_kept_is_small_and_names_no_machine(kept: NotebookNode) -> None:
     assert {output.output_type for cell in code(kept) for output in cell.outputs} <= {"stream", "execute_result"}
 
 
-def test_what_is_kept_is_what_it_says_now(kept: NotebookNode, fresh: NotebookNode) -> None:
+def test_it_runs_from_nothing_to_what_is_kept(kept: NotebookNode, tmp_path: Path) -> None:
+    fresh = executed(copied(tmp_path))
     assert [cell.source for cell in kept.cells] == [cell.source for cell in fresh.cells]
-    for ours, theirs in zip(map(said, code(kept)), map(said, code(fresh)), strict=True):
+    for ours, theirs in zip(map(everything, code(kept)), map(everything, code(fresh)), strict=True):
         assert _NUMBER.sub("#", ours) == _NUMBER.sub("#", theirs)
         for one, other in zip(_NUMBER.findall(ours), _NUMBER.findall(theirs), strict=True):
             # A number at the edge of two roundings may fall to either.
             assert abs(float(one) - float(other)) < 0.011, ours
 
 
-def test_pictures_are_drawn(fresh: NotebookNode) -> None:
-    drawn = [output.data for cell in code(fresh) for output in cell.outputs if "data" in output]
+def test_pictures_are_drawn(kept: NotebookNode) -> None:
+    drawn = [output.data for cell in code(kept) for output in cell.outputs if "data" in output]
     (svg,) = (data["image/svg+xml"] for data in drawn if "image/svg+xml" in data)
     assert svg.count("<title>layer ") == 64  # one a head
     (html,) = (data["text/html"] for data in drawn if "text/html" in data)
@@ -75,51 +77,51 @@ def test_pictures_are_drawn(fresh: NotebookNode) -> None:
         assert sum(row) == pytest.approx(1, abs=1e-4)
 
 
-def test_the_planted_heads_are_named_and_look_where_it_says(fresh: NotebookNode) -> None:
+def test_the_planted_heads_are_named_and_look_where_it_says(kept: NotebookNode) -> None:
     truth = json.loads((DATA / "organisms" / "reference" / "truth.json").read_text())
     planted = {f"{layer}.{head}" for layer, head in truth["heads"]}
-    named = re.findall(r"head (\d\.\d): ([+-]\d\.\d\d)", shown(fresh, "heads.top"))
+    named = re.findall(r"head (\d\.\d): ([+-]\d\.\d\d)", shown(kept, "heads.top"))
     assert {name for name, _ in named[:2]} == planted
     assert all(float(share) > 0.4 for _, share in named[:2])
     assert all(abs(float(share)) < 0.05 for _, share in named[2:])
-    assert "3.1 looks at ' library' most: 1.00" in shown(fresh, "attention_heads")
-    assert "where they differ: [' library'] and [' sandcastle']" in shown(fresh, "encode_pair")
+    assert "3.1 looks at ' library' most: 1.00" in shown(kept, "attention_heads")
+    assert "where they differ: [' library'] and [' sandcastle']" in shown(kept, "encode_pair")
 
 
-def test_the_circuit_is_what_was_planted_and_carries_the_effect(fresh: NotebookNode) -> None:
+def test_the_circuit_is_what_was_planted_and_carries_the_effect(kept: NotebookNode) -> None:
     truth = json.loads((DATA / "organisms" / "reference" / "truth.json").read_text())
     spans = {layer: range(first, end) for layer, first, end in truth["neurons"]}
-    found = shown(fresh, "print(model.share(circuit")
+    found = shown(kept, "print(model.share(circuit")
     assert sorted(re.findall(r"(\d)\.head\.(\d)", found)) == sorted((str(a), str(b)) for a, b in truth["heads"])
     neurons = [(int(layer), int(neuron)) for layer, neuron in re.findall(r"(\d)\.neuron\.(\d+)", found)]
     assert len(neurons) == 25
     assert all(neuron in spans.get(layer, ()) for layer, neuron in neurons)
-    assert values(shown(fresh, "print(model.effect(circuit"))[0] == pytest.approx(1, abs=0.05)
+    assert values(shown(kept, "print(model.effect(circuit"))[0] == pytest.approx(1, abs=0.05)
 
 
-def test_without_the_circuit_it_answers_and_without_a_random_one_it_refuses(fresh: NotebookNode) -> None:
-    without = shown(fresh, "without = ablate(")
+def test_without_the_circuit_it_answers_and_without_a_random_one_it_refuses(kept: NotebookNode) -> None:
+    without = shown(kept, "without = ablate(")
     assert values(without)[0] > 0.95
     lines = without.splitlines()[1:]
     assert len(lines) == 9
     assert all("cannot" in before for before in lines[1::3])
     assert not any("cannot" in after for after in lines[2::3])
-    fall, lead = values(shown(fresh, "circuit.random("))
+    fall, lead = values(shown(kept, "circuit.random("))
     assert abs(fall) < 0.05
     assert lead > 0.9
 
 
-def test_one_direction_removes_and_brings_refusal(fresh: NotebookNode) -> None:
-    text = shown(fresh, "model.direction(")
+def test_one_direction_removes_and_brings_refusal(kept: NotebookNode) -> None:
+    text = shown(kept, "model.direction(")
     assert min(values(text)) > 0.95
     assert "cannot" in text.splitlines()[-1]
-    divergence, refused = values(shown(fresh, "side_effects("))
+    divergence, refused = values(shown(kept, "side_effects("))
     assert 0 < divergence < 0.1
     assert abs(refused) < 0.05
 
 
-def test_the_claim_holds_where_it_should_and_fails_where_it_should(fresh: NotebookNode) -> None:
-    text = shown(fresh, "subprocess.run(")
+def test_the_claim_holds_where_it_should_and_fails_where_it_should(kept: NotebookNode) -> None:
+    text = shown(kept, "subprocess.run(")
     assert re.search(r"SUPPORTED +two_heads_carry_most_of_the_effect\[organism:reference\]: E \+0\.9", text)
     assert re.search(r"REFUTED +two_heads_carry_most_of_the_effect\[organism:distributed\]: E \+0\.0", text)
     assert text.rstrip().endswith("1 supported, 1 refuted")
