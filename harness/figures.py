@@ -175,7 +175,7 @@ def _random_directions(material: Material) -> Iterator[Plan]:
             f"The share of {len(clusters)} {side} prompts whose first token is likelier to refuse than not, with what "
             f"was found and with random directions in its place (dots); exact {material.intervals}."
         )
-        yield _strip("random-directions", "Beside random directions", caption, "share of prompts", rows)
+        yield _strip("random-directions", "Beside random directions", caption, "share of prompts", rows, holds=1.0)
 
 
 def _gradients(material: Material) -> Iterator[Plan]:
@@ -726,12 +726,12 @@ def _strip(
     caption: str,
     axis: str,
     rows: Sequence[tuple[str, Sequence[Interval]]],
+    holds: float = LEAST_LIMIT,
 ) -> Plan:
     def draw(drawing: Drawing, ends: Ends) -> str:
         return charts.strip(drawing, rows, axis, ends)
 
-    every = _ends(end for _, found in rows for end in _bounds(found))
-    return Plan(name, title, caption, draw, every)
+    return Plan(name, title, caption, draw, _ends([holds, *(end for _, found in rows for end in _bounds(found))]))
 
 
 def _grouped(some: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
