@@ -29,8 +29,9 @@ def shown(notebook: NotebookNode, source: str) -> str:
 
 
 def everything(cell: NotebookNode) -> str:
-    """What a cell shows, pictures too."""
-    return said(cell) + "".join(text for output in cell.outputs for text in output.get("data", {}).values())
+    """What a cell shows, with the words and numbers of its pictures."""
+    drawn = (text for output in cell.outputs for _, text in sorted(output.get("data", {}).items()))
+    return said(cell) + "".join(re.sub(r"<[^>]*>", " ", text) for text in drawn)
 
 
 def values(text: str) -> list[float]:
