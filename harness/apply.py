@@ -72,6 +72,8 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     if any(getattr(writer, "bias", None) is not None for writer in writers):
         raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
     embed = model.embedding.original_component
+    changed = [*writers, embed]
+    before = [dict(vars(module)) for module in changed]
     unit = functional.normalize(row.double(), dim=0).to(model.device)
 
     def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
@@ -85,8 +87,9 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
         vars(embed)["forward"] = partial(functional.embedding, weight=kept(embed.weight))
         yield
     finally:
-        for module in [*writers, embed]:
+        for module, own in zip(changed, before, strict=True):
             vars(module).pop("forward", None)
+            vars(module).update(own)
 
 
 @dataclass(frozen=True)

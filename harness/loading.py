@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from torch.nn import functional
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -30,6 +32,7 @@ from transformers import (
     BitsAndBytesConfig,
     GenerationConfig,
 )
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from harness import environment
 from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
@@ -99,6 +102,7 @@ def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", sy
     if where == "cpu" and hf.get_memory_footprint() < _TINY:
         # On tiny matrices further threads cost more than they bring, on a busy machine many times more.
         torch.set_num_threads(1)
+        _unpack(hf)
     stops = _stops(hf, chat)
     # Else a repetition penalty of the model's own file would take part in every greedy answer.
     hf.generation_config = GenerationConfig()
@@ -309,6 +313,14 @@ def _weights(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, 
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return hf.eval().requires_grad_(False)
+
+
+def _unpack(hf: Any) -> None:
+    """Keeps four-bit weights as the CPU multiplies by them: the very numbers that else every forward unpacks anew."""
+    for module in hf.modules():
+        if type(module).__name__ == _QUANTIZED["nf4"]:
+            weight = dequantize_bnb_weight(module.weight)
+            vars(module)["forward"] = partial(functional.linear, weight=weight, bias=module.bias)
 
 
 def _quantization(quant: Quant, dtype: torch.dtype) -> BitsAndBytesConfig | None:

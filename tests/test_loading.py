@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel
 
@@ -393,3 +394,18 @@ def test_load_time_and_peak_memory_are_kept(awake: Callable[..., ChatModel]) -> 
     assert woken.record.weight_bytes >= sum(p.nbytes for p in woken.loaded.hf.parameters()) > 500_000
     held = torch.ones(200_000_000 // 4)
     assert peak_bytes("cpu") >= held.nbytes
+
+
+def test_unpacked_weights_multiply_as_the_quantized_ones_do() -> None:
+    known = find("organism:reference")
+    hf = load(known, quant="nf4", device="cpu").hf
+    layers = [module for module in hf.modules() if isinstance(module, Linear4bit)]
+    assert layers
+    for layer in layers:
+        given = torch.randn(5, 7, layer.in_features).requires_grad_()
+        out, expected = layer(given), Linear4bit.forward(layer, given)
+        assert torch.equal(out, expected)
+        away = torch.randn_like(out)
+        assert torch.equal(*(torch.autograd.grad(one, given, away)[0] for one in (out, expected)))
+        with torch.no_grad():
+            assert torch.equal(layer(given), Linear4bit.forward(layer, given))
