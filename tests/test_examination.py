@@ -225,6 +225,8 @@ def test_the_repacking_kernel_of_nf4_would_be_caught(folder: Callable[[str], Pat
     assert not any(module.support_avx512bf16_for_cpu for module in quantized)
     reference = truth(model)
     for module in quantized:
+        # A tiny model's weights are kept unpacked, and so never reach that kernel.
+        del vars(module)["forward"]
         module.support_avx512bf16_for_cpu = True
     assert failed(reexamine(model, reference))
 
