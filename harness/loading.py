@@ -32,7 +32,6 @@ from transformers import (
     BitsAndBytesConfig,
     GenerationConfig,
 )
-from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from harness import environment
 from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
@@ -317,6 +316,8 @@ def _weights(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, 
 
 def _unpack(hf: Any) -> None:
     """Keeps four-bit weights as the CPU multiplies by them: the very numbers that else every forward unpacks anew."""
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight  # chatters if it comes before the filter
+
     for module in hf.modules():
         if type(module).__name__ == _QUANTIZED["nf4"]:
             weight = dequantize_bnb_weight(module.weight)
