@@ -84,7 +84,7 @@ class _Report:
         """The page."""
         files = FileSystemLoader(_PAGE)
         environment = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.filters |= {"coded": _coded, "short": _short, "seconds": _seconds, "size": _size}
+        environment.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": _size}
         environment.globals["anchor"] = anchor
         claims = [self._claim(name) for name in self._claims]
         return environment.get_template("index.html").render(
@@ -311,6 +311,11 @@ def _numbers(seen: Mapping[str, Any]) -> str:
 def _coded(text: str) -> Markup:
     """What stands between backticks as code; all else as it is, harmless."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def _inline(svg: str) -> Markup:
+    """A figure as it stands in the page, which sets the colours that a file falls back to."""
+    return Markup(re.sub(r"var\((--\w+),[^)]*\)", r"var(\1)", svg))  # noqa: S704
 
 
 def _short(text: str, most: int) -> str:
