@@ -23,7 +23,7 @@ _FLEETING = (
     (re.compile(r" in \d+\.\d+s( \(.*?\))?"), ""),
     (re.compile(r"circuits-vis-[0-9a-f]+(-[0-9a-f]+)*"), "circuits-vis-1"),
 )
-# Without a network circuitsvis brings its script along, a megabyte of it; what is kept fetches it.
+# The picture brings its script along, a megabyte of it; what is kept fetches it.
 _WHOLE_SCRIPT = re.compile(
     r'>\s*"use strict";var CircuitsVis=.*CircuitsVis\.render\(\s*("[^"]+"),\s*CircuitsVis\.(\w+),', re.DOTALL
 )
