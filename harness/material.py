@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,18 @@ class Known:
         return f"{many}{'random ' if self.random else ''}direction{'s' if many else ''}"
 
 
+@lru_cache(maxsize=16)
+def _judged(pairs: PairSet) -> dict[str, tuple[str, PairSet]]:
+    """Kept, for every claim on a model asks for it anew, and fingerprints of thousands of pairs take their time."""
+    found: dict[str, tuple[str, PairSet]] = {}
+    for words, whole in (("held-out pairs", pairs.heldout), ("pairs", pairs)):
+        found.setdefault(whole.fingerprint, (words, whole))
+        for name in whole.categories:
+            part = whole.category(name)
+            found.setdefault(part.fingerprint, (f"{words} of “{name}”", part))
+    return found
+
+
 @dataclass(frozen=True)
 class Material:
     """What one claim's verdict on one model read."""
@@ -46,13 +58,7 @@ class Material:
     @cached_property
     def judged(self) -> dict[str, tuple[str, PairSet]]:
         """Fingerprint → words and pairs of every set that may judge, the held-out one first."""
-        found: dict[str, tuple[str, PairSet]] = {}
-        for words, whole in (("held-out pairs", self.pairs.heldout), ("pairs", self.pairs)):
-            found.setdefault(whole.fingerprint, (words, whole))
-            for name in whole.categories:
-                part = whole.category(name)
-                found.setdefault(part.fingerprint, (f"{words} of “{name}”", part))
-        return found
+        return _judged(self.pairs)
 
     def kind(self, kind: str) -> list[Evidence]:
         """Evidence of a kind on the sets that judge."""

@@ -9,7 +9,7 @@ from harness import texts
 from harness.estimate import Estimate
 from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import Pair, PairSet
-from harness.runs import Claimed, Judged, Model, Run, Writer
+from harness.runs import Claimed, Judged, Model, Run
 from harness.verdicts import plain
 
 SIZES = {"layers": 4, "heads": 8, "parameters": 1_600_000}
@@ -30,7 +30,7 @@ def pairs(n: int, said: str = "") -> PairSet:
 def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet, said: str = "") -> Path:
     """Judges every claim on every model by answers that are drawn, and keeps run and evidence; the run's folder."""
     store, heldout = Store(folder / "evidence"), of.heldout
-    writer = Writer(folder / "runs", Run(["pytest", f"hypotheses{said}"], "nf4", "cpu"))
+    run = Run(["pytest", f"hypotheses{said}"], "nf4", "cpu", finished=True)
     rng = np.random.default_rng(len(of))
     for model in models:
         read = []
@@ -94,6 +94,8 @@ def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet
                 evidence=sorted([*read, *kept]),
                 seconds=1.0,
             )
-            writer.judged(one, about, Model(fingerprint="0" * 16, kind="live", record=record), 10**9)
-    writer.save(finished=True)
-    return writer.folder
+            run.verdicts.append(one)
+            run.claims[claim] = about
+        run.models[model] = Model(fingerprint="0" * 16, kind="live", record=record)
+    run.save(folder / "runs" / "told")
+    return folder / "runs" / "told"
