@@ -232,6 +232,7 @@ def test_five_thousand_rows_on_eight_models_open_at_once(
     began = time.perf_counter()
     page = opened(written.page)
     page.locator("details.pairs summary").first.click()
+    page.locator(".pairs tbody tr").nth(19).wait_for()
     assert page.locator(".pairs tbody tr").count() == 20
     print(f"{written.bytes / 1e6:.1f} MB, opened and a table filled in {time.perf_counter() - began:.2f} s")
     assert overflow(page) <= 0
