@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from harness.bundles import bundle, unbundle
-from harness.catalog import GIB, QUANTS, Device, Quant, find, known_models, this_machine
+from harness.catalog import QUANTS, Device, Quant, find, known_models, readable, this_machine
 from harness.claims import Claim, claim_named, claims_in, verdicts_seen
 from harness.compare import Change, compare
 from harness.drafts import draft
@@ -115,8 +115,8 @@ def _models(options: argparse.Namespace) -> None:
         f"{sizes.layers} layers, {sizes.heads} heads ({sizes.kv_heads} of K/V), width {sizes.d_model}, "
         f"{sizes.d_mlp} neurons a layer, {sizes.parameters / 1e6:.1f} M parameters",
         f"revision {record.revision}, fingerprint {record.fingerprint}",
-        f"weights {_size(record.weight_bytes)}, awake in {record.seconds:.1f} s, peak memory "
-        f"{_size(record.peak_bytes)}" + (" (of this process)" if record.device != "cuda" else ""),
+        f"weights {readable(record.weight_bytes)}, awake in {record.seconds:.1f} s, peak memory "
+        f"{readable(record.peak_bytes)}" + (" (of this process)" if record.device != "cuda" else ""),
         f"{pairs.name}: {model.chat.alignment(pairs.pairs)}",
         str(record.examination),
     )
@@ -137,10 +137,10 @@ def _list_models(console: Console) -> None:
         notes = ", ".join(
             filter(None, ["embedded" if known.folder else "", "gated" if known.gated else "", known.notes])
         )
-        table.add_row(known.alias, *map(_size, needs.values()), fits, notes)
+        table.add_row(known.alias, *map(readable, needs.values()), fits, notes)
     console.print(table)
-    gpu = f", a GPU with {_size(machine.gpu)}" if machine.gpu else ", no CUDA GPU"
-    console.print(f"\nMemory needed, and what this machine has: {_size(machine.ram)}{gpu}.", highlight=False)
+    gpu = f", a GPU with {readable(machine.gpu)}" if machine.gpu else ", no CUDA GPU"
+    console.print(f"\nMemory needed, and what this machine has: {readable(machine.ram)}{gpu}.", highlight=False)
 
 
 def _chat(options: argparse.Namespace) -> None:
@@ -246,14 +246,14 @@ def _bundle(options: argparse.Namespace) -> None:
     folder = chosen(options.path, runs_beside(store.folder))
     to = options.to or Path(f"{folder.resolve().name}.zip")
     count = bundle(folder, store, to)
-    print(f"{to}: {folder.name} and the {count} measurements it read, {_size(to.stat().st_size)}")
+    print(f"{to}: {folder.name} and the {count} measurements it read, {readable(to.stat().st_size)}")
 
 
 def _report(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
     folder = chosen(options.path, runs_beside(store.folder))
     written = write(folder, store, options.to or page_beside(store.folder))
-    print(f"{written.page}: {_size(written.bytes)}, {written.figures} figures beside it")
+    print(f"{written.page}: {readable(written.bytes)}, {written.figures} figures beside it")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -300,10 +300,10 @@ def _list_evidence(found: list[Entry]) -> None:
     table.add_column("size", justify="right", no_wrap=True)
     for one in found:
         pairs = "" if one.n is None else str(one.n)
-        table.add_row(one.model, one.kind, one.when[:16].replace("T", " "), pairs, _size(one.size))
+        table.add_row(one.model, one.kind, one.when[:16].replace("T", " "), pairs, readable(one.size))
     console = Console()
     console.print(table)
-    console.print(f"\n{len(found)} measurements, {_size(sum(one.size for one in found))}", highlight=False)
+    console.print(f"\n{len(found)} measurements, {readable(sum(one.size for one in found))}", highlight=False)
 
 
 def _question() -> str:
@@ -311,10 +311,6 @@ def _question() -> str:
         return input("> ").strip()
     except EOFError:
         return ""
-
-
-def _size(size: int) -> str:
-    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.1f} MiB"
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ def known_models() -> dict[str, KnownModel]:
     return _listed() | _organisms()
 
 
+def readable(size: int) -> str:
+    """Bytes, in the unit that people use for so many."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.1f} MiB"
+
+
 def find(name: str) -> KnownModel:
     """The entry of an alias, a hub id or a local folder, in this order; any other name is refused."""
     known = {alias.lower(): entry for alias, entry in known_models().items()}

@@ -51,7 +51,8 @@ def table(found: Sequence[Evidence], pairs: PairSet) -> Table | None:
     edited = [one for one in answers if one.recipe.of["under"] is not None]
     if not edited and (swept := [one for one in own if one.recipe.kind == "swept"]):
         effects = min(map(unpacked, swept), key=lambda one: one.patched.size)
-        return _table([places[name] for name in effects.pairs], _effects(effects))
+        # Where no pair could be compared with its twin there is none to show.
+        return _table([places[name] for name in effects.pairs], _effects(effects)) if effects.pairs else None
     sides = {one.recipe.of["side"] for one in edited} or {"harmful", "harmless"}
     shown = [one for one in answers if one.recipe.of["side"] in sides]
     if not shown:
@@ -94,7 +95,7 @@ def _answers(shown: Sequence[Evidence]) -> Iterator[Column]:
 def _effects(effects: Effects) -> Iterator[Column]:
     """Of the variant that changes most."""
     change = effects.change.reshape(len(effects.pairs), -1)
-    most = int(np.nanargmax(np.abs(np.nan_to_num(change).mean(0))))
+    most = int(np.abs(np.nan_to_num(change).mean(0)).argmax())
     at = np.unravel_index(most, effects.patched.shape[1:])
     where = ", ".join(f"{name} {labels[place]}" for (name, labels), place in zip(effects.axes.items(), at, strict=True))
     for title, values in (

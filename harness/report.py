@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import story, texts
-from harness.claims import placebos_seen, verdicts_seen
+from harness.catalog import readable
+from harness.claims import LEVEL, placebos_seen, verdicts_seen
 from harness.drill import Table, on_heldout, recorded_table, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read, write_whole
@@ -84,7 +85,13 @@ class _Report:
         """The page."""
         files = FileSystemLoader(_PAGE)
         environment = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": _size}
+        environment.filters |= {
+            "coded": _coded,
+            "inline": _inline,
+            "short": _short,
+            "seconds": _seconds,
+            "size": readable,
+        }
         environment.globals["anchor"] = anchor
         claims = [self._claim(name) for name in self._claims]
         return environment.get_template("index.html").render(
@@ -115,43 +122,22 @@ class _Report:
         about = self._run.claims.get(name)
         verdicts = [self._verdicts.get((name, model)) for model in self._models]
         judged = [one for one in verdicts if one is not None and one["word"] != "SKIPPED"]
-        first = next((one for one in judged), None)
-        estimate = None if first is None else story.deciding(first)
+        estimate = story.deciding(verdicts[0]) if verdicts[0] in judged and verdicts[0] is not None else None
+        height = max(24, 5 * len(judged) + 4)
         return {
             "name": name,
             "slug": _slug(name),
             "about": about,
             "title": about["title"] if about else name,
             "cells": verdicts,
-            "marks": list(self._marks(verdicts)),
-            "height": max(24, 5 * len(judged) + 4),
+            "marks": list(_marks(judged, height)),
+            "height": height,
             "number": "" if estimate is None else story.number(estimate),
             "estimate": estimate,
             "controls": self._controls(name),
             "verdicts": [self._verdict(one) for one in judged],
             "skipped": [one for one in verdicts if one is not None and one["word"] == "SKIPPED"],
         }
-
-    def _marks(self, verdicts: Sequence[Judged | None]) -> Iterator[dict[str, Any]]:
-        """The forest of one claim: a line for each model that was judged."""
-        judged = [one for one in verdicts if one is not None and one["word"] != "SKIPPED"]
-        height = max(24, 5 * len(judged) + 4)
-        for place, one in enumerate(judged):
-            estimate = story.deciding(one)
-            if estimate is None:
-                continue
-            yield {
-                "y": f"{height * (place + 0.5) / len(judged):.1f}",
-                "half": f"{min(8.0, height / len(judged) / 2):.1f}",
-                "low": f"{_across(estimate['low']):.1f}",
-                "high": f"{_across(estimate['high']):.1f}",
-                "value": f"{_across(estimate['value']):.1f}",
-                "bar": f"{_across(estimate['bar']):.1f}",
-                "flag": "0" if place else "2.5" if estimate["sign"] == ">" else "-2.5",
-                "word": one["word"],
-                "title": f"{one['model']}, {one['word']}: {estimate['name']} {story.number(estimate)} "
-                f"{estimate['sign']} {estimate['bar']:.2f}",
-            }
 
     def _verdict(self, found: Judged) -> dict[str, Any]:
         pairs = self._pairs(found["model"])
@@ -201,7 +187,7 @@ class _Report:
     def _figures(self) -> dict[tuple[str, str], list[Figure]]:
         found: dict[tuple[str, str], list[Figure]] = {}
         for claim in self._claims:
-            level = self._run.claims[claim]["level"] if claim in self._run.claims else 0.0025
+            level = self._run.claims[claim]["level"] if claim in self._run.claims else LEVEL
             material: dict[str, Material] = {}
             for model in self._models:
                 one = self._verdicts.get((claim, model))
@@ -299,6 +285,26 @@ class _Report:
         return [one for key in found["evidence"] if (one := self._read[key]) is not None]
 
 
+def _marks(judged: Sequence[Judged], height: int) -> Iterator[dict[str, Any]]:
+    """The forest of one claim: a line for each model that was judged."""
+    for place, one in enumerate(judged):
+        estimate = story.deciding(one)
+        if estimate is None:
+            continue
+        yield {
+            "y": f"{height * (place + 0.5) / len(judged):.1f}",
+            "half": f"{min(8.0, height / len(judged) / 2):.1f}",
+            "low": f"{_across(estimate['low']):.1f}",
+            "high": f"{_across(estimate['high']):.1f}",
+            "value": f"{_across(estimate['value']):.1f}",
+            "bar": f"{_across(estimate['bar']):.1f}",
+            "flag": "0" if place else "2.5" if estimate["sign"] == ">" else "-2.5",
+            "word": one["word"],
+            "title": f"{one['model']}, {one['word']}: {estimate['name']} {story.number(estimate)} "
+            f"{estimate['sign']} {estimate['bar']:.2f}",
+        }
+
+
 def _across(value: float) -> float:
     """Where a number stands in the forest, 0 to 100; NaN stands nowhere and is not drawn."""
     return 100 * (min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST)
@@ -324,10 +330,6 @@ def _short(text: str, most: int) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1024**3:.1f} GiB" if size >= 1024**3 / 10 else f"{size / 1024**2:.1f} MiB"
 
 
 def _slug(text: str) -> str:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.estimate import Outcome
+from harness.estimate import Outcome, decided
 from harness.recorded import RECORDED
 from harness.runs import Judged, Run
-from harness.verdicts import Word
+from harness.verdicts import Word, estimate_of
 
 # Of fewer pairs an interval is wide, whatever it says.
 FEW = 50
@@ -34,13 +34,9 @@ def union_bound(run: Run) -> float:
     return min(1.0, sum(run.claims[name]["level"] for name in judged))
 
 
-def outcome(estimate: Mapping[str, Any]) -> Outcome:
-    """What one interval makes of its own bar."""
-    low, high, bar = estimate["low"], estimate["high"], estimate["bar"]
-    above, below = low > bar, high < bar
-    if not low <= high or not (above or below):
-        return "INCONCLUSIVE"
-    return "SUPPORTED" if above == (estimate["sign"] == ">") else "REFUTED"
+def outcome(kept: Mapping[str, Any]) -> Outcome:
+    """What a kept estimate's interval makes of its own bar."""
+    return decided(estimate_of(kept), kept["sign"], kept["bar"])
 
 
 def deciding(found: Judged) -> Mapping[str, Any] | None:
@@ -56,6 +52,8 @@ def in_words(estimate: Mapping[str, Any]) -> str:
     if not math.isfinite(estimate["value"]):
         return f"{name}: {estimate['method']}."
     head = f"{name} is {estimate['value']:.2f}, its interval {estimate['low']:.2f} to {estimate['high']:.2f}"
+    if estimate.get("nothing"):
+        return f"{head}; but that decides nothing, for there is {estimate['nothing']}."
     match outcome(estimate):
         case "SUPPORTED":
             return f"{head}: all of it {'above' if over else 'below'} {bar}."

@@ -1,6 +1,6 @@
 """What a claim's test came to: a verdict, the estimates it rests on, and pytest's own outcome for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,7 +62,14 @@ def plain(estimate: Estimate) -> dict[str, Any]:
         "n": int(estimate.n),
         "unit": estimate.unit,
         "method": estimate.absent or estimate.method,
+        "nothing": estimate.nothing,
     }
+
+
+def estimate_of(kept: Mapping[str, Any]) -> Estimate:
+    """The estimate again, as far as a run keeps it."""
+    names = ("name", "value", "low", "high", "n", "method", "unit")
+    return Estimate(**{name: kept[name] for name in names}, nothing=kept.get("nothing", ""))
 
 
 def exit_code(words: Sequence[Word]) -> int | None:

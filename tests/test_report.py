@@ -19,6 +19,7 @@ from harness.evidence import Store
 from harness.pairs import DATA
 from harness.report import anchor, write
 from harness.runs import Judged, Run, latest
+from harness.verdicts import plain
 from tests import stories
 
 ROOT = DATA.parent
@@ -100,19 +101,19 @@ def test_the_headline_counts_claims_on_one_model_and_verdicts_on_several() -> No
     assert story.headline(told({})) == "No claim was judged."
 
 
-@given(st.floats(-2, 2), st.floats(-2, 2), st.floats(-2, 2), st.sampled_from("><"))
-def test_the_report_reads_an_interval_as_the_judge_did(one: float, other: float, bar: float, sign: str) -> None:
+@given(
+    st.floats(-2, 2),
+    st.floats(-2, 2),
+    st.floats(-2, 2),
+    st.sampled_from("><"),
+    st.sampled_from(["", "nothing to explain"]),
+)
+def test_the_report_reads_an_interval_as_the_judge_did(
+    one: float, other: float, bar: float, sign: str, nothing: str
+) -> None:
     low, high = min(one, other), max(one, other)
-    estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn")
-    shown = {
-        "name": "e",
-        "value": estimate.value,
-        "low": low,
-        "high": high,
-        "sign": sign,
-        "bar": bar,
-        "method": "drawn",
-    }
+    estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn", nothing=nothing)
+    shown = plain(estimate) | {"sign": sign, "bar": bar}
     assert story.outcome(shown) == decided(estimate, sign, bar)
     words = story.in_words(shown)
     assert ("decides nothing" in words) == (story.outcome(shown) == "INCONCLUSIVE")
