@@ -15,12 +15,13 @@ from harness import charts, svg
 from harness.charts import Series
 from harness.effects import Effects
 from harness.evidence import Evidence, Recipe
-from harness.figures import MOST, figures, principal, recorded
+from harness.figures import MOST, figures, recorded
 from harness.interventions import Direction, Remove
 from harness.material import PHRASES, Material
 from harness.measurements import described
 from harness.pairs import PairSet
 from harness.parts import packed
+from harness.plans_of_streams import principal
 from harness.recorded import published, recording
 from harness.refusals import RANDOM
 from harness.svg import Axis, Drawing

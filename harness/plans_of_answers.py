@@ -1,0 +1,106 @@
+"""What is refused before and after, by category, arm by arm, and under random directions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness import charts, stats
+from harness.charts import Series
+from harness.evidence import Evidence
+from harness.material import PHRASES, Material, asked_of
+from harness.pairs import PairSet
+from harness.plans import Ends, Plan, grouped, line_of, strip_of
+from harness.recorded import Recording
+from harness.svg import Drawing
+
+_ARMS = {"baseline": "as it is", "ablation": "direction removed", "actadd": "direction added"}
+
+
+def refused_under(material: Material) -> Iterator[Plan]:
+    """Refused before and after, category by category."""
+    for (own, side), some in grouped(material.kind("answers"), lambda one: (asked_of(one), one.recipe.of["side"])):
+        arms = sorted(some, key=lambda one: one.recipe.of["under"] is not None)
+        if arms[-1].recipe.of["under"] is None:
+            continue
+        names = [material.done(one.recipe.of["under"]) for one in arms]
+        apart = [name if names.count(name) == 1 else f"{name} ({at})" for at, name in enumerate(names)]
+        hits = {name: np.array(one.values[PHRASES]) > 0 for name, one in zip(apart, arms, strict=True)}
+        yield refused_by_category(material, material.judged[own][1], hits, side)
+
+
+def refused_unchanged(material: Material) -> Iterator[Plan]:
+    """Refused as the model is, where nothing was done to it."""
+    shown = material.kind("answers")
+    if any(one.recipe.of["under"] is not None for one in shown):
+        return
+    for own, some in grouped(shown, asked_of):
+        hits = {one.recipe.of["side"]: np.array(one.values[PHRASES]) > 0 for one in some}
+        sides = {side: hits[side] for side in ("harmful", "harmless") if side in hits}
+        yield refused_by_category(material, material.judged[own][1], sides, " and ".join(sides))
+
+
+def refused_by_category(
+    material: Material, pairs: PairSet, hits: Mapping[str, Bool[np.ndarray, " pair"]], side: str
+) -> Plan:
+    """The share refused in each category, a bar an arm."""
+    names = sorted(pairs.categories)
+    own, clusters = np.array([pair.category for pair in pairs]), np.array(pairs.clusters)
+
+    def series(name: str, refused: Bool[np.ndarray, " pair"]) -> Series:
+        rows = [own == category for category in names]
+        return line_of(name, [stats.rate(refused[row], material.level, clusters[row]) for row in rows])
+
+    every = [series(name, refused) for name, refused in hits.items()]
+
+    def draw(drawing: Drawing, ends: Ends) -> str:
+        return charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
+
+    caption = f"The share of {len(pairs)} {side} prompts that is refused, by category; exact {material.intervals}."
+    return Plan("categories" if side != "harmless" else "categories-harmless", "Refused, by category", caption, draw)
+
+
+def arm_by_arm(recording: Recording, level: float) -> Plan:
+    """The share refused under every published arm."""
+    names = [f"{side}, {_ARMS[arm]}" for side, _, arm in (key.partition(", ") for key in recording.refused)]
+    series = [line_of("refused", [stats.rate(hits, level) for hits in recording.refused.values()])]
+
+    def draw(drawing: Drawing, ends: Ends) -> str:
+        return charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
+
+    n, intervals = len(recording.categories), Material((), recording.pairs, level).intervals
+    caption = f"The share of {n} prompts a side that is refused; exact {intervals}."
+    return Plan("arms", "Refused, arm by arm", caption, draw)
+
+
+def random_directions(material: Material) -> Iterator[Plan]:
+    """What the first token says with the direction that was found, and with random ones in its place."""
+    scores = material.kind("scores")
+
+    def arm(one: Evidence) -> tuple[Any, ...]:
+        under = one.recipe.of["under"] or {}
+        rest = sorted((key, str(value)) for key, value in under.items() if key != "direction")
+        known = material.direction(under)
+        return asked_of(one), one.recipe.of["side"], known.rank if known else 0, str(rest)
+
+    for (own, side, rank, _), some in grouped(scores, arm):
+        known = [(one, material.direction(one.recipe.of["under"])) for one in some]
+        found = [one for one, direction in known if direction is not None and not direction.random]
+        random = [one for one, direction in known if direction is not None and direction.random]
+        if not (rank and found and random):
+            continue
+        clean = [one for one in scores if arm(one)[:2] == (own, side) and one.recipe.of["under"] is None]
+        clusters = material.judged[own][1].clusters
+        words = f"{len(random)} random ones" if rank == 1 else f"{len(random)} times {rank} random ones"
+        named = (("as it is", clean), (material.done(found[0].recipe.of["under"]), found), (words, random))
+        rows = [
+            (name, [stats.rate(np.array(one.values["odds"]) > 0, material.level, clusters) for one in arms])
+            for name, arms in named
+            if arms
+        ]
+        caption = (
+            f"The share of {len(clusters)} {side} prompts whose first token is likelier to refuse than not, with what "
+            f"was found and with random directions in its place (dots); exact {material.intervals}."
+        )
+        yield strip_of("random-directions", "Beside random directions", caption, "share of prompts", rows, holds=1.0)

@@ -1,0 +1,127 @@
+"""Where streams go: along a direction, read out layer by layer, on a plane."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from harness import charts, resampling
+from harness.evidence import Evidence
+from harness.material import Material
+from harness.plans import Ends, Plan, bounds_of, grouped, line_of, scale
+from harness.stats import Interval
+from harness.svg import Drawing
+
+
+def projected(material: Material) -> Iterator[Plan]:
+    """How far streams go along the direction, layer by layer."""
+    for sides in _both(material, "projected"):
+        shares = {side: one.arrays["along"].astype(float) / one.arrays["length"] for side, one in sides.items()}
+        yield _projection(material, sides["harmful"], shares)
+
+
+def _projection(material: Material, one: Evidence, shares: Mapping[str, np.ndarray]) -> Plan:
+    found = {side: _means(material, one, shares[side][0].T) for side in shares}
+    series = [line_of(side, each) for side, each in found.items()]
+    gaps = (shares["harmful"] - shares["harmless"])[1:].mean(1)
+    middle = (shares["harmful"][0].mean(0) + shares["harmless"][0].mean(0)) / 2
+    beside = [(middle + sign * gap / 2).tolist() for gap in gaps for sign in (1, -1)]
+
+    def draw(drawing: Drawing, ends: Ends) -> str:
+        axes = ("layer that the stream enters", "along the direction, of its length")
+        return charts.curves(drawing, list(range(len(middle))), series, axes, ends, beside=beside)
+
+    random = f" Grey: how far the two part along {len(gaps)} random directions." if len(gaps) else ""
+    caption = (
+        f"Mean share of the stream's length that lies along the direction, of {material.on(one)}, with "
+        f"{material.intervals} of the means.{random}"
+    )
+    every = [
+        *(end for each in found.values() for end in bounds_of(each)),
+        *(value for line in beside for value in line),
+    ]
+    return Plan("projection", "Projection on the direction, by layer", caption, draw, scale(every))
+
+
+def read_out(material: Material) -> Iterator[Plan]:
+    """How probable refusing would be, were each layer the last."""
+    for sides in _both(material, "lens"):
+        yield _lens_plan(material, sides)
+
+
+def _lens_plan(material: Material, sides: Mapping[str, Evidence]) -> Plan:
+    rows = {side: 1 / (1 + np.exp(-one.arrays["odds"].astype(float).T)) for side, one in sides.items()}
+    series = [line_of(side, _means(material, sides[side], each, (0.0, 1.0))) for side, each in rows.items()]
+
+    def draw(drawing: Drawing, ends: Ends) -> str:
+        axes = ("layer that the stream enters", "probability of refusing")
+        return charts.curves(drawing, list(range(len(series[0].values))), series, axes, (0, 1))
+
+    caption = (
+        "Mean probability that the first token refuses, were the stream read out before each layer (logit lens), of "
+        f"{material.on(sides['harmful'])}, with {material.intervals} of the means. The last one is the model's own."
+    )
+    return Plan("lens", "Refusing, read out layer by layer", caption, draw)
+
+
+def _both(material: Material, kind: str) -> Iterator[dict[str, Evidence]]:
+    """Harmful and harmless of the same question."""
+
+    def question(one: Evidence) -> str:
+        return str(sorted((key, str(value)) for key, value in one.recipe.of.items() if key != "side"))
+
+    for _, some in grouped(material.kind(kind), question):
+        sides = {one.recipe.of["side"]: one for one in some}
+        if len(sides) == 2:
+            yield {side: sides[side] for side in ("harmful", "harmless")}
+
+
+def _means(
+    material: Material,
+    one: Evidence,
+    rows: Float[np.ndarray, "layer pair"],
+    bounds: Ends = resampling.UNBOUNDED,
+) -> list[Interval]:
+    clusters = material.of(one).clusters
+    return [resampling.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
+
+
+def stream_map(material: Material) -> Iterator[Plan]:
+    """Streams of prompts on the plane on which they differ most."""
+    for one in material.kind("products"):
+        plane, parts = principal(one.arrays["products"].astype(float))
+        if parts[1] > 0:
+            yield _on_plane(material, one, plane, parts)
+
+
+def principal(products: Float[np.ndarray, "one one"]) -> tuple[Float[np.ndarray, "one 2"], Float[np.ndarray, " 2"]]:
+    """Places on the first two principal components, and their shares of the variance, from inner products alone.
+
+    Classical scaling: the eigenvectors of the doubly centred products (Torgerson 1952, Psychometrika 17:401).
+    """
+    centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
+    sizes, vectors = np.linalg.eigh(centred)
+    sizes = np.maximum(sizes[::-1], 0)
+    plane = vectors[:, ::-1][:, :2] * np.sqrt(sizes[:2])
+    # Of the two ways round, the one in which the farthest lies on the positive side.
+    plane = plane * np.sign(plane[np.abs(plane).argmax(0), [0, 1]])
+    return plane, sizes[:2] / max(float(sizes.sum()), 1e-300)
+
+
+def _on_plane(material: Material, one: Evidence, plane: np.ndarray, parts: np.ndarray) -> Plan:
+    pairs = material.of(one).pairs
+    rows = {"harmful": plane[: len(pairs)], "harmless": plane[len(pairs) :]}
+    hovers = {side: [f"{pair.category}, {pair.id}"[:40] for pair in pairs] for side in rows}
+    across, up = ((float(plane[:, k].min()) * 1.05, float(plane[:, k].max()) * 1.05) for k in (0, 1))
+
+    def draw(drawing: Drawing, ends: Ends) -> str:
+        axes = (f"first component ({parts[0]:.0%} of the variance)", f"second ({parts[1]:.0%})")
+        return charts.scatter(drawing, rows, hovers, axes, (across, up))
+
+    some = f"; {charts.MOST_POINTS} are drawn" if len(plane) > charts.MOST_POINTS else ""
+    of = one.recipe.of
+    caption = (
+        f"The streams of both prompts of {material.on(one)} where they enter layer {of['layer']}, at position "
+        f"{of['position']}, on the plane on which they differ most (principal components){some}."
+    )
+    return Plan("map", "Streams on a plane", caption.replace("position -", "position −"), draw)
