@@ -19,7 +19,8 @@ from harness.drafts import draft
 from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import load_pairs
-from harness.recorded import RECORDED, import_run
+from harness.recording_import import import_run
+from harness.recordings import RECORDED
 from harness.report import page_beside, write
 from harness.runs import Run, chosen, runs_beside
 from harness.tables import Entry, entries, export, verify

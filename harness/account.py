@@ -13,7 +13,7 @@ from harness import verdicts
 from harness.claims import claim_of, claims_in
 from harness.errors import AssayError
 from harness.evidence import Store
-from harness.recorded import RECORDED
+from harness.recordings import RECORDED
 from harness.report import anchor, page_beside, write
 from harness.runs import Judged, Run, Writer, runs_beside
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import AssayError
 from harness.evidence import Damaged, Store, read, write_whole
-from harness.recorded import IMPORTED, RECORDED
+from harness.recordings import IMPORTED, RECORDED
 from harness.runs import Run
 
 _RUN, _EVIDENCE = "run.json", re.compile(r"evidence/([0-9a-f]{64})\.(json|safetensors)")

@@ -12,7 +12,7 @@ from harness.evidence import Evidence
 from harness.material import PHRASES, named
 from harness.pairs import PairSet
 from harness.parts import unpacked
-from harness.recorded import Recording
+from harness.recordings import Recording
 
 
 @dataclass(frozen=True)

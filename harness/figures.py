@@ -17,7 +17,7 @@ from harness.plans_of_answers import (
 from harness.plans_of_circuits import across_categories, circuits_beside, cumulative, dose, found_circuit
 from harness.plans_of_sites import gradients, head_sums, heads, positions, ranking, single, stages
 from harness.plans_of_streams import projected, read_out, stream_map
-from harness.recorded import Recording
+from harness.recordings import Recording
 from harness.svg import Drawing
 
 # Of one verdict; the first are nearest to what is asserted.

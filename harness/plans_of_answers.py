@@ -12,7 +12,7 @@ from harness.evidence import Evidence
 from harness.material import PHRASES, Material, asked_of
 from harness.pairs import PairSet
 from harness.plans import Ends, Plan, grouped, line_of, strip_of
-from harness.recorded import Recording
+from harness.recordings import Recording
 from harness.svg import Drawing
 
 _ARMS = {"baseline": "as it is", "ablation": "direction removed", "actadd": "direction added"}

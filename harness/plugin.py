@@ -14,7 +14,7 @@ from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Store
-from harness.recorded import RECORDED, published, recording
+from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
 
 

@@ -21,7 +21,7 @@ from harness.evidence import Damaged, Evidence, Store, read, write_whole
 from harness.figures import Figure, figures, recorded
 from harness.material import Material
 from harness.pairs import PairSet
-from harness.recorded import RECORDED, Recording, recording
+from harness.recordings import RECORDED, Recording, recording
 from harness.runs import Judged, Run
 
 _PAGE = Path(__file__).parent / "page"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.estimate import Outcome, decided
-from harness.recorded import RECORDED
+from harness.recordings import RECORDED
 from harness.runs import Judged, Run
 from harness.verdicts import Word, estimate_of
 

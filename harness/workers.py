@@ -9,7 +9,7 @@ from xdist.workermanage import WorkerController
 
 from harness.catalog import GIB, Machine, Quant, find
 from harness.errors import AssayError
-from harness.recorded import RECORDED
+from harness.recordings import RECORDED
 
 
 class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]

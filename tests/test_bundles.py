@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import recorded
+from harness import recordings
 from harness.bundles import bundle, unbundle
 from harness.errors import AssayError
 from harness.evidence import Store
@@ -169,7 +169,7 @@ def test_a_recording_of_ones_own_travels_along(here: Path, tmp_path: Path, monke
     monkeypatch.setattr(bundles, "IMPORTED", tmp_path / "theirs")
     unbundle(path, Store(tmp_path / "evidence"), tmp_path / "runs")
     assert (tmp_path / "theirs" / "yi-6b-chat.json").read_text() == "{}"
-    assert tmp_path != recorded.IMPORTED
+    assert tmp_path != recordings.IMPORTED
     (tmp_path / "theirs" / "yi-6b-chat.json").write_text("[]")
     with pytest.raises(AssayError, match="another recording of that name"):
         unbundle(path, Store(tmp_path / "evidence"), tmp_path / "runs")

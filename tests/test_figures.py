@@ -22,7 +22,7 @@ from harness.measurements import described
 from harness.pairs import PairSet
 from harness.parts import packed
 from harness.plans_of_streams import principal
-from harness.recorded import published, recording
+from harness.recordings import published, recording
 from harness.refusals import RANDOM
 from harness.svg import Axis, Drawing
 from tests import stories

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import recorded
+from harness import recordings as kept
 from harness.errors import AssayError
 from harness.estimate import asides
 from harness.interventions import Direction, add, remove
-from harness.recorded import NotRecorded, RecordedSubject, import_run, recording, recordings
+from harness.recorded import RecordedSubject
+from harness.recording_import import import_run
+from harness.recordings import NotRecorded, recording, recordings
 
 # Arditi et al., arXiv 2406.11717: layer, position; refusals of 100 harmful items, with the direction removed; of 100
 # harmless items, with it added.
@@ -94,7 +96,7 @@ def test_what_was_not_recorded_is_said() -> None:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder as the published pipeline writes it."""
-    monkeypatch.setattr(recorded, "IMPORTED", tmp_path / "imported")
+    monkeypatch.setattr(kept, "IMPORTED", tmp_path / "imported")
     recordings.cache_clear()
     folder = tmp_path / "my-model"
     (folder / "completions").mkdir(parents=True)
