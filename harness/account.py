@@ -29,6 +29,7 @@ class Account:
         self._began = time.perf_counter()
         self._problem = ""
         self._skipped: dict[str, list[Judged]] = {}
+        self._unfit: dict[str, list[Judged]] = {}
         option = config.getoption
         self._evidence = Path(option("--evidence"))
         self._report = ""
@@ -81,7 +82,7 @@ class Account:
         """Where verdicts were not said one by one, they are now."""
         if self._config.option.verbose != 0 and self._words:
             terminalreporter.section("claims")
-            for category in ("supported", "refuted", "inconclusive", "broken"):
+            for category in ("supported", "refuted", "inconclusive", "broken", "unmeasured"):
                 for report in terminalreporter.stats.get(category, []):
                     if (found := vars(report).get("verdict")) is not None:
                         terminalreporter.line(line(found))
@@ -90,6 +91,9 @@ class Account:
             terminalreporter.line(
                 f"SKIPPED      {len(claims)} on {model}: {names}; the first because {claims[0]['reason']}"
             )
+        for model, claims in self._unfit.items():
+            noun = "claim" if len(claims) == 1 else "claims"
+            terminalreporter.line(f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}")
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
         if self._report:
@@ -130,7 +134,9 @@ class Account:
                 self._writer.judged(found, about["claim"], about["model"], about["peak"])
             except AssayError as error:
                 self._problem = str(error)
-        if found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
+        if found["word"] == "UNFIT":
+            self._unfit.setdefault(found["model"], []).append(found)
+        elif found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
             self._skipped.setdefault(found["model"], []).append(found)
         elif self._config.option.verbose == 0:
             self._say(f"{line(found)}  [{self._progress()}]")

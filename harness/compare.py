@@ -11,6 +11,7 @@ from typing import Any
 from harness import texts
 from harness.evidence import Damaged, Recipe, Store, digest, read
 from harness.runs import Claimed, Judged, Model, Run
+from harness.verdicts import NOT_JUDGED
 
 # Numbers nearer than this differ by arithmetic alone.
 LEAST = 1e-6
@@ -139,7 +140,7 @@ def compare(before: Run, after: Run, store: Store) -> Differences:
         estimates += _moved(old, new, because)
         further += _further(old, new, because)
     return Differences(
-        judged=sum({first[key]["word"], second[key]["word"]} != {"SKIPPED"} for key in both),
+        judged=sum(not {first[key]["word"], second[key]["word"]} <= NOT_JUDGED for key in both),
         uncommitted=before.commit == after.commit and str(before.commit).endswith("-dirty"),
         inputs=(
             *_run(before, after),

@@ -10,4 +10,8 @@ class Unavailable(AssayError):
 
 
 class Refused(AssayError):
-    """A model that loads but failed its self-examination: nothing it measures could be trusted."""
+    """A model that cannot be used, or that failed its self-examination: nothing it measures could be trusted."""
+
+
+class NotMeasured(AssayError):
+    """Judging from evidence alone came to something that was never measured."""

@@ -23,6 +23,7 @@ from harness.material import Material
 from harness.pairs import PairSet
 from harness.recordings import RECORDED, Recording, recording
 from harness.runs import Judged, Run
+from harness.verdicts import NOT_JUDGED
 
 _PAGE = Path(__file__).parent / "page"
 # Rows of pairs on the page, all tables together: a browser opens it at once.
@@ -121,7 +122,7 @@ class _Report:
     def _claim(self, name: str) -> dict[str, Any]:
         about = self._run.claims.get(name)
         verdicts = [self._verdicts.get((name, model)) for model in self._models]
-        judged = [one for one in verdicts if one is not None and one["word"] != "SKIPPED"]
+        judged = [one for one in verdicts if one is not None and one["word"] not in NOT_JUDGED]
         estimate = story.deciding(verdicts[0]) if verdicts[0] in judged and verdicts[0] is not None else None
         height = max(24, 5 * len(judged) + 4)
         return {
@@ -136,7 +137,7 @@ class _Report:
             "estimate": estimate,
             "controls": self._controls(name),
             "verdicts": [self._verdict(one) for one in judged],
-            "skipped": [one for one in verdicts if one is not None and one["word"] == "SKIPPED"],
+            "skipped": [one for one in verdicts if one is not None and one["word"] in NOT_JUDGED],
         }
 
     def _verdict(self, found: Judged) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class _Report:
             material: dict[str, Material] = {}
             for model in self._models:
                 one = self._verdicts.get((claim, model))
-                if one is None or one["word"] == "SKIPPED":
+                if one is None or one["word"] in NOT_JUDGED:
                     continue
                 if model.startswith(RECORDED):
                     if (published := self._recording(model)) is not None:
@@ -212,7 +213,7 @@ class _Report:
     def _whole(self) -> list[tuple[tuple[str, str], Table]]:
         found = []
         for (claim, model), one in self._verdicts.items():
-            if one["word"] == "SKIPPED":
+            if one["word"] in NOT_JUDGED:
                 continue
             rows: Table | None = None
             if model.startswith(RECORDED):

@@ -9,7 +9,7 @@ from typing import Any
 from harness.estimate import Outcome, decided
 from harness.recordings import RECORDED
 from harness.runs import Judged, Run
-from harness.verdicts import Word, estimate_of
+from harness.verdicts import NOT_JUDGED, Word, estimate_of
 
 # Of fewer pairs an interval is wide, whatever it says.
 FEW = 50
@@ -17,6 +17,7 @@ FEW = 50
 FEW_CLUSTERS = 20
 _ORGANISM = "organism:"
 _WORDS: tuple[Word, ...] = ("REFUTED", "INCONCLUSIVE", "BROKEN")
+_NOT_JUDGED: dict[Word, str] = {"UNFIT": "not judged, the model was refused", "UNMEASURED": "never measured"}
 
 
 def headline(run: Run) -> str:
@@ -30,7 +31,7 @@ def headline(run: Run) -> str:
 
 def union_bound(run: Run) -> float:
     """At most how likely any of the verdicts shown is wrong, were every claim false and at its bar."""
-    judged = (one["claim"] for one in run.verdicts if one["word"] != "SKIPPED" and one["claim"] in run.claims)
+    judged = (one["claim"] for one in run.verdicts if one["word"] not in NOT_JUDGED and one["claim"] in run.claims)
     return min(1.0, sum(run.claims[name]["level"] for name in judged))
 
 
@@ -83,7 +84,7 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         said.append(
             f"The pairs come from {min(clusters)} templates, and pairs of one template are no independent witnesses."
         )
-    others = {one["model"] for one in run.verdicts if one["claim"] == found["claim"] and one["word"] != "SKIPPED"}
+    others = {one["model"] for one in run.verdicts if one["claim"] == found["claim"] and one["word"] not in NOT_JUDGED}
     if len(others) == 1:
         said.append("One model: whether it holds elsewhere was not asked in this run.")
     if model.startswith(RECORDED):
@@ -101,10 +102,11 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
 
 def _came_out(run: Run, names: Sequence[str]) -> str:
     words = Counter(one["word"] for one in run.verdicts if one["model"] in names)
-    total = sum(count for word, count in words.items() if word != "SKIPPED")
+    total = sum(count for word, count in words.items() if word not in NOT_JUDGED)
+    said = [f"{words[word]} {text}" for word, text in _NOT_JUDGED.items() if words[word]]
     if not total:
-        return f"Nothing was judged on {', '.join(names)}."
-    rest = ", ".join(f"{words[word]} {word.lower()}" for word in _WORDS if words[word])
+        return f"Nothing was judged on {', '.join(names)}{': ' * bool(said)}{', '.join(said)}."
+    rest = ", ".join([*(f"{words[word]} {word.lower()}" for word in _WORDS if words[word]), *said])
     if len(names) == 1:
         noun, on = "claims" if total != 1 else "claim", names[0]
     else:

@@ -4,21 +4,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.errors import NotMeasured, Refused
 from harness.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted
 
-Word = Outcome | Literal["BROKEN", "SKIPPED"]
+Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
 
-# Exit codes of a run, the first that applies: broken code says nothing of any claim, so it goes before findings.
-BROKEN, REFUTED, UNJUDGED, INCONCLUSIVE = 12, 1, 11, 10
+# Exit codes of a run, the first that applies: what says nothing of a claim goes before findings.
+BROKEN, UNFIT, UNMEASURED, REFUTED, UNJUDGED, INCONCLUSIVE = 12, 13, 14, 1, 11, 10
+
+# The model was refused; evidence alone did not do; the claim cannot be asked of this model.
+NOT_JUDGED: frozenset[Word] = frozenset({"UNFIT", "UNMEASURED", "SKIPPED"})
 
 OUTCOMES: dict[Word, Literal["passed", "failed", "skipped"]] = {
     "SUPPORTED": "passed",
     "REFUTED": "failed",
     "INCONCLUSIVE": "skipped",
     "BROKEN": "failed",
+    "UNFIT": "failed",
+    "UNMEASURED": "failed",
     "SKIPPED": "skipped",
 }
-LETTERS: dict[Word, str] = {"SUPPORTED": "S", "REFUTED": "R", "INCONCLUSIVE": "I", "BROKEN": "B", "SKIPPED": "s"}
+LETTERS: dict[Word, str] = {
+    "SUPPORTED": "S",
+    "REFUTED": "R",
+    "INCONCLUSIVE": "I",
+    "BROKEN": "B",
+    "UNFIT": "U",
+    "UNMEASURED": "N",
+    "SKIPPED": "s",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,10 @@ def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped:
             return Verdict("INCONCLUSIVE", str(error), estimates)
         case skipped():
             return Verdict("SKIPPED", str(error), estimates)
+        case Refused():
+            return Verdict("UNFIT", str(error), estimates)
+        case NotMeasured():
+            return Verdict("UNMEASURED", str(error), estimates)
         case _:
             return Verdict("BROKEN", f"{type(error).__name__}: {error}", estimates)
 
@@ -76,10 +94,10 @@ def exit_code(words: Sequence[Word]) -> int | None:
     """Of a run with these verdicts; None where no claim was collected."""
     if not words:
         return None
-    if "BROKEN" in words:
-        return BROKEN
-    if "REFUTED" in words:
-        return REFUTED
+    codes: dict[Word, int] = {"BROKEN": BROKEN, "UNFIT": UNFIT, "UNMEASURED": UNMEASURED, "REFUTED": REFUTED}
+    for word, code in codes.items():
+        if word in words:
+            return code
     if set(words) == {"SKIPPED"}:
         return UNJUDGED
     return INCONCLUSIVE if set(words) & {"INCONCLUSIVE", "SKIPPED"} else 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import environment
 from harness.catalog import Device, KnownModel, Quant, find
 from harness.claims import LEVEL
-from harness.errors import AssayError
+from harness.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import PairSet, load_pairs
 from harness.record import Check, Examination, ModelRecord, Sizes
@@ -17,10 +17,6 @@ from harness.subject import Subject
 
 if TYPE_CHECKING:  # importing it loads torch
     from harness.chat import ChatModel
-
-
-class NotMeasured(AssayError):
-    """Judging from evidence alone came to something that was never measured."""
 
 
 @dataclass
@@ -74,7 +70,12 @@ class Sleeper:
         if self._awake is None:
             from harness.wake import wake  # torch is loaded when something must be measured
 
-            self._awake = wake(self.name, quant=self.quant, device=self.device)
+            try:
+                self._awake = wake(self.name, quant=self.quant, device=self.device)
+            except Unavailable:
+                raise
+            except AssayError as error:
+                raise Refused(str(error)) from error
             # Many claims ask for the same streams and means.
             self._awake.memory = {}
         return self._awake

@@ -14,6 +14,7 @@ from harness.claims import Claim
 from harness.errors import AssayError
 from harness.pairs import DATA
 from harness.runs import Run, latest
+from harness.verdicts import Word, exit_code
 
 ROOT = DATA.parent
 MODEL = "recorded:llama-2-7b-chat-hf"
@@ -102,6 +103,26 @@ def loaded(path: Path, text: str) -> Claim:
 def test_the_exit_code_says_what_was_found(tmp_path: Path, names: tuple[str, ...], code: int) -> None:
     done = judge(write(tmp_path, *names))
     assert done.returncode == code, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["SUPPORTED", "SKIPPED"], 10),
+        (["SUPPORTED", "INCONCLUSIVE", "UNMEASURED"], 14),
+        (["REFUTED", "UNMEASURED"], 14),
+        (["REFUTED", "UNMEASURED", "UNFIT"], 13),
+        (["UNFIT", "BROKEN", "REFUTED"], 12),
+        (["UNFIT"], 13),
+        (["UNMEASURED", "SKIPPED"], 14),
+        (["SKIPPED", "SKIPPED"], 11),
+        ([], None),
+    ],
+)
+def test_what_says_nothing_of_a_claim_decides_the_exit_code_before_findings(
+    words: list[Word], code: int | None
+) -> None:
+    assert exit_code(words) == exit_code(words[::-1]) == code
 
 
 def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from harness import environment
 from harness.chat import ChatModel
+from harness.errors import NotMeasured
 from harness.evidence import Evidence, Store
-from harness.waking import NotMeasured, Sleeper
+from harness.waking import Sleeper
 
 OLDER = environment.libraries() | {"torch": "1.0"}
 
