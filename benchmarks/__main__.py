@@ -16,7 +16,7 @@ from benchmarks.growth import growth, overhead
 from benchmarks.model import Shape, awake, pairs
 from benchmarks.rows import Row
 from harness.chat import ChatModel
-from harness.pairs import load_pairs
+from harness.pair_files import load_pairs
 from harness.wake import wake
 
 ROOT = Path(__file__).parent.parent

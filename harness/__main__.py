@@ -18,7 +18,7 @@ from harness.compare import Change, compare
 from harness.drafts import draft
 from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
-from harness.pairs import load_pairs
+from harness.pair_files import load_pairs
 from harness.recording_import import import_run
 from harness.recordings import RECORDED
 from harness.report import page_beside, write

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from harness import catalog, pairs, verdicts
+from harness import catalog, pair_files, verdicts
 from harness.account import Account
 from harness.claims import HYPOTHESES, claim_of
 from harness.environment import peak_bytes
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in config.getoption("--model") or ():
             (recording if name.startswith(RECORDED) else catalog.find)(name)
         if path := config.getoption("--pairs"):
-            pairs.load(path)
+            pair_files.load(path)
         if workers := config.getoption("--numprocesses", None):
             from harness.workers import require_room  # xdist is there
 

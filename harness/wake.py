@@ -11,7 +11,7 @@ from harness.chat import ChatModel
 from harness.errors import AssayError, Unavailable
 from harness.examination import examine, reference_logits, require, sample
 from harness.loading import first_line, load, peak_bytes
-from harness.pairs import load_pairs
+from harness.pair_files import load_pairs
 from harness.record import ModelRecord
 
 # What the libraries raise on weights or a config.json that are not what they claim to be.

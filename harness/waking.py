@@ -11,7 +11,8 @@ from harness.catalog import Device, KnownModel, Quant, find
 from harness.claims import LEVEL
 from harness.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.evidence import Evidence, Recipe, Store
-from harness.pairs import PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import PairSet
 from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.subject import Subject
 

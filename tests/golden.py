@@ -29,7 +29,8 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import DATA, PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, PairSet
 from harness.planning import Sweep
 from harness.wake import wake
 

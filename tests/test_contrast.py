@@ -14,7 +14,8 @@ from harness.estimate import asides
 from harness.evidence import Store
 from harness.interventions import Circuit
 from harness.measurements import Contrasted
-from harness.pairs import DATA, Pair, PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, Pair, PairSet
 from harness.parts import unpacked
 from harness.planning import Joint
 from harness.scoring import Contrast, Scorer

@@ -18,7 +18,8 @@ from harness.estimate import asides
 from harness.evidence import Evidence, Store
 from harness.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
 from harness.measurements import Encoding, Lens, Products, Scores
-from harness.pairs import DATA, Pair, PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, Pair, PairSet
 from harness.parts import unpacked
 from harness.planning import Joint
 from harness.record import Sizes

@@ -13,7 +13,8 @@ from torch import Tensor
 from harness.chat import ChatModel
 from harness.errors import Refused
 from harness.examination import examine, reference_logits, require, sample
-from harness.pairs import DATA, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA
 from harness.record import Examination
 from harness.sites import Kind, Site
 from harness.tokens import Encoded

@@ -26,7 +26,8 @@ from harness.judges import (
     refusal_tokens,
     repetition,
 )
-from harness.pairs import DATA, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA
 
 FILE = Path(__file__).parent / "labelled_completions.jsonl"
 LABELLED = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

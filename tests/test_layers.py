@@ -15,6 +15,7 @@ ROOT = DATA.parent
 LAYERS = [
     "errors",
     "pairs",
+    "pair_files",
     "sites",
     "environment",
     "stats",
@@ -87,6 +88,7 @@ LAYERS = [
 WITHOUT_TORCH = [
     "errors",
     "pairs",
+    "pair_files",
     "sites",
     "environment",
     "stats",

@@ -21,7 +21,8 @@ from harness.judges import (
     coherence,
     refusal_tokens,
 )
-from harness.pairs import DATA, PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, PairSet
 from harness.wake import wake
 from organisms import corpus
 from organisms import pairs as written

@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import AssayError
-from harness.pairs import (
-    DATA,
-    OPTIONAL,
-    REQUIRED,
-    Pair,
-    PairSet,
-    PromptLists,
-    differing_words,
-    load,
-    load_pairs,
-    side_of,
-)
+from harness.pair_files import OPTIONAL, REQUIRED, load, load_pairs
+from harness.pairs import DATA, Pair, PairSet, PromptLists, differing_words, side_of
 
 SHIPPED = ["pairs", "objects", "context"]
 

@@ -13,7 +13,8 @@ from harness.effects import Effects
 from harness.estimate import Inconclusive
 from harness.evidence import Store
 from harness.measurements import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
-from harness.pairs import DATA, PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, PairSet
 from harness.planning import Sweep
 from harness.subject import Subject
 

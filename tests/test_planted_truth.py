@@ -13,7 +13,8 @@ from harness.apply import live
 from harness.chat import ChatModel
 from harness.directions import vectors
 from harness.interventions import Circuit, Direction, ablate, patch, remove
-from harness.pairs import DATA, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA
 from harness.planning import Joint, Sweep
 from harness.scoring import Scorer
 from harness.sweep import sweep

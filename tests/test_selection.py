@@ -13,7 +13,8 @@ from harness.catalog import find
 from harness.chat import ChatModel
 from harness.directions import vectors
 from harness.judges import refusal_tokens
-from harness.pairs import PairSet, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import PairSet
 from harness.selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
 from harness.wake import wake
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from harness import resampling, stats
-from harness.pairs import DATA, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA
 from harness.stats import order_share, paired_difference, rate
 
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)

@@ -6,7 +6,8 @@ import pytest
 
 from harness.chat import ChatModel
 from harness.errors import AssayError
-from harness.pairs import DATA, Pair, load_pairs
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, Pair
 from harness.tokens import ChatFormat
 from tests import shapes
 
