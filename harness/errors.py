@@ -1,8 +1,14 @@
 """Errors that are sentences to the user: what is wrong, where, and what to do about it."""
 
+from harness.terminal import shown
+
 
 class AssayError(Exception):
     """Bad input; the message is one sentence that a person can act on."""
+
+    def __str__(self) -> str:
+        # It may quote a stranger's file.
+        return "\n".join(map(shown, super().__str__().split("\n")))
 
 
 class Unavailable(AssayError):

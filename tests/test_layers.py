@@ -13,7 +13,9 @@ ROOT = DATA.parent
 
 # From the lowest to the highest; a module imports only from its left.
 LAYERS = [
+    "terminal",
     "errors",
+    "json_files",
     "pairs",
     "pair_files",
     "sites",
@@ -86,7 +88,9 @@ LAYERS = [
     "__main__",
 ]
 WITHOUT_TORCH = [
+    "terminal",
     "errors",
+    "json_files",
     "pairs",
     "pair_files",
     "sites",
