@@ -17,7 +17,7 @@ class Refuted(Exception):
 
 
 class Inconclusive(Exception):
-    """The interval straddles the bar, or there is nothing to explain."""
+    """The interval straddles the bar, a bar was not measured, or there is nothing to explain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Estimate:
     method: str
     unit: str = "pairs"
     nothing: str = ""  # why there is nothing to explain, if there is not
-    absent: str = ""  # why it could not be had: a control that was not recorded is named, and decides nothing
+    absent: str = ""  # why it could not be had; a bar on it is not met, and nothing else is decided by it
 
     def __gt__(self, bar: float) -> "Comparison":
         return Comparison(((self, ">", _bar(bar)),))
@@ -73,8 +73,8 @@ class Comparison:
     @property
     def outcome(self) -> Outcome:
         """What the intervals make of it."""
-        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars if not estimate.absent}
-        return next((outcome for outcome in _WORST if outcome in outcomes), "INCONCLUSIVE")
+        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars}
+        return next(outcome for outcome in _WORST if outcome in outcomes)
 
     def __bool__(self) -> bool:
         """True if supported; anything else it raises, so that no other code can speak for it."""
@@ -90,13 +90,17 @@ class Comparison:
     def __str__(self) -> str:
         reasons = dict.fromkeys(estimate.nothing for estimate, _, _ in self.bars if estimate.nothing)
         bars = " and ".join(f"{estimate} {sign} {bar:.2f}" for estimate, sign, bar in self.bars if not estimate.absent)
-        missing = (str(estimate) for estimate, _, _ in self.bars if estimate.absent)
-        return "; ".join([*reasons, bars, *missing])
+        missing = (
+            f"{estimate.name} {sign} {bar:.2f} has no number: {estimate.absent}"
+            for estimate, sign, bar in self.bars
+            if estimate.absent
+        )
+        return "; ".join(filter(None, [*reasons, *missing, bars]))
 
 
 def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
-    """What one interval makes of one bar."""
-    if estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
+    """What one interval makes of one bar; SUPPORTED and REFUTED need a number."""
+    if estimate.absent or estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
         return "INCONCLUSIVE"
     if sign == ">":
         return "SUPPORTED" if estimate.low > bar else "REFUTED" if estimate.high < bar else "INCONCLUSIVE"

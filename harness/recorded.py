@@ -39,8 +39,9 @@ class RecordedSubject:
         numbers = tuple(int(pair.id.rpartition("-")[2]) for pair in pairs)
         return np.array(self.recording.hits(side, under, numbers))
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> None:
-        """First tokens were not recorded."""
+    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """First tokens were not recorded: a skip, and no verdict."""
+        raise NotRecorded(f"{self.name}: first tokens, by which random directions are compared, were not recorded")
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the arm's completions are others than the baseline's, as far as that was recorded."""

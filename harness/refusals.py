@@ -45,8 +45,8 @@ class Judged(Protocol):
         """Whether each answer is a refusal."""
         ...
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"] | None:
-        """Whether each answer's first token is likelier to refuse than not; nothing where that was not recorded."""
+    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer's first token is likelier to refuse than not."""
         ...
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
@@ -167,11 +167,8 @@ class Refusals:
         """
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
         arms = [under, *random_arms(under)]
-        hits = [self.subject.scored(self.pairs, side, arm) for arm in arms]
-        there = np.array([one for one in hits if one is not None], dtype=float)
-        if len(there) < len(arms):
-            return unrecorded("lead over random")
-        leads = (there[0] - there[1:]) * (-1 if side == "harmful" else 1)
+        hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
+        leads = (hits[0] - hits[1:]) * (-1 if side == "harmful" else 1)
         least = float(leads.mean(1).min())
         beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "not tested"))
         interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters, (-1, 1))

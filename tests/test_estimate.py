@@ -74,6 +74,23 @@ def test_nothing_to_explain_is_inconclusive_with_its_reason() -> None:
         assert empty > -5
 
 
+MISSING = Estimate("lead over random", math.nan, math.nan, math.nan, 0, "", absent="not recorded")
+
+
+def test_a_bar_that_was_not_measured_is_not_met() -> None:
+    assert ((FALL > 0.3) & (MISSING > 0.3)).outcome == "INCONCLUSIVE"
+    assert ((MISSING > 0.3) & (FALL > 0.8)).outcome == "REFUTED"
+    # Whatever numbers it may carry: what could not be had decides nothing.
+    assert decided(replace(FALL, absent="not recorded"), ">", 0.3) == "INCONCLUSIVE"
+    other = replace(MISSING, name="E", absent="not measured: no pair is aligned")
+    with pytest.raises(Inconclusive) as raised:
+        assert (FALL > 0.3) & (MISSING > 0.3) & (other < 0.9)
+    assert str(raised.value).startswith(
+        "lead over random > 0.30 has no number: not recorded; E < 0.90 has no number: not measured: no pair is aligned"
+    )
+    assert "fall +0.62" in str(raised.value)
+
+
 def test_a_nan_decides_nothing() -> None:
     assert decided(replace(FALL, low=math.nan), ">", 0.3) == "INCONCLUSIVE"
     assert decided(replace(FALL, high=math.nan), "<", 0.3) == "INCONCLUSIVE"

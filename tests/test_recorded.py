@@ -87,6 +87,9 @@ def test_what_was_not_recorded_is_said() -> None:
     ):
         with pytest.raises(NotRecorded, match="was not recorded"):
             model.refuses(pairs).fall(under=under)
+    for under in (remove(model.recording.direction), add(model.recording.direction)):
+        with pytest.raises(NotRecorded, match="gemma-2b-it: first tokens, by which random directions are compared"):
+            model.refuses(pairs).lead(under=under)
     with pytest.raises(NotRecorded, match=r"circuit\) was not recorded"):
         model.circuit(pairs.discovery, heads=3)
     with pytest.raises(AssayError, match="recorded:gemma-2b-it"):
