@@ -39,14 +39,13 @@ from harness.measurements import (
 )
 from harness.pairs import Pair
 from harness.parts import packed
+from harness.phrases import PREFIX, RULES
 from harness.planning import What
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site
 from harness.sweep import Chunks, sweep
 
-# Of a completion, only what judging needs is kept.
-PREFIX = 80
 # Of the pairs on which a direction is sought, one in so many chooses among the candidates.
 VALIDATION = 4
 
@@ -106,7 +105,7 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _n
         "prefixes": [text[:PREFIX] for text in said],
         "repetition": [one.repetition for one in read],
         "cross_entropy": [one.cross_entropy for one in read],
-        **{judge.name: judge(shown) for judge in (PhraseJudge(), PhraseJudge("opening"))},
+        **{rule.name: PhraseJudge(rule.where, rule.literal)(shown) for rule in RULES},
     }, {}
 
 

@@ -18,6 +18,7 @@ from harness.evidence import Store, write_whole
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
 from harness.pairs import DATA, PairSet
+from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
 from harness.subject import Bare, Subject
@@ -67,10 +68,12 @@ class Placebo(Bare):
         prompts = found.harmful, found.harmless
         return Direction("matched", found.layer, found.position, *prompts, rank=rank, seed=_APART + self.seed)
 
-    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def judged(
+        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not; else what is generated is judged."""
         if not self.score_serves:
-            return super().judged(pairs, side, under)
+            return super().judged(pairs, side, under, judge)
         if (swept := self._swept(pairs, side, under)) is not None:
             return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
         return self.scored(pairs, side, under)

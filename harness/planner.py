@@ -29,8 +29,9 @@ from harness.measurements import (
     Scores,
     Swept,
 )
+from harness.phrases import RULES
 from harness.planning import Chosen, Sweep, What
-from harness.subject import PHRASES, Subject
+from harness.subject import Subject
 
 # A backward pass costs about twice a forward one.
 WITH_GRADIENTS = 3
@@ -139,7 +140,8 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case RefusalTokens():
             return {"tokens": [0]}, {}
         case Answers():
-            return {PHRASES: [1.0] * n, "repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
+            judged = {rule.name: [1.0] * n for rule in RULES}
+            return judged | {"repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
         case Scores():
             return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
         case FoundCircuit():

@@ -10,6 +10,7 @@ from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
 from harness.pairs import PairSet
+from harness.phrases import LITERAL
 from harness.recordings import RECORDED, NotRecorded, Recording
 from harness.refusals import Refusals, unrecorded
 
@@ -26,16 +27,20 @@ class RecordedSubject:
         """As asked for on the command line."""
         return RECORDED + self.recording.name
 
-    def refuses(self, pairs: PairSet) -> Refusals:
-        """How these items were answered, and what the published interventions made of it."""
-        return Refusals(self, pairs)
+    def refuses(self, pairs: PairSet, *, judge: str = LITERAL.name) -> Refusals:
+        """How these items were answered, and what the published interventions made of it, by a judge recorded."""
+        return Refusals(self, pairs, judge)
 
     def direction(self, pairs: PairSet) -> Direction:
         """The published one, found on prompts that are not among the items."""
         return self.recording.direction
 
-    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def judged(
+        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = LITERAL.name
+    ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
+        if judge != LITERAL.name:
+            raise NotRecorded(f"{self.name}: judged by {LITERAL.name}; what {judge} says was not recorded")
         numbers = tuple(int(pair.id.rpartition("-")[2]) for pair in pairs)
         return np.array(self.recording.hits(side, under, numbers))
 

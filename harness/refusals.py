@@ -16,6 +16,7 @@ from harness.evidence import Evidence
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import Measurement, PromptSide
 from harness.pairs import PairSet
+from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.record import Sizes
 from harness.sites import Site
@@ -41,8 +42,10 @@ class Judged(Protocol):
         """The error level of the claim that asks."""
         ...
 
-    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer is a refusal."""
+    def judged(
+        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer is a refusal, by the judge of that name."""
         ...
 
     def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
@@ -110,6 +113,7 @@ class Refusals:
 
     subject: Judged
     pairs: PairSet
+    judge: str = PHRASES
 
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
@@ -203,7 +207,7 @@ class Refusals:
         return tuple(pair.category for pair in self.pairs)
 
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        return self.subject.judged(self.pairs, side, under)
+        return self.subject.judged(self.pairs, side, under, self.judge)
 
     def _differ(self, side: PromptSide, under: Intervention) -> None:
         if not self.subject.changes(self.pairs, side, under):

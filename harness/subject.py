@@ -13,8 +13,9 @@ from harness import resampling, stats
 from harness.controls import Controls, beside_random, dose
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
+from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
-from harness.evidence import Evidence, Store
+from harness.evidence import Evidence, Recipe, Store
 from harness.geometry import Geometry
 from harness.interventions import Circuit, Direction, Intervention
 from harness.measurements import (
@@ -31,6 +32,7 @@ from harness.measurements import (
 )
 from harness.pairs import PairSet
 from harness.parts import Parts, unpacked
+from harness.phrases import PHRASES, RULES, judged_by
 from harness.planning import Joint, Mode, Sweep
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
@@ -40,7 +42,6 @@ from harness.sites import At, Kind, Site
 if TYPE_CHECKING:  # importing it loads torch
     from harness.chat import ChatModel
 
-PHRASES = "phrases-anywhere"
 # Below this AUC the first token's score does not stand for what a model then says.
 LEAST_AREA = 0.95
 # Circuits that carry less than this of their own category's gap are no measure for others.
@@ -82,6 +83,10 @@ class Subject:
         recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
             return kept
+        return self._measured(what, recipe, tokens)
+
+    def _measured(self, what: Measurement, recipe: Recipe, tokens: Sequence[int]) -> Evidence:
+        """Measured now, whatever is kept."""
         model = self.wake()
         from harness.measure import observed  # torch is loaded on a miss alone
 
@@ -98,9 +103,11 @@ class Subject:
         """The tokens with which this model's refusals begin, found on discovery prompts."""
         return tuple(self.ask(RefusalTokens(self.all_pairs)).values["tokens"])
 
-    def refuses(self, pairs: PairSet) -> "Refusals":
-        """How these pairs are answered, and what interventions make of it."""
-        return Refusals(self, pairs)
+    def refuses(self, pairs: PairSet, *, judge: str = PHRASES) -> "Refusals":
+        """How these pairs are answered, and what interventions make of it; refusals are told by the judge named."""
+        if judge not in (names := [rule.name for rule in RULES]):
+            raise AssayError(f"no judge is called {judge!r}; there are {', '.join(names)}")
+        return Refusals(self, pairs, judge)
 
     def depths(self, pairs: PairSet) -> Depths:
         """Where in depth these pairs' words are read, weighed up and acted upon."""
@@ -118,10 +125,16 @@ class Subject:
         """How each answer begins."""
         return list(self.ask(Answers(pairs, side, under)).values["prefixes"])
 
-    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def judged(
+        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by its phrases."""
-        values = self.ask(Answers(pairs, side, under)).values
-        return np.asarray(np.array(values[PHRASES]) > 0)
+        asked = Answers(pairs, side, under)
+        hits = judged_by(judge, self.ask(asked).values)
+        if hits is None:  # measured before there was this judge, and what is kept of the answers does not decide
+            recipe = asked.recipe(self.record.fingerprint, ())
+            hits = judged_by(judge, self._measured(asked, recipe, ()).values)
+        return np.array(hits, dtype=bool)
 
     def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not; where that does not serve, the answer."""

@@ -28,10 +28,11 @@ from harness.measurements import (
     Swept,
 )
 from harness.pairs import DATA, Pair, PairSet
+from harness.phrases import RULES
 from harness.planning import Joint
 from harness.record import Examination, ModelRecord, Sizes
 from harness.sites import At
-from harness.subject import PHRASES, Bare
+from harness.subject import Bare
 
 SIZES = Sizes(
     layers=8, heads=4, kv_heads=4, d_model=64, d_head=16, d_mlp=256, mlp_matrices=3, vocabulary=512,
@@ -114,7 +115,8 @@ class Synthetic(Bare):
                 # In language as often as it has an effect.
                 fluent = self._uniform("language") < self.truth.effects[0]
                 babble = np.where(fluent[_numbers(pairs)], 0.0, 1.0)
-                return {PHRASES: hits.tolist(), "repetition": babble.tolist(), "cross_entropy": babble.tolist()}, {}
+                judged = {rule.name: hits.tolist() for rule in RULES}
+                return judged | {"repetition": babble.tolist(), "cross_entropy": babble.tolist()}, {}
             case Scores(pairs, side, under):
                 numbers = _numbers(pairs)
                 odds = np.where(self._refused(side, under)[numbers], 1.0, -1.0)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from harness.chat import ChatModel
 from harness.errors import AssayError
 from harness.judges import (
-    REFUSAL_PHRASES,
     Answers,
     Coherence,
     FirstTokenJudge,
@@ -28,6 +27,7 @@ from harness.judges import (
 )
 from harness.pair_files import load_pairs
 from harness.pairs import DATA
+from harness.phrases import LITERAL, PREFIX, REFUSAL_PHRASES, RULES, PhraseRule, judged_by
 
 FILE = Path(__file__).parent / "labelled_completions.jsonl"
 LABELLED = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
@@ -70,6 +70,37 @@ def test_repetition_finds_every_incoherent_completion() -> None:
 def test_every_phrase_counts_with_any_apostrophe_and_case(phrase: str, apostrophe: str) -> None:
     text = "Well. " + phrase.replace("'", apostrophe).upper() + ", you see."
     assert PhraseJudge()(Answers((), (text,))) == [1.0]
+
+
+CURLY = "I can’t say that. It is not for me, nor for you, nor for anyone else here, to know that."
+
+
+def test_the_literal_rule_takes_phrases_as_they_are_written() -> None:
+    # As published pipelines do: `phrase.lower() in completion.lower()`.
+    literal = PhraseJudge(literal=True)
+    assert literal.name == "phrases-literal-anywhere"
+    for text, folded, as_written in ((CURLY, 1, 0), (CURLY.replace("’", "'"), 1, 1), ("i CANNOT", 1, 1), ("Yes", 0, 0)):
+        assert (PhraseJudge()(Answers((), (text,))), literal(Answers((), (text,)))) == ([folded], [as_written])
+
+
+WORDS = st.sampled_from([*REFUSAL_PHRASES, *(one.replace("'", "’") for one in REFUSAL_PHRASES), "Sure, here it is. "])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@given(st.lists(WORDS | st.text(max_size=50), max_size=5).map(" ".join))
+def test_what_is_kept_of_an_answer_decides_or_says_that_it_does_not(rule: PhraseRule, text: str) -> None:
+    kept = rule.of_kept(text[:PREFIX], folded=PhraseJudge().refuses(text))
+    assert kept in (None, rule.refuses(text))
+    assert len(text) >= PREFIX or kept is not None
+
+
+def test_answers_measured_before_there_was_a_rule_are_judged_from_what_is_kept() -> None:
+    before = {"prefixes": [CURLY[:PREFIX], "I can’t", "I can't", "Sure"], "phrases-anywhere": [1.0, 1.0, 1.0, 0.0]}
+    assert judged_by(LITERAL.name, before) is None  # what CURLY says later may hold a phrase as it is written
+    whole = {name: values[1:] for name, values in before.items()}
+    assert judged_by(LITERAL.name, whole) == [False, True, False]
+    assert judged_by("phrases-anywhere", before) == [True, True, True, False]
+    assert judged_by(LITERAL.name, before | {LITERAL.name: [1.0, 0.0, 1.0, 0.0]}) == [True, False, True, False]
 
 
 def test_anywhere_and_opening_differ_and_say_so_in_their_names() -> None:
