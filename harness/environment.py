@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
@@ -19,6 +19,16 @@ from harness.pairs import DATA
 NUMERIC = ("torch", "transformers", "transformer-lens", "bitsandbytes")
 # These decide how numbers are kept and judged.
 OTHERS = ("numpy", "scipy", "safetensors", "pytest")
+
+
+class Machine(TypedDict):
+    """What something ran on."""
+
+    system: str
+    python: str
+    processor: str
+    cores: int | None
+    bytes: int
 
 
 @cache
@@ -33,7 +43,7 @@ def numeric(versions: dict[str, str]) -> dict[str, str]:
 
 
 @cache
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """What this machine is."""
     return {
         "system": platform.platform(),

@@ -4,6 +4,7 @@ import json
 import math
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,9 +35,16 @@ class Later(Malformed):
 
 
 def read(path: Path, of: type[_T], *, no: str, do: str, newest: int = 1, nan: frozenset[str] = frozenset()) -> _T:
-    """The file's content, typed; else one sentence: `no` says what it is none of, `do` what to do."""
-    try:
+    """The file's content, typed; else one sentence, as `told` makes it."""
+    with told(path, no=no, do=do):
         return typed(parsed(contents(path), nan=nan), of, newest=newest)
+
+
+@contextmanager
+def told(path: Path, *, no: str, do: str) -> Iterator[None]:
+    """Makes one sentence of whatever is wrong with the file: `no` says what it is none of, `do` what to do."""
+    try:
+        yield
     except OSError as error:
         raise AssayError(f"{path}: cannot be read ({error.strerror}); {do}") from None
     except Later as error:
@@ -80,16 +88,16 @@ def typed(value: Any, of: type[_T], *, newest: int = 1) -> _T:
         raise Malformed("$.schema: must be a whole number from 1")
     if schema > newest:
         raise Later(f"made by a later Assay (schema {schema}; this one reads up to {newest}): update Assay")
+    return fitting(value, of)
+
+
+def fitting(value: Any, of: type[_T], place: str = "$") -> _T:
+    """A part of a file as that type; `place` is where in the file it stands."""
     try:
         return msgspec.convert(value, of)
     except msgspec.ValidationError as error:
-        raise Malformed(_in_words(error)) from None
-
-
-def _in_words(error: msgspec.ValidationError) -> str:
-    """A message of msgspec: `Expected …, got … - at …`, the place first."""
-    said, _, place = str(error).replace("`", "").partition(" - at ")
-    return f"{place or '$'}: {said[:1].lower()}{said[1:]}"
+        said, _, within = str(error).replace("`", "").partition(" - at ")
+        raise Malformed(f"{place}{within.removeprefix('$')}: {said[:1].lower()}{said[1:]}") from None
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,15 +6,30 @@ import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from harness.environment import commit, libraries, machine, peak_bytes
+from msgspec import Meta
+
+from harness import json_files
+from harness.environment import Machine, commit, libraries, machine, peak_bytes
 from harness.errors import AssayError
 from harness.evidence import write_whole
+from harness.json_files import Count, Finite, Malformed
 from harness.pairs import DATA
-from harness.verdicts import Word
+from harness.record import ModelRecord
+from harness.verdicts import Decided, Kept, Word
 
 RUNS = DATA.parent / "reports" / "runs"
+# Of run.json: raised when a member is added or means something else.
+SCHEMA = 2
+# An estimate that could not be had is NaN.
+_NAN = frozenset({"value", "low", "high"})
+
+Name = Annotated[str, Meta(min_length=1, max_length=4096, pattern="^[^-]")]
+"""Of a claim or a model: what may stand on a command line and is no option there."""
+
+Key = Annotated[str, Meta(pattern="^[0-9a-f]{1,64}$")]
+"""The fingerprint of evidence."""
 
 
 class Claimed(TypedDict):
@@ -26,7 +41,7 @@ class Claimed(TypedDict):
     bar: str
     file: str  # from the project's root where it lies within
     line: int
-    level: float
+    level: Finite
     holds_on: list[str]
     fails_on: list[str]
     fingerprint: str
@@ -40,18 +55,30 @@ class Model(TypedDict):
     record: dict[str, Any]
 
 
+class Published(TypedDict):
+    """What a run says of a recording."""
+
+    hub: str
+    source: str
+    layers: int
+    layer: int
+    position: int
+    n: Count
+    cross_entropy: dict[str, Finite]
+
+
 class Judged(TypedDict):
     """What one claim came to on one model."""
 
-    claim: str
-    model: str
+    claim: Name
+    model: Name
     test: str  # node id
     word: Word
     reason: str
-    estimates: list[dict[str, Any]]
-    beside: list[dict[str, Any]]  # reported, and decides nothing
-    evidence: list[str]  # fingerprints of what it read, sorted
-    seconds: float
+    estimates: list[Decided]
+    beside: NotRequired[list[Kept]]  # reported, and decides nothing; older runs have none
+    evidence: list[Key]  # of what it read, sorted
+    seconds: Finite
 
 
 @dataclass
@@ -62,32 +89,37 @@ class Run:
     quant: str
     device: str
     commit: str | None = field(default_factory=commit)
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    seconds: float = 0.0
+    started: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")] = field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
+    )
+    seconds: Finite = 0.0
     finished: bool = False
     seed: int = 0
     libraries: dict[str, str] = field(default_factory=libraries)
-    machine: dict[str, Any] = field(default_factory=machine)
-    peak_bytes: int = 0  # the most that one of its processes held
-    models: dict[str, Model] = field(default_factory=dict)
-    claims: dict[str, Claimed] = field(default_factory=dict)
+    machine: Machine = field(default_factory=machine)
+    peak_bytes: Count = 0  # the most that one of its processes held
+    models: dict[Name, Model] = field(default_factory=dict)
+    claims: dict[Name, Claimed] = field(default_factory=dict)
     verdicts: list[Judged] = field(default_factory=list)
 
     @classmethod
     def load(cls, path: Path) -> "Run":
         """The run of that folder or run.json; one sentence if it is none."""
         path = path / "run.json" if path.is_dir() else path
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{one.name: values[one.name] for one in fields(cls)})
-        except OSError as error:
-            raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of reports/runs") from None
-        except (ValueError, KeyError, TypeError):
-            raise AssayError(f"{path}: is no run as pytest writes them; give a folder of reports/runs") from None
+        with json_files.told(path, no="run as pytest writes them", do="give a folder of reports/runs"):
+            values = json_files.parsed(json_files.contents(path), nan=_NAN)
+            run = json_files.typed(values, cls, newest=SCHEMA)
+            # What is not there is not made up.
+            if missing := [one.name for one in fields(cls) if one.name not in values]:
+                raise Malformed(f"$: object missing required field {missing[0]}")
+            for name, model in run.models.items():
+                known = ModelRecord if model["kind"] == "live" else Published
+                json_files.fitting(model["record"], known, f"$.models.{name}.record")
+            return run
 
     def save(self, folder: Path) -> None:
         """Writes run.json, whole or not at all."""
-        text = json.dumps(vars(self), ensure_ascii=False)
+        text = json.dumps({"schema": SCHEMA} | vars(self), ensure_ascii=False)
         write_whole(folder / "run.json", text.encode(), synced=self.finished)
 
     @property

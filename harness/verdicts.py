@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from harness.errors import NotMeasured, Refused
 from harness.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted
+from harness.json_files import Count, Finite
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
 
@@ -35,19 +36,39 @@ LETTERS: dict[Word, str] = {
 }
 
 
+class Kept(TypedDict):
+    """An estimate as a run keeps it."""
+
+    name: str
+    value: float  # NaN, like its interval, where there is none
+    low: float
+    high: float
+    n: Count
+    unit: str
+    method: str
+    nothing: NotRequired[str]  # older runs have none
+
+
+class Decided(Kept):
+    """An estimate that was held against a bar."""
+
+    sign: Literal[">", "<"]
+    bar: Finite
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Plain builtins only, so that it crosses processes."""
 
     word: Word
     reason: str  # the comparison in words, or what went wrong
-    estimates: tuple[dict[str, Any], ...] = ()
+    estimates: tuple[Decided, ...] = ()
 
 
 def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped: type[BaseException]) -> Verdict:
     """From what the test raised, if anything, and the comparisons it made; `skipped` is pytest's own."""
     estimates = tuple(
-        plain(estimate) | {"sign": sign, "bar": float(bar)}
+        Decided(**plain(estimate), sign=sign, bar=float(bar))
         for comparison in decided
         for estimate, sign, bar in comparison.bars
     )
@@ -70,7 +91,7 @@ def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped:
             return Verdict("BROKEN", f"{type(error).__name__}: {error}", estimates)
 
 
-def plain(estimate: Estimate) -> dict[str, Any]:
+def plain(estimate: Estimate) -> Kept:
     """An estimate in plain builtins."""
     return {
         "name": estimate.name,

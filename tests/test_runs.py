@@ -1,13 +1,19 @@
 """A Run is what one call of pytest came to, however the call ended."""
 
 import json
+import math
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.errors import AssayError
-from harness.runs import Judged, Run, Writer, all_runs, latest
+from harness.record import Check, Examination, ModelRecord, Sizes
+from harness.recordings import recording
+from harness.runs import SCHEMA, Judged, Run, Writer, all_runs, latest
+from tests import malformed
 
 
 def verdict(test: str, word: str = "SUPPORTED") -> Judged:
@@ -50,3 +56,104 @@ def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(AssayError, match=r"run\.json: is no run"):
             Run.load(tmp_path)
+
+
+def whole() -> dict[str, Any]:
+    """A run with a place for everything that a run can hold."""
+    sizes = Sizes(2, 2, 1, 8, 4, 16, 3, 99, 1000, 512)
+    examination = Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5)
+    live = ModelRecord("m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20)
+    estimate = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "method": "score"}
+    verdict = {
+        **verdict_of("c", "m"),
+        "estimates": [estimate | {"nothing": "", "sign": ">", "bar": 0.3}],
+        "beside": [estimate],
+    }
+    claim = {"title": "t", "prose": "", "source": "s", "bar": "fall > 0.3", "file": "f.py", "line": 3, "level": 0.01}
+    claim |= {"holds_on": ["reference"], "fails_on": ["hydra"], "fingerprint": "ab"}
+    return {"schema": SCHEMA} | vars(
+        Run(
+            command=["pytest"],
+            quant="nf4",
+            device="cpu",
+            commit="abc",
+            seconds=1.5,
+            models={
+                "m": {"fingerprint": "f", "kind": "live", "record": json.loads(json.dumps(asdict(live)))},
+                "recorded:yi-6b-chat": {
+                    "fingerprint": "g",
+                    "kind": "recorded",
+                    "record": recording("yi-6b-chat").as_json(),
+                },
+            },
+            claims={"c": claim},
+            verdicts=[verdict],
+        )
+    )
+
+
+def verdict_of(claim: str, model: str) -> dict[str, Any]:
+    return dict(verdict("test"), claim=claim, model=model, evidence=["ab12"], seconds=1.5)
+
+
+# Where a value of another kind, or none, says nothing false.
+EITHER = (
+    r"\$\.(commit|machine\.cores|models\.m\.record\.sizes\.context) null",
+    r"\$\.(schema|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
+    r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
+    r"\$\.(models|claims|libraries)\.[^.]+ gone",
+    r"\$\.models\.[^.]+\.record\.cross_entropy\.[^.]+ gone",
+)
+
+
+def test_a_run_is_whole_or_refused_at_its_place_with_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(whole()))
+    assert Run.load(tmp_path).verdicts[0]["estimates"][0]["bar"] == 0.3
+    wrong, accepted = 0, []
+    for how, text in malformed.spoilt(whole()):
+        (tmp_path / "run.json").write_text(text)
+        try:
+            Run.load(tmp_path)
+        except AssayError as error:
+            wrong += 1
+            assert re.match(r".*/run\.json: is no run as pytest writes them \(.*\); give a folder", str(error)), how
+            assert "\n" not in str(error)
+        else:
+            accepted.append(how)
+    assert [how for how in accepted if not any(re.fullmatch(one, how) for one in EITHER)] == []
+    assert wrong > 500
+
+
+@pytest.mark.parametrize("how", malformed.twisted({"a": 1}))
+def test_a_twisted_run_is_one_sentence(how: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(malformed.twisted(whole())[how])
+    with pytest.raises(
+        AssayError, match=r"run\.json: (is no run as pytest writes them \(|made by a later Assay)"
+    ) as caught:
+        Run.load(tmp_path)
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("verdicts", 0, "model"), "--fresh", "$.verdicts[0].model: expected str matching regex"),
+        (("verdicts", 0, "evidence"), ["../../x"], "$.verdicts[0].evidence[0]: expected str matching regex"),
+        (("verdicts", 0, "word"), "PROVEN", "$.verdicts[0].word: invalid enum value 'PROVEN'"),
+        (("started",), "yesterday", "$.started: expected str matching regex"),
+        (("models",), {"": {}}, "$.models"),
+        (("models", "m", "record"), {"name": "m"}, "$.models.m.record: object missing required field revision"),
+        (("verdicts", 0, "estimates", 0, "bar"), math.nan, "$.verdicts[0].estimates[0].bar"),
+    ],
+)
+def test_the_place_within_the_run_is_named(place: tuple[Any, ...], value: Any, said: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(malformed.put(whole(), place, value)))
+    with pytest.raises(AssayError, match=re.escape(said)):
+        Run.load(tmp_path)
+
+
+def test_runs_of_before_there_was_a_schema_are_read(tmp_path: Path) -> None:
+    old = whole()
+    del old["schema"], old["verdicts"][0]["beside"], old["verdicts"][0]["estimates"][0]["nothing"]
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert Run.load(tmp_path).claims["c"]["level"] == 0.01
