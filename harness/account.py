@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import verdicts
+from harness import story, verdicts
 from harness.claims import claim_of, claims_in
 from harness.errors import AssayError
 from harness.evidence import Store
@@ -183,11 +183,8 @@ class Account:
 
 
 def effects(found: Judged) -> tuple[str, str]:
-    """Estimates with their intervals, and their n, one below the other, for HTML."""
-    shown = [
-        f"{escape(one['name'])} {one['value']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"
-        for one in found["estimates"]
-    ]
+    """Estimates with their intervals and bars, and their n, one below the other, for HTML."""
+    shown = [escape(f"{one['name']} {story.number(one)}") for one in found["estimates"]]
     return "<br>".join(shown), "<br>".join(f"{one['n']} {escape(one['unit'])}" for one in found["estimates"])
 
 

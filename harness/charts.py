@@ -97,7 +97,7 @@ def bars(
             drawing.box(start, y + 1, end - start, thick - 2, color, opacity=0.35)
             if one.low is not None and one.high is not None:
                 drawing.line([(axis.at(one.low[place]), middle), (axis.at(one.high[place]), middle)], color, width=1.6)
-            hover = f"{name}: {one.name} {value:+.3f}{_between(one, place)}"
+            hover = f"{name}: {one.name} {value:+z.3f}{_between(one, place)}"
             _put(drawing, shape, axis.at(value), middle, color, hover)
     named = [(_LOOKS[n % len(_LOOKS)][2], _LOOKS[n % len(_LOOKS)][0], one.name) for n, one in enumerate(series)]
     last = drawing.legend(20, below + 56, named, _PLOT) if len(series) > 1 else below + 38
@@ -123,10 +123,10 @@ def strip(
             if not np.isfinite(one.value):
                 continue
             if len(found) > 1:
-                drawing.dot(axis.at(one.value), y, MUTED, opacity=0.5, hover=f"{name}, {number}: {one.value:+.3f}")
+                drawing.dot(axis.at(one.value), y, MUTED, opacity=0.5, hover=f"{name}, {number}: {one.value:+z.3f}")
                 continue
             drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION, width=2)
-            hover = f"{name}: {one.value:+.3f}{_ends(one.low, one.high)}"
+            hover = f"{name}: {one.value:+z.3f}{_ends(one.low, one.high)}"
             drawing.diamond(axis.at(one.value), y, VERMILLION, radius=5, hover=hover)
     drawing.width, drawing.height = _PLOT, below + 44
     return drawing.svg
@@ -159,7 +159,7 @@ def curves(
         for place, value in enumerate(one.values):
             if not np.isfinite(value):
                 continue
-            hover = f"{one.name}, {axes[0]} {places[place]:g}: {value:+.3f}{_between(one, place)}"
+            hover = f"{one.name}, {axes[0]} {places[place]:g}: {value:+z.3f}{_between(one, place)}"
             _put(drawing, shape, across.at(places[place]), up.at(value), color, hover)
     named = [
         (_LOOKS[number % len(_LOOKS)][2], _LOOKS[number % len(_LOOKS)][0], one.name)
@@ -227,7 +227,7 @@ def ranking(
         if not np.isfinite(one.value):
             continue
         drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION if one.value > 0 else BLUE, width=2)
-        hover = f"{name}: {one.value:+.3f}{_ends(one.low, one.high)}"
+        hover = f"{name}: {one.value:+z.3f}{_ends(one.low, one.high)}"
         draw = drawing.dot if one.value > 0 else drawing.diamond
         draw(axis.at(one.value), y, VERMILLION if one.value > 0 else BLUE, hover=hover)
     if band:
@@ -290,7 +290,7 @@ def _cells(
     for row, column in np.argwhere(np.isfinite(values)):
         value = float(values[row, column])
         x, y, opacity = left + column * width, top + row * height, min(abs(value) / limit, 1)
-        hover = "" if numbered else f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+.3f}"
+        hover = "" if numbered else f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
         drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
         if numbered:
             # On a full colour the page's ink may be too like it.
@@ -323,7 +323,7 @@ def _small_cells(
         drawing.cells(places, left, top, width, height, color, opacity)
     for at in order[:MOST_HOVERS]:
         (row, column), value = divmod(int(at), len(columns)), float(flat[at])
-        hover = f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+.3f}"
+        hover = f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
         x, y, opacity = left + column * width, top + row * height, min(abs(value) / limit, 1)
         drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
 
@@ -376,7 +376,7 @@ def _ends(low: float, high: float) -> str:
     """An interval in words; of very few pairs it may have no end."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return ", too few to bound it"
-    return "" if low == high else f", {low:+.3f} to {high:+.3f}"
+    return "" if low == high else f", {low:+z.3f} to {high:+z.3f}"
 
 
 def _some(count: int, most: int) -> Sequence[int]:

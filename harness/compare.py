@@ -252,7 +252,7 @@ def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sides:
 
 
 def _number(one: Mapping[str, Any], digits: int) -> str:
-    value, low, high = (f"{one[key]:+.{digits}f}" for key in ("value", "low", "high"))
+    value, low, high = (f"{one[key]:+z.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]" if math.isfinite(one["value"]) else "no number"
 
 

@@ -48,7 +48,9 @@ class Controls:
         arms = (None, *random_arms(under))
         hits = [self.subject.scored(self.pairs, self.side, arm) for arm in arms]
         before, after = np.array(hits[0], dtype=float), np.array(hits[1:], dtype=float).mean(0)
-        return self._estimated(name, before - after, self.pairs.clusters, f"score, mean of {RANDOM}")
+        return self._estimated(
+            name, before - after, self.pairs.clusters, f"by the first token, mean of {RANDOM} random directions"
+        )
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
         name = f"{self._word}, random circuits"
@@ -61,7 +63,7 @@ class Controls:
         found = self.subject.effects(self.pairs, beside_random(circuit, self.subject, at), self._mode)
         before, after = found.clean > 0, (found.patched[:, 1:] > 0).mean(1)
         # Taken from the twin, for an ablation too: one sweep holds them all.
-        by = f"score, mean of {RANDOM} taken from the twin"
+        by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
         return self._estimated(name, before - after, self.subject.clusters(found.pairs), by)
 
     def _estimated(self, name: str, fall: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:

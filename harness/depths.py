@@ -95,12 +95,14 @@ class Depths:
         """The same of how two harmless prompts of one template come to their different answers."""
         name, pairs = f"depth of {stage}, harmless behaviour", self.pairs.harmless_alike
         if not pairs:
-            return unmeasured(name, "not to be had: no two harmless prompts are of one template")
+            return unmeasured(name, "not measurable: no two harmless prompts are of one template")
         found = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
         depth = _depth(np.maximum(_towards_twin(found), 0)) if found.pairs else np.zeros(0)
         there = np.isfinite(depth)
         if not there.any():
-            return unmeasured(name, f"not to be had: of {len(pairs)} pairs of harmless prompts none are answered apart")
+            return unmeasured(
+                name, f"not measurable: of {len(pairs)} pairs of harmless prompts none are answered apart"
+            )
         template = {pair.id: pair.template for pair in pairs}
         clusters = np.array([template[one] for one in found.pairs])[there]
         return estimated(name, resampling.mean(depth[there], self.subject.level, clusters))

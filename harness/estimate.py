@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.numerals import bar_text, printed
+
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
 # Of several bars the worst decides, in this order.
@@ -55,15 +57,27 @@ class Estimate:
     def __str__(self) -> str:
         if self.absent:
             return f"{self.name}: {self.absent}"
-        of = f"n={self.n} {self.unit}, {self.method}"
-        return f"{self.name} {self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}] ({of})"
+        return f"{self.name} {printed(self.value, self.low, self.high)} ({self._of})"
+
+    def beside_bar(self, sign: Literal[">", "<"], bar: float) -> str:
+        """The estimate and its bar, with as many decimals as show the decision."""
+        numbers = printed(self.value, self.low, self.high, bar)
+        return f"{self.name} {numbers} ({self._of}) {sign} {numbers.bar}"
+
+    @property
+    def _of(self) -> str:
+        return f"n={self.n} {self.unit}, {self.method}"
+
+
+Bar = tuple[Estimate, Literal[">", "<"], float]
+"""An estimate, the side on which its interval must lie, and of which number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Estimates and their bars; `&` joins them: REFUTED beats INCONCLUSIVE beats SUPPORTED."""
 
-    bars: tuple[tuple[Estimate, Literal[">", "<"], float], ...]
+    bars: tuple[Bar, ...]
 
     def __and__(self, other: "Comparison") -> "Comparison":
         if not isinstance(other, Comparison):
@@ -89,9 +103,10 @@ class Comparison:
 
     def __str__(self) -> str:
         reasons = dict.fromkeys(estimate.nothing for estimate, _, _ in self.bars if estimate.nothing)
-        bars = " and ".join(f"{estimate} {sign} {bar:.2f}" for estimate, sign, bar in self.bars if not estimate.absent)
+        measured = (bar for bar in self.bars if not bar[0].absent)
+        bars = " and ".join(estimate.beside_bar(sign, bar) for estimate, sign, bar in measured)
         missing = (
-            f"{estimate.name} {sign} {bar:.2f} has no number: {estimate.absent}"
+            f"{estimate.name} {sign} {bar_text(bar)} has no number: {estimate.absent}"
             for estimate, sign, bar in self.bars
             if estimate.absent
         )

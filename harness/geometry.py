@@ -78,7 +78,7 @@ class Geometry:
         contrast = np.array(rows)
         made = contrast @ table @ contrast.T
         found = self._cosine("cosine, harmless twins", made, np.array(names), np.arange(len(names)))
-        return found if np.isfinite(found.value) else unmeasured(found.name, f"not to be had: {found.method}")
+        return found if np.isfinite(found.value) else unmeasured(found.name, f"not measurable: {found.method}")
 
     def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
         return estimated(name, resampling.alignment(table, groups, self.subject.level, clusters))

@@ -226,7 +226,7 @@ def found_circuit(material: Material) -> Iterator[Plan]:
     for site in sorted(found, key=place_of):
         carried = found[site]
         said = f"{part_of(site)} {layer_of(site)}.{place_of(site)[1]}" + (
-            "" if carried is None else f": {carried:+.3f}"
+            "" if carried is None else f": {carried:+z.3f}"
         )
         if part_of(site) == "head":
             heads.setdefault(layer_of(site), []).append((place_of(site)[1], said))

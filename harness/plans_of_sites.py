@@ -63,7 +63,7 @@ def _scatter(exact: Swept, guess: Swept) -> Plan:
     limit = float(np.abs(rows).max(initial=LEAST_LIMIT)) * 1.08
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        hovers = [f"{name}: measured {x:+.3f}, estimated {y:+.3f}" for name, (x, y) in zip(names, rows, strict=True)]
+        hovers = [f"{name}: measured {x:+z.3f}, estimated {y:+z.3f}" for name, (x, y) in zip(names, rows, strict=True)]
         axes = ("measured by patching", "estimated by gradients")
         return charts.scatter(drawing, {kind: rows}, {kind: hovers}, axes, (ends, ends), diagonal=True)
 

@@ -150,7 +150,7 @@ def pytest_runtest_makereport(
     vars(report)["about"] = {"claim": claim.as_json, "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
-    item.user_properties.extend((one["name"], f"{one['value']:+.4f}") for one in found.estimates)
+    item.user_properties.extend((one["name"], f"{one['value']:+z.4f}") for one in found.estimates)
     place = (str(item.path), item.location[1] or 0, f"{found.word}: {found.reason}")
     report.longrepr = None if report.passed else place if report.skipped else f"{found.word}: {found.reason}"
     return report

@@ -174,7 +174,7 @@ class Refusals:
         hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
         leads = (hits[0] - hits[1:]) * (-1 if side == "harmful" else 1)
         least = float(leads.mean(1).min())
-        beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "not tested"))
+        beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "no interval"))
         interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters, (-1, 1))
         return estimated("lead over random", interval, nothing=self._too_few(self._hits("harmful", None)))
 
@@ -200,7 +200,7 @@ class Refusals:
         high = min(fall(rows, shared).high for rows in [*parts, np.logical_or.reduce(parts)])
         value, low = min(one.value for one in found), min(one.low for one in found)
         aside = len(set(self._categories())) - len(names)
-        method = f"the least of {len(names)} categories ({aside} not refused to begin with), {found[0].method}"
+        method = f"the lowest of {len(names)} categories; {aside} more are not refused to begin with; {found[0].method}"
         return estimated("least fall", stats.Interval(value, low, max(value, high), len(self.pairs), method))
 
     def _categories(self) -> tuple[str, ...]:

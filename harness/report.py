@@ -301,8 +301,7 @@ def _marks(judged: Sequence[Judged], height: int) -> Iterator[dict[str, Any]]:
             "bar": f"{_across(estimate['bar']):.1f}",
             "flag": "0" if place else "2.5" if estimate["sign"] == ">" else "-2.5",
             "word": one["word"],
-            "title": f"{one['model']}, {one['word']}: {estimate['name']} {story.number(estimate)} "
-            f"{estimate['sign']} {estimate['bar']:.2f}",
+            "title": f"{one['model']}, {one['word']}: {estimate['name']} {story.number(estimate)}",
         }
 
 

@@ -77,7 +77,13 @@ def order_share(values: ArrayLike, level: float, clusters: ArrayLike | None = No
         raise ValueError(f"An order needs values [unit, k] with k of 2 or more; these have shape {rows.shape}.")
     null = 1 / math.factorial(rows.shape[1])
     share = rate((np.diff(rows, axis=1) > 0).all(axis=1), level, clusters)
-    return Interval(share.value - null, share.low - null, share.high - null, share.n, f"{share.method}, above 1/k!")
+    return Interval(
+        share.value - null,
+        share.low - null,
+        share.high - null,
+        share.n,
+        f"{share.method}, less the {null:.3g} of a random order",
+    )
 
 
 def area(scores: ArrayLike, hits: ArrayLike) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.estimate import Outcome, decided
+from harness.numerals import bar_text, printed
 from harness.recordings import RECORDED
 from harness.runs import Judged, Run
 from harness.verdicts import NOT_JUDGED, Word, estimate_of
@@ -49,10 +50,11 @@ def deciding(found: Judged) -> Mapping[str, Any] | None:
 
 def in_words(estimate: Mapping[str, Any]) -> str:
     """An estimate, its interval, and where that lies."""
-    name, bar, over = estimate["name"], f"the bar of {estimate['bar']:.2f}", estimate["sign"] == ">"
+    name, bar, over = estimate["name"], f"the bar of {bar_text(estimate['bar'])}", estimate["sign"] == ">"
     if not math.isfinite(estimate["value"]):
         return f"{name}: {estimate['method']}."
-    head = f"{name} is {estimate['value']:.2f}, its interval {estimate['low']:.2f} to {estimate['high']:.2f}"
+    shown = printed(estimate["value"], estimate["low"], estimate["high"], estimate["bar"], sign="")
+    head = f"{name} is {shown.value}, its interval {shown.low} to {shown.high}"
     if estimate.get("nothing"):
         return f"{head}; but that decides nothing, for there is {estimate['nothing']}."
     match outcome(estimate):
@@ -66,11 +68,12 @@ def in_words(estimate: Mapping[str, Any]) -> str:
 
 
 def number(estimate: Mapping[str, Any]) -> str:
-    """Short: the value, and its interval if it has any width."""
+    """Short: the value, its interval if it has any width, and its bar if it has one."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
-    value, low, high = (f"{round(estimate[end], 2) + 0.0:+.2f}" for end in ("value", "low", "high"))
-    return value if estimate["low"] == estimate["high"] else f"{value} [{low}, {high}]"
+    numbers = printed(estimate["value"], estimate["low"], estimate["high"], estimate.get("bar"))
+    bar = f" {estimate['sign']} {numbers.bar}" if numbers.bar else ""
+    return (numbers.value if estimate["low"] == estimate["high"] else str(numbers)) + bar
 
 
 def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:

@@ -207,7 +207,17 @@ class Subject:
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
         valid = float(values["valid"])
-        beside(Estimate("direction passes the published filters", valid, valid, valid, len(pairs), "yes is 1", "pairs"))
+        beside(
+            Estimate(
+                "direction passes the published filters",
+                valid,
+                valid,
+                valid,
+                len(pairs),
+                "1 if it passes, 0 if not",
+                "pairs",
+            )
+        )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
         return Direction("difference", values["layer"], values["position"], *prompts)
 
@@ -285,7 +295,14 @@ class Subject:
         level = self.level / change.shape[1]
         each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
         value, low, high = (sum(getattr(one, end) > share for one in each) / asked for end in ("value", "low", "high"))
-        return Estimate(name, value, low, high, len(found.pairs), f"in units of {asked}, all at once")
+        return Estimate(
+            name,
+            value,
+            low,
+            high,
+            len(found.pairs),
+            f"as a share of {asked} {kind}s; Bonferroni over all {change.shape[1]}",
+        )
 
     def shared(self, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0) -> Estimate:
         """The effect of circuits found on other categories over that of the one found on a pair's own.

@@ -12,8 +12,9 @@ import numpy as np
 
 from harness.claims import Claim, verdicts_seen
 from harness.errors import AssayError
-from harness.estimate import Estimate, Outcome, decisions
+from harness.estimate import Bar, Estimate, Outcome, decisions
 from harness.evidence import Store, digest
+from harness.numerals import printed
 from harness.pairs import DATA
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper
@@ -33,8 +34,13 @@ class Seen:
     organism: str
     expected: Outcome
     outcome: Outcome
-    estimates: tuple[Estimate, ...]
+    bars: tuple[Bar, ...]
     fingerprint: str  # the organism's weights
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """What was held to the bars."""
+        return tuple(estimate for estimate, _, _ in self.bars)
 
     @property
     def right(self) -> bool:
@@ -49,7 +55,8 @@ class Seen:
             "organism": self.fingerprint,
             "estimates": [
                 {"name": one.name, "value": one.value, "low": one.low, "high": one.high, "n": one.n, "unit": one.unit}
-                for one in self.estimates
+                | {"sign": sign, "bar": bar}
+                for one, sign, bar in self.bars
             ],
         }
 
@@ -75,8 +82,8 @@ def judged(claims: Iterable[Claim], store: Store) -> Iterator[Seen]:
                     _require_refusals(subject, claim, organism)
                 with decisions() as made:
                     outcome = claim.judge(subject, sleeper.pairs)
-                estimates = tuple(estimate for comparison in made for estimate, _, _ in comparison.bars)
-                yield Seen(claim, organism, expected, outcome, estimates, weights(organism))
+                bars = tuple(bar for comparison in made for bar in comparison.bars)
+                yield Seen(claim, organism, expected, outcome, bars, weights(organism))
 
 
 @cache
@@ -119,10 +126,14 @@ def as_markdown(table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for claim, organisms in sorted(table.items()):
         for organism, one in sorted(organisms.items(), key=lambda item: (item[1]["verdict"] != "SUPPORTED", item[0])):
-            numbers = "; ".join(
-                f"{e['name']} {e['value']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}]" for e in one["estimates"]
-            )
+            numbers = "; ".join(map(_in_short, one["estimates"]))
             yield f"| {claim} | `{organism}` | {one['verdict']} | {numbers.replace('|', '∣')} |"
+
+
+def _in_short(kept: Mapping[str, Any]) -> str:
+    bar = kept.get("bar")  # tables of before kept none
+    numbers = printed(kept["value"], kept["low"], kept["high"], bar)
+    return f"{kept['name']} {numbers}" + ("" if bar is None else f" {kept['sign']} {numbers.bar}")
 
 
 def _require_refusals(subject: Subject, claim: Claim, organism: str) -> None:

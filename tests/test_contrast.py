@@ -151,7 +151,7 @@ def test_where_no_two_harmless_prompts_are_alike_that_is_said(awake: Callable[..
     with asides() as made:
         subject.depths(pairs).gap("detect", "assess")
     absent = made["depth of assess, harmless behaviour"].absent
-    assert absent == "not to be had: no two harmless prompts are of one template"
+    assert absent == "not measurable: no two harmless prompts are of one template"
 
 
 def _alike() -> list[tuple[Pair, Pair]]:

@@ -89,7 +89,7 @@ def test_beside_the_removed_direction_stand_random_ones_that_do_next_to_nothing(
     assert fall.value > 0.95
     assert beside.value < 0.2
     assert beside.low <= beside.value <= beside.high
-    assert beside.method.startswith("score, mean of 20, ")
+    assert beside.method.startswith("by the first token, mean of 20 random directions, ")
     assert beside.n == len(pairs)
     # By another way: what it falls more than random ones do, and what those do, is all.
     scored = np.array(subject.ask(Scores(pairs, "harmful", without)).values["odds"]) > 0
@@ -121,7 +121,7 @@ def test_beside_a_circuit_stand_random_ones(subject: Subject, circuit: Circuit, 
         beside = made[f"{word}, random circuits"]
         assert found.value > 0.95
         assert abs(beside.value) < 0.05
-        assert beside.method.startswith("score, mean of 20 taken from the twin, ")
+        assert beside.method.startswith("by the first token, mean of 20 random circuits taken from the twin, ")
 
 
 def test_a_random_circuits_fall_is_that_of_its_patches_one_by_one(subject: Subject, circuit: Circuit) -> None:
@@ -243,7 +243,7 @@ def test_harmless_twins_that_hold_no_direction_say_so(tiny: Subject) -> None:
     tiny.all_pairs = pairs
     with asides() as made:
         tiny.geometry(pairs).agreement()
-    assert made["cosine, harmless twins"].absent.startswith("not to be had: some group has no direction")
+    assert made["cosine, harmless twins"].absent.startswith("not measurable: some group has no direction")
 
 
 def test_the_organisms_harmless_twins_hold_a_direction(subject: Subject) -> None:
