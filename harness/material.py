@@ -205,9 +205,9 @@ class Swept:
 
     @cached_property
     def clusters(self) -> np.ndarray:
-        """The template of each pair."""
-        template = {pair.id: pair.template or pair.id for pair in self.material.pairs}
-        return np.array([template[name] for name in self.effects.pairs])
+        """The cluster of each pair."""
+        cluster = dict(zip((pair.id for pair in self.material.pairs), self.material.pairs.clusters, strict=True))
+        return np.array([cluster[name] for name in self.effects.pairs])
 
     @cached_property
     def gap(self) -> Float[np.ndarray, " pair"]:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from harness.evidence import Recipe, digest
 from harness.interventions import Circuit, Direction, Intervention
 from harness.pairs import PairSet
+from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
-
-PromptSide = Literal["harmful", "harmless"]
 
 
 @dataclass(frozen=True)

@@ -1,226 +1,248 @@
-"""Files of prompt pairs: read, checked line by line, whole or not at all. Never touches a model."""
+"""Files of prompts, in pairs or in lists: read and checked line by line, whole or not at all. Never touches a model."""
 
-import csv
 import hashlib
-import io
 import json
+import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import AssayError
-from harness.pairs import Pair, PairSet, PromptLists, side_of
+from harness.pairs import Pair, PairSet, PromptLists, PromptSet, grouped, normalised, side_of
+from harness.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
 
 # With none of a category on one side, nothing found there could be judged there.
 FEWEST_PER_SIDE = 1
 REQUIRED = ("harmful", "harmless")
 OPTIONAL = ("id", "category", "words", "template", "novel")
+SUFFIXES = (".jsonl", ".csv", ".json", ".txt")
+# Columns of prompts without twins, in any case, the first that is there: AdvBench and JailbreakBench (whose `Behavior`
+# is a title), HarmBench, StrongREJECT, and what lists of harmless prompts use.
+PROMPTS = ("goal", "behavior", "forbidden_prompt", "prompt", "instruction")
+CATEGORIES = ("category", "semanticcategory")
+# Of more columns the number is said.
+MOST_COLUMNS = 12
 
 
-def load(path: str | Path) -> PairSet | PromptLists:
-    """Reads pairs (.jsonl, .csv) or a folder with harmful.txt and harmless.txt, whole or not at all."""
-    path = Path(path)
-    if not path.exists():
-        raise AssayError(f"{path}: there is no such file; give --pairs a .jsonl, a .csv or a folder")
-    if path.is_dir():
-        return _load_lists(path)
-    if path.suffix.lower() == ".jsonl":
-        return load_pairs(path)
-    if path.suffix.lower() == ".csv":
-        return load_pairs(path)
-    raise AssayError(
-        f"{path}: prompt pairs are read from .jsonl or .csv files, or from a folder that holds "
-        "harmful.txt and harmless.txt; rename the file to what it is"
-    )
+def load(*paths: str | Path, columns: Sequence[str] = ()) -> PromptSet:
+    """Reads a file of pairs, a folder with a harmful and a harmless list, or these two lists, harmful prompts first.
+
+    A list alone is taken for harmful prompts, and the result has no harmless ones. `columns` name where lists hold
+    their prompts.
+    """
+    given = [Path(path) for path in paths]
+    if len(given) > 2:
+        raise AssayError(f"--pairs was given {len(given)} times; give one file or folder, or two lists")
+    name = given[0].resolve().stem
+    if len(given) == 1 and _is_folder(given[0]):
+        given = [_list_in(given[0], side) for side in REQUIRED]
+    files = [_opened(path) for path in given]
+    if len(files) == 1 and _holds_pairs(files[0]):
+        if columns:
+            raise AssayError(f"{given[0]}: holds pairs; --column is for lists of prompts without twins")
+        return _paired(files[0])
+    return _lists(name, files, columns)
 
 
 def load_pairs(path: str | Path) -> PairSet:
-    """Reads a .jsonl or .csv file of pairs; any defect is one sentence with file and line."""
-    path = Path(path)
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
-    reader = _Reader(path)
-    pairs = tuple(reader.pair(line, row) for line, row in rows)
-    reader.check_categories(pairs)
-    return PairSet(path.stem, pairs)
+    """Reads a file of pairs; each defect is one sentence with file and line."""
+    return _paired(_opened(Path(path)))
+
+
+def _paired(file: Rows) -> PairSet:
+    if file.path.suffix.lower() == ".csv":
+        allowed = tuple(name for name in REQUIRED + OPTIONAL if name != "words")
+        for name in file.columns:
+            if name not in allowed:
+                raise AssayError(f"{file.path}, line 1: unknown column {name!r}; the columns are {', '.join(allowed)}")
+            _once(file, name)
+    reader = _Reader(file)
+    pairs = [pair for place, row in file.rows if (pair := reader.pair(place, row)) is not None]
+    file.check()
+    if not pairs:
+        raise AssayError(f"{file.path}: holds no pairs; each line is one pair with {', '.join(REQUIRED)}")
+    together = grouped(pairs)
+    sides = Counter((pair.category, pair.side) for pair in together)
+    lonely: list[str] = []
+    for category in dict.fromkeys(pair.category for pair in together):
+        for side in ("discovery", "heldout"):
+            if (n := sides[category, side]) < FEWEST_PER_SIDE:
+                lonely.append(
+                    f"{file.path}: category {category!r} has {n} of its pairs in {side}, at least {FEWEST_PER_SIDE} is "
+                    "needed (a hash of the id decides, and pairs that share a prompt stay together); add pairs or "
+                    "change an id"
+                )
+    raise_all(lonely)
+    return PairSet(file.path.stem, together)
 
 
 @dataclass
 class _Reader:
     """Turns rows of one file into pairs and remembers what must not come twice."""
 
-    path: Path
-    lines: dict[str, int] = field(default_factory=dict)
-    prompts: dict[str, int] = field(default_factory=dict)
+    file: Rows
+    ids: dict[str, str] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], str] = field(default_factory=dict)
+    sides: dict[str, tuple[str, str]] = field(default_factory=dict)
 
-    def pair(self, line: int, row: Mapping[str, object]) -> Pair:
-        self._check_fields(line, row)
-        harmful, harmless = (self._prompt(line, row, name) for name in REQUIRED)
-        if harmful.split() == harmless.split():
-            raise self._defect(line, "the harmless prompt equals the harmful one; give a real twin")
-        pair = Pair(
-            id=self._text(line, row, "id") or _default_id(harmful, harmless),
-            category=self._text(line, row, "category") or "all",
-            harmful=harmful,
-            harmless=harmless,
-            template=self._text(line, row, "template"),
-            novel=self._text(line, row, "novel"),
-        )
-        if (first := self.lines.setdefault(pair.id, line)) != line:
-            raise self._defect(line, f"id {pair.id!r} was used on line {first} already; ids are unique")
-        for prompt in (harmful, harmless):
-            if (first := self.prompts.setdefault(prompt, line)) != line:
-                raise self._defect(line, f"the prompt {_short(prompt)} stands on line {first} already")
-        self._check_words(line, row, pair)
-        return pair
-
-    def check_categories(self, pairs: Sequence[Pair]) -> None:
-        if not pairs:
-            raise AssayError(f"{self.path}: holds no pairs; each line is one pair with {_list(REQUIRED)}")
-        sides = Counter((pair.category, pair.side) for pair in pairs)
-        for category in dict.fromkeys(pair.category for pair in pairs):
-            for side in ("discovery", "heldout"):
-                if (n := sides[category, side]) < FEWEST_PER_SIDE:
-                    raise AssayError(
-                        f"{self.path}: category {category!r} has {n} of its pairs in {side}, at least "
-                        f"{FEWEST_PER_SIDE} is needed (a hash of the id decides); add pairs or change an id"
-                    )
-
-    def _check_fields(self, line: int, row: Mapping[str, object]) -> None:
+    def pair(self, place: str, row: Mapping[str, object]) -> Pair | None:
+        """The pair, or nothing where anything is wrong with it."""
+        before = len(self.file.defects)
         for name in row:
             if name not in REQUIRED + OPTIONAL:
-                raise self._defect(line, f"unknown field {name!r}; the fields are {_list(REQUIRED + OPTIONAL)}")
-        for name in REQUIRED:
-            if name not in row:
-                raise self._defect(line, f"the field {name!r} is missing")
-
-    def _prompt(self, line: int, row: Mapping[str, object], name: str) -> str:
-        text = self._text(line, row, name)
-        if not text:
-            raise self._defect(line, f"the {name} prompt is empty")
-        return text
-
-    def _text(self, line: int, row: Mapping[str, object], name: str) -> str | None:
-        value = row.get(name)
-        if value is None:
+                known = ", ".join(REQUIRED + OPTIONAL)
+                self.file.add(place, f"unknown field {short(name)}; the fields are {known}")
+        for name in (name for name in REQUIRED if name not in row):
+            self.file.add(place, f"the field {name!r} is missing")
+        harmful, harmless = (
+            self.file.prompt(place, row, name, f"{name} prompt") if name in row else None for name in REQUIRED
+        )
+        other = {name: self.file.text(place, row, name) for name in OPTIONAL if name != "words"}
+        if harmful is None or harmless is None or len(self.file.defects) > before:
             return None
-        if not isinstance(value, str):
-            raise self._defect(line, f"the field {name!r} must be text, not {json.dumps(value)}")
-        if any(sign in value for sign in "\x00\ufffd") or any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise self._defect(line, f"the field {name!r} holds a broken character; save it as UTF-8")
-        return value.strip() or None
+        key = other["id"] or _default_id(harmful, harmless)
+        pair = Pair(key, other["category"] or "all", harmful, harmless, other["template"], other["novel"])
+        self._check_repeats(place, pair)
+        self._check_words(place, row, pair)
+        return pair
 
-    def _check_words(self, line: int, row: Mapping[str, object], pair: Pair) -> None:
-        if (given := row.get("words")) in (None, ""):
-            return
-        if given != pair.words:
-            raise self._defect(
-                line,
-                f"the field 'words' says {json.dumps(given, ensure_ascii=False)}, but the prompts "
-                f"differ in {json.dumps(pair.words, ensure_ascii=False)}; correct it or leave it out",
+    def _check_repeats(self, place: str, pair: Pair) -> None:
+        both = normalised(pair.harmful), normalised(pair.harmless)
+        if both[0] == both[1]:
+            self.file.add(place, "the harmless prompt equals the harmful one; give a real twin")
+        elif (first := self.pairs.setdefault(both, place)) != place:
+            self.file.add(place, f"the pair stands on {first} already; keep one of them")
+        elif (first := self.ids.setdefault(pair.id, place)) != place:
+            self.file.add(place, f"id {short(pair.id)} was used on {first} already; ids are unique")
+        for side, text, plain in zip(REQUIRED, (pair.harmful, pair.harmless), both, strict=True):
+            other, first = self.sides.setdefault(plain, (side, place))
+            if other != side and first != place:
+                self.file.add(place, f"the prompt {short(text)} is {side} here and {other} on {first}")
+
+    def _check_words(self, place: str, row: Mapping[str, object], pair: Pair) -> None:
+        given = row.get("words")
+        if given not in (None, "") and given != pair.words:
+            self.file.add(
+                place,
+                f"the field 'words' says {shortly(given)}, but the prompts differ in "
+                f"{json.dumps(pair.words, ensure_ascii=False)}; correct it or leave it out",
             )
 
-    def _defect(self, line: int, what: str) -> AssayError:
-        return AssayError(f"{self.path}, line {line}: {what}")
 
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for line, text in enumerate(_decoded(path).split("\n"), 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text, object_pairs_hook=_no_repeats)
-        except json.JSONDecodeError as error:
+def _lists(name: str, files: Sequence[Rows], columns: Sequence[str]) -> PromptLists:
+    if len(columns) > len(files):
+        raise AssayError(f"--column was given {len(columns)} times, and there are fewer lists; give it once a list")
+    if columns and not any(file.columns for file in files):
+        raise AssayError(f"{files[0].path}: has no columns, so --column {columns[0]} says nothing; leave it out")
+    seen: dict[str, tuple[int, str]] = {}
+    read = []
+    for number, file in enumerate(files):
+        if _holds_pairs(file):
             raise AssayError(
-                f"{path}, line {line}: not valid JSON ({error.msg} at column {error.colno}); each line is one object"
-            ) from None
-        except _RepeatedField as error:
-            raise AssayError(f"{path}, line {line}: the field {error} stands twice") from None
-        except (RecursionError, ValueError):  # nested too deep, a number too long
-            raise AssayError(f"{path}, line {line}: not a plain JSON object; fields hold text") from None
-        if not isinstance(row, dict):
-            raise AssayError(f"{path}, line {line}: each line is one JSON object, this one is not")
-        yield line, row
+                f"{file.path}: holds pairs (a column {' or '.join(map(repr, REQUIRED))}); a list of prompts without "
+                f"twins has them in a column such as {PROMPTS[0]!r} or {PROMPTS[3]!r}"
+            )
+        asked = columns[number] if len(columns) == len(files) else columns[0] if columns and file.columns else None
+        read.append(_list(file, asked, number, seen))
+    harmful, harmless = read[0], read[1] if len(read) > 1 else ((), (), "")
+    taken = "; ".join(one[2] for one in read)
+    return PromptLists(name, harmful[0], harmless[0], (harmful[1], harmless[1]), taken)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    reader = csv.DictReader(io.StringIO(_decoded(path), newline=""), strict=True)
+def _list(
+    file: Rows, asked: str | None, number: int, seen: dict[str, tuple[int, str]]
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Prompts, their categories, and where they were taken from; `seen` holds those of the list before, and its own."""
+    column = _column(file, asked)
+    by_kind = next((name for wanted in CATEGORIES for name in file.columns if _plain(name) == wanted), None)
+    prompts, kinds = [], []
+    for place, row in file.rows:
+        prompt = file.prompt(place, row, column)
+        kind = None if by_kind is None else file.text(place, row, by_kind)
+        if prompt is None:
+            continue
+        if (first := seen.setdefault(normalised(prompt), (number, place))) != (number, place):
+            of = "" if first[0] == number else " of the harmful list"
+            file.add(place, f"the prompt {short(prompt)} stands on {first[1]}{of} already; keep one of them")
+        prompts.append(prompt)
+        kinds.append(kind or "all")
+    file.check()
+    if not prompts:
+        raise AssayError(f"{file.path}: holds no pairs and no prompts")
+    for side in ("discovery", "heldout"):
+        if (n := sum(side_of(prompt) == side for prompt in prompts)) < FEWEST_PER_SIDE:
+            raise AssayError(
+                f"{file.path}: {n} of its prompts fall into {side}, at least {FEWEST_PER_SIDE} is needed (a hash of "
+                "the prompt decides); add prompts"
+            )
+    taken = f"{file.path.name}, column {short(column)}" if file.columns else file.path.name
+    return tuple(prompts), tuple(kinds) if by_kind is not None else (), taken
+
+
+def _column(file: Rows, asked: str | None) -> str:
+    """The column that holds the prompts: the one asked for, or one known to."""
+    if not file.columns:
+        if asked is not None:
+            raise AssayError(f"{file.path}: has no columns, so --column {asked} says nothing; leave it out")
+        return PLAIN
+    known = (name for wanted in PROMPTS for name in file.columns if _plain(name) == wanted)
+    name = asked if asked is not None else next(known, None)
+    shown = ", ".join(short(one) for one in file.columns[:MOST_COLUMNS])
+    more = len(file.columns) - MOST_COLUMNS
+    there = shown + (f" and {more} more" if more > 0 else "")
+    if name is None:
+        raise AssayError(f"{file.path}: which column holds the prompts? give --column NAME; the columns are {there}")
+    if name not in file.columns:
+        raise AssayError(
+            f"{file.path}: has no column {short(name)}; the columns are {there} (of two lists with different columns, "
+            "give --column twice, the harmful list's first)"
+        )
+    _once(file, name)
+    return name
+
+
+def _holds_pairs(file: Rows) -> bool:
+    """Or was meant to."""
+    return not set(REQUIRED).isdisjoint(file.columns)
+
+
+def _once(file: Rows, name: str) -> None:
+    if file.columns.count(name) > 1:
+        raise AssayError(f"{file.path}, line 1: the column {short(name)} stands twice")
+
+
+def _is_folder(path: Path) -> bool:
     try:
-        columns = reader.fieldnames or []
-    except csv.Error as error:
-        raise AssayError(f"{path}, line 1: not valid CSV ({error})") from None
-    for name in columns:
-        if name not in REQUIRED + OPTIONAL or name == "words":
-            allowed = _list(tuple(n for n in REQUIRED + OPTIONAL if n != "words"))
-            raise AssayError(f"{path}, line 1: unknown column {name!r}; the columns are {allowed}")
-        if columns.count(name) > 1:
-            raise AssayError(f"{path}, line 1: the column {name!r} stands twice")
-    try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise AssayError(
-                    f"{path}, line {reader.line_num}: the row does not have {len(columns)} columns; "
-                    "put quotes around prompts that hold a comma"
-                )
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise AssayError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from None
-
-
-def _load_lists(folder: Path) -> PromptLists:
-    lists = []
-    for name in REQUIRED:
-        path = folder / f"{name}.txt"
-        if not path.is_file():
-            raise AssayError(f"{folder}: holds no {name}.txt; a folder of unpaired prompts has both lists")
-        lines: dict[str, int] = {}
-        for line, text in enumerate(_decoded(path).split("\n"), 1):
-            if not (prompt := text.strip()):
-                continue
-            if (first := lines.setdefault(prompt, line)) != line:
-                raise AssayError(f"{path}, line {line}: the prompt stands on line {first} already")
-        for side in ("discovery", "heldout"):
-            if (n := sum(side_of(prompt) == side for prompt in lines)) < FEWEST_PER_SIDE:
-                raise AssayError(
-                    f"{path}: {n} of its prompts fall into {side}, at least {FEWEST_PER_SIDE} is "
-                    "needed (a hash of the prompt decides); add prompts"
-                )
-        lists.append(tuple(lines))
-    if both := set(lists[0]) & set(lists[1]):
-        raise AssayError(f"{folder}: {_short(sorted(both)[0])} is in harmful.txt and in harmless.txt")
-    return PromptLists(folder.name, *lists)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        raise AssayError(
+            f"{path}: there is no such file; give --pairs a file ({', '.join(SUFFIXES)}) or a folder"
+        ) from None
     except OSError as error:
         raise AssayError(f"{path}: cannot be read ({error.strerror}); give a file of yours") from None
-    try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise AssayError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+
+
+def _list_in(folder: Path, side: str) -> Path:
+    there = [path for suffix in SUFFIXES if (path := folder / f"{side}{suffix}").exists()]
+    if not there:
+        raise AssayError(
+            f"{folder}: holds no {side}.txt, nor {side} as .csv, .json or .jsonl; a folder holds both lists"
+        )
+    if len(there) > 1:
+        raise AssayError(f"{folder}: holds {there[0].name} and {there[1].name}; keep one of them")
+    return there[0]
+
+
+def _opened(path: Path) -> Rows:
+    if path.suffix.lower() not in SUFFIXES:
+        raise AssayError(f"{path}: prompts are read from {', '.join(SUFFIXES)} files; rename the file to what it is")
+    return rows_of(path, path.suffix.lower())
 
 
 def _default_id(harmful: str, harmless: str) -> str:
     return hashlib.sha256(f"{harmful}\n{harmless}".encode()).hexdigest()[:12]
 
 
-class _RepeatedField(Exception):
-    pass
-
-
-def _no_repeats(items: list[tuple[str, object]]) -> dict[str, object]:
-    for name, count in Counter(name for name, _ in items).items():
-        if count > 1:
-            raise _RepeatedField(repr(name))
-    return dict(items)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "…")
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+def _plain(name: str) -> str:
+    return name.strip().casefold()

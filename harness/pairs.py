@@ -1,18 +1,25 @@
-"""Prompt pairs, split once and for all. Never touches a model."""
+"""Prompt pairs, and prompts without twins, split once and for all. Never touches a model."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from harness.errors import AssayError
 
 Side = Literal["discovery", "heldout"]
+PromptSide = Literal["harmful", "harmless"]
 
 DATA = Path(__file__).parent.parent / "data"
+# How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none
+# share one, 2 is 1.
+SPLIT = 2
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
@@ -35,6 +42,7 @@ class Pair:
     harmless: str
     template: str | None = None  # pairs of one template are clustered in the statistics
     novel: str | None = None  # what an organism's planting never saw of this pair
+    group: str | None = None  # the smallest id of the pairs that share a prompt with this one, where any do
 
     @property
     def slot(self) -> Slot:
@@ -52,8 +60,13 @@ class Pair:
 
     @property
     def side(self) -> Side:
-        """`discovery` or `heldout`: a function of the id alone, so new pairs move no other."""
-        return side_of(self.id)
+        """`discovery` or `heldout`, by a hash of the id: new pairs move no other that shares no prompt with them."""
+        return side_of(self.group or self.id)
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """For files and fingerprints: of a pair that shares no prompt they are what they were before groups."""
+        return {name: value for name, value in asdict(self).items() if name != "group" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class PairSet:
 
     name: str
     pairs: tuple[Pair, ...]
+    split: int = SPLIT  # the rule by which its pairs have their sides
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -98,10 +112,45 @@ class PairSet:
         """The harmless twins, in the same order."""
         return tuple(pair.harmless for pair in self.pairs)
 
-    @property
+    @cached_property
     def clusters(self) -> tuple[str, ...]:
-        """Each pair's template, or its own id: pairs of one template are no independent witnesses."""
-        return tuple(pair.template or pair.id for pair in self.pairs)
+        """Each pair's template, or its own id; pairs that share a prompt are one cluster, and so are their templates.
+
+        Pairs of one cluster are no independent witnesses.
+        """
+        names = [pair.template or pair.id for pair in self.pairs]
+        if not self.sharing:
+            return tuple(names)
+        keys = [
+            (name, *([("group", pair.group)] if pair.group else [])) for name, pair in zip(names, self, strict=True)
+        ]
+        parts = connected(keys)
+        least: dict[int, str] = {}
+        for part, name in zip(parts, names, strict=True):
+            least[part] = min(least.get(part, name), name)
+        return tuple(least[part] for part in parts)
+
+    def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
+        """The same of either side: both prompts of a pair are of its cluster."""
+        return self.clusters
+
+    def categories_of(self, side: PromptSide) -> tuple[str, ...]:
+        """The category of each prompt of a side, in order."""
+        return tuple(pair.category for pair in self.pairs)
+
+    @cached_property
+    def sharing(self) -> int:
+        """How many pairs share a prompt with another one."""
+        return sum(pair.group is not None for pair in self.pairs)
+
+    @property
+    def described(self) -> str:
+        """What it holds, in a sentence."""
+        text = f"{self.name}: {len(self)} pairs, {len(self.discovery)} to find on and {len(self.heldout)} to judge on"
+        if not self.sharing:
+            return text
+        groups = len({pair.group for pair in self.pairs if pair.group})
+        return f"{text}; {self.sharing} share a prompt with another pair: {groups} groups, each one cluster on one side"
 
     @cached_property
     def harmless_alike(self) -> "PairSet":
@@ -117,54 +166,144 @@ class PairSet:
                 ours, theirs = (words.split() for words in both.words.values())
                 # As many words as the other's: then the tokens may be as many.
                 if ours and len(ours) == len(theirs):
-                    found.append((len(ours), both, {one.id, other.id}))
+                    found.append((len(ours), both, {one.harmless, other.harmless}))
         kept: list[Pair] = []
         taken: set[str] = set()
-        for _, both, ids in sorted(found, key=lambda one: one[0]):
-            if not ids & taken:
-                taken |= ids
+        for _, both, prompts in sorted(found, key=lambda one: one[0]):
+            if not prompts & taken:
+                taken |= prompts
                 kept.append(both)
         return PairSet(f"{self.name}:harmless alike", tuple(kept))
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes when any pair, or their order, changes; the set's name does not enter."""
-        text = json.dumps([asdict(pair) for pair in self.pairs], ensure_ascii=False)
+        text = json.dumps([pair.as_json for pair in self.pairs], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _where(self, name: str, keep: Callable[[Pair], bool]) -> "PairSet":
-        return PairSet(name, tuple(pair for pair in self.pairs if keep(pair)))
+        return PairSet(name, tuple(pair for pair in self.pairs if keep(pair)), self.split)
 
 
 @dataclass(frozen=True)
 class PromptLists:
-    """Two plain lists of unpaired prompts, for work on directions; split by the prompt's hash."""
+    """Harmful and harmless prompts that are not paired, of any number each; split by the prompt's hash."""
 
     name: str
     harmful: tuple[str, ...]
     harmless: tuple[str, ...]
+    kinds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the category of each prompt, by side; none: "all"
+    taken: str = ""  # from which files and columns, in words
 
-    @property
+    def __len__(self) -> int:
+        return len(self.harmful) + len(self.harmless)
+
+    @cached_property
     def discovery(self) -> "PromptLists":
         """The prompts on which directions may be sought."""
-        return self._on("discovery")
+        return self._where(f"{self.name}:discovery", lambda prompt, _: side_of(prompt) == "discovery")
 
-    @property
+    @cached_property
     def heldout(self) -> "PromptLists":
         """The prompts on which whatever was found is judged."""
-        return self._on("heldout")
+        return self._where(f"{self.name}:heldout", lambda prompt, _: side_of(prompt) == "heldout")
 
     @property
+    def categories(self) -> tuple[str, ...]:
+        """Every category, in order of first appearance."""
+        return tuple(dict.fromkeys((*self.categories_of("harmful"), *self.categories_of("harmless"))))
+
+    def category(self, name: str) -> "PromptLists":
+        """The prompts of one category."""
+        return self._where(f"{self.name}:{name}", lambda _, category: category == name)
+
+    def categories_of(self, side: PromptSide) -> tuple[str, ...]:
+        """The category of each prompt of a side, in order."""
+        kinds = self.kinds[side == "harmless"]
+        return kinds or ("all",) * len(self.prompts(side))
+
+    def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
+        """Every prompt is a witness of its own: it stands in its list once."""
+        return self.prompts(side)
+
+    def prompts(self, side: PromptSide) -> tuple[str, ...]:
+        """The prompts of a side, in order."""
+        return self.harmful if side == "harmful" else self.harmless
+
+    def beside(self, others: "PromptSet") -> "PromptLists":
+        """These harmful prompts with the harmless ones of another set."""
+        if both := {normalised(one) for one in self.harmful} & {normalised(one) for one in others.harmless}:
+            raise AssayError(f"{self.name}: {sorted(both)[0]!r} is among the harmless prompts of {others.name} as well")
+        taken = f"{self.taken}; harmless ones of {others.name}"
+        return replace(self, harmless=others.harmless, kinds=(self.kinds[0], ()), taken=taken)
+
+    @property
+    def described(self) -> str:
+        """What it holds, in a sentence."""
+        sides = ("harmful", "harmless") if self.harmless else ("harmful",)
+        halves = " and ".join(
+            f"{len(getattr(self, side))} {side} prompts ({len(getattr(self.discovery, side))} to find on, "
+            f"{len(getattr(self.heldout, side))} to judge on)"
+            for side in sides
+        )
+        return f"{self.name}: {halves}, without twins: {self.taken}"
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes when any prompt or the order changes."""
-        text = json.dumps([self.harmful, self.harmless], ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Changes when any prompt, its category or the order changes."""
+        whole = [self.harmful, self.harmless, *(self.kinds if any(self.kinds) else ())]
+        return hashlib.sha256(json.dumps(whole, ensure_ascii=False).encode()).hexdigest()[:16]
 
-    def _on(self, side: Side) -> "PromptLists":
-        def keep(prompts: Sequence[str]) -> tuple[str, ...]:
-            return tuple(prompt for prompt in prompts if side_of(prompt) == side)
+    def _where(self, name: str, keep: Callable[[str, str], bool]) -> "PromptLists":
+        sides: list[tuple[str, ...]] = []
+        kinds: list[tuple[str, ...]] = []
+        for side, own in (("harmful", self.kinds[0]), ("harmless", self.kinds[1])):
+            rows = zip(getattr(self, side), self.categories_of(side), strict=True)  # type: ignore[arg-type]
+            kept = [row for row in rows if keep(*row)]
+            sides.append(tuple(prompt for prompt, _ in kept))
+            kinds.append(tuple(category for _, category in kept) if own else ())
+        return PromptLists(name, sides[0], sides[1], (kinds[0], kinds[1]))
 
-        return PromptLists(f"{self.name}:{side}", keep(self.harmful), keep(self.harmless))
+
+PromptSet = PairSet | PromptLists
+"""What claims are judged on: prompts with twins or without."""
+
+
+def grouped(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs, those that share a prompt (as `normalised`) under the smallest id among them."""
+    parts = connected([(normalised(pair.harmful), normalised(pair.harmless)) for pair in pairs])
+    members: dict[int, list[str]] = {}
+    for part, pair in zip(parts, pairs, strict=True):
+        members.setdefault(part, []).append(pair.id)
+    least = {part: min(ids) for part, ids in members.items() if len(ids) > 1}
+    return tuple(
+        replace(pair, group=least[part]) if part in least else pair for part, pair in zip(parts, pairs, strict=True)
+    )
+
+
+def connected(items: Sequence[Iterable[Hashable]]) -> list[int]:
+    """The number of each item's component, where items that have a key in common are connected."""
+    parent = list(range(len(items)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first: dict[Hashable, int] = {}
+    for place, keys in enumerate(items):
+        for key in keys:
+            ours, theirs = root(place), root(first.setdefault(key, place))
+            parent[max(ours, theirs)] = min(ours, theirs)
+    return [root(place) for place in range(len(items))]
+
+
+def normalised(text: str) -> str:
+    """The text as it is compared: composed, without zero-width characters, case and differences in white space."""
+    plain = "".join(sign for sign in text if sign.isascii() or unicodedata.category(sign) != "Cf")
+    # Again after folding: it may take a character apart.
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
 
 
 def side_of(key: str) -> Side:

@@ -342,9 +342,9 @@ class Subject:
         return f"nothing to explain: prompts and twins differ by {abs(float(gap.mean())):.2f} in log-odds of refusing"
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """Pairs of one template are one cluster."""
-        template = {pair.id: pair.template or pair.id for pair in self.all_pairs}
-        return np.array([template[name] for name in names])
+        """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
+        cluster = dict(zip((pair.id for pair in self.all_pairs), self.all_pairs.clusters, strict=True))
+        return np.array([cluster[name] for name in names])
 
     def require_refusals(self) -> None:
         """Inconclusive where the model refuses nothing."""

@@ -149,7 +149,27 @@ DEFECTS = {
     "an empty prompt": ({"harmful": "  "}, "line 3: the harmful prompt is empty"),
     "a number": ({"harmful": 7}, "line 3: the field 'harmful' must be text, not 7"),
     "a repeated id": ({"id": "x-0"}, "line 3: id 'x-0' was used on line 1 already"),
-    "a repeated prompt": ({"harmful": "Break lock 0"}, "line 3: the prompt 'Break lock 0' stands on line 1"),
+    "a repeated pair": (
+        {"harmful": "break  LOCK\u200b 0", "harmless": "Oil lock 0"},
+        "line 3: the pair stands on line 1 already",
+    ),
+    "harmful here, harmless there": (
+        {"harmful": "Oil lock 0"},
+        "line 3: the prompt 'Oil lock 0' is harmful here and harmless on line 1",
+    ),
+    "a twin that differs in case alone": (
+        {"harmless": "BREAK lock\u00a02"},
+        "line 3: the harmless prompt equals",
+    ),
+    "a twin that is composed otherwise": (
+        {"harmful": "Break caf\u00e9", "harmless": "Break cafe\u0301"},
+        "line 3: the harmless prompt equals the harmful",
+    ),
+    "zero-width characters": ({"harmful": "\u200b\u2060\ufeff"}, "line 3: the harmful prompt shows nothing"),
+    "control characters": ({"harmful": "\x07\x1b\x01"}, "line 3: the harmful prompt shows nothing"),
+    "accents on nothing": ({"harmful": "\u0301\u0302"}, "line 3: the harmful prompt shows nothing"),
+    "a blank letter": ({"harmful": "\u3164"}, "line 3: the harmful prompt shows nothing"),
+    "a list for words": ({"words": [[["a"]]]}, "line 3: the field 'words' says a list, but the prompts differ in"),
     "a twin that is none": ({"harmless": "Break lock 2"}, "line 3: the harmless prompt equals the harmful"),
     "a broken character": ({"harmful": "a\ufffdb"}, "line 3: the field 'harmful' holds a broken character"),
     "half a character": ({"harmful": "a\ud800b"}, "line 3: the field 'harmful' holds a broken character"),
@@ -175,6 +195,14 @@ RAW_DEFECTS = {
     "a field twice": (b'{"harmful": "a", "harmful": "b", "harmless": "c"}\n', "'harmful' stands twice"),
     "not UTF-8": (b'{"harmful": "a", "harmless": "b"}\n{"harmful": "caf\xe9"}\n', "line 2: not UTF-8"),
     "nested too deep": (b"[" * 200_000, "line 1: not a plain JSON object"),
+    "990 levels": (
+        b'{"harmful": ' + b"[" * 990 + b"]" * 990 + b', "harmless": "b"}\n',
+        "line 1: (the field 'harmful' must be text, not a list|not a plain JSON object)",
+    ),
+    "990 levels of words": (
+        b'{"harmful": "a", "harmless": "b", "words": ' + b"[" * 980 + b"]" * 980 + b"}\n",
+        "line 1: (the field 'words' says a list|not a plain JSON object)",
+    ),
     "a number too long": (b'{"harmful": ' + b"9" * 5000 + b"}", "line 1: not a plain JSON object"),
     "nothing at all": (b"\n\n", "holds no pairs"),
 }
@@ -226,7 +254,10 @@ def test_two_plain_lists_are_read_and_split(tmp_path: Path) -> None:
     assert set(lists.discovery.harmful) | set(lists.heldout.harmful) == set(lists.harmful)
     assert not set(lists.discovery.harmful) & set(lists.heldout.harmful)
     (tmp_path / "harmless.txt").write_text("harmful prompt 1\n" * 2)
-    with pytest.raises(AssayError, match="harmless.txt, line 2: the prompt stands on line 1 already"):
+    with pytest.raises(AssayError, match="line 2: the prompt 'harmful prompt 1' stands on line 2 of the harmful list"):
+        load(tmp_path)
+    (tmp_path / "harmless.txt").write_text("harmless prompt 1\n" * 2)
+    with pytest.raises(AssayError, match="line 2: the prompt 'harmless prompt 1' stands on line 1 already"):
         load(tmp_path)
     (tmp_path / "harmless.txt").unlink()
     with pytest.raises(AssayError, match="holds no harmless.txt"):
