@@ -18,6 +18,7 @@ from harness.compare import Change, compare
 from harness.drafts import draft
 from harness.errors import AssayError
 from harness.evidence import EVIDENCE, Store
+from harness.interventions import Where
 from harness.pair_files import load_pairs
 from harness.recording_import import import_run
 from harness.recordings import RECORDED
@@ -51,6 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     chat.set_defaults(run=_chat)
     imported = commands.add_parser("import", help="bring a bundle, or a run of the published pipeline")
     imported.add_argument("path", type=Path, metavar="PATH", help="a bundle's .zip; or the folder with completions/")
+    imported.add_argument(
+        "--arm",
+        choices=get_args(Where),
+        default="everywhere",
+        help="of a run: out of what its ablation took the direction (default: everywhere)",
+    )
+    imported.add_argument("--layer", type=int, metavar="N", help="of a run: where its direction was found, if it")
+    imported.add_argument("--position", type=int, metavar="N", help="does not say so itself; -1 is the last token")
+    imported.add_argument("--into", metavar="NAME", help="of a run: its arms go into the recording imported as NAME")
     imported.set_defaults(run=_import)
     bundled = commands.add_parser("bundle", help="a run and the evidence it read, in one .zip for someone else")
     bundled.add_argument(
@@ -156,11 +166,21 @@ def _chat(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     if not options.path.is_dir():
+        if options.arm != "everywhere" or any(
+            one is not None for one in (options.layer, options.position, options.into)
+        ):
+            raise AssayError(
+                f"{options.path}: --arm, --layer, --position and --into are for a run's folder; leave them out"
+            )
         _unbundle(options.path, Store(options.evidence))
         return
-    found = import_run(options.path)
-    arms = ", ".join(f"{sum(hits)} of {len(hits)} refused ({key})" for key, hits in found.refused.items())
-    print(f"{RECORDED}{found.name}: {arms}\njudge it: pytest hypotheses --model {RECORDED}{found.name}")
+    found = import_run(
+        options.path, where=options.arm, layer=options.layer, position=options.position, into=options.into
+    )
+    whole = found.recording
+    arms = ", ".join(f"{sum(arm.refused)} of {len(arm.refused)} refused ({arm.label})" for arm in whole.arms)
+    print(f"{RECORDED}{whole.name}: {arms}", *found.said, sep="\n")
+    print(f"judge it: pytest hypotheses --model {RECORDED}{whole.name}")
 
 
 def _claims(options: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def on_heldout(found: Sequence[Evidence], pairs: PairSet) -> list[Evidence]:
 
 def recorded_table(recording: Recording) -> Table:
     """Every published judgement, item by item."""
-    columns = [_flags(key, hits) for key, hits in recording.refused.items()]
+    columns = [_flags(arm.label, arm.refused) for arm in recording.arms]
     return _table(range(len(recording.categories)), columns)
 
 

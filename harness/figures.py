@@ -17,7 +17,7 @@ from harness.plans_of_answers import (
 from harness.plans_of_circuits import across_categories, circuits_beside, cumulative, dose, found_circuit
 from harness.plans_of_sites import gradients, head_sums, heads, positions, ranking, single, stages
 from harness.plans_of_streams import projected, read_out, stream_map
-from harness.recordings import Recording
+from harness.recordings import Arm, Recording
 from harness.svg import Drawing
 
 # Of one verdict; the first are nearest to what is asserted.
@@ -51,9 +51,10 @@ def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figu
 def recorded(claim: str, recording: Recording, level: float, *, by_category: bool) -> list[Figure]:
     """Published judgements: every arm, and by category where that is what is claimed."""
     plans = [arm_by_arm(recording, level)]
-    before, after = (recording.refused.get(f"harmful, {arm}") for arm in ("baseline", "ablation"))
-    if by_category and before is not None and after is not None:
-        hits = {"as it is": np.array(before), "direction removed": np.array(after)}
+    arms = {str(one.arm): np.array(one.refused) for one in recording.arms if one.side == "harmful"}
+    names = [str(arm) for arm in (Arm(), Arm("remove", where="everywhere")) if str(arm) in arms]
+    if by_category and len(names) == 2:
+        hits = {name: arms[name] for name in names}
         plans.insert(0, refused_by_category(Material((), recording.pairs, level), recording.pairs, hits, "harmful"))
     return [_figure(f"{claim}-recorded:{recording.name}", plan.name, plan, plan.ends) for plan in plans]
 

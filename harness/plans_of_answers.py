@@ -15,8 +15,6 @@ from harness.plans import Ends, Plan, grouped, line_of, strip_of
 from harness.recordings import Recording
 from harness.svg import Drawing
 
-_ARMS = {"baseline": "as it is", "ablation": "direction removed", "actadd": "direction added"}
-
 
 def refused_under(material: Material) -> Iterator[Plan]:
     """Refused before and after, category by category."""
@@ -63,8 +61,8 @@ def refused_by_category(
 
 def arm_by_arm(recording: Recording, level: float) -> Plan:
     """The share refused under every published arm."""
-    names = [f"{side}, {_ARMS[arm]}" for side, _, arm in (key.partition(", ") for key in recording.refused)]
-    series = [line_of("refused", [stats.rate(hits, level) for hits in recording.refused.values()])]
+    names = [arm.label for arm in recording.arms]
+    series = [line_of("refused", [stats.rate(arm.refused, level) for arm in recording.arms])]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
         return charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))

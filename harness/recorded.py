@@ -10,8 +10,7 @@ from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
 from harness.pairs import PairSet
-from harness.phrases import LITERAL
-from harness.recordings import RECORDED, NotRecorded, Recording
+from harness.recordings import RECORDED, Arm, NotRecorded, Recording
 from harness.refusals import Refusals, unrecorded
 
 
@@ -27,22 +26,20 @@ class RecordedSubject:
         """As asked for on the command line."""
         return RECORDED + self.recording.name
 
-    def refuses(self, pairs: PairSet, *, judge: str = LITERAL.name) -> Refusals:
-        """How these items were answered, and what the published interventions made of it, by a judge recorded."""
-        return Refusals(self, pairs, judge)
+    def refuses(self, pairs: PairSet, *, judge: str = "") -> Refusals:
+        """How these items were answered, by its own judge or another, and what published interventions made of it."""
+        return Refusals(self, pairs, judge or self.recording.judge)
 
     def direction(self, pairs: PairSet) -> Direction:
         """The published one, found on prompts that are not among the items."""
         return self.recording.direction
 
     def judged(
-        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = LITERAL.name
+        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = ""
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
-        if judge != LITERAL.name:
-            raise NotRecorded(f"{self.name}: judged by {LITERAL.name}; what {judge} says was not recorded")
-        numbers = tuple(int(pair.id.rpartition("-")[2]) for pair in pairs)
-        return np.array(self.recording.hits(side, under, numbers))
+        refused = self.recording.judged(side, under, judge).refused
+        return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in pairs], dtype=bool)
 
     def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """First tokens were not recorded: a skip, and no verdict."""
@@ -50,17 +47,19 @@ class RecordedSubject:
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the arm's completions are others than the baseline's, as far as that was recorded."""
-        return self.recording.arm(under) not in self.recording.twins
+        return not self.recording.judged(side, under).is_baseline
 
     def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """What plain text costs more, where that was published: a mean without an interval. No random direction was."""
-        arm, losses = self.recording.arm(under), self.recording.cross_entropy
-        texts = [key.partition(", ")[2] for key in losses if key.startswith(f"{arm}, ")]
-        rises = {text: losses[f"{arm}, {text}"] - losses[f"baseline, {text}"] for text in texts}
-        costs = (
-            Estimate(f"cross-entropy, {text}", value, value, value, 1, "published mean", "mean")
-            for text, value in rises.items()
-        )
+        losses = {(one.arm, one.text): one.nats for one in self.recording.losses}
+        arm, costs = self.recording.arm(under), []
+        for text in (text for done, text in losses if done == Arm()):
+            name = f"cross-entropy, {text}"
+            if (arm, text) in losses:
+                more = losses[arm, text] - losses[Arm(), text]
+                costs.append(Estimate(name, more, more, more, 1, "published mean", "mean"))
+            else:
+                costs.append(unrecorded(name))
         return *costs, unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
 
     def __getattr__(self, name: str) -> Any:

@@ -2,25 +2,31 @@
 
 import csv
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from harness import json_files
 from harness.errors import AssayError, Unavailable
-from harness.evidence import digest
-from harness.interventions import Add, Direction, Intervention, Remove
+from harness.evidence import digest, write_whole
+from harness.interventions import Add, Direction, Intervention, Remove, Where
+from harness.json_files import Finite
+from harness.measurements import PromptSide
 from harness.pairs import DATA, Pair, PairSet
-
-Arm = Literal["baseline", "ablation", "actadd"]
+from harness.phrases import LITERAL
 
 RECORDED = "recorded:"
 PUBLISHED = DATA / "recorded"
 # Where runs that people bring are kept, one file each.
 IMPORTED = DATA.parent / "reports" / "recorded"
+# Of the files there; the first had arms by the pipeline's names alone, without side and sign.
+SCHEMA = 2
 # The published pipeline's names of what it was run on, and ours for the side of a pair.
-SIDES = {"jailbreakbench": "harmful", "harmless": "harmless"}
+SIDES: Mapping[str, PromptSide] = {"jailbreakbench": "harmful", "harmless": "harmless"}
+PIPELINE_ARMS = ("baseline", "ablation", "actadd")
+_PLACES = {"everywhere": "", "stream": " from the stream", "attention": " from attention", "mlp": " from MLPs"}
 
 
 class NotRecorded(Unavailable):
@@ -46,8 +52,74 @@ class HeldOut(PairSet):
 
 
 @dataclass(frozen=True)
+class Arm:
+    """What was done to the model: nothing, its direction removed in some place, or added so many times."""
+
+    done: Literal["nothing", "remove", "add"] = "nothing"
+    where: Where | None = None  # of a removal
+    scale: Finite | None = None  # of an addition; −1 subtracts
+
+    def __str__(self) -> str:
+        match self:
+            case Arm("remove", where):
+                return f"direction removed{_PLACES[where or 'everywhere']}"
+            case Arm("add", _, scale):
+                named = {1.0: "direction added", -1.0: "direction subtracted"}
+                return named.get(scale or 0.0, f"direction added {scale} times")
+            case _:
+                return "as it is"
+
+    @classmethod
+    def of_pipeline(cls, name: str, side: PromptSide | None, where: Where = "everywhere") -> "Arm":
+        """The arm that the published pipeline calls so, on a side or, without one, in its losses.
+
+        `actadd` adds the direction to harmless prompts and subtracts it (coefficient −1) everywhere else: from harmful
+        prompts and in the losses (Arditi et al., pipeline/run_pipeline.py).
+        """
+        match name:
+            case "ablation":
+                return cls("remove", where=where)
+            case "actadd":
+                return cls("add", scale=1.0 if side == "harmless" else -1.0)
+            case _:
+                return cls()
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Whether each item was refused: on one side, in one arm and language, by one judge."""
+
+    side: PromptSide
+    arm: Arm
+    judge: str
+    refused: tuple[bool, ...]
+    language: str = "en"
+    completions: str = ""  # SHA-256 of the answers, where they were at hand
+    same_as: str = ""  # whose answers these are to the byte, if they are another arm's too
+
+    @property
+    def label(self) -> str:
+        """Side and arm, in words."""
+        return f"{self.side}, {self.arm}"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its answers are those of the model as it is, to the byte."""
+        return self.same_as == f"{self.side}, {Arm()}"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a text costs in an arm: mean nats a token."""
+
+    arm: Arm
+    text: str
+    nats: Finite
+
+
+@dataclass(frozen=True)
 class Recording:
-    """One model's judgements: for each side and arm, whether each item was refused."""
+    """One model's judgements by side, arm, language and judge, and what texts cost it."""
 
     name: str
     hub: str
@@ -56,9 +128,19 @@ class Recording:
     layer: int
     position: int
     categories: tuple[str, ...]  # of the harmful items, in order
-    refused: Mapping[str, tuple[bool, ...]]  # "harmful, ablation" → one an item
-    cross_entropy: Mapping[str, float]  # "ablation, pile" → nats a token
-    twins: tuple[str, ...] = ()  # arms whose completions are those of the baseline, to the byte
+    judgements: tuple[Judgements, ...]
+    losses: tuple[Loss, ...] = ()
+    # Those by which claims are judged.
+    judge: str = LITERAL.name
+    language: str = "en"
+
+    def __post_init__(self) -> None:
+        for one in self.judgements:
+            if len(one.refused) != len(self.categories):
+                raise AssayError(
+                    f"{RECORDED}{self.name}: '{one.label}' has {len(one.refused)} judgements and there are "
+                    f"{len(self.categories)} items; every arm needs one an item"
+                )
 
     @property
     def pairs(self) -> HeldOut:
@@ -83,28 +165,44 @@ class Recording:
 
     def as_json(self) -> dict[str, Any]:
         """What a run's record says of it."""
-        kept = ("hub", "source", "layers", "layer", "position", "cross_entropy")
-        return {name: getattr(self, name) for name in kept} | {"n": len(self.categories)}
+        kept = ("hub", "source", "layers", "layer", "position", "judge", "language")
+        losses = {f"{one.arm}, {one.text}": one.nats for one in self.losses}
+        return {name: getattr(self, name) for name in kept} | {"cross_entropy": losses, "n": len(self.categories)}
 
-    def hits(self, side: str, under: Intervention | None, numbers: tuple[int, ...]) -> list[bool]:
-        """Whether each of these items was refused; a sentence if that was not recorded."""
-        key = f"{side}, {self.arm(under)}"
-        if key not in self.refused:
-            raise NotRecorded(f"{RECORDED}{self.name}: {key} was not recorded")
-        return [self.refused[key][number] for number in numbers]
+    @property
+    def arms(self) -> tuple[Judgements, ...]:
+        """Those by which claims are judged: of its own judge, in its own language."""
+        return tuple(one for one in self.judgements if (one.judge, one.language) == (self.judge, self.language))
+
+    def judged(self, side: PromptSide, under: Intervention | None, judge: str = "") -> Judgements:
+        """How this side was answered, by its own judge or another; a sentence if that was not recorded."""
+        arm, by, name = self.arm(under), judge or self.judge, f"{RECORDED}{self.name}"
+        asked = [one for one in self.judgements if (one.side, one.arm, one.language) == (side, arm, self.language)]
+        if not asked:
+            there = "; ".join(one.label for one in self.arms)
+            raise NotRecorded(f"{name}: '{side}, {arm}' was not recorded; there are: {there}")
+        if (found := next((one for one in asked if one.judge == by), None)) is None:
+            there = ", ".join(one.judge for one in asked)
+            raise NotRecorded(f"{name}: what the judge {by} says was not recorded; there are: {there}")
+        if found.same_as and not found.is_baseline:
+            raise NotRecorded(
+                f"{name}: '{found.label}' is no evidence of its own: its answers are, to the byte, those of "
+                f"{found.same_as}"
+            )
+        return found
 
     def arm(self, under: Intervention | None) -> Arm:
-        """The published arm that did this; a sentence if none did."""
+        """The arm that this would be; a sentence if no recording could have it."""
         match under:
             case None:
-                return "baseline"
-            case Remove(direction, "everywhere", (), None) if direction == self.direction:
-                return "ablation"
-            case Add(direction, layer, 1.0) if direction == self.direction and layer == self.layer:
-                return "actadd"
+                return Arm()
+            case Remove(direction, where, (), None) if direction == self.direction:
+                return Arm("remove", where=where)
+            case Add(direction, layer, scale) if direction == self.direction and layer == self.layer:
+                return Arm("add", scale=scale)
             case _:
-                what = type(under).__name__.lower()
-                raise NotRecorded(f"{RECORDED}{self.name}: this {what} was not recorded; only the published arms were")
+                kind = type(under).__name__.lower()
+                raise NotRecorded(f"{RECORDED}{self.name}: this {kind} was not recorded; only the published arms were")
 
 
 def published() -> tuple[str, ...]:
@@ -115,10 +213,12 @@ def published() -> tuple[str, ...]:
 @cache
 def recordings() -> dict[str, Recording]:
     """The five published ones, and those that were imported, by name."""
-    found = {one.name: one for one in _published(PUBLISHED)}
-    for path in sorted(IMPORTED.glob("*.json")):
-        found[path.stem] = _read(path)
-    return found
+    return {one.name: one for one in _published(PUBLISHED)} | imported()
+
+
+def imported() -> dict[str, Recording]:
+    """Those that people brought, by name."""
+    return {path.stem: _read(path) for path in sorted(IMPORTED.glob("*.json"))}
 
 
 def recording(name: str) -> Recording:
@@ -133,37 +233,30 @@ def recording(name: str) -> Recording:
 
 def keep(brought: Recording) -> None:
     """Keeps a recording beside the published ones."""
-    IMPORTED.mkdir(parents=True, exist_ok=True)
-    (IMPORTED / f"{brought.name}.json").write_text(json.dumps(asdict(brought), indent=1), encoding="utf-8")
+    text = json.dumps({"schema": SCHEMA} | asdict(brought), indent=1)
+    write_whole(IMPORTED / f"{brought.name}.json", text.encode())
     recordings.cache_clear()
 
 
-def read_json(path: Path) -> Any:
-    """A file of a recording, or of a run that becomes one; a sentence if it is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AssayError(f"{path}: cannot be read ({error.strerror}); the pipeline writes it") from None
-    except ValueError as error:
-        raise AssayError(f"{path}: is not JSON ({error})") from None
-
-
-def _published(folder: Path) -> list[Recording]:
+def _published(folder: Path) -> Iterator[Recording]:
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    refused: dict[str, dict[str, list[bool]]] = {name: {} for name in meta["models"]}
+    refused: dict[str, dict[tuple[PromptSide, Arm], list[bool]]] = {name: {} for name in meta["models"]}
     categories: dict[str, list[str]] = {name: [] for name in meta["models"]}
     with (folder / "judgements.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             side = SIDES[row["dataset"]]
-            refused[row["model"]].setdefault(f"{side}, {row['condition']}", []).append(row["substring_refusal"] == "1")
-            if side == "harmful" and row["condition"] == "baseline":
+            arm = Arm.of_pipeline(row["condition"], side)
+            refused[row["model"]].setdefault((side, arm), []).append(row["substring_refusal"] == "1")
+            if (side, arm) == ("harmful", Arm()):
                 categories[row["model"]].append(row["category"])
-    losses: dict[str, dict[str, float]] = {name: {} for name in meta["models"]}
+    losses: dict[str, list[Loss]] = {name: [] for name in meta["models"]}
     with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            losses[row["model"]][f"{row['condition']}, {row['text']}"] = float(row["cross_entropy"])
-    return [
-        Recording(
+            arm = Arm.of_pipeline(row["condition"], None)
+            losses[row["model"]].append(Loss(arm, row["text"], float(row["cross_entropy"])))
+    for name, about in meta["models"].items():
+        arms = refused[name].items()
+        yield Recording(
             name=name,
             hub=about["hub_id"],
             source=f"{meta['source']}@{meta['commit'][:12]}, {meta['paper']}, {meta['license']}",
@@ -171,14 +264,64 @@ def _published(folder: Path) -> list[Recording]:
             layer=about["selected_layer"],
             position=about["selected_position"],
             categories=tuple(categories[name]),
-            refused={key: tuple(values) for key, values in refused[name].items()},
-            cross_entropy=losses[name],
+            judgements=tuple(Judgements(side, arm, LITERAL.name, tuple(hits)) for (side, arm), hits in arms),
+            losses=tuple(losses[name]),
         )
-        for name, about in meta["models"].items()
-    ]
+
+
+class _First(TypedDict):
+    """A recording as it was kept before arms had a side, a place and a sign."""
+
+    hub: str
+    source: str
+    layers: int
+    layer: int
+    position: int
+    categories: tuple[str, ...]
+    refused: dict[str, tuple[bool, ...]]  # "harmful, ablation" → one an item
+    cross_entropy: dict[str, Finite]  # "ablation, pile" → nats a token
+    twins: tuple[str, ...]  # arms whose completions are those of the baseline, to the byte
 
 
 def _read(path: Path) -> Recording:
-    values = read_json(path)
-    lists = {"categories": tuple(values["categories"]), "twins": tuple(values["twins"])}
-    return Recording(**values | lists | {"refused": {key: tuple(one) for key, one in values["refused"].items()}})
+    again = "import the run again, or move the file away"
+    try:
+        whole = json_files.parsed(json_files.contents(path))
+        if isinstance(whole, dict) and "schema" in whole:
+            kept = json_files.typed(whole, Recording, newest=SCHEMA)
+        else:
+            kept = _from_first(path.stem, json_files.typed(whole, _First))
+    except OSError as error:
+        raise AssayError(f"{path}: cannot be read ({error.strerror}); {again}") from None
+    except json_files.Later as error:
+        raise AssayError(f"{path}: {error}") from None
+    except json_files.Malformed as error:
+        raise AssayError(f"{path}: is no recording ({error}); {again}") from None
+    # By its file's name it is asked for.
+    return replace(kept, name=path.stem)
+
+
+def _from_first(name: str, first: _First) -> Recording:
+    judgements = []
+    for key, hits in first["refused"].items():
+        word, _, arm = key.partition(", ")
+        side = next((side for side in SIDES.values() if side == word), None)
+        if side is None or arm not in PIPELINE_ARMS:
+            raise json_files.Malformed(f"$.refused: {key!r} is no side and arm")
+        same = f"{side}, {Arm()}" if arm in first["twins"] else ""
+        judgements.append(Judgements(side, Arm.of_pipeline(arm, side), LITERAL.name, hits, same_as=same))
+    losses = []
+    for key, nats in first["cross_entropy"].items():
+        arm, _, text = key.partition(", ")
+        losses.append(Loss(Arm.of_pipeline(arm, None), text, nats))
+    return Recording(
+        name,
+        first["hub"],
+        first["source"],
+        first["layers"],
+        first["layer"],
+        first["position"],
+        first["categories"],
+        tuple(judgements),
+        tuple(losses),
+    )

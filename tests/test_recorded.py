@@ -1,17 +1,12 @@
 """Recorded subjects reproduce the published table exactly, and say what was not recorded."""
 
-import json
-from pathlib import Path
-
 import pytest
 
-from harness import recordings as kept
 from harness.errors import AssayError
 from harness.estimate import asides
 from harness.interventions import Direction, add, remove
 from harness.recorded import RecordedSubject
-from harness.recording_import import import_run
-from harness.recordings import NotRecorded, recording, recordings
+from harness.recordings import NotRecorded, recording
 
 # Arditi et al., arXiv 2406.11717: layer, position; refusals of 100 harmful items, with the direction removed; of 100
 # harmless items, with it added.
@@ -76,6 +71,26 @@ def test_beside_a_recorded_arm_stands_that_no_random_direction_was_recorded() ->
         assert str(made[f"{word}, random directions"]) == f"{word}, random directions: not recorded"
 
 
+def test_the_published_addition_subtracts_from_harmful_prompts_and_in_the_losses() -> None:
+    # Arditi et al., pipeline/run_pipeline.py: coefficient +1 on harmless prompts, −1 on harmful ones and in the losses.
+    model = subject("gemma-2b-it")
+    answers, direction = model.refuses(model.recording.pairs), model.recording.direction
+    losses = {(str(one.arm), one.text): one.nats for one in model.recording.losses}
+    with pytest.raises(
+        NotRecorded, match=r"'harmful, direction added' was not recorded; there are: harmful, as it is;"
+    ):
+        answers.rate("harmful", under=add(direction))
+    with pytest.raises(NotRecorded, match="'harmless, direction subtracted' was not recorded"):
+        answers.rate("harmless", under=add(direction, scale=-1))
+    with asides() as made:
+        assert answers.rate("harmful", under=add(direction, scale=-1)).value == 0.02
+    more = losses["direction subtracted", "pile"] - losses["as it is", "pile"]
+    assert made["cross-entropy, pile"].value == more == pytest.approx(0.247, abs=0.001)
+    with asides() as made:
+        assert answers.rise(under=add(direction)).value == 1.0
+    assert made["cross-entropy, pile"].absent == "not recorded"
+
+
 def test_what_was_not_recorded_is_said() -> None:
     model = subject("gemma-2b-it")
     pairs = model.recording.pairs
@@ -94,71 +109,3 @@ def test_what_was_not_recorded_is_said() -> None:
         model.circuit(pairs.discovery, heads=3)
     with pytest.raises(AssayError, match="recorded:gemma-2b-it"):
         recording("recorded:gemma-3")
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run folder as the published pipeline writes it."""
-    monkeypatch.setattr(kept, "IMPORTED", tmp_path / "imported")
-    recordings.cache_clear()
-    folder = tmp_path / "my-model"
-    (folder / "completions").mkdir(parents=True)
-    (folder / "loss_evals").mkdir()
-    (folder / "direction_metadata.json").write_text(json.dumps({"pos": -2, "layer": 7}))
-    for dataset, arm, jailbreaks in (
-        ("jailbreakbench", "baseline", [0, 0, 0, 1]),
-        ("jailbreakbench", "ablation", [1, 1, 1, 1]),
-        ("harmless", "baseline", [1, 1, 1, 1]),
-        ("harmless", "actadd", [0, 0, 1, 0]),
-    ):
-        rows = [
-            {
-                "category": "Malware",
-                "prompt": str(number),
-                "response": "Sure" if jailbreak else f"I cannot {arm}",
-                "is_jailbreak_substring_matching": jailbreak,
-            }
-            for number, jailbreak in enumerate(jailbreaks)
-        ]
-        path = folder / "completions" / f"{dataset}_{arm}_evaluations.json"
-        path.write_text(json.dumps({"completions": rows}))
-    for arm, loss in (("baseline", 2.5), ("ablation", 2.51)):
-        text = {"pile": {"ce_loss": loss, "perplexity": 12.0, "n_tokens": 10}}
-        (folder / "loss_evals" / f"{arm}_loss_eval.json").write_text(json.dumps(text))
-    return folder
-
-
-def test_a_run_that_people_bring_is_read_and_kept(run: Path) -> None:
-    import_run(run)
-    model = subject("my-model")
-    pairs = model.recording.pairs
-    assert model.judged(pairs, "harmful", None).tolist() == [True, True, True, False]
-    assert model.judged(pairs, "harmless", add(model.recording.direction)).tolist() == [True, True, False, True]
-    assert model.recording.cross_entropy == {"baseline, pile": 2.5, "ablation, pile": 2.51}
-    recordings.cache_clear()
-
-
-def test_two_arms_with_the_same_completions_are_said_to_be_one(run: Path) -> None:
-    completions = run / "completions"
-    text = (completions / "jailbreakbench_baseline_evaluations.json").read_text()
-    (completions / "jailbreakbench_ablation_evaluations.json").write_text(text)
-    import_run(run)
-    model = subject("my-model")
-    with pytest.raises(AssayError, match="both arms are one"):
-        model.refuses(model.recording.pairs).fall(under=remove(model.recording.direction))
-    recordings.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        (lambda run: (run / "direction_metadata.json").unlink(), "direction_metadata.json: cannot be read"),
-        (lambda run: (run / "direction_metadata.json").write_text("{"), "is not JSON"),
-        (lambda run: (run / "completions/jailbreakbench_baseline_evaluations.json").unlink(), "to compare with"),
-        (lambda run: (run / "completions/harmless_actadd_evaluations.json").write_text("{}"), "no list 'completions'"),
-    ],
-)
-def test_a_broken_run_is_one_sentence(run: Path, spoil: object, sentence: str) -> None:
-    spoil(run)
-    with pytest.raises(AssayError, match=sentence):
-        import_run(run)
