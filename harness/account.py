@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,8 @@ class Account:
                 for report in terminalreporter.stats.get(category, []):
                     if (found := vars(report).get("verdict")) is not None:
                         terminalreporter.line(line(found))
-        for model, claims in self._skipped.items():
-            names = ", ".join(one["claim"] for one in claims)
-            terminalreporter.line(
-                f"SKIPPED      {len(claims)} on {model}: {names}; the first because {claims[0]['reason']}"
-            )
+        for text in skips(self._skipped):
+            terminalreporter.line(text)
         for model, claims in self._unfit.items():
             noun = "claim" if len(claims) == 1 else "claims"
             terminalreporter.line(f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}")
@@ -186,6 +183,21 @@ def effects(found: Judged) -> tuple[str, str]:
     """Estimates with their intervals and bars, and their n, one below the other, for HTML."""
     shown = [escape(f"{one['name']} {story.number(one)}") for one in found["estimates"]]
     return "<br>".join(shown), "<br>".join(f"{one['n']} {escape(one['unit'])}" for one in found["estimates"])
+
+
+def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
+    """What was skipped on each model, every claim with its own reason; models of the same reasons together."""
+    models: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for model, claims in skipped.items():
+        reasons = sorted((one["claim"], one["reason"].removeprefix(f"{model}: ")) for one in claims)
+        models.setdefault(tuple(reasons), []).append(model)
+    for why, names in models.items():
+        yield f"SKIPPED      {len(why)} on {', '.join(names)}:"
+        claims_of: dict[str, list[str]] = {}
+        for claim, reason in why:
+            claims_of.setdefault(reason, []).append(claim)
+        for reason, alike in claims_of.items():
+            yield f"             {', '.join(alike)}: {reason}"
 
 
 def line(found: Judged) -> str:
