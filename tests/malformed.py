@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from harness.errors import AssayError
 
 OTHERS: tuple[Any, ...] = (None, True, 3, 0.5, math.nan, "x", [], {})
 
@@ -77,3 +79,12 @@ def twisted(whole: dict[str, Any]) -> dict[str, bytes]:
         "schema true": json.dumps(whole | {"schema": True}).encode(),
         "later": json.dumps({"schema": 99}).encode(),
     }
+
+
+def sentence(load: Callable[[str], object], text: str) -> str:
+    """What is said of it; nothing where it is taken for right."""
+    try:
+        load(text)
+    except AssayError as error:
+        return str(error)
+    return ""
