@@ -11,19 +11,29 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from harness import evidence_kinds, json_files
 from harness.errors import AssayError
+from harness.evidence_kinds import Shape
+from harness.json_files import Finite, Later, Malformed
 from harness.pairs import DATA
 
 EVIDENCE = DATA.parent / "reports" / "evidence"
+# Of a file of evidence: raised when a member is added or means something else.
+SCHEMA = 2
+# NaN is how a measured number says that it is not there; JSON as Python writes it knows it.
+_NAN = frozenset({"values"})
+# What numpy knows as floating-point.
+_FLOATS = ("F16", "F32", "F64")
 
 
 class DamagedEvidence(UserWarning):
@@ -50,6 +60,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """Where a stranger's measurement came from."""
+
+    bundle: str  # the name of its file
+    sha256: str
+    when: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What was measured: values as JSON has them, and arrays."""
 
@@ -58,6 +77,7 @@ class Evidence:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)  # libraries, machine, seconds, peak memory
     computed_from: tuple[str, ...] = ()  # fingerprints of other evidence
+    imported: Imported | None = None  # none: measured here
 
     @property
     def fingerprint(self) -> str:
@@ -65,12 +85,44 @@ class Evidence:
         return self.recipe.fingerprint
 
 
+class _Recipe(msgspec.Struct):
+    kind: str
+    revision: int
+    subject: str
+    of: dict[str, Any]
+
+
+class _Environment(msgspec.Struct):
+    libraries: dict[str, str] = msgspec.field(default_factory=dict)
+    machine: dict[str, Any] = msgspec.field(default_factory=dict)
+    device: str = ""
+    when: str = ""
+    seconds: Finite = 0.0
+    peak_bytes: int = 0
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    recipe: _Recipe
+    values: dict[str, Any]
+    environment: _Environment
+    computed_from: list[str]
+    tensors: str | None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    sha256: str  # of the body
+    body: _Body
+    schema: int = 1
+    imported: Imported | None = None
+
+
 class Store:
     """A folder of evidence."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
-        """Fresh, it knows only what is measured from now on."""
-        self.folder, self.fresh = folder, fresh
+    def __init__(self, folder: Path, *, fresh: bool = False, use_imported: bool = False) -> None:
+        """Fresh, it knows only what is measured from now on; what was imported answers only if it is to be used."""
+        self.folder, self.fresh, self.use_imported = folder, fresh, use_imported
+        self.imported: dict[str, Imported] = {}  # by fingerprint, of what answered
         self._written: set[str] = set()
         self._accounts: list[set[str]] = []
 
@@ -89,12 +141,15 @@ class Store:
         if self.fresh and recipe.fingerprint not in self._written:
             return None
         found = self._load(recipe.fingerprint)
-        if found is not None:
-            self._note(recipe.fingerprint)
+        if found is None or (found.imported is not None and not self.use_imported):
+            return None
+        self._note(recipe.fingerprint)
+        if found.imported is not None:
+            self.imported[recipe.fingerprint] = found.imported
         return found
 
     def put(self, evidence: Evidence) -> Evidence:
-        """Keeps it; whoever writes the same at the same time writes the same."""
+        """Keeps it, in place of what was imported; whoever writes the same at the same time writes the same."""
         path = self.path(evidence.fingerprint)
         body: dict[str, Any] = {
             "recipe": evidence.recipe.as_json(),
@@ -107,12 +162,20 @@ class Store:
             raw = save_tensors({name: np.ascontiguousarray(array) for name, array in evidence.arrays.items()})
             body["tensors"] = hashlib.sha256(raw).hexdigest()
             write_whole(path.with_suffix(".safetensors"), raw)
-        # NaN is how a number says that it is not there; JSON as Python writes it knows it.
-        text = json.dumps({"sha256": digest(body), "body": body}, ensure_ascii=False)
-        write_whole(path, text.encode())
+        write_whole(path, _text(body))
         self._written.add(evidence.fingerprint)
+        self.imported.pop(evidence.fingerprint, None)
         self._note(evidence.fingerprint)
         return evidence
+
+    def bring(self, path: Path, imported: Imported) -> None:
+        """Puts a stranger's file, which `check` found right, in its place; where it came from stays with it."""
+        target = self.path(path.stem)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (tensors := path.with_suffix(".safetensors")).exists():
+            tensors.replace(target.with_suffix(".safetensors"))
+        body = json_files.parsed(json_files.contents(path), nan=_NAN)["body"]
+        write_whole(target, _text(body, imported))
 
     def remove(self, fingerprint: str) -> None:
         """Lets go of it, tensors last: what is left half is nothing."""
@@ -163,13 +226,18 @@ class Damaged(AssayError):
 
 def read(path: Path) -> Evidence:
     """The evidence in a file, every hash checked."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of yours") from None
-    return _parsed(path.stem, raw, path.with_suffix(".safetensors"))
+    found, tensors = _opened(path)
+    arrays = {} if tensors is None else _arrays(path.with_suffix(".safetensors"), tensors)
+    _check(found, {name: (array.dtype.kind, array.shape) for name, array in arrays.items()})
+    return replace(found, arrays=arrays)
+
+
+def check(path: Path) -> Evidence:
+    """The same without its arrays: of those hash and shapes are checked, and never all of them held."""
+    found, tensors = _opened(path)
+    shapes = {} if tensors is None else _shapes(path.with_suffix(".safetensors"), tensors)
+    _check(found, shapes)
+    return found
 
 
 def digest(value: object) -> str:
@@ -178,19 +246,42 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _parsed(fingerprint: str, raw: bytes, tensors: Path) -> Evidence:
+def _text(body: Mapping[str, Any], imported: Imported | None = None) -> bytes:
+    """The file: what is said of the body stands beside it, so that its hash stays."""
+    whole = {"schema": SCHEMA, "sha256": digest(body), "body": body}
+    beside = {} if imported is None else {"imported": asdict(imported)}
+    return json.dumps(whole | beside, ensure_ascii=False).encode()
+
+
+def _opened(path: Path) -> tuple[Evidence, str | None]:
+    """The evidence without its arrays, and the hash of their file if it has any."""
     try:
-        whole = json.loads(raw)
-        body = whole["body"]
-        if digest(body) != whole["sha256"]:
-            raise Damaged("is not what was written")
-        recipe = Recipe(**body["recipe"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Damaged("is no evidence") from None
-    if recipe.fingerprint != fingerprint:
+        whole = json_files.parsed(json_files.contents(path), nan=_NAN)
+        file = json_files.typed(whole, _File, newest=SCHEMA)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of yours") from None
+    except Later as error:
+        raise AssayError(f"{path}: {error}") from None
+    except Malformed as error:
+        raise Damaged(f"is no evidence ({error})") from None
+    body = whole["body"]
+    if digest(body) != file.sha256:
+        raise Damaged("is not what was written")
+    kept = file.body.recipe
+    recipe = Recipe(kept.kind, kept.revision, kept.subject, kept.of)
+    if recipe.fingerprint != path.stem:
         raise Damaged("holds another measurement than its name says")
-    arrays = _arrays(tensors, body["tensors"]) if body["tensors"] else {}
-    return Evidence(recipe, body["values"], arrays, body["environment"], tuple(body["computed_from"]))
+    found = Evidence(recipe, file.body.values, {}, body["environment"], tuple(body["computed_from"]), file.imported)
+    return found, file.body.tensors
+
+
+def _check(found: Evidence, shapes: Mapping[str, Shape]) -> None:
+    try:
+        evidence_kinds.check(found.recipe.kind, found.recipe.of, found.values, shapes)
+    except Malformed as error:
+        raise Damaged(f"is no evidence of its kind, {found.recipe.kind} ({error})") from None
 
 
 def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
@@ -202,8 +293,29 @@ def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
         raise Damaged("has tensors that are not what was written")
     try:
         return dict(load_tensors(raw))
+    except (SafetensorError, KeyError, ValueError):  # numpy has no such numbers
+        raise Damaged("has tensors that cannot be read") from None
+
+
+def _shapes(path: Path, expected: str) -> dict[str, Shape]:
+    try:
+        if sha256_of(path) != expected:
+            raise Damaged("has tensors that are not what was written")
+        with safe_open(path, framework="numpy") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {
+                name: ("f" if one.get_dtype() in _FLOATS else "", tuple(one.get_shape())) for name, one in parts.items()
+            }
+    except OSError:
+        raise Damaged("has lost its tensors") from None
     except SafetensorError:
         raise Damaged("has tensors that cannot be read") from None
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file of any size, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:

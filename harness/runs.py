@@ -65,6 +65,8 @@ class Published(TypedDict):
     position: int
     n: Count
     cross_entropy: dict[str, Finite]
+    judge: NotRequired[str]  # older runs have neither
+    language: NotRequired[str]
 
 
 class Judged(TypedDict):
@@ -109,9 +111,12 @@ class Run:
         with json_files.told(path, no="run as pytest writes them", do="give a folder of reports/runs"):
             values = json_files.parsed(json_files.contents(path), nan=_NAN)
             run = json_files.typed(values, cls, newest=SCHEMA)
+            members = [one.name for one in fields(cls)]
             # What is not there is not made up.
-            if missing := [one.name for one in fields(cls) if one.name not in values]:
+            if missing := [name for name in members if name not in values]:
                 raise Malformed(f"$: object missing required field {missing[0]}")
+            if others := sorted(values.keys() - {"schema", *members}):
+                raise Malformed(f"$: there is no member {others[0]!r}")
             for name, model in run.models.items():
                 known = ModelRecord if model["kind"] == "live" else Published
                 json_files.fitting(model["record"], known, f"$.models.{name}.record")

@@ -2,6 +2,7 @@
 
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store
+from harness.json_files import fitting
 from harness.pairs import SPLIT, Pair, PairSet
 
 KIND = "pairs"
@@ -19,4 +20,4 @@ def kept(evidence: Evidence) -> PairSet:
     split = evidence.values.get("split", 1)
     if split > SPLIT:
         raise AssayError(f"{evidence.recipe.subject}: its pairs were split by a later Assay; update Assay")
-    return PairSet(evidence.recipe.subject, tuple(Pair(**one) for one in evidence.values["pairs"]), split)
+    return PairSet(evidence.recipe.subject, fitting(evidence.values["pairs"], tuple[Pair, ...]), split)

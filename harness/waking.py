@@ -1,7 +1,6 @@
 """One model of a run: its record from evidence if that is still true of its files, its weights only when needed."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,10 @@ from harness.catalog import Device, KnownModel, Quant, find
 from harness.claims import LEVEL
 from harness.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.evidence import Evidence, Recipe, Store
+from harness.json_files import fitting
 from harness.pair_files import load_pairs
 from harness.pairs import PairSet
-from harness.record import Check, Examination, ModelRecord, Sizes
+from harness.record import ModelRecord
 from harness.subject import Subject
 
 if TYPE_CHECKING:  # importing it loads torch
@@ -47,9 +47,9 @@ class Sleeper:
         kept, here = self.store.get(self.recipe), environment.libraries()
         # With other versions it would measure other numbers, so it is another model; for judging it stays what it was.
         if kept is not None and (
-            self.judge_only or environment.numeric(kept.environment["libraries"]) == environment.numeric(here)
+            self.judge_only or environment.numeric(kept.environment.get("libraries", {})) == environment.numeric(here)
         ):
-            return _record(kept.values)
+            return fitting(kept.values, ModelRecord)
         if self.judge_only:
             raise NotMeasured(
                 f"{self.name} ({self.quant}): no record of this model is in {self.store.folder}; run without "
@@ -105,10 +105,3 @@ def _files(known: KnownModel) -> Any:
         # They come with the project: times differ from clone to clone, contents do not.
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-
-
-def _record(values: Mapping[str, Any]) -> ModelRecord:
-    examination = values["examination"]
-    checks = tuple(Check(**check) for check in examination["checks"])
-    whole = {"sizes": Sizes(**values["sizes"]), "examination": Examination(**dict(examination, checks=checks))}
-    return ModelRecord(**dict(values, **whole))

@@ -47,7 +47,7 @@ def put(whole: Any, place: tuple[Any, ...], value: Any) -> Any:
     if value is GONE and len(place) == 1:
         del copy[place[0]]
     else:
-        copy[place[0]] = put(whole[place[0]], place[1:], value)
+        copy[place[0]] = put(whole[place[0]], place[1:], value) if len(place) > 1 else value
     return copy
 
 

@@ -1,6 +1,7 @@
 """Runs and evidence as they could have been, for tests of the report: of any size, with whatever texts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,23 @@ from harness import texts
 from harness.estimate import Estimate
 from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import Pair, PairSet
+from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.runs import Claimed, Judged, Model, Run
-from harness.verdicts import plain
+from harness.verdicts import Decided, plain
 
-SIZES = {"layers": 4, "heads": 8, "parameters": 1_600_000}
+RECORD = ModelRecord(
+    name="told",
+    revision="1",
+    fingerprint="0" * 16,
+    quant="nf4",
+    dtype="float32",
+    device="cpu",
+    sizes=Sizes(4, 8, 4, 128, 16, 320, 3, 512, 1_600_000, 512),
+    examination=Examination((), 2.5, 1e-6, 1.0),
+    seconds=1.0,
+    weight_bytes=10**6,
+    peak_bytes=10**8,
+)
 REMOVE = {"a": "Remove", "direction": {"direction": "0" * 16}, "where": "everywhere", "over": [], "layers": None}
 
 
@@ -54,22 +68,23 @@ def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet
             ]
             read.append(
                 store.put(
-                    Evidence(recipe, {"prefixes": prefixes, "phrases-anywhere": hits.astype(int).tolist()})
+                    Evidence(
+                        recipe,
+                        {
+                            "prefixes": prefixes,
+                            "phrases-anywhere": hits.astype(int).tolist(),
+                            "repetition": [0.0] * len(heldout),
+                            "cross_entropy": [0.5] * len(heldout),
+                        },
+                    )
                 ).fingerprint
             )
         with store.account() as kept:
             texts.keep(of, store)
-        fall = plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")) | {"sign": ">", "bar": 0.3}
+        fall = Decided(**plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")), sign=">", bar=0.3)
         beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))
-        record = {
-            "revision": f"1{said}",
-            "quant": "nf4",
-            "dtype": "float32",
-            "device": "cpu",
-            "sizes": SIZES,
-            "weight_bytes": 10**6,
-            "examination": {"checks": [{"name": f"alone{said}", "error": 0.0, "allowed": 1e-4}], "noise": 1e-6},
-        }
+        examination = replace(RECORD.examination, checks=(Check(f"alone{said}", 0.0, 1e-4),))
+        record = asdict(replace(RECORD, revision=f"1{said}", examination=examination))
         for claim in claims:
             about = Claimed(
                 title=f"{claim} is so{said}.",

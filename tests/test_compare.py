@@ -170,7 +170,7 @@ def test_other_pairs_are_named_as_the_input(tmp_path: Path) -> None:
 
 RECIPES = [
     Recipe(kind, revision, subject, {"a": "Asked", "pairs": {"pairs": pairs, "n": 3}, "under": under})
-    for kind in ("answers", "scores")
+    for kind in ("a-kind", "b-kind")
     for revision in (1, 2)
     for subject in ("model", "other")
     for pairs in ("aaaa", "bbbb")
@@ -342,8 +342,8 @@ ALTERED: list[tuple[str, Callable[[Run], Any], tuple[str, str, str]]] = [
     ("inputs", lambda run: claim(run), ("code", "p", "another")),
     ("inputs", lambda run: reads(run, OTHER_WHERE), ("under", "none", "Remove")),
     ("inputs", lambda run: reads(run, OTHER_PAIRS), ("pairs", "3 (aaaa)", "3 (bbbb)")),
-    ("inputs", lambda run: reads(run, OTHER_REVISION), ("revision of answers", "1", "2")),
-    ("inputs", lambda run: reads(run, RECIPES[0], RECIPES[24]), ("further measurements (scores)", "", "1")),
+    ("inputs", lambda run: reads(run, OTHER_REVISION), ("revision of a-kind", "1", "2")),
+    ("inputs", lambda run: reads(run, RECIPES[0], RECIPES[24]), ("further measurements (b-kind)", "", "1")),
     ("inputs", lambda run: reads(run, RECIPES[-1]), ("evidence that is not here", "", "1")),
     ("verdicts", lambda run: run.verdicts[0].update(word="REFUTED"), ("verdict", "SUPPORTED", "REFUTED")),
     ("estimates", lambda run: estimate(run, value=0.504), ("x", "+0.500 [+0.400", "+0.504 [+0.400")),

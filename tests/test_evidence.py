@@ -10,7 +10,7 @@ import pytest
 from harness.errors import AssayError
 from harness.evidence import DamagedEvidence, Evidence, Recipe, Store
 
-RECIPE = Recipe("answers", 1, "abc", {"prompts": ["how"], "tokens": 24})
+RECIPE = Recipe("a-kind", 1, "abc", {"prompts": ["how"], "tokens": 24})
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_what_was_put_comes_back(store: Store) -> None:
     "other",
     [
         Recipe("scores", 1, "abc", RECIPE.of),
-        Recipe("answers", 2, "abc", RECIPE.of),
-        Recipe("answers", 1, "abd", RECIPE.of),
-        Recipe("answers", 1, "abc", {"prompts": ["how"], "tokens": 25}),
+        Recipe("a-kind", 2, "abc", RECIPE.of),
+        Recipe("a-kind", 1, "abd", RECIPE.of),
+        Recipe("a-kind", 1, "abc", {"prompts": ["how"], "tokens": 25}),
     ],
 )
 def test_another_recipe_is_other_evidence(store: Store, other: Recipe) -> None:
@@ -78,7 +78,7 @@ def test_tensors_without_their_commit_are_nothing(store: Store) -> None:
 
 def test_evidence_under_another_name_is_not_believed(store: Store) -> None:
     store.put(evidence())
-    other = Recipe("answers", 7, "abc", {})
+    other = Recipe("a-kind", 7, "abc", {})
     store.path(other.fingerprint).parent.mkdir(parents=True, exist_ok=True)
     store.path(RECIPE.fingerprint).rename(store.path(other.fingerprint))
     with pytest.warns(DamagedEvidence, match="another measurement"):
@@ -94,7 +94,7 @@ def test_fresh_knows_only_what_is_measured_from_now_on(store: Store) -> None:
 
 
 def test_an_account_holds_what_was_read_or_written_while_it_was_open(store: Store) -> None:
-    others = [Recipe("answers", number, "abc", {}) for number in (2, 3, 4)]
+    others = [Recipe("a-kind", number, "abc", {}) for number in (2, 3, 4)]
     store.put(evidence(others[0]))
     with store.account() as outer:
         store.put(evidence(others[1]))

@@ -102,7 +102,7 @@ EITHER = (
     r"\$\.(schema|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",
-    r"\$\.models\.[^.]+\.record\.cross_entropy\.[^.]+ gone",
+    r"\$\.models\.[^.]+\.record\.(judge|language|cross_entropy\.[^.]+) gone",
 )
 
 
@@ -141,6 +141,7 @@ def test_a_twisted_run_is_one_sentence(how: str, tmp_path: Path) -> None:
         (("verdicts", 0, "word"), "PROVEN", "$.verdicts[0].word: invalid enum value 'PROVEN'"),
         (("started",), "yesterday", "$.started: expected str matching regex"),
         (("models",), {"": {}}, "$.models"),
+        (("report",), "x", "$: there is no member 'report'"),
         (("models", "m", "record"), {"name": "m"}, "$.models.m.record: object missing required field revision"),
         (("verdicts", 0, "estimates", 0, "bar"), math.nan, "$.verdicts[0].estimates[0].bar"),
     ],
