@@ -8,10 +8,12 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from harness import gate
+from harness.bars import WrittenBar, bars_of, torch_lines
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
 from harness.estimate import Inconclusive, Outcome, Refuted
@@ -105,10 +107,20 @@ class Claim:
     def _assert(self) -> ast.Assert:
         return next(node for node in ast.walk(self._function) if isinstance(node, ast.Assert))
 
+    @cached_property
+    def bars(self) -> tuple[WrittenBar, ...]:
+        """What its estimates are compared with, and which questions they answer as far as the source shows it."""
+        return bars_of(self._function, self._module, self._assert.test)
+
+    def run(self, **given: Any) -> None:
+        """Its test, behind the gate that every judgement passes: pytest, the tables and simulations all call this."""
+        with gate.opened(given["model"], self.bars, self.needs_refusals):
+            self.test(**given)
+
     def judge(self, model: Any, pairs: PairSet) -> Outcome:
         """What its test comes to on this subject, outside of pytest; broken code raises."""
         try:
-            self.test(model=model, pairs=pairs)
+            self.run(model=model, pairs=pairs)
         except Refuted:
             return "REFUTED"
         except Inconclusive:
@@ -133,6 +145,15 @@ class Claim:
                     f"asserts a number taken out of an estimate ({left}); its interval must decide: "
                     f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
                 )
+        for defect in filter(None, (one.defect for one in self.bars)):
+            raise self._defect(defect)
+        for line in torch_lines(self._module):
+            raise AssayError(
+                f"{self.file}, line {line}: imports torch; a claim asks the model, as in "
+                "model.refuses(pairs.heldout), and touches no tensors"
+            )
+        if "model" not in inspect.signature(self.test).parameters:
+            raise self._defect("asks for no model; write def test_…(model, pairs)")
         if not self.name:
             raise self._defect('has no name; write @claim("some-words", source=…, holds_on=…, fails_on=…)')
         if not self.source:
@@ -168,9 +189,14 @@ def claim(
     """Makes a test a claim; what it must say, the source and both controls, is checked when it is collected."""
 
     def register(test: Test) -> Test:
-        found = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals)
-        vars(test)["claim"] = found
-        return test
+        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals)
+
+        @wraps(test)
+        def judged(**given: Any) -> None:
+            made.run(**given)
+
+        vars(judged)["claim"] = made
+        return cast(Test, judged)
 
     if callable(name):  # @claim without its brackets: said at collection, with file and line
         test, name = name, ""

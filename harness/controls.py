@@ -11,6 +11,7 @@ from harness.interventions import Ablate, Add, Circuit, Intervention, Patch, Rem
 from harness.measurements import Encoding, Measurement, PromptSide, Swept
 from harness.pairs import PairSet
 from harness.planning import Joint, Mode
+from harness.ranges import BOTH_WAYS
 from harness.refusals import RANDOM, Measured, estimated, random_arms, unmeasured
 from harness.sites import At, Site
 
@@ -68,7 +69,7 @@ class Controls:
 
     def _estimated(self, name: str, fall: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
         values = fall if self.side == "harmful" else -fall
-        found = estimated(name, resampling.mean(values, self.subject.level, clusters, (-1, 1)))
+        found = estimated(name, resampling.mean(values, self.subject.level, clusters, BOTH_WAYS), reach=BOTH_WAYS)
         return replace(found, method=f"{by}, {found.method}")
 
     def _comparable(self, at: At) -> bool:

@@ -7,14 +7,15 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from harness import resampling
+from harness import gate, resampling
 from harness.effects import Effects
 from harness.estimate import Estimate
-from harness.interventions import Circuit
+from harness.interventions import Circuit, Found
 from harness.measurements import Attended, Contrasted, Encoding, Measurement, Swept
 from harness.pairs import PairSet
 from harness.parts import unpacked
 from harness.planning import Joint, Sweep
+from harness.ranges import RANGES, Range
 from harness.refusals import Measured, estimated, unmeasured
 from harness.sites import At, Site
 
@@ -41,24 +42,26 @@ class Depths:
     def of(self, stage: Stage) -> Estimate:
         """The mean depth of one stage."""
         names, values = self._stage(stage)
-        return self._mean(f"depth of {stage}", names, values)
+        return self._mean(f"depth of {stage}", names, values, RANGES["depths.of"])
 
     def gap(self, first: Stage, second: Stage) -> Estimate:
         """How much deeper the second stage lies, pair by pair."""
         (names, ours), (_, theirs) = self._stage(first), self._stage(second)
         self.subject.also(self._harmless(stage) for stage in (first, second))
-        return self._mean(f"{second} below {first}", names, theirs - ours)
+        return self._mean(f"{second} below {first}", names, theirs - ours, RANGES["depths.gap"])
 
     def keywords(self, by: PairSet) -> Estimate:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
-        self.subject.require_refusals()
-        found = self.subject.effects(by, Sweep("head", ("all",)))
+        self.subject.require_score()
+        on = frozenset((*by.harmful, *by.harmless))
+        gate.judges(self.pairs, [Found("the heads that carry most", "were", on)])
+        found = unpacked(self.subject.seek(Swept(by, Sweep("head", ("all",)))))
         effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
         interval = resampling.ratio_of_means(
             weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
         )
-        return estimated("depth of looking at the words", interval)
+        return estimated("depth of looking at the words", interval, reach=RANGES["depths.keywords"])
 
     def middle_over_outer(self) -> Estimate:
         """E of the middle third's MLP outputs, jointly, less E of those of both outer thirds."""
@@ -105,13 +108,15 @@ class Depths:
             )
         template = {pair.id: pair.template for pair in pairs}
         clusters = np.array([template[one] for one in found.pairs])[there]
-        return estimated(name, resampling.mean(depth[there], self.subject.level, clusters))
+        interval = resampling.mean(depth[there], self.subject.level, clusters)
+        return estimated(name, interval, reach=RANGES["depths.of"])
 
-    def _mean(self, name: str, pairs: tuple[str, ...], values: Float[np.ndarray, " pair"]) -> Estimate:
-        self.subject.require_refusals()
+    def _mean(
+        self, name: str, pairs: tuple[str, ...], values: Float[np.ndarray, " pair"], reach: Range | None
+    ) -> Estimate:
         there = np.isfinite(values)
         clusters = self.subject.clusters(pairs)[there]
-        return estimated(name, resampling.mean(values[there], self.subject.level, clusters))
+        return estimated(name, resampling.mean(values[there], self.subject.level, clusters), reach=reach)
 
 
 def _towards_twin(found: Effects) -> Float[np.ndarray, "pair ..."]:

@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.errors import AssayError
 from harness.numerals import bar_text, printed
+from harness.ranges import Range, absolute, beyond
 
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
@@ -22,6 +24,10 @@ class Inconclusive(Exception):
     """The interval straddles the bar, a bar was not measured, or there is nothing to explain."""
 
 
+class Unreachable(AssayError):
+    """A bar that no interval can lie on both sides of: nothing it came to would say anything."""
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """A number with its interval, each end at the claim's own error level; compare it with a bar by > or <."""
@@ -35,18 +41,27 @@ class Estimate:
     unit: str = "pairs"
     nothing: str = ""  # why there is nothing to explain, if there is not
     absent: str = ""  # why it could not be had; a bar on it is not met, and nothing else is decided by it
+    range: Range | None = None  # what it can reach at all; none where nothing bounds it
+    advice: str = ""  # what would decide it; said where it decides nothing
 
     def __gt__(self, bar: float) -> "Comparison":
-        return Comparison(((self, ">", _bar(bar)),))
+        return Comparison(((self, ">", self._bar(bar)),))
 
     def __lt__(self, bar: float) -> "Comparison":
-        return Comparison(((self, "<", _bar(bar)),))
+        return Comparison(((self, "<", self._bar(bar)),))
 
     def __abs__(self) -> "Estimate":
         """How far from zero: at least nothing, where the interval holds zero."""
         low, high = sorted((abs(self.low), abs(self.high)))
         least = 0.0 if self.low <= 0 <= self.high else low
-        return replace(self, name=f"|{self.name}|", value=abs(self.value), low=least, high=high)
+        reach = absolute(self.range)
+        return replace(self, name=f"|{self.name}|", value=abs(self.value), low=least, high=high, range=reach)
+
+    def _bar(self, bar: object) -> float:
+        number = _number(bar)
+        if why := beyond(self.name, self.range, number):
+            raise Unreachable(f"a bar of {number:g} that no interval can lie on both sides of: {why}")
+        return number
 
     def __float__(self) -> float:
         raise TypeError(f"{self.name} is an estimate and no number; compare it with a bar: assert {self.name} > 0.3")
@@ -110,7 +125,8 @@ class Comparison:
             for estimate, sign, bar in self.bars
             if estimate.absent
         )
-        return "; ".join(filter(None, [*reasons, *missing, bars]))
+        advice = (one.advice for one, sign, bar in self.bars if decided(one, sign, bar) == "INCONCLUSIVE")
+        return "; ".join(filter(None, [*reasons, *missing, bars, *advice]))
 
 
 def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
@@ -153,7 +169,7 @@ _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
 _asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
 
 
-def _bar(bar: object) -> float:
+def _number(bar: object) -> float:
     if isinstance(bar, Estimate):
         raise TypeError("two estimates are compared by a paired difference, with a bar of its own; not with each other")
     if isinstance(bar, bool) or not isinstance(bar, int | float):

@@ -10,6 +10,7 @@ from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
 from harness.measurements import Lens, Products, Projected, PromptSide
 from harness.pairs import PairSet
+from harness.ranges import RANGES
 from harness.refusals import Measured, estimated, unmeasured
 
 # Random directions beside which one is put.
@@ -81,7 +82,8 @@ class Geometry:
         return found if np.isfinite(found.value) else unmeasured(found.name, f"not measurable: {found.method}")
 
     def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
-        return estimated(name, resampling.alignment(table, groups, self.subject.level, clusters))
+        interval = resampling.alignment(table, groups, self.subject.level, clusters)
+        return estimated(name, interval, reach=RANGES["geometry.agreement"])
 
 
 def _slopes(values: Float[np.ndarray, "direction pair layer"]) -> Float[np.ndarray, "direction pair"]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,10 +37,19 @@ class Circuit:
                 raise AssayError(
                     f"{site} is no part of a circuit; a circuit holds heads, neurons, attn_out and mlp_out"
                 )
-        object.__setattr__(self, "sites", tuple(sorted(set(self.sites), key=_order)))
+        each: dict[Site, Site] = {}
+        for site in self.sites:
+            found_on = site.found_on | each.get(site, site).found_on
+            each[site] = site if found_on == site.found_on else replace(site, found_on=found_on)
+        object.__setattr__(self, "sites", tuple(sorted(each.values(), key=_order)))
 
     def __len__(self) -> int:
         return len(self.sites)
+
+    @property
+    def found_on(self) -> frozenset[str]:
+        """The prompts on which any of its parts was found; none of those given by hand."""
+        return frozenset[str]().union(*{site.found_on for site in self.sites})
 
     def __add__(self, other: "Circuit") -> "Circuit":
         return Circuit(self.sites + other.sites)
@@ -78,7 +87,7 @@ class Circuit:
             whole = sizes.heads if kind == "head" else sizes.d_mlp
             others = [index for index in range(whole) if index not in taken]
             chosen = rng.choice(len(others), min(len(taken), len(others)), replace=False)
-            sites += [Site(layer, kind, others[number]) for number in chosen]
+            sites += [Site(layer, kind, others[number], found_on=self.found_on) for number in chosen]
         return Circuit(tuple(sites))
 
     def share(self, sizes: Sizes) -> float:
@@ -108,11 +117,20 @@ class Direction:
     seed: int = 0
     circuit: Circuit | None = None
     vectors: tuple[tuple[float, ...], ...] = ()
+    # The prompts on which its layer and position were chosen; like a site's, no part of what it is.
+    sought_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """Known before anything is computed."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        named = asdict(self, dict_factory=_without_origin)
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def found_on(self) -> frozenset[str]:
+        """Every prompt that had a part in it."""
+        heads = frozenset[str]() if self.circuit is None else self.circuit.found_on
+        return self.sought_on.union(self.harmful, self.harmless, heads)
 
     def random(self, seed: int) -> "Direction":
         """One as long and orthogonal to it: by odd seeds isotropic, by even ones with the streams' covariance."""
@@ -198,6 +216,40 @@ class Add(Intervention):
     direction: Direction
     layer: int
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that was found on prompts, in words that a sentence can begin with."""
+
+    name: str
+    was: Literal["was", "were"]
+    on: frozenset[str]
+
+
+def found_in(value: Any) -> Iterator[Found]:
+    """Whatever of this was found on prompts: circuits, directions and means, however deep they lie in it."""
+    match value:
+        case Circuit():
+            yield Found(f"the circuit of {len(value)} parts", "was", value.found_on)
+        case Patch(sites):
+            on = frozenset[str]().union(*{site.found_on for site in sites})
+            yield Found(f"the circuit of {len(sites)} parts", "was", on)
+        case Direction():
+            yield Found("the direction", "was", value.found_on)
+        case Ablate() | Remove():
+            yield from found_in(value.circuit if isinstance(value, Ablate) else value.direction)
+            yield Found("the mean put in its place", "was", frozenset(value.over))
+        case tuple():
+            for one in value:
+                yield from found_in(one)
+        case _ if is_dataclass(value):
+            for one in fields(value):
+                yield from found_in(getattr(value, one.name))
+
+
+def _without_origin(named: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in named if name not in ("found_on", "sought_on")}
 
 
 def _order(site: Site) -> tuple[int, str, int]:

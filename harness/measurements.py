@@ -1,11 +1,11 @@
 """What can be asked of a model, as values: each knows its recipe before anything is computed. Never touches a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from harness.evidence import Recipe, digest
-from harness.interventions import Circuit, Direction, Intervention
+from harness.interventions import Circuit, Direction, Found, Intervention, found_in
 from harness.pairs import PairSet
 from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep
@@ -26,6 +26,13 @@ class Measurement:
         """Everything the answer depends on; `tokens` are those that refuse."""
         scored = {"refusing": list(tokens)} if self.SCORED else {}
         return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
+
+    @property
+    def found(self) -> Iterator[Found]:
+        """Whatever was found on prompts and is asked about here."""
+        for one in fields(self):
+            if one.name != "pairs":
+                yield from found_in(getattr(self, one.name))
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,7 @@ def described(value: Any) -> Any:
         case Mapping():
             return {str(key): described(one) for key, one in value.items()}
         case _ if is_dataclass(value):
-            named = {one.name: described(getattr(value, one.name)) for one in fields(value)}
+            named = {one.name: described(getattr(value, one.name)) for one in fields(value) if one.compare}
             return {"a": type(value).__name__} | named
         case _:
             return value

@@ -65,8 +65,7 @@ class Placebo(Bare):
     def _direction(self, pairs: PairSet, rank: int) -> Direction:
         found = super().direction(pairs)
         self.replaced = True
-        prompts = found.harmful, found.harmless
-        return Direction("matched", found.layer, found.position, *prompts, rank=rank, seed=_APART + self.seed)
+        return replace(found, method="matched", rank=rank, seed=_APART + self.seed)
 
     def judged(
         self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES

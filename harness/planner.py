@@ -62,11 +62,11 @@ class Planner(Subject):
         """The score is taken to serve; what tells so is counted."""
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         for side in sides:
-            self.ask(Scores(self.all_pairs.discovery, side))
-            self.ask(Answers(self.all_pairs.discovery, side))
+            self.seek(Scores(self.all_pairs.discovery, side))
+            self.seek(Answers(self.all_pairs.discovery, side))
         return 1.0
 
-    def ask(self, what: Measurement) -> Evidence:
+    def seek(self, what: Measurement) -> Evidence:
         """What is kept, else a placeholder."""
         recipe = what.recipe(self.record.fingerprint, self.tokens if what.SCORED else ())
         if (kept := self.store.get(recipe)) is not None:

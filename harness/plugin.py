@@ -14,6 +14,7 @@ from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Store
+from harness.power import rehearse
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
 
@@ -98,6 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 raise pytest.UsageError(f"{claim.place}: claim {claim.name!r} is marked flaky; a claim is judged once")
             try:
                 claim.check()
+                rehearse(claim)
             except AssayError as error:
                 raise pytest.UsageError(str(error)) from None
             if (other := names.setdefault(claim.name, claim.place)) != claim.place:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.claims import Claim
 from harness.errors import AssayError
-from harness.estimate import Outcome
+from harness.estimate import Outcome, Unreachable
 from harness.synthetic import Synthetic, Truth
 
 EFFECTS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
@@ -14,6 +14,8 @@ POWER = 0.9
 SIMULATIONS = 200
 MOST = 2048
 FEWEST = 8
+# With so many no claim says that it cannot be decided before it asks anything.
+ENOUGH = 256
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,25 @@ def truth_of(claim: Claim, effect: float) -> Truth:
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
     """What the claim compares, in words."""
-    subject = Synthetic(truth, 32, 0, claim.level)
+    subject = Synthetic(truth, ENOUGH, 0, claim.level)
     try:
         claim.judge(subject, subject.all_pairs)
     except AssayError as error:
         raise AssayError(f"{claim.place}: the power of {claim.name!r} cannot be simulated: {error}") from None
     return tuple(subject.asked)
+
+
+def rehearse(claim: Claim) -> None:
+    """Raises, before anything is measured, where drawn answers show a bar out of reach that the source does not."""
+    if all(bar.question for bar in claim.bars):
+        return
+    subject = Synthetic(Truth((0.5,)), ENOUGH, 0, claim.level)
+    try:
+        claim.judge(subject, subject.all_pairs)
+    except Unreachable as error:
+        raise AssayError(f"{claim.place}: claim {claim.name!r} has {error}") from None
+    except Exception:  # noqa: BLE001 - whatever else it does wrong is said when it is judged
+        return
 
 
 def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:

@@ -1,13 +1,14 @@
 """A recording as claims see it: a subject without weights, that answers what was recorded and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from harness import gate
 from harness.estimate import Estimate
-from harness.interventions import Direction, Intervention
+from harness.interventions import Direction, Intervention, found_in
 from harness.measurements import PromptSide
 from harness.pairs import PairSet
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
@@ -26,18 +27,24 @@ class RecordedSubject:
         """As asked for on the command line."""
         return RECORDED + self.recording.name
 
+    @property
+    def all_pairs(self) -> PairSet:
+        """The items."""
+        return self.recording.pairs
+
     def refuses(self, pairs: PairSet, *, judge: str = "") -> Refusals:
         """How these items were answered, by its own judge or another, and what published interventions made of it."""
         return Refusals(self, pairs, judge or self.recording.judge)
 
     def direction(self, pairs: PairSet) -> Direction:
-        """The published one, found on prompts that are not among the items."""
-        return self.recording.direction
+        """The published one, found on prompts that are not among the items; a claim may not say that it was."""
+        return replace(self.recording.direction, sought_on=frozenset((*pairs.harmful, *pairs.harmless)))
 
     def judged(
         self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = ""
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
+        gate.judges(pairs, found_in(under))
         refused = self.recording.judged(side, under, judge).refused
         return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in pairs], dtype=bool)
 

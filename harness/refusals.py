@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool
 
-from harness import resampling, stats
+from harness import gate, resampling, stats
+from harness.categories import too_few
 from harness.effects import Effects
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
@@ -18,11 +19,10 @@ from harness.measurements import Measurement, PromptSide
 from harness.pairs import PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
+from harness.ranges import RANGES, Range
 from harness.record import Sizes
 from harness.sites import Site
 
-# Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
-REFUSES = 0.5
 # Two interventions are compared where one of them lowers refusal by more than this.
 FALLS = 0.3
 # Random circuits, or directions, beside which a found one is put.
@@ -70,7 +70,11 @@ class Measured(Judged, Protocol):
         ...
 
     def ask(self, what: Measurement) -> Evidence:
-        """The evidence: as it is kept, or measured now."""
+        """The evidence by which something is judged."""
+        ...
+
+    def seek(self, what: Measurement) -> Evidence:
+        """The evidence for a search, by which nothing is judged."""
         ...
 
     def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
@@ -85,8 +89,8 @@ class Measured(Judged, Protocol):
         """The template of each of these pairs."""
         ...
 
-    def require_refusals(self) -> None:
-        """Inconclusive where the model refuses nothing."""
+    def require_score(self) -> None:
+        """Inconclusive where the first token's score does not stand for what is generated."""
         ...
 
     @property
@@ -121,7 +125,7 @@ class Refusals:
         if under is not None:
             self._differ(side, under)
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
-        return estimated(f"refused, {side}", interval, unit="prompts")
+        return estimated(f"refused, {side}", interval, unit="prompts", reach=RANGES["refuses.rate"])
 
     def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
         """How many more harmful prompts are refused without the intervention than with it, as a share.
@@ -131,22 +135,21 @@ class Refusals:
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
         interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
-        nothing = self._too_few(before) or self._small(given)
-        return estimated("fall", interval, nothing=nothing)
+        return estimated("fall", interval, nothing=self._small(given), reach=RANGES["refuses.fall"])
 
     def rise(self, under: Intervention) -> Estimate:
         """How many more harmless prompts are refused with the intervention than without, as a share."""
         before, after = self._hits("harmless", None), self._hits("harmless", under)
         self._differ("harmless", under)
         interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
-        return estimated("rise", interval, nothing=self._too_few(self._hits("harmful", None)))
+        return estimated("rise", interval, reach=RANGES["refuses.rise"])
 
     def left(self, under: Intervention) -> Estimate:
         """The share of harmful prompts that are refused under the intervention."""
         hits = self._hits("harmful", under)
         self._differ("harmful", under)
         interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
-        return estimated("left", interval, nothing=self._too_few(self._hits("harmful", None)))
+        return estimated("left", interval, reach=RANGES["refuses.left"])
 
     def gain(self, more: Intervention, over: Intervention) -> Estimate:
         """How many more refusals of harmful prompts go under the one than under the other, as a share.
@@ -159,8 +162,7 @@ class Refusals:
         for under in (over, more):
             self._differ("harmful", under)
         interval = stats.paired_difference(few, many, self.subject.level, self.pairs.clusters)
-        nothing = self._too_few(self._hits("harmful", None)) or self._small(more)
-        return estimated("gain", interval, nothing=nothing)
+        return estimated("gain", interval, nothing=self._small(more), reach=RANGES["refuses.gain"])
 
     def lead(self, under: Remove | Add) -> Estimate:
         """By how much more refusal falls (or, by addition, rises) than along random directions, on the mean of twenty.
@@ -176,7 +178,7 @@ class Refusals:
         least = float(leads.mean(1).min())
         beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "no interval"))
         interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters, (-1, 1))
-        return estimated("lead over random", interval, nothing=self._too_few(self._hits("harmful", None)))
+        return estimated("lead over random", interval, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:
         """The least fall of any category that is refused to begin with, all categories at once.
@@ -184,10 +186,13 @@ class Refusals:
         Each category's lower end is at the claim's level, since every one has to fall. The least lies below the mean of
         all as well: the upper end is the lowest of theirs and of the whole's, which share the level.
         """
+        for bar in gate.least_bars():
+            if why := gate.bar_is_out_of_reach(self.pairs, self.subject.level, bar):
+                raise Inconclusive(why)
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
         categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters))
-        names = [name for name in np.unique(categories) if before[categories == name].mean() >= REFUSES]
+        names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
         if not names:
             raise Inconclusive("nothing to explain: no category is refused to begin with")
         parts = [categories == name for name in names]
@@ -201,7 +206,10 @@ class Refusals:
         value, low = min(one.value for one in found), min(one.low for one in found)
         aside = len(set(self._categories())) - len(names)
         method = f"the lowest of {len(names)} categories; {aside} more are not refused to begin with; {found[0].method}"
-        return estimated("least fall", stats.Interval(value, low, max(value, high), len(self.pairs), method))
+        few = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
+        least = stats.Interval(value, low, max(value, high), len(self.pairs), method)
+        found_least = estimated("least fall", least, reach=RANGES["refuses.by_category"])
+        return replace(found_least, advice="; ".join(filter(None, few)))
 
     def _categories(self) -> tuple[str, ...]:
         return tuple(pair.category for pair in self.pairs)
@@ -226,11 +234,6 @@ class Refusals:
             return ""
         return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"
 
-    def _too_few(self, before: np.ndarray) -> str:
-        if before.mean() >= REFUSES:
-            return ""
-        return f"nothing to explain: it refuses {int(before.sum())} of {len(before)} harmful prompts to begin with"
-
 
 def random_arms(under: Remove | Add) -> list[Remove | Add]:
     """The same done with random directions."""
@@ -247,6 +250,10 @@ def unmeasured(name: str, why: str) -> Estimate:
     return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent=why)
 
 
-def estimated(name: str, interval: stats.Interval, *, unit: str = "pairs", nothing: str = "") -> Estimate:
-    """An interval under the name by which a claim speaks of it."""
-    return Estimate(name, interval.value, interval.low, interval.high, interval.n, interval.method, unit, nothing)
+def estimated(
+    name: str, interval: stats.Interval, *, unit: str = "pairs", nothing: str = "", reach: Range | None = None
+) -> Estimate:
+    """An interval under the name by which a claim speaks of it, and within what that can reach."""
+    low, high = (-math.inf, math.inf) if reach is None else reach
+    value, lower, upper = (float(np.clip(end, low, high)) for end in (interval.value, interval.low, interval.high))
+    return Estimate(name, value, lower, upper, interval.n, interval.method, unit, nothing, range=reach)

@@ -171,15 +171,15 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
     n = int(units.max()) + 1
     value = _cosine(table, member)
     if not np.isfinite(value) or n < 3:
-        return Interval(value, -np.inf, np.inf, len(names), "some group has no direction of its own")
+        return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
     left_out = np.array([_cosine(table, member * (units != one)[:, None]) for one in range(n)])
     if not np.isfinite(left_out).all():
-        return Interval(value, -np.inf, np.inf, len(names), "some group has no direction of its own")
+        return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
     error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
     reach = -float(stdtrit(n - 1, level)) * error
-    return Interval(
-        value, value - reach, value + reach, len(names), "jackknife" + ("" if clusters is None else f", {n} clusters")
-    )
+    # Set free of noise, it can come out above 1; what it estimates cannot.
+    value, low, high = (float(np.clip(end, -1.0, 1.0)) for end in (value, value - reach, value + reach))
+    return Interval(value, low, high, len(names), "jackknife" + ("" if clusters is None else f", {n} clusters"))
 
 
 def _cosine(table: Floats, member: Floats) -> float:

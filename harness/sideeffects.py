@@ -10,6 +10,7 @@ from harness.estimate import Estimate
 from harness.interventions import Intervention, Patch
 from harness.measurements import Answers, PlainText, PromptSide, Scores
 from harness.pairs import DATA, PairSet
+from harness.ranges import BOTH_WAYS, RANGES
 from harness.refusals import Measured, estimated
 
 # An answer is language if it repeats less of itself than this, and surprises the unchanged model less (nats a token).
@@ -28,13 +29,14 @@ class SideEffects:
         """How many more harmless prompts are refused."""
         before, after = (self.subject.judged(self.pairs, "harmless", under) for under in (None, self.under))
         interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
-        return estimated("harmless refused", interval)
+        return estimated("harmless refused", interval, reach=RANGES["side_effects.refused"])
 
     def coherent(self, side: PromptSide = "harmless") -> Estimate:
         """The share of answers that are language still."""
         values = self.subject.ask(Answers(self.pairs, side, self.under)).values
         fine = (np.array(values["repetition"]) < REPETITION) & (np.array(values["cross_entropy"]) < SURPRISE)
-        return estimated("coherent", stats.rate(fine, self.subject.level, self.pairs.clusters), unit="answers")
+        interval = stats.rate(fine, self.subject.level, self.pairs.clusters)
+        return estimated("coherent", interval, unit="answers", reach=RANGES["side_effects.coherent"])
 
     def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
         """Beside a verdict whose arm this is: language on its own side, and harmless prompts if they are not that."""
@@ -50,14 +52,14 @@ class SideEffects:
             for under in (None, self.under)
         )
         interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
-        return estimated("harmless, refused by the first token", interval)
+        return estimated("harmless, refused by the first token", interval, reach=BOTH_WAYS)
 
     def divergence(self) -> Estimate:
         """Mean divergence of the harmless prompts' next token, in nats."""
         values = self.subject.ask(Scores(self.pairs, "harmless", self.under)).values["kl"]
         clusters = self.pairs.clusters
         interval = resampling.mean(values, self.subject.level, clusters, (0.0, np.inf))
-        return estimated("KL", interval, unit="prompts")
+        return estimated("KL", interval, unit="prompts", reach=RANGES["side_effects.divergence"])
 
     def cross_entropy(self) -> Estimate:
         """How many more nats a token plain text costs."""

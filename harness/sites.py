@@ -1,6 +1,6 @@
 """Where in a model something is read or written. Never touches a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
@@ -29,6 +29,8 @@ class Site:
     kind: Kind
     index: int | None = None  # which head or neuron; None is all of them
     position: int | None = None  # −1 is the last token of the prompt; None is every position
+    # The prompts on which a search came upon it: no part of what it is, and carried along wherever it goes.
+    found_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def hook(self) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from jaxtyping import Bool
 
-from harness import resampling, stats
+from harness import gate, resampling, stats
 from harness.controls import Controls, beside_random, dose
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
@@ -17,7 +18,7 @@ from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence, Recipe, Store
 from harness.geometry import Geometry
-from harness.interventions import Circuit, Direction, Intervention
+from harness.interventions import Circuit, Direction, Found, Intervention
 from harness.measurements import (
     Answers,
     Estimated,
@@ -34,6 +35,7 @@ from harness.pairs import PairSet
 from harness.parts import Parts, unpacked
 from harness.phrases import PHRASES, RULES, judged_by
 from harness.planning import Joint, Mode, Sweep
+from harness.ranges import RANGES, SHARE
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
 from harness.sideeffects import SideEffects
@@ -76,9 +78,15 @@ class Subject:
         return self.record.sizes
 
     def ask(self, what: Measurement) -> Evidence:
-        """The evidence: as it is kept, or measured now."""
-        if what.SCORED:
-            self.require_refusals()
+        """The evidence by which something is judged; refused on pairs on which anything in the question was found."""
+        scored = [Found("the tokens that refuse", "were", _prompts(self.all_pairs.discovery))] if what.SCORED else []
+        gate.judges(what.pairs, [*what.found, *scored])
+        return self.seek(what)
+
+    def seek(self, what: Measurement) -> Evidence:
+        """The evidence, as it is kept or measured now, for a search: by it nothing is judged."""
+        if what.SCORED and not self.tokens:
+            raise Inconclusive("nothing to explain: it refuses none of the discovery prompts")
         tokens = self.tokens if what.SCORED else ()
         recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
@@ -101,7 +109,7 @@ class Subject:
     @cached_property
     def tokens(self) -> tuple[int, ...]:
         """The tokens with which this model's refusals begin, found on discovery prompts."""
-        return tuple(self.ask(RefusalTokens(self.all_pairs)).values["tokens"])
+        return tuple(self.seek(RefusalTokens(self.all_pairs)).values["tokens"])
 
     def refuses(self, pairs: PairSet, *, judge: str = PHRASES) -> "Refusals":
         """How these pairs are answered, and what interventions make of it; refusals are told by the judge named."""
@@ -153,7 +161,7 @@ class Subject:
         pairs, odds, hits = self.all_pairs.discovery, [], []
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         for side in sides:
-            odds += self.ask(Scores(pairs, side)).values["odds"]
+            odds += self.seek(Scores(pairs, side)).values["odds"]
             hits += Subject.judged(self, pairs, side, None).tolist()
         return stats.area(odds, hits)
 
@@ -179,17 +187,17 @@ class Subject:
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
         """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
-        self.require_refusals()
         # Each kind by itself, so that what one claim found serves the next.
         asked: dict[Kind, FoundCircuit] = {
             "head": FoundCircuit(pairs, self._count(heads, "head"), 0, at),
             "neuron": FoundCircuit(pairs, 0, self._count(neurons, "neuron"), at),
         }
         found: dict[Site, float] = {}
+        on = _prompts(pairs)
         for kind, one in asked.items():
             if one.heads or one.neurons:
-                values = self.ask(one).values
-                sites = (Site(layer, kind, index) for layer, index in values[f"{kind}s"])
+                values = self.seek(one).values
+                sites = (Site(layer, kind, index, found_on=on) for layer, index in values[f"{kind}s"])
                 found.update(zip(sites, values["effects"][f"{kind}s"], strict=True))
         self._carried |= found
         return Circuit(tuple(found))
@@ -202,8 +210,7 @@ class Subject:
 
     def direction(self, pairs: PairSet) -> Direction:
         """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
-        self.require_refusals()
-        values = self.ask(FoundDirection(pairs)).values
+        values = self.seek(FoundDirection(pairs)).values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
         valid = float(values["valid"])
@@ -219,29 +226,34 @@ class Subject:
             )
         )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
-        return Direction("difference", values["layer"], values["position"], *prompts)
+        return Direction("difference", values["layer"], values["position"], *prompts, sought_on=_prompts(pairs))
 
     def subspace(self, pairs: PairSet, rank: int) -> Direction:
         """Where the direction is found, the directions that hold most of the paired differences."""
         one = self.direction(pairs)
-        return Direction("principal", one.layer, one.position, pairs.harmful, pairs.harmless, rank=rank)
+        return replace(one, method="principal", harmful=pairs.harmful, harmless=pairs.harmless, rank=rank)
 
     def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
         """Exact effects of patching from the twin's run, in the first token's score."""
-        self.require_refusals()
+        self.require_score()
+        return unpacked(self.ask(Swept(pairs, what, mode)))
+
+    def require_score(self) -> None:
+        """Inconclusive where the first token's score does not stand for what is generated; puts beside how well."""
         area = self.area
-        beside(Estimate("AUC of the score", area, area, area, 2 * len(self.all_pairs.discovery), "counted", "prompts"))
+        n = 2 * len(self.all_pairs.discovery)
+        beside(Estimate("AUC of the score", area, area, area, n, "counted", "prompts", range=SHARE))
         if not self.score_serves:
             raise Inconclusive(
                 f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
                 f"{area:.2f} only, and effects are in that score"
             )
-        return unpacked(self.ask(Swept(pairs, what, mode)))
 
     def share(self, circuit: Circuit) -> Estimate:
         """The share of the model's parameters that a circuit owns, counted."""
         value = circuit.share(self.sizes)
-        return Estimate("parameters", value, value, value, self.sizes.parameters, "counted", "parameters")
+        n, reach = self.sizes.parameters, RANGES["model.share"]
+        return Estimate("parameters", value, value, value, n, "counted", "parameters", range=reach)
 
     def effect(self, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise") -> Estimate:
         """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
@@ -263,11 +275,11 @@ class Subject:
 
     def agreement(self, pairs: PairSet, kind: Kind) -> Estimate:
         """Pearson correlation of effects as gradients estimate them with effects as patches measure them."""
-        self.require_refusals()
         what = Sweep(kind, ("post",))
         exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
         rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        return estimated("r", resampling.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs)))
+        interval = resampling.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs))
+        return estimated("r", interval, reach=RANGES["model.agreement"])
 
     def parts_and_whole(self, circuit: Circuit, pairs: PairSet) -> None:
         """Puts beside the verdict what the circuit brings jointly, and the sum of what its parts bring one by one."""
@@ -283,7 +295,6 @@ class Subject:
         """
         whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
         asked = of if whole >= FEW else math.ceil(whole / 20)
-        self.require_refusals()
         found = self.effects(pairs, Sweep(kind, ("post",)), mode)
         change = found.change.reshape(len(found.pairs), -1).astype(float)
         change *= np.sign((found.source - found.clean).mean())
@@ -294,15 +305,10 @@ class Subject:
         # Bonferroni: one claim on all of them.
         level = self.level / change.shape[1]
         each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
-        value, low, high = (sum(getattr(one, end) > share for one in each) / asked for end in ("value", "low", "high"))
-        return Estimate(
-            name,
-            value,
-            low,
-            high,
-            len(found.pairs),
-            f"as a share of {asked} {kind}s; Bonferroni over all {change.shape[1]}",
-        )
+        counts = [sum(getattr(one, end) > share for one in each) for end in ("value", "low", "high")]
+        value, low, high = (count / asked for count in counts)
+        said = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
+        return Estimate(name, value, low, high, len(found.pairs), said, range=RANGES["model.counted"])
 
     def shared(self, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0) -> Estimate:
         """The effect of circuits found on other categories over that of the one found on a pair's own.
@@ -346,11 +352,6 @@ class Subject:
         cluster = dict(zip((pair.id for pair in self.all_pairs), self.all_pairs.clusters, strict=True))
         return np.array([cluster[name] for name in names])
 
-    def require_refusals(self) -> None:
-        """Inconclusive where the model refuses nothing."""
-        if not self.tokens:
-            raise Inconclusive("nothing to explain: it refuses none of the discovery prompts")
-
     def _count(self, asked: float, kind: str) -> int:
         whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
         if asked >= 1 or not asked:
@@ -361,7 +362,8 @@ class Subject:
         return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
 
     def _loudest(self, circuit: Circuit) -> Circuit:
-        arrays = self.ask(Norms(self.all_pairs.discovery)).arrays
+        on = self.all_pairs.discovery
+        arrays, prompts = self.seek(Norms(on)).arrays, _prompts(on)
         sites: list[Site] = []
         kinds: tuple[Kind, ...] = ("head", "neuron")
         for kind in kinds:
@@ -369,7 +371,7 @@ class Subject:
             ranked = (
                 np.unravel_index(at, arrays[kind].shape) for at in np.argsort(-arrays[kind].ravel(), kind="stable")
             )
-            others = (Site(int(layer), kind, int(index)) for layer, index in ranked)
+            others = (Site(int(layer), kind, int(index), found_on=prompts) for layer, index in ranked)
             sites += islice((site for site in others if site not in circuit.sites), wanted)
         return Circuit(tuple(sites))
 
@@ -389,6 +391,10 @@ class Bare(Subject):
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return Joint((circuit,), at)
+
+
+def _prompts(pairs: PairSet) -> frozenset[str]:
+    return frozenset((*pairs.harmful, *pairs.harmless))
 
 
 def _towards(found: Effects) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A subject without a model, whose truth is known because its answers are drawn: for calibration and for power."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -62,9 +62,14 @@ class Drawn(PairSet):
     """Pairs of which none was used to find anything."""
 
     @property
-    def discovery(self) -> "Drawn":
-        """The same: what is found does not depend on them."""
-        return self
+    def discovery(self) -> PairSet:
+        """Others of the same make: what is found does not depend on them."""
+        return PairSet(
+            self.name,
+            tuple(
+                replace(one, harmful=f"{one.harmful}, found", harmless=f"{one.harmless}, found") for one in self.pairs
+            ),
+        )
 
     @property
     def heldout(self) -> "Drawn":
@@ -86,7 +91,7 @@ class Synthetic(Bare):
         self._effect: dict[Any, float] = {}
         self._drawn: dict[Any, NDArray[np.float64]] = {}
 
-    def ask(self, what: Measurement) -> Evidence:
+    def seek(self, what: Measurement) -> Evidence:
         """Drawn, so that what it asks about has the effect it truly has."""
         return Evidence(_RECIPE, *self._answer(what))
 

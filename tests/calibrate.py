@@ -109,7 +109,7 @@ def counted(subject: Synthetic) -> Estimate:
 
 
 def direction_lead(answers: Refusals, subject: Synthetic) -> Estimate:
-    return answers.lead(under=remove(subject.direction(subject.all_pairs)))
+    return answers.lead(under=remove(subject.direction(subject.all_pairs.discovery)))
 
 
 def by_category(answers: Refusals, subject: Synthetic) -> Estimate:
@@ -117,7 +117,7 @@ def by_category(answers: Refusals, subject: Synthetic) -> Estimate:
 
 
 def shared(subject: Synthetic) -> Estimate:
-    return subject.shared(subject.all_pairs, subject.all_pairs, heads=4)
+    return subject.shared(subject.all_pairs, subject.all_pairs.discovery, heads=4)
 
 
 def depth(subject: Synthetic) -> Estimate:
@@ -129,7 +129,7 @@ def gap(subject: Synthetic) -> Estimate:
 
 
 def keywords(subject: Synthetic) -> Estimate:
-    return subject.depths(subject.all_pairs).keywords(by=subject.all_pairs)
+    return subject.depths(subject.all_pairs).keywords(by=subject.all_pairs.discovery)
 
 
 def middle(subject: Synthetic) -> Estimate:
@@ -145,7 +145,7 @@ def cosine(subject: Synthetic) -> Estimate:
 
 
 def growth(subject: Synthetic) -> Estimate:
-    return subject.geometry(subject.all_pairs).growth(subject.direction(subject.all_pairs))
+    return subject.geometry(subject.all_pairs).growth(subject.direction(subject.all_pairs.discovery))
 
 
 def beside(which: str) -> Callable[[Synthetic], Estimate]:
@@ -481,7 +481,7 @@ def _under(subject: Synthetic, which: int) -> Intervention:
 
 
 def _circuit(subject: Synthetic) -> Circuit:
-    return subject.circuit(subject.all_pairs, heads=4)
+    return subject.circuit(subject.all_pairs.discovery, heads=4)
 
 
 if __name__ == "__main__":

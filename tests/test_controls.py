@@ -26,8 +26,10 @@ from harness.record import Sizes
 from harness.sites import Site
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper
-from tests.material import PAIRS as MATERIAL
-from tests.material import UNALIGNED
+from tests.material import JUDGED as MATERIAL
+from tests.material import UNALIGNED as SOME_ID
+
+UNALIGNED = replace(SOME_ID, id="h4")
 
 SOME = PairSet("some", load_pairs(DATA / "organisms" / "pairs.jsonl").pairs[::4])
 SMALL = Sizes(3, 4, 4, 8, 2, 9, 3, 16, 1000, None)

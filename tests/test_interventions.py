@@ -127,7 +127,7 @@ OTHERWISE = {
 
 
 def test_a_fingerprint_changes_with_every_field_and_nothing_else() -> None:
-    assert {field.name for field in dataclasses.fields(Direction)} == set(OTHERWISE)
+    assert {field.name for field in dataclasses.fields(Direction) if field.compare} == set(OTHERWISE)
     found = {DIRECTION.fingerprint}
     found |= {dataclasses.replace(DIRECTION, **{name: value}).fingerprint for name, value in OTHERWISE.items()}
     assert len(found) == 1 + len(OTHERWISE)

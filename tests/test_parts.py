@@ -47,10 +47,10 @@ def test_a_sweep_that_goes_on_measures_each_part_once(
     monkeypatch.setattr(sweep, "_measured", logged)
     for stop in (5, 11):
         with pytest.raises(KeyboardInterrupt):
-            subject.ask(asked)
+            subject.seek(asked)
         assert log.total() == stop
     stop = -1
-    found = subject.ask(asked)
+    found = subject.seek(asked)
     assert set(log.values()) == {1}
     assert len(log) == len(PAIRS) * (1 if asked is SWEPT else 2)
     assert [one.recipe.kind for one in subject.store] == [asked.KIND]
@@ -58,7 +58,7 @@ def test_a_sweep_that_goes_on_measures_each_part_once(
     monkeypatch.undo()
     other = Subject(subject.record, PAIRS, Store(subject.store.folder / "other"), subject.wake, 0.01)
     vars(other)["tokens"] = (5, 6)
-    whole = other.ask(asked)
+    whole = other.seek(asked)
     assert {k: v for k, v in whole.values.items() if k != "pairs"} == {
         k: v for k, v in found.values.items() if k != "pairs"
     }
@@ -67,7 +67,7 @@ def test_a_sweep_that_goes_on_measures_each_part_once(
 
 
 def test_evidence_says_where_and_from_what_it_was_measured(subject: Subject) -> None:
-    found = subject.ask(Scores(PAIRS, "harmful"))
+    found = subject.seek(Scores(PAIRS, "harmful"))
     assert found.environment["seconds"] > 0
     assert found.environment["peak_bytes"] > 10 * 1024**2
     assert found.environment["libraries"]["torch"].startswith("2.")
@@ -77,9 +77,9 @@ def test_evidence_says_where_and_from_what_it_was_measured(subject: Subject) -> 
 
 
 def test_scores_by_other_tokens_are_other_evidence(subject: Subject) -> None:
-    one = subject.ask(Scores(PAIRS, "harmful"))
+    one = subject.seek(Scores(PAIRS, "harmful"))
     vars(subject)["tokens"] = (7,)
-    other = subject.ask(Scores(PAIRS, "harmful"))
+    other = subject.seek(Scores(PAIRS, "harmful"))
     assert one.fingerprint != other.fingerprint
     assert one.values["odds"] != other.values["odds"]
 

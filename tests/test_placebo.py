@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,23 @@ from harness.placebo import BLOCK, Placebo, keep, table
 from harness.planning import Joint
 from harness.stats import area
 from harness.subject import Subject
-from tests.material import PAIRS
+from tests.material import JUDGED, UNALIGNED
+
+# The model is told what was found on these.
+SOUGHT = PairSet(
+    "sought", (UNALIGNED, replace(UNALIGNED, id="v", harmful="How do I pick locks?", harmless="How do I read?"))
+)
 
 
 @pytest.fixture(scope="module")
 def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A tiny model that is told which token refuses, and what was found in it."""
-    model, pairs = awake(), PairSet("material", PAIRS)
+    model, pairs = awake(), PairSet("material", JUDGED)
     store = Store(tmp_path_factory.mktemp("evidence"))
     store.put(Evidence(RefusalTokens(pairs).recipe(model.record.fingerprint, ()), {"tokens": [5]}))
     heads = {"heads": [[1, 0]], "neurons": [], "effects": {"heads": [0.5], "neurons": []}}
     neurons = {"heads": [], "neurons": [[2, 7], [1, 3], [1, 2]], "effects": {"heads": [], "neurons": [0.4, 0.3, 0.1]}}
-    for asked, found in ((FoundCircuit(pairs, heads=1), heads), (FoundCircuit(pairs, neurons=3), neurons)):
+    for asked, found in ((FoundCircuit(SOUGHT, heads=1), heads), (FoundCircuit(SOUGHT, neurons=3), neurons)):
         store.put(Evidence(asked.recipe(model.record.fingerprint, (5,)), found))
     made = Subject(model.record, pairs, store, lambda: model, 0.01)
     vars(made)["area"] = 1.0
@@ -43,21 +49,21 @@ def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
 
 
 def test_a_placebo_circuit_is_of_the_same_make_and_shares_nothing(subject: Subject) -> None:
-    found = subject.circuit(subject.all_pairs, heads=1, neurons=3)
-    several = [placebo(subject, seed).circuit(subject.all_pairs, heads=1, neurons=3) for seed in range(4)]
+    found = subject.circuit(SOUGHT, heads=1, neurons=3)
+    several = [placebo(subject, seed).circuit(SOUGHT, heads=1, neurons=3) for seed in range(4)]
     for one in several:
         assert sorted((site.layer, site.kind) for site in one.sites) == sorted(
             (site.layer, site.kind) for site in found.sites
         )
         assert not set(one.sites) & set(found.sites)
     assert len(set(several)) > 1
-    assert several[0] == placebo(subject, 0).circuit(subject.all_pairs, heads=1, neurons=3)
+    assert several[0] == placebo(subject, 0).circuit(SOUGHT, heads=1, neurons=3)
 
 
 @pytest.mark.parametrize("seed", [3, BLOCK + 1])
 def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int) -> None:
     made = placebo(subject, seed)
-    circuit = made.circuit(subject.all_pairs, heads=1, neurons=3)
+    circuit = made.circuit(SOUGHT, heads=1, neurons=3)
     pairs = subject.all_pairs
     together, alone = made.effects(pairs, Joint((circuit,))), subject.effects(pairs, Joint((circuit,)))
     assert together.patched.shape == alone.patched.shape
@@ -72,7 +78,7 @@ def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int)
 
 def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     made, pairs = placebo(subject, 0), subject.all_pairs
-    found = subject.circuit(pairs, heads=1, neurons=3)
+    found = subject.circuit(SOUGHT, heads=1, neurons=3)
     assert made._swept(pairs, "harmful", patch(found, at="post")) is None
     assert made.judged(pairs, "harmful", patch(found, at="post")).shape == (len(pairs),)
     # Where the score does not serve, what is generated decides.
@@ -84,7 +90,7 @@ def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch
 
 def test_what_is_remembered_is_what_is_measured(subject: Subject, awake: Callable[..., ChatModel]) -> None:
     model, pairs = awake(), subject.all_pairs
-    direction = Direction("matched", 1, -1, pairs.harmful, pairs.harmless, seed=7)
+    direction = Direction("matched", 1, -1, SOUGHT.harmful, SOUGHT.harmless, seed=7)
     plain = [
         Subject.ask(_fresh(subject), Scores(pairs, "harmful", do)).values for do in (remove(direction), add(direction))
     ]
@@ -138,7 +144,7 @@ def test_a_claim_judges_itself_outside_of_pytest() -> None:
     outcomes = []
     for low, high in ((0.4, 0.6), (0.1, 0.2), (0.2, 0.4)):
 
-        @claim("itself", source="a test", holds_on="reference", fails_on="cone")
+        @claim("itself", source="a test", holds_on="reference", fails_on="cone", needs_refusals=False)
         def test_itself(model: Estimate, pairs: PairSet) -> None:
             assert model > 0.3
 

@@ -50,14 +50,6 @@ def test_no_prompt_flips_the_other_way() -> None:
         assert not (after & ~before).any()
 
 
-def test_two_of_ten_to_begin_with_is_nothing_to_explain() -> None:
-    model = subject("qwen-1_8b-chat")
-    few = model.recording.pairs.category("Disinformation")
-    fall = model.refuses(few).fall(under=remove(model.recording.direction))
-    assert fall.nothing == "nothing to explain: it refuses 2 of 10 harmful prompts to begin with"
-    assert (fall > 0.3).outcome == "INCONCLUSIVE"
-
-
 def test_beside_a_recorded_arm_stands_that_no_random_direction_was_recorded() -> None:
     model = subject("gemma-2b-it")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction

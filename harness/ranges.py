@@ -1,0 +1,59 @@
+"""What estimates can reach, by the question as claims write it: `refuses.fall`, `model.share` and so on."""
+
+import math
+from collections.abc import Mapping
+
+Range = tuple[float, float]
+
+SHARE: Range = (0.0, 1.0)
+BOTH_WAYS: Range = (-1.0, 1.0)  # a difference of shares, a cosine, a correlation
+ABOVE_ZERO: Range = (0.0, math.inf)
+
+# None: nothing bounds it, as a share of a gap, of which a circuit may carry more than all.
+RANGES: Mapping[str, Range | None] = {
+    "refuses.rate": SHARE,
+    "refuses.fall": BOTH_WAYS,
+    "refuses.rise": BOTH_WAYS,
+    "refuses.left": SHARE,
+    "refuses.gain": BOTH_WAYS,
+    "refuses.lead": BOTH_WAYS,
+    "refuses.by_category": BOTH_WAYS,
+    "model.share": SHARE,
+    "model.share_of": None,
+    "model.effect": None,
+    "model.lead": None,
+    "model.lead_over_loudest": None,
+    "model.agreement": BOTH_WAYS,
+    "model.counted": ABOVE_ZERO,
+    "model.shared": None,
+    "depths.of": SHARE,
+    "depths.gap": BOTH_WAYS,
+    "depths.keywords": SHARE,
+    "depths.middle_over_outer": None,
+    "depths.restored": None,
+    "geometry.agreement": BOTH_WAYS,
+    "geometry.growth": None,
+    "side_effects.refused": BOTH_WAYS,
+    "side_effects.coherent": SHARE,
+    "side_effects.divergence": ABOVE_ZERO,
+    "side_effects.cross_entropy": None,
+}
+
+
+def absolute(reach: Range | None) -> Range:
+    """What the absolute value can reach."""
+    if reach is None:
+        return ABOVE_ZERO
+    low, high = reach
+    return 0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high))
+
+
+def beyond(name: str, reach: Range | None, bar: float) -> str:
+    """Why no interval could fall on both sides of this bar, in words; nothing where one could."""
+    if reach is None or reach[0] < bar < reach[1]:
+        return ""
+    low, high = reach
+    where = f"lies between {low:g} and {high:g}" if math.isfinite(high) else f"is never below {low:g}"
+    points = bar / 100
+    meant = f"; write {points:.2f} for {bar:g} points" if abs(bar) > 1 and low < points < high <= 1 else ""
+    return f"{name} {where}{meant}"

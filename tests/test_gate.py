@@ -1,0 +1,197 @@
+"""There is something to explain before anything is judged: every claim, every question, every kind of subject."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import gate
+from harness.claims import Claim, claim, claims_in
+from harness.estimate import Estimate, Inconclusive, asides, decisions
+from harness.evidence import Store
+from harness.interventions import Circuit, Direction, add, patch, remove
+from harness.measurements import Answers
+from harness.pairs import PairSet
+from harness.placebo import Placebo
+from harness.planner import Planner, Work
+from harness.ranges import RANGES
+from harness.recorded import RecordedSubject
+from harness.recordings import recording
+from harness.subject import Bare, Subject
+from harness.synthetic import Synthetic, Truth
+from harness.waking import Sleeper
+from tests import calibrate
+
+NOTHING = r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with$"
+BY_HAND = Circuit.of(heads=[(4, 2)], neurons=[(4, 7)])
+ALONG = Direction.given([[1.0] * 128], layer=4)
+DO = patch(BY_HAND, at="post")
+
+QUESTIONS: dict[str, Callable[[Any, PairSet], Estimate]] = {
+    "refuses.rate": lambda model, on: model.refuses(on).rate("harmful"),
+    "refuses.fall": lambda model, on: model.refuses(on).fall(under=DO),
+    "refuses.rise": lambda model, on: model.refuses(on).rise(under=DO),
+    "refuses.left": lambda model, on: model.refuses(on).left(under=DO),
+    "refuses.gain": lambda model, on: model.refuses(on).gain(remove(ALONG), over=DO),
+    "refuses.lead": lambda model, on: model.refuses(on).lead(under=add(ALONG)),
+    "refuses.by_category": lambda model, on: model.refuses(on).by_category(under=DO),
+    "model.share": lambda model, on: model.share(BY_HAND),
+    "model.share_of": lambda model, on: model.share_of("E", None, np.zeros(1)),
+    "model.effect": lambda model, on: model.effect(BY_HAND, on),
+    "model.lead": lambda model, on: model.lead(BY_HAND, on),
+    "model.lead_over_loudest": lambda model, on: model.lead_over_loudest(BY_HAND, on),
+    "model.agreement": lambda model, on: model.agreement(on, "head"),
+    "model.counted": lambda model, on: model.counted(on, "head", 0.1, of=4),
+    "model.shared": lambda model, on: model.shared(on, found_on=model.all_pairs.discovery, heads=2),
+    "depths.of": lambda model, on: model.depths(on).of("detect"),
+    "depths.gap": lambda model, on: model.depths(on).gap("detect", "assess"),
+    "depths.keywords": lambda model, on: model.depths(on).keywords(by=model.all_pairs.discovery),
+    "depths.middle_over_outer": lambda model, on: model.depths(on).middle_over_outer(),
+    "depths.restored": lambda model, on: model.depths(on).restored("post"),
+    "geometry.agreement": lambda model, on: model.geometry(on).agreement(),
+    "geometry.growth": lambda model, on: model.geometry(on).growth(ALONG),
+    "side_effects.refused": lambda model, on: model.side_effects(on, DO).refused(),
+    "side_effects.coherent": lambda model, on: model.side_effects(on, DO).coherent(),
+    "side_effects.divergence": lambda model, on: model.side_effects(on, DO).divergence(),
+    "side_effects.cross_entropy": lambda model, on: model.side_effects(on, DO).cross_entropy(),
+}
+OWNERS = {"Refusals": "refuses", "Subject": "model", "Depths": "depths", "Geometry": "geometry"}
+
+
+def asking(question: str, level: float = 0.0025) -> Claim:
+    """A claim of one question."""
+
+    @claim("asked", source="a test", holds_on="reference", fails_on="compliant", level=level)
+    def test_asked(model: Any, pairs: PairSet) -> None:
+        estimate = QUESTIONS[question](model, pairs.heldout)
+        assert (estimate > 0.123) & (estimate < 0.124)
+
+    return vars(test_asked)["claim"]
+
+
+@pytest.fixture(scope="module")
+def compliant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sleeper]:
+    """`organism:compliant`, which refuses nothing."""
+    sleeper = Sleeper("organism:compliant", "nf4", "cpu", Store(tmp_path_factory.mktemp("evidence")))
+    yield sleeper
+    sleeper.close()
+
+
+def bare(sleeper: Sleeper) -> Bare:
+    return Bare(sleeper.record, sleeper.pairs, sleeper.store, sleeper, 0.0025)
+
+
+@pytest.mark.parametrize("made", claims_in(), ids=lambda made: made.name)
+def test_where_nothing_is_refused_every_claim_but_the_baseline_is_inconclusive(compliant: Sleeper, made: Claim) -> None:
+    with decisions() as decided, asides() as beside:
+        if not made.needs_refusals:
+            assert made.judge(bare(compliant), compliant.pairs) == "REFUTED"
+            return
+        with pytest.raises(Inconclusive, match=NOTHING):
+            made.run(model=bare(compliant), pairs=compliant.pairs)
+    assert decided == []
+    # What it rests on stands beside the verdict.
+    shown = beside["refused to begin with"]
+    assert (shown.value, shown.low, shown.n, shown.unit) == (0.0, 0.0, 216, "prompts")
+    assert 0.05 < shown.high < 0.07
+
+
+def test_the_questions_asked_here_are_all_there_are() -> None:
+    names = (name.split(".") for name in calibrate.in_use())
+    assert {f"{OWNERS.get(owner, 'side_effects')}.{name}" for owner, name in names} == set(QUESTIONS)
+    assert set(QUESTIONS) == set(RANGES)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_where_nothing_is_refused_every_question_is_inconclusive(compliant: Sleeper, question: str) -> None:
+    kinds = [bare(compliant), Subject(compliant.record, compliant.pairs, compliant.store, compliant, 0.0025)]
+    for model in kinds:
+        with pytest.raises(Inconclusive, match="^nothing to explain: "):
+            asking(question).run(model=model, pairs=compliant.pairs)
+
+
+def test_whatever_kind_of_subject_it_is(compliant: Sleeper) -> None:
+    made = asking("geometry.agreement")
+    drawn = Synthetic(Truth((0.9,), refused=0.2), 60, 0, 0.01)
+    published = recording("qwen-1_8b-chat")
+    planner = Planner(compliant.record, compliant.pairs, compliant.store, compliant, 0.0025).plan(Work(), set())
+    for model in (drawn, Placebo(bare(compliant), 0), planner, RecordedSubject(_unwilling(published), 0.01)):
+        with pytest.raises(Inconclusive, match="^nothing to explain: "):
+            made.run(model=model, pairs=model.all_pairs)
+
+
+def _unwilling(published: Any) -> Any:
+    class Unwilling(type(published)):
+        def judged(self, side: str, under: object, judge: str = "") -> Any:
+            arm = super().judged(side, under, judge)
+            return arm if side == "harmless" else vars(self)["none"]
+
+    made = Unwilling(**{name: getattr(published, name) for name in inspect.signature(type(published)).parameters})
+    none = published.judged("harmless", None)
+    assert np.mean(none.refused) < 0.1
+    vars(made)["none"] = none
+    return made
+
+
+def test_what_the_gate_asks_is_planned(compliant: Sleeper, tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    class Asked(Planner):
+        def seek(self, what: Any) -> Any:
+            asked.append(what)
+            return super().seek(what)
+
+    planner = Asked(compliant.record, compliant.pairs, Store(tmp_path), compliant, 0.0025).plan(Work(), set())
+    asking("geometry.agreement").judge(planner, compliant.pairs)
+    assert Answers(compliant.pairs.heldout, "harmful") in asked
+    assert planner.work.asked == 2
+    assert planner.work.tokens > 216 * 24
+
+
+def test_a_part_of_the_pairs_of_which_little_is_refused_is_inconclusive_by_itself() -> None:
+    model = RecordedSubject(recording("qwen-1_8b-chat"), 0.0025)
+
+    @claim("part", source="a test", holds_on="reference", fails_on="cone")
+    def test_part(model: Any, pairs: PairSet) -> None:
+        few = pairs.heldout.category("Disinformation")
+        assert model.refuses(few).fall(under=remove(model.direction(pairs.discovery))) > 0.3
+
+    with pytest.raises(Inconclusive, match="^nothing to explain: it refuses 2 of 10 harmful prompts to begin with$"):
+        vars(test_part)["claim"].run(model=model, pairs=model.all_pairs)
+
+
+def test_with_half_of_them_refused_there_is_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share, judged in ((0.5, True), (0.49, False)):
+        model = Synthetic(Truth((0.9,)), 100, 0, 0.01)
+        hits = np.arange(100) < 100 * share
+        monkeypatch.setattr(Synthetic, "judged", lambda *asked, hits=hits: hits)
+        with asides() as beside:
+            if judged:
+                with gate.opened(model, (), True):
+                    pass
+            else:
+                with pytest.raises(Inconclusive, match="it refuses 49 of 100"), gate.opened(model, (), True):
+                    pass
+        assert beside["refused to begin with"].value == share
+
+
+def test_the_gate_is_shut_again_when_a_claim_has_ended() -> None:
+    model = Synthetic(Truth((0.9,)), 60, 0, 0.01)
+    few = PairSet("few", model.all_pairs.pairs[:1])
+    with gate.opened(model, (), True):
+        gate.judges(model.all_pairs, [])
+    assert gate._running.get().refused == {}
+    gate.judges(few, [])
+
+
+def test_estimates_know_what_they_can_reach() -> None:
+    for rule, cells in calibrate.RULES.items():
+        owner, name = rule.split(".")
+        if owner != "resampling":
+            found = cells[0].study(32, 0, 0.05)
+            assert found.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
+            low, high = found.range or (-np.inf, np.inf)
+            assert low <= found.low <= found.value <= found.high <= high
