@@ -169,7 +169,8 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
     if member.shape[1] < 2:
         raise ValueError("A cosine between groups needs two groups or more.")
     n = int(units.max()) + 1
-    value = _cosine(table, member)
+    # Set free of noise, it can come out above 1; what it estimates cannot.
+    value = float(np.clip(raw := _cosine(table, member), -1.0, 1.0))
     if not np.isfinite(value) or n < 3:
         return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
     left_out = np.array([_cosine(table, member * (units != one)[:, None]) for one in range(n)])
@@ -177,8 +178,7 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
         return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
     error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
     reach = -float(stdtrit(n - 1, level)) * error
-    # Set free of noise, it can come out above 1; what it estimates cannot.
-    value, low, high = (float(np.clip(end, -1.0, 1.0)) for end in (value, value - reach, value + reach))
+    low, high = (float(np.clip(end, -1.0, 1.0)) for end in (raw - reach, raw + reach))
     return Interval(value, low, high, len(names), "jackknife" + ("" if clusters is None else f", {n} clusters"))
 
 
