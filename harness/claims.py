@@ -5,18 +5,18 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
-from harness import gate
+from harness import gate, json_files
 from harness.bars import WrittenBar, bars_of, torch_lines
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
 from harness.estimate import Inconclusive, Outcome, Refuted
+from harness.json_files import Count, Finite
 from harness.pairs import DATA, PairSet
 
 # Twenty claims at this level make 0.05.
@@ -239,23 +239,62 @@ def claim_named(name: str) -> Claim:
     return claims[name]
 
 
-def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Any]:
+class Numbers(TypedDict):
+    """An estimate as the truth table keeps it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: Count
+    unit: str
+    sign: NotRequired[Literal[">", "<"]]  # tables of before have neither
+    bar: NotRequired[Finite]
+
+
+class VerdictSeen(TypedDict):
+    """What a claim came to on an organism."""
+
+    verdict: Outcome
+    claim: str  # its fingerprint as it was judged
+    organism: str  # the fingerprint of its weights
+    estimates: list[Numbers]
+
+
+class PlacebosSeen(TypedDict):
+    """What a claim came to on random stand-ins."""
+
+    claim: str
+    model: str
+    verdicts: dict[Outcome, Count]  # empty where nothing in it could be replaced
+
+
+class _Truth(TypedDict):
+    claims: dict[str, dict[str, VerdictSeen]]
+
+
+class _Placebos(TypedDict):
+    claims: dict[str, PlacebosSeen]
+
+
+# Of both tables: raised when a member is added or means something else.
+TABLES_SCHEMA = 1
+
+
+def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str, VerdictSeen]]:
     """Claim → organism → verdict, as the truth table was last written; nothing where there is none."""
-    return _seen(path, "make truth")
-
-
-def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, Any]:
-    """Claim → how often something random did what it says; nothing where that was never tried."""
-    return _seen(path, "make calibrate")
-
-
-def _seen(path: Path, command: str) -> Mapping[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["claims"])
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise AssayError(f"{path}: cannot be read; `{command}` writes it anew") from None
+    nan, again = frozenset({"value", "low", "high"}), "`make truth` writes it anew"
+    return json_files.read(path, _Truth, no="truth table", do=again, newest=TABLES_SCHEMA, nan=nan)["claims"]
+
+
+def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, PlacebosSeen]:
+    """Claim → how often something random did what it says; nothing where that was never tried."""
+    if not path.exists():
+        return {}
+    again = "`make calibrate` writes it anew"
+    return json_files.read(path, _Placebos, no="table of placebos", do=again, newest=TABLES_SCHEMA)["claims"]
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

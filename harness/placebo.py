@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import stats
-from harness.claims import Claim, placebos_seen
+from harness.claims import TABLES_SCHEMA, Claim, placebos_seen
 from harness.effects import Effects
 from harness.estimate import Outcome
 from harness.evidence import Store, write_whole
@@ -132,7 +132,8 @@ def keep(found: Iterable[Found], model: str, path: Path = PATH) -> Iterator[Foun
         table = dict(placebos_seen(path))
         counts = {} if words is None else {word: words[word] for word in OUTCOMES}
         table[claim.name] = {"claim": claim.fingerprint, "model": model, "verdicts": counts}
-        write_whole(path, (json.dumps({"claims": dict(sorted(table.items()))}, indent=1) + "\n").encode())
+        whole = {"schema": TABLES_SCHEMA, "claims": dict(sorted(table.items()))}
+        write_whole(path, (json.dumps(whole, indent=1) + "\n").encode())
         yield claim, words
 
 

@@ -166,8 +166,8 @@ class _Report:
             word: [(organism, _numbers(one)) for organism, one in current.items() if one["verdict"] == word]
             for word in ("SUPPORTED", "REFUTED")
         }
-        tried = self._placebos.get(name, {})
-        placebos = tried if tried.get("claim") == stands and tried["verdicts"] else None
+        tried = self._placebos.get(name)
+        placebos = tried if tried and tried["claim"] == stands and tried["verdicts"] else None
         return {"holds": found["SUPPORTED"], "fails": found["REFUTED"], "placebos": placebos}
 
     def _use(self, found: Judged) -> dict[str, Any]:

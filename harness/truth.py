@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.claims import Claim, verdicts_seen
+from harness.claims import TABLES_SCHEMA, Claim, verdicts_seen
 from harness.errors import AssayError
 from harness.estimate import Bar, Estimate, Outcome, decisions
 from harness.evidence import Store, digest
@@ -99,7 +99,7 @@ def write(seen: Iterable[Seen], path: Path = PATH, docs: Path = DOCS) -> None:
     table: dict[str, dict[str, Any]] = {}
     for one in seen:
         table.setdefault(one.claim.name, {})[one.organism] = one.as_json()
-    _put(path, json.dumps({"claims": dict(sorted(table.items()))}, indent=1) + "\n")
+    _put(path, json.dumps({"schema": TABLES_SCHEMA, "claims": dict(sorted(table.items()))}, indent=1) + "\n")
     before, _, _ = docs.read_text(encoding="utf-8").partition(_MARK)
     _put(docs, f"{before}{_MARK}\n" + "".join(f"{line}\n" for line in as_markdown(table)))
 
