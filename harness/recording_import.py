@@ -24,7 +24,7 @@ from harness.recordings import (
     Recording,
     imported,
     keep,
-    published,
+    may_be_called,
 )
 
 # Under this name the pipeline keeps its own label, 1 for no refusal; and so is its judge called where no rule of ours
@@ -87,8 +87,11 @@ def import_run(
     if not folder.is_dir():
         raise AssayError(f"{folder}: is no folder; give the pipeline's run folder, the one that holds completions/")
     name = folder.resolve().name
-    if name in published():
-        raise AssayError(f"{folder}: a published recording is called {name}; give the folder a name of its own")
+    if not may_be_called(name):
+        raise AssayError(
+            f"{folder}: no recording of yours can be called {name}: a published one is, or it is no plain name; "
+            "give the folder another"
+        )
     answers = dict(_answers(folder))
     if ("harmful", "baseline") not in answers:
         raise AssayError(f"{folder}/completions: holds no jailbreakbench_baseline_evaluations.json to compare with")

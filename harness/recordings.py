@@ -2,9 +2,10 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -26,6 +27,9 @@ SCHEMA = 2
 # The published pipeline's names of what it was run on, and ours for the side of a pair.
 SIDES: Mapping[str, PromptSide] = {"jailbreakbench": "harmful", "harmless": "harmless"}
 PIPELINE_ARMS = ("baseline", "ablation", "actadd")
+# Of a recording that people bring: it is a file's name, and stands on command lines.
+_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
+_RESTORE = "restore data/recorded from the repository"
 _PLACES = {"everywhere": "", "stream": " from the stream", "attention": " from attention", "mlp": " from MLPs"}
 
 
@@ -207,39 +211,88 @@ class Recording:
 
 def published() -> tuple[str, ...]:
     """The names of the five published recordings."""
-    return tuple(json.loads((PUBLISHED / "meta.json").read_text(encoding="utf-8"))["models"])
+    return tuple(_meta(PUBLISHED)["models"])
 
 
-@cache
+def may_be_called(name: str) -> bool:
+    """Whether a recording that people bring may have this name: a plain one, that none of the published has."""
+    return bool(_NAME.fullmatch(name)) and name.casefold() not in map(str.casefold, published())
+
+
 def recordings() -> dict[str, Recording]:
     """The five published ones, and those that were imported, by name."""
-    return {one.name: one for one in _published(PUBLISHED)} | imported()
+    return imported() | _published_ones()
 
 
 def imported() -> dict[str, Recording]:
     """Those that people brought, by name."""
-    return {path.stem: _read(path) for path in sorted(IMPORTED.glob("*.json"))}
+    return {name: _kept(path) for name, path in _brought().items()}
 
 
 def recording(name: str) -> Recording:
-    """The recording of that name, with or without its prefix."""
-    found = recordings().get(name.removeprefix(RECORDED))
-    if found is None:
-        raise AssayError(
-            f"no recording is called {name!r}; there are {', '.join(RECORDED + one for one in recordings())}"
-        )
-    return found
+    """The recording of that name, with or without its prefix; others may be damaged."""
+    short, brought = name.removeprefix(RECORDED), _brought()
+    if short in published():
+        return _published_ones()[short]
+    if short in brought:
+        return _kept(brought[short])
+    there = ", ".join(RECORDED + one for one in (*published(), *brought))
+    raise AssayError(f"no recording is called {name!r}; there are {there}")
+
+
+def _brought() -> dict[str, Path]:
+    """Name → file; one that hides, or is called like a published one, is nobody's recording."""
+    return {path.stem: path for path in sorted(IMPORTED.glob("*.json")) if may_be_called(path.stem)}
+
+
+def _kept(path: Path) -> Recording:
+    about = path.stat()
+    return _read_once(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=32)
+def _read_once(path: Path, changed: int, size: int) -> Recording:
+    return read_recording(path)
 
 
 def keep(brought: Recording) -> None:
     """Keeps a recording beside the published ones."""
     text = json.dumps({"schema": SCHEMA} | asdict(brought), indent=1)
     write_whole(IMPORTED / f"{brought.name}.json", text.encode())
-    recordings.cache_clear()
+
+
+class _About(TypedDict):
+    hub_id: str
+    selected_position: int
+    selected_layer: int
+    n_layers: int
+
+
+class _Meta(TypedDict):
+    """meta.json of the published recordings."""
+
+    source: str
+    commit: str
+    paper: str
+    license: str
+    models: dict[str, _About]
+
+
+def _meta(folder: Path) -> _Meta:
+    return json_files.read(folder / "meta.json", _Meta, no="list of published recordings", do=_RESTORE)
+
+
+@cache
+def _published_ones() -> dict[str, Recording]:
+    try:
+        return {one.name: one for one in _published(PUBLISHED)}
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        wrong = f"{type(error).__name__}: {error}"
+        raise AssayError(f"{PUBLISHED}: holds no recordings as they were published ({wrong}); {_RESTORE}") from None
 
 
 def _published(folder: Path) -> Iterator[Recording]:
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = _meta(folder)
     refused: dict[str, dict[tuple[PromptSide, Arm], list[bool]]] = {name: {} for name in meta["models"]}
     categories: dict[str, list[str]] = {name: [] for name in meta["models"]}
     with (folder / "judgements.csv").open(encoding="utf-8", newline="") as file:
@@ -283,7 +336,8 @@ class _First(TypedDict):
     twins: tuple[str, ...]  # arms whose completions are those of the baseline, to the byte
 
 
-def _read(path: Path) -> Recording:
+def read_recording(path: Path) -> Recording:
+    """The recording in a file; one sentence if it is none."""
     again = "import the run again, or move the file away"
     try:
         whole = json_files.parsed(json_files.contents(path))

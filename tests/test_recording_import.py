@@ -1,7 +1,7 @@
 """Runs of the published pipeline become recordings: arm by arm, each answer once; what is wrong is one sentence."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,10 @@ ARMS = {
 
 
 @pytest.fixture(autouse=True)
-def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing was imported before."""
     monkeypatch.setattr(kept, "IMPORTED", tmp_path / "imported")
-    recordings.cache_clear()
-    yield tmp_path / "imported"
-    recordings.cache_clear()
+    return tmp_path / "imported"
 
 
 def pipeline_run(folder: Path, *, said: str = "") -> Path:
@@ -78,7 +76,6 @@ def subject(name: str) -> RecordedSubject:
 
 def test_a_run_that_people_bring_is_read_and_kept(run: Path) -> None:
     brought = import_run(run)
-    recordings.cache_clear()
     assert recording("my-model") == brought.recording
     model, direction = subject("my-model"), brought.recording.direction
     pairs = model.recording.pairs
@@ -260,7 +257,6 @@ def test_a_recording_can_hold_places_languages_and_judges() -> None:
     )
     whole = Recording("many", "", "a test", 28, 15, -1, ("all", "all"), judgements, judge="wildguard", language="de")
     keep(whole)
-    recordings.cache_clear()
     assert recording("many") == whole
     model = subject("many")
     pairs, direction = whole.pairs, whole.direction
@@ -308,7 +304,7 @@ def test_a_run_that_does_not_say_where_its_direction_was_found_is_told(run: Path
 
 
 def test_a_run_named_as_a_published_recording_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="a published recording is called yi-6b-chat"):
+    with pytest.raises(AssayError, match="no recording of yours can be called yi-6b-chat: a published one is"):
         import_run(pipeline_run(tmp_path / "yi-6b-chat"))
 
 
