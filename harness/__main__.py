@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from harness import front_page
 from harness.bundles import bundle, unbundle
 from harness.catalog import QUANTS, Device, Quant, find, known_models, readable, this_machine
 from harness.claims import Claim, claim_named, claims_in, verdicts_seen
@@ -22,9 +23,11 @@ from harness.interventions import Where
 from harness.pair_files import load_pairs
 from harness.recording_import import import_run
 from harness.recordings import RECORDED
-from harness.report import page_beside, write
-from harness.runs import Run, chosen, runs_beside
+from harness.report import front_page_of, write
+from harness.run_list import chosen
+from harness.runs import Run, runs_beside
 from harness.tables import Entry, entries, export, verify
+from harness.terminal import shown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs, or its name (default: the last)"
     )
-    report.add_argument("--to", type=Path, metavar="PATH", help="default: reports/index.html")
+    report.add_argument("--to", type=Path, metavar="PATH", help="default: index.html in the run's folder")
     report.set_defaults(run=_report)
     compared = commands.add_parser("compare", help="what changed between two runs, and which of their inputs did")
     for run in ("before", "after"):
@@ -273,8 +276,12 @@ def _bundle(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
     folder = chosen(options.path, runs_beside(store.folder))
-    written = write(folder, store, options.to or page_beside(store.folder))
+    written = write(folder, store, options.to)
     print(f"{written.page}: {readable(written.bytes)}, {written.figures} figures beside it")
+    for doubt in written.doubts:
+        print(f"NOT COUNTED  {shown(doubt)}")
+    runs = runs_beside(store.folder)
+    print(f"all runs: {front_page.write(runs, front_page_of(runs))}")
 
 
 def _compare(options: argparse.Namespace) -> None:

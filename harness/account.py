@@ -1,30 +1,31 @@
 """What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
 
-import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from harness import story, verdicts
-from harness.claims import claim_of, claims_in
+from harness import front_page, verdicts
+from harness.claims import HYPOTHESES, claim_of, claimed_in, claims_in
+from harness.control_runs import Seen
 from harness.errors import AssayError
+from harness.estimate import Outcome
 from harness.evidence import Store
+from harness.node_ids import model_of
 from harness.recordings import RECORDED
-from harness.report import anchor, page_beside, write
+from harness.report import front_page_of, page_of, write
 from harness.runs import Judged, Run, Writer, runs_beside
 
 
 class Account:
     """Hooks of the controlling process; workers only send reports."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, models: Sequence[str]) -> None:
+        self._config, self._models = config, models
         self._words: dict[str, verdicts.Word] = {}
-        self._expected: set[str] = set()
+        self._expected: set[str] = set()  # ids of claims on models
         self._files: dict[str, str] = {}
         self._began = time.perf_counter()
         self._problem = ""
@@ -32,18 +33,24 @@ class Account:
         self._unfit: dict[str, list[Judged]] = {}
         option = config.getoption
         self._evidence = Path(option("--evidence"))
-        self._report = ""
+        self._report: list[str] = []
         run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
         self._writer = Writer(runs_beside(self._evidence), run)
+        self._seen: Seen | None = None
+
+    @property
+    def page(self) -> Path:
+        """Where this run's own page will lie."""
+        return page_of(self._writer.folder)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Where workers collect, they say what."""
-        self._expected.update(ids)
+        self._expect(set(filter(self._is_claim, ids)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Here is what will be judged; where all of it are claims, file names say nothing."""
-        self._expected.update(item.nodeid for item in session.items)
+        self._expect({item.nodeid for item in session.items if claim_of(item)})
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and all(claim_of(item) for item in session.items):
             reporter.showfspath = False
@@ -68,8 +75,8 @@ class Account:
         """The exit code says what was found, unless pytest itself could not go on."""
         stopped = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if self._words and not self._config.getoption("--plan"):
-            try:
-                self._writer.save(finished=not stopped)
+            try:  # -x and --maxfail end a run as well
+                self._writer.save(finished=not stopped and self._expected <= self._words.keys())
             except AssayError as error:
                 self._problem = str(error)
             else:
@@ -85,7 +92,7 @@ class Account:
             for category in ("supported", "refuted", "inconclusive", "broken", "unmeasured"):
                 for report in terminalreporter.stats.get(category, []):
                     if (found := vars(report).get("verdict")) is not None:
-                        terminalreporter.line(line(found))
+                        terminalreporter.line(line(found) + self._provisional(found, vars(report)["about"]))
         for text in skips(self._skipped):
             terminalreporter.line(text)
         for model, claims in self._unfit.items():
@@ -93,36 +100,45 @@ class Account:
             terminalreporter.line(f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}")
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
-        if self._report:
-            terminalreporter.line(self._report)
+        for text in self._report:
+            terminalreporter.line(text)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_html_results_table_header(self, cells: list[str]) -> None:
-        """What pytest-html's own words do not say."""
-        cells[1:1] = ["<th>Verdict</th>", "<th>Effect [interval]</th>", "<th>n</th>"]
+    def _expect(self, claims: set[str]) -> None:
+        """Keeps in the run how much it set out to judge."""
+        self._expected |= claims
+        wanted = {(path.name, name) for path in HYPOTHESES.glob("test_*.py") for name in claimed_in(path)}
+        there = {(path.name, name) for path, name in map(self._place, self._expected) if path.parent == HYPOTHESES}
+        self._writer.run.expected, self._writer.run.all_claims = len(self._expected), bool(wanted) and wanted <= there
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
-        """A verdict, the estimates it rests on, and of how many."""
-        found: Judged | None = vars(report).get("verdict")
-        columns = ("", "", "") if found is None else (self._link(found), *effects(found))
-        cells[1:1] = [f"<td>{text}</td>" for text in columns]
+    def _place(self, nodeid: str) -> tuple[Path, str]:
+        """A test's file and function."""
+        path, _, test = nodeid.partition("::")
+        file = self._config.rootpath / self._files.get(nodeid, path)
+        return file.resolve(), test.rpartition("::")[2].partition("[")[0]
 
-    def _reported(self) -> str:
+    def _is_claim(self, nodeid: str) -> bool:
+        """Of ids that workers send; of a file outside the project's root an id does not say where it is."""
+        path, name = self._place(nodeid)
+        return name in claimed_in(path) if path.is_file() else "[" in nodeid
+
+    def _reported(self) -> list[str]:
+        runs = self._writer.folder.parent
         try:
-            return f"report: {write(self._writer.folder, Store(self._evidence), self._page).page}"
+            page = write(self._writer.folder, Store(self._evidence)).page
+            return [f"report: {page}", f"all runs: {front_page.write(runs, front_page_of(runs))}"]
         except AssayError as error:
-            return f"no report was written: {error}"
+            return [f"no report was written: {error}"]
 
-    @property
-    def _page(self) -> Path:
-        return page_beside(self._evidence)
-
-    def _link(self, found: Judged) -> str:
-        """A verdict's word, leading to where our own page speaks of it."""
-        beside = Path(self._config.getoption("htmlpath", None) or "").resolve().parent
-        page = os.path.relpath(self._page.resolve(), beside)
-        return f'<a href="{escape(page)}#{escape(anchor(found["claim"], found["model"]))}">{found["word"]}</a>'
+    def _provisional(self, found: Judged, about: Mapping[str, Any]) -> str:
+        """What is still to be seen of the claim, where it was not yet seen to hold and to fail."""
+        if found["word"] not in get_args(Outcome):
+            return ""
+        try:
+            self._seen = self._seen or Seen(self._writer.folder.parent, self._writer.run)
+            controls = self._seen.of(found["claim"], about["claim"])
+        except AssayError:  # the report says it
+            return ""
+        return "" if controls.both else f" (provisional: {controls.missing(about['claim'])})"
 
     def _judged(self, found: Judged, about: Mapping[str, Any]) -> None:
         self._words[found["test"]] = found["word"]
@@ -136,20 +152,18 @@ class Account:
         elif found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
             self._skipped.setdefault(found["model"], []).append(found)
         elif self._config.option.verbose == 0:
-            self._say(f"{line(found)}  [{self._progress()}]")
+            self._say(f"{line(found)}{self._provisional(found, about)}  [{self._progress()}]")
 
     def _died(self, report: pytest.TestReport) -> bool:
         """A worker was killed, for want of memory, say: that says nothing of the claim."""
-        path, _, test = report.nodeid.partition("::")
-        name, _, model = test.removesuffix("]").partition("[")
-        file = self._config.rootpath / self._files.get(report.nodeid, path)
+        file, name = self._place(report.nodeid)
         claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
         if (claim := claims.get((file.name, name))) is None:
             return False
         reason = "its process was killed (often for want of memory); what it had measured is kept"
         vars(report)["verdict"] = Judged(
             claim=claim.name,
-            model=model,
+            model=model_of(report.nodeid, self._models) or "unknown",
             test=report.nodeid,
             word="BROKEN",
             reason=reason,
@@ -177,12 +191,6 @@ class Account:
             return of
         seconds = (time.perf_counter() - self._began) * waiting / slow
         return f"{of}, about {seconds:.0f} s left" if seconds < 100 else f"{of}, about {seconds / 60:.0f} min left"
-
-
-def effects(found: Judged) -> tuple[str, str]:
-    """Estimates with their intervals and bars, and their n, one below the other, for HTML."""
-    shown = [escape(f"{one['name']} {story.number(one)}") for one in found["estimates"]]
-    return "<br>".join(shown), "<br>".join(f"{one['n']} {escape(one['unit'])}" for one in found["estimates"])
 
 
 def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:

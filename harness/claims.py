@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
@@ -209,6 +209,17 @@ def claim_of(item: object) -> Claim | None:
     return vars(getattr(item, "function", object)).get("claim")
 
 
+@cache
+def claimed_in(path: Path) -> frozenset[str]:
+    """The names of a file's functions that are decorated as claims; nothing in it is run."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # pytest says what is wrong with it
+        return frozenset()
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return frozenset(one.name for one in functions if any(map(_is_claim, one.decorator_list)))
+
+
 def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
     """Every claim of a folder's files, in order, checked; a file that cannot be read is one sentence."""
     found = []
@@ -295,6 +306,11 @@ def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, PlacebosS
         return {}
     again = "`make calibrate` writes it anew"
     return json_files.read(path, _Placebos, no="table of placebos", do=again, newest=TABLES_SCHEMA)["claims"]
+
+
+def _is_claim(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "claim"
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Estimates, and what a bar makes of them: the interval decides, and the comparison itself says so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -102,8 +102,7 @@ class Comparison:
     @property
     def outcome(self) -> Outcome:
         """What the intervals make of it."""
-        outcomes = {decided(estimate, sign, bar) for estimate, sign, bar in self.bars}
-        return next(outcome for outcome in _WORST if outcome in outcomes)
+        return worst([decided(estimate, sign, bar) for estimate, sign, bar in self.bars])
 
     def __bool__(self) -> bool:
         """True if supported; anything else it raises, so that no other code can speak for it."""
@@ -136,6 +135,11 @@ def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
     if sign == ">":
         return "SUPPORTED" if estimate.low > bar else "REFUTED" if estimate.high < bar else "INCONCLUSIVE"
     return "SUPPORTED" if estimate.high < bar else "REFUTED" if estimate.low > bar else "INCONCLUSIVE"
+
+
+def worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """What several bars come to together."""
+    return next(outcome for outcome in _WORST if outcome in outcomes)
 
 
 def beside(*estimates: Estimate) -> None:

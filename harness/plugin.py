@@ -14,6 +14,8 @@ from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Store
+from harness.html_table import HtmlTable
+from harness.node_ids import node_id
 from harness.power import rehearse
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
@@ -59,14 +61,17 @@ def pytest_configure(config: pytest.Config) -> None:
             require_room(models_asked(config), config.getoption("--quant"), workers, catalog.this_machine())
     except AssayError as error:
         raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(Account(config), "assay-account")
+    account = Account(config, models_asked(config))
+    config.pluginmanager.register(account, "assay-account")
+    if config.getoption("htmlpath", None):
+        config.pluginmanager.register(HtmlTable(config, account.page), "assay-html-table")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs every claim on every model, grouped so that each model is loaded once."""
     if "sleeper" in metafunc.fixturenames:
         names = models_asked(metafunc.config)
-        metafunc.parametrize("sleeper", names, indirect=True, scope="session")
+        metafunc.parametrize("sleeper", names, ids=list(map(node_id, names)), indirect=True, scope="session")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
-"""The report: one page made from a run and its evidence alone, and its figures as files."""
+"""A run's page, made from the run and its evidence alone, and its figures as files."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,18 +15,21 @@ from markupsafe import Markup, escape
 
 from harness import story, texts
 from harness.catalog import readable
-from harness.claims import LEVEL, placebos_seen, verdicts_seen
+from harness.claims import LEVEL, placebos_seen
+from harness.control_runs import Controls, Seen
 from harness.drill import Table, on_heldout, recorded_table, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read, write_whole
 from harness.figures import Figure, figures, recorded
 from harness.material import Material
+from harness.page_policy import policy
 from harness.pairs import PairSet
 from harness.recordings import RECORDED, Recording, recording
+from harness.rejudged import doubts
 from harness.runs import Judged, Run
 from harness.verdicts import NOT_JUDGED
 
-_PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "page"
 # Rows of pairs on the page, all tables together: a browser opens it at once.
 ROWS = 24_000
 # Of one table however short the run; all of it is a command away.
@@ -34,6 +38,7 @@ MOST_ROWS = 5_000
 SHOWN = 300
 # The forest's scale: shares, with a little room on both sides; what lies beyond is drawn at its edge.
 LEAST, MOST = -0.25, 1.1
+TICKS = (0, 0.5, 1)
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,15 @@ class Written:
     page: Path
     bytes: int
     figures: int
+    doubts: tuple[str, ...]  # verdicts that do not follow from their numbers, a sentence each
 
 
-def write(folder: Path, store: Store, to: Path) -> Written:
-    """Writes index.html and figures/ beside it for the run in the folder."""
-    report = _Report(Run.load(folder), folder.resolve().name, store)
+def write(folder: Path, store: Store, to: Path | None = None) -> Written:
+    """Writes the page of the run in the folder, into that folder if no other place is given, and figures/ beside it."""
+    own = page_of(folder)
+    to = own if to is None else to
+    home = os.path.relpath(front_page_of(folder.parent), to.parent) if to == own else ""
+    report = _Report(Run.load(folder), folder, store, home)
     html = report.html().encode()
     shapes = to.parent / "figures"
     for old in shapes.glob("*.svg"):
@@ -57,12 +66,32 @@ def write(folder: Path, store: Store, to: Path) -> Written:
     for name, figure in drawn:
         write_whole(shapes / f"{name}.svg", figure.svg.encode(), synced=False)
     write_whole(to, html, synced=False)
-    return Written(to, len(html), len(drawn))
+    return Written(to, len(html), len(drawn), tuple(report.doubts.values()))
 
 
-def page_beside(evidence: Path) -> Path:
-    """Where the report lies of runs that read this folder of evidence."""
-    return evidence.parent / "index.html"
+def page_of(folder: Path) -> Path:
+    """Where a run's own page lies."""
+    return folder / "index.html"
+
+
+def front_page_of(runs: Path) -> Path:
+    """Where the list of the runs in a folder lies."""
+    return runs.parent / "index.html"
+
+
+def environment(templates: Path) -> Environment:
+    """What makes pages of templates: whatever is put into one stands there as text."""
+    files = FileSystemLoader(templates)
+    found = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    found.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": readable}
+    found.globals["anchor"] = anchor
+    return found
+
+
+def stylesheet() -> str:
+    """Of all pages; no element has a style of its own."""
+    ticks = "".join(f".ticks .at-{number} {{ left: {_across(at):.1f}%; }}\n" for number, at in enumerate(TICKS))
+    return (PAGE / "style.css").read_text(encoding="utf-8") + ticks
 
 
 def anchor(claim: str, model: str) -> str:
@@ -73,9 +102,10 @@ def anchor(claim: str, model: str) -> str:
 class _Report:
     """One run, read once."""
 
-    def __init__(self, run: Run, name: str, store: Store) -> None:
-        self._run, self._name, self._store = run, name, store
-        self._seen, self._placebos = verdicts_seen(), placebos_seen()
+    def __init__(self, run: Run, folder: Path, store: Store, home: str) -> None:
+        self._run, self._name, self._store, self._home = run, folder.resolve().name, store, home
+        self._seen, self._placebos = Seen(folder.parent, run), placebos_seen()
+        self._doubts = doubts(run)
         self._models = list(dict.fromkeys(one["model"] for one in run.verdicts))
         self._claims = list(dict.fromkeys(one["claim"] for one in run.verdicts))
         self._verdicts = {(one["claim"], one["model"]): one for one in run.verdicts}
@@ -84,29 +114,32 @@ class _Report:
 
     def html(self) -> str:
         """The page."""
-        files = FileSystemLoader(_PAGE)
-        environment = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.filters |= {
-            "coded": _coded,
-            "inline": _inline,
-            "short": _short,
-            "seconds": _seconds,
-            "size": readable,
-        }
-        environment.globals["anchor"] = anchor
         claims = [self._claim(name) for name in self._claims]
-        return environment.get_template("index.html").render(
-            run=self._run,
-            name=self._name,
-            headline=story.headline(self._run),
-            union=story.union_bound(self._run),
-            models=[self._model(name) for name in self._models],
-            claims=claims,
-            ticks=[(f"{_across(at):.1f}", f"{at:g}") for at in (0, 0.5, 1)],
-            data=_script(self._data),
-            style=(_PAGE / "style.css").read_text(encoding="utf-8"),
-            script=(_PAGE / "script.js").read_text(encoding="utf-8"),
+        style, script = stylesheet(), (PAGE / "script.js").read_text(encoding="utf-8")
+        return (
+            environment(PAGE)
+            .get_template("index.html")
+            .render(
+                run=self._run,
+                name=self._name,
+                home=self._home,
+                doubts=self._doubts,
+                headline=story.headline(self._run),
+                union=story.union_bound(self._run),
+                models=[self._model(name) for name in self._models],
+                claims=claims,
+                ticks=[(f"{_across(at):.1f}", f"{at:g}") for at in TICKS],
+                data=_script(self._data),
+                style=style,
+                script=script,
+                policy=policy([style], [script]),
+            )
         )
+
+    @property
+    def doubts(self) -> dict[tuple[str, str], str]:
+        """Why verdicts do not follow from their numbers, in sentences."""
+        return {key: f"{' on '.join(key)}: {why}" for key, why in self._doubts.items()}
 
     def drawn(self) -> Iterator[tuple[str, Figure]]:
         """Every figure, with the name of its file."""
@@ -160,15 +193,11 @@ class _Report:
     def _controls(self, name: str) -> dict[str, Any]:
         """Where the claim, as it was judged here, was seen to hold and to fail."""
         about = self._run.claims.get(name)
-        stands = about["fingerprint"] if about else None
-        current = {organism: one for organism, one in self._seen.get(name, {}).items() if one["claim"] == stands}
-        found = {
-            word: [(organism, _numbers(one)) for organism, one in current.items() if one["verdict"] == word]
-            for word in ("SUPPORTED", "REFUTED")
-        }
-        tried = self._placebos.get(name)
-        placebos = tried if tried and tried["claim"] == stands and tried["verdicts"] else None
-        return {"holds": found["SUPPORTED"], "fails": found["REFUTED"], "placebos": placebos}
+        if about is None:
+            return {"seen": Controls({}, {}), "missing": "", "placebos": None}
+        seen, tried = self._seen.of(name, about), self._placebos.get(name)
+        placebos = tried if tried and tried["claim"] == about["fingerprint"] and tried["verdicts"] else None
+        return {"seen": seen, "missing": "" if seen.both else seen.missing(about), "placebos": placebos}
 
     def _use(self, found: Judged) -> dict[str, Any]:
         """How the model's pairs were used."""
@@ -308,10 +337,6 @@ def _marks(judged: Sequence[Judged], height: int) -> Iterator[dict[str, Any]]:
 def _across(value: float) -> float:
     """Where a number stands in the forest, 0 to 100; NaN stands nowhere and is not drawn."""
     return 100 * (min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST)
-
-
-def _numbers(seen: Mapping[str, Any]) -> str:
-    return "; ".join(f"{one['name']} {story.number(one)}" for one in seen["estimates"])
 
 
 def _coded(text: str) -> Markup:

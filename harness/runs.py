@@ -12,16 +12,15 @@ from msgspec import Meta
 
 from harness import json_files
 from harness.environment import Machine, commit, libraries, machine, peak_bytes
-from harness.errors import AssayError
 from harness.evidence import write_whole
 from harness.json_files import Count, Finite, Malformed
-from harness.pairs import DATA
 from harness.record import ModelRecord
 from harness.verdicts import Decided, Kept, Word
 
-RUNS = DATA.parent / "reports" / "runs"
 # Of run.json: raised when a member is added or means something else.
-SCHEMA = 2
+SCHEMA = 3
+# Members that runs of the second schema do not have.
+_ADDED = frozenset({"expected", "all_claims"})
 # An estimate that could not be had is NaN.
 _NAN = frozenset({"value", "low", "high"})
 
@@ -96,6 +95,8 @@ class Run:
     )
     seconds: Finite = 0.0
     finished: bool = False
+    expected: Count = 0  # claims on models that it set out to judge; 0 where that was not kept
+    all_claims: bool = False  # every claim of hypotheses/ was among them
     seed: int = 0
     libraries: dict[str, str] = field(default_factory=libraries)
     machine: Machine = field(default_factory=machine)
@@ -113,7 +114,7 @@ class Run:
             run = json_files.typed(values, cls, newest=SCHEMA)
             members = [one.name for one in fields(cls)]
             # What is not there is not made up.
-            if missing := [name for name in members if name not in values]:
+            if missing := [name for name in members if name not in values.keys() | _ADDED]:
                 raise Malformed(f"$: object missing required field {missing[0]}")
             if others := sorted(values.keys() - {"schema", *members}):
                 raise Malformed(f"$: there is no member {others[0]!r}")
@@ -162,24 +163,3 @@ class Writer:
 def runs_beside(evidence: Path) -> Path:
     """Where the runs are kept that read this folder of evidence."""
     return evidence.parent / "runs"
-
-
-def all_runs(folder: Path = RUNS) -> list[Path]:
-    """The folders of runs, the latest last."""
-    return sorted(path.parent for path in folder.glob("*/run.json"))
-
-
-def latest(folder: Path = RUNS) -> Path:
-    """The folder of the latest run."""
-    found = all_runs(folder)
-    if not found:
-        raise AssayError(f"{folder}: holds no run yet; judge claims first: pytest hypotheses")
-    return found[-1]
-
-
-def chosen(run: Path | None, folder: Path = RUNS) -> Path:
-    """The folder of the run that was asked for, by its path or by its name among these; none: the latest."""
-    if run is None:
-        return latest(folder)
-    run = run.parent if run.name == "run.json" else run
-    return run if run.exists() or not (folder / run).exists() else folder / run

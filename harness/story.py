@@ -3,19 +3,21 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from harness.estimate import Outcome, decided
 from harness.numerals import bar_text, printed
 from harness.recordings import RECORDED
+from harness.rejudged import doubts, outcome
 from harness.runs import Judged, Run
-from harness.verdicts import NOT_JUDGED, Word, estimate_of
+from harness.verdicts import NOT_JUDGED, Word
 
 # Of fewer pairs an interval is wide, whatever it says.
 FEW = 50
 # Few templates are few witnesses, however many pairs were made of each.
 FEW_CLUSTERS = 20
+# In place of a word that its numbers contradict.
+DOUBTFUL = "DOUBTFUL"
 _ORGANISM = "organism:"
 _WORDS: tuple[Word, ...] = ("REFUTED", "INCONCLUSIVE", "BROKEN")
 _NOT_JUDGED: dict[Word, str] = {"UNFIT": "not judged, the model was refused", "UNMEASURED": "never measured"}
@@ -26,19 +28,24 @@ def headline(run: Run) -> str:
     names = list(dict.fromkeys(one["model"] for one in run.verdicts))
     live = [name for name in names if not name.startswith(RECORDED)]
     recorded = [name for name in names if name.startswith(RECORDED)]
-    said = [_came_out(run, group) for group in (live, recorded) if group]
-    return " ".join(one for one in said if one) or "No claim was judged."
+    said = " ".join(_came_out(run, group) for group in (live, recorded) if group) or "No claim was judged."
+    return said if run.finished else f"{_interrupted(run)}: {said[0].lower()}{said[1:]}"
+
+
+def counts(run: Run, names: Container[str] | None = None) -> Counter[str]:
+    """How often each word was said of these models, or all; words that do not follow from their numbers apart."""
+    wrong = doubts(run)
+    return Counter(
+        DOUBTFUL if (one["claim"], one["model"]) in wrong else one["word"]
+        for one in run.verdicts
+        if names is None or one["model"] in names
+    )
 
 
 def union_bound(run: Run) -> float:
     """At most how likely any of the verdicts shown is wrong, were every claim false and at its bar."""
     judged = (one["claim"] for one in run.verdicts if one["word"] not in NOT_JUDGED and one["claim"] in run.claims)
     return min(1.0, sum(run.claims[name]["level"] for name in judged))
-
-
-def outcome(kept: Mapping[str, Any]) -> Outcome:
-    """What a kept estimate's interval makes of its own bar."""
-    return decided(estimate_of(kept), kept["sign"], kept["bar"])
 
 
 def deciding(found: Judged) -> Mapping[str, Any] | None:
@@ -71,9 +78,14 @@ def number(estimate: Mapping[str, Any]) -> str:
     """Short: the value, its interval if it has any width, and its bar if it has one."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
-    numbers = printed(estimate["value"], estimate["low"], estimate["high"], estimate.get("bar"))
-    bar = f" {estimate['sign']} {numbers.bar}" if numbers.bar else ""
-    return (numbers.value if estimate["low"] == estimate["high"] else str(numbers)) + bar
+    shown = printed(estimate["value"], estimate["low"], estimate["high"], estimate.get("bar"))
+    bar = f" {estimate['sign']} {shown.bar}" if shown.bar else ""
+    return (shown.value if estimate["low"] == estimate["high"] else str(shown)) + bar
+
+
+def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:
+    """Estimates in short, one after the other."""
+    return "; ".join(f"{one['name']} {number(one)}" for one in estimates)
 
 
 def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
@@ -104,9 +116,12 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
 
 
 def _came_out(run: Run, names: Sequence[str]) -> str:
-    words = Counter(one["word"] for one in run.verdicts if one["model"] in names)
-    total = sum(count for word, count in words.items() if word not in NOT_JUDGED)
+    words = counts(run, names)
+    doubtful = words.pop(DOUBTFUL, 0)
+    total = sum(count for word, count in words.items() if word not in NOT_JUDGED) + doubtful
     said = [f"{words[word]} {text}" for word, text in _NOT_JUDGED.items() if words[word]]
+    if doubtful:
+        said.append(f"{doubtful} contradicted by {'its own' if doubtful == 1 else 'their own'} numbers")
     if not total:
         return f"Nothing was judged on {', '.join(names)}{': ' * bool(said)}{', '.join(said)}."
     rest = ", ".join([*(f"{words[word]} {word.lower()}" for word in _WORDS if words[word]), *said])
@@ -116,6 +131,14 @@ def _came_out(run: Run, names: Sequence[str]) -> str:
         noun = "verdicts"
         on = f"{len(names)} {'recorded ' if names[0].startswith(RECORDED) else ''}models"
     return f"{words['SUPPORTED']} of {total} {noun} supported on {on}{'; ' + rest if rest else ''}."
+
+
+def _interrupted(run: Run) -> str:
+    """How far a run came that did not reach its end; those that cannot be judged count for nothing."""
+    judged = sum(one["word"] not in NOT_JUDGED for one in run.verdicts)
+    if not run.expected:  # older runs did not keep it
+        return f"{judged} judged, interrupted"
+    return f"{judged} of {run.expected - len(run.verdicts) + judged} judged, interrupted"
 
 
 def _clusters(method: str) -> int | None:

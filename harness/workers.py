@@ -9,6 +9,7 @@ from xdist.workermanage import WorkerController
 
 from harness.catalog import GIB, Machine, Quant, find
 from harness.errors import AssayError
+from harness.node_ids import model_of
 from harness.recordings import RECORDED
 
 
@@ -18,8 +19,7 @@ class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]
     models: Sequence[str] = ()
 
     def _split_scope(self, nodeid: str) -> str:
-        parameters = nodeid.partition("[")[2]
-        return max((name for name in self.models if name in parameters), key=len, default=nodeid)
+        return model_of(nodeid, self.models) or nodeid
 
     def remove_node(self, node: WorkerController) -> str | None:
         """The test at which the worker died, if it died: it is not run again, what waited behind it is."""

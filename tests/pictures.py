@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import DATA
 from harness.report import anchor, write
-from harness.runs import latest
+from harness.run_list import latest
 from tests.browsers import chromium
 
 DOCS = DATA.parent / "docs" / "report"

@@ -21,7 +21,8 @@ from harness.chat import ChatModel
 from harness.evidence import Store, digest
 from harness.measurements import Measurement, Swept, described
 from harness.pairs import DATA
-from harness.runs import Run, latest
+from harness.run_list import latest
+from harness.runs import Run
 
 ROOT = DATA.parent
 MODEL = "organism:reference"

@@ -13,7 +13,8 @@ import pytest
 
 from harness.evidence import EVIDENCE, Store
 from harness.pairs import DATA
-from harness.report import write
+from harness.report import page_of, write
+from harness.run_list import latest
 from tests import stories
 from tests.browsers import CHROMIUM, chromium
 
@@ -70,7 +71,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pytest", "hypotheses", "--evidence", str(folder / "evidence")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1, 10), done.stdout[-3000:]
-    return folder / "index.html"
+    return page_of(latest(folder / "runs"))
 
 
 def violations(page: "Page") -> list[str]:

@@ -16,7 +16,8 @@ from harness.bundles import bundle, unbundle
 from harness.errors import AssayError
 from harness.evidence import Store
 from harness.pairs import DATA
-from harness.runs import Run, latest
+from harness.run_list import latest
+from harness.runs import Run
 
 ROOT = DATA.parent
 MODELS = ("organism:reference", "recorded:yi-6b-chat")

@@ -13,7 +13,8 @@ import pytest
 from harness.claims import Claim
 from harness.errors import AssayError
 from harness.pairs import DATA
-from harness.runs import Run, latest
+from harness.run_list import latest
+from harness.runs import Run
 from harness.verdicts import Word, exit_code
 
 ROOT = DATA.parent

@@ -18,7 +18,8 @@ from harness.compare import Change, Differences, compare
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store
 from harness.pairs import DATA
-from harness.runs import Run, all_runs, chosen, latest
+from harness.run_list import all_runs, chosen, latest
+from harness.runs import Run
 
 ROOT = DATA.parent
 GEMMA, REFERENCE = "recorded:gemma-2b-it", "organism:reference"

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness.pairs import DATA
-from harness.runs import Run, all_runs, latest
+from harness.report import page_of
+from harness.run_list import all_runs, latest
+from harness.runs import Run
 
 ROOT = DATA.parent
 CLAIM = """
@@ -78,17 +80,30 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
     run = Run.load(latest(tmp_path / "runs"))
     assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
     assert not run.finished
-    assert [path.name for path in latest(tmp_path / "runs").iterdir()] == ["run.json"]
+    assert not list(tmp_path.rglob(".writing-*"))
     if end == signal.SIGINT:
         assert "KeyboardInterrupt" in said
+        assert "(provisional: not yet seen to hold on reference or to fail on compliant)  [1 of 2]" in said
         assert child.returncode == pytest.ExitCode.INTERRUPTED
-        assert f"report: {tmp_path / 'index.html'}" in said
-        assert "stopped before its end" in (tmp_path / "index.html").read_text(encoding="utf-8")
+        page = page_of(latest(tmp_path / "runs"))
+        assert f"report: {page}" in said
+        assert "<h1>1 of 2 judged, interrupted: 1 of 1 claim supported on" in page.read_text(encoding="utf-8")
+        assert "interrupted" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_run_that_ends_at_its_first_failure_was_interrupted(tmp_path: Path) -> None:
+    write(tmp_path, "a", then='raise ValueError("no")')
+    write(tmp_path, "b")
+    said, _ = start(tmp_path, "-x").communicate()
+    assert "BROKEN" in said
+    run = Run.load(latest(tmp_path / "runs"))
+    assert (run.finished, run.expected, len(run.verdicts)) == (False, 2, 1)
+    assert not run.all_claims
 
 
 def test_a_report_that_cannot_be_written_is_one_sentence_and_the_run_is_kept(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    (tmp_path / "index.html").mkdir()
+    (tmp_path / "index.html").mkdir()  # the list of runs
     said, _ = start(tmp_path).communicate()
     assert said.count("no report was written: ") == 1
     assert "Traceback" not in said

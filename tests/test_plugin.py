@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.pairs import DATA
-from harness.runs import Run, latest
+from harness.run_list import latest
+from harness.runs import Run
 
 ROOT = DATA.parent
 

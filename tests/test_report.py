@@ -17,8 +17,9 @@ from harness.drill import Column, Table
 from harness.estimate import Estimate, decided
 from harness.evidence import Store
 from harness.pairs import DATA
-from harness.report import anchor, write
-from harness.runs import Judged, Run, latest
+from harness.report import anchor, page_of, write
+from harness.run_list import latest
+from harness.runs import Judged, Run
 from harness.verdicts import plain
 from tests import stories
 
@@ -27,8 +28,12 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b&g
 MODELS = ("recorded:gemma-2b-it", "recorded:yi-6b-chat")
 
 
+# Intervals that lie so to a bar of 0.30.
+ENDS = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
+
+
 def told(words: dict[str, list[str]]) -> Run:
-    run = Run(["pytest"], "nf4", "cpu")
+    run = Run(["pytest"], "nf4", "cpu", finished=True)
     run.verdicts = [
         Judged(
             claim=f"c{at}",
@@ -36,7 +41,12 @@ def told(words: dict[str, list[str]]) -> Run:
             test=f"{model} {at}",
             word=word,
             reason="",
-            estimates=[],
+            estimates=[
+                plain(Estimate("fall", sum(ends) / 2, *ends, 99, "drawn")) | {"sign": ">", "bar": 0.3}
+                for ends in [ENDS[word]]
+            ]
+            if word in ENDS
+            else [],
             beside=[],
             evidence=[],
             seconds=0.0,
@@ -82,7 +92,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pytest", "hypotheses", *models, "--evidence", str(folder / "evidence")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout[-2000:]
-    assert f"report: {folder / 'index.html'}" in done.stdout
+    assert f"report: {page_of(latest(folder / 'runs'))}" in done.stdout
+    assert f"all runs: {folder / 'index.html'}" in done.stdout
     return folder
 
 
@@ -99,6 +110,14 @@ def test_the_headline_counts_claims_on_one_model_and_verdicts_on_several() -> No
     )
     assert story.headline(told({"m": ["SKIPPED"]})) == "Nothing was judged on m."
     assert story.headline(told({})) == "No claim was judged."
+
+
+def test_an_interrupted_run_says_so_and_how_far_it_came() -> None:
+    run = told({"m": ["SUPPORTED", "SUPPORTED", "SUPPORTED", "REFUTED", "SKIPPED", "SKIPPED"]})
+    run.finished, run.expected = False, 24
+    assert story.headline(run) == "4 of 22 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
+    run.expected = 0  # older runs did not keep it
+    assert story.headline(run) == "4 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
 
 
 @given(
@@ -134,7 +153,7 @@ def test_a_table_is_cut_evenly_from_least_to_most(values: list[float | None], mo
 
 def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> None:
     run = Run.load(latest(judged / "runs"))
-    page = Page((judged / "index.html").read_text(encoding="utf-8"))
+    page = Page(page_of(latest(judged / "runs")).read_text(encoding="utf-8"))
     said = " ".join(page.text.split())
     for one in run.verdicts:
         if one["word"] == "SKIPPED":
@@ -144,13 +163,13 @@ def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> Non
             assert story.in_words(estimate) in said
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
-    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link for link in page.links if not link.startswith(("#", "data:"))} == {"../../index.html"}
     assert story.headline(run) in said
     for needed in (run.commit or "", *run.libraries, *MODELS, "refuted on hydra", "peak memory", "bundle"):
         assert needed.removeprefix("refuted on ") in said
 
 
-def test_remade_without_a_model_it_is_the_same_to_the_byte(judged: Path, tmp_path: Path) -> None:
+def test_remade_without_a_model_it_is_the_same_to_the_byte(judged: Path) -> None:
     code = (
         "import sys; from harness.__main__ import main; "
         "code = main(sys.argv[1:]); print('TORCH', 'torch' in sys.modules, 'pandas' in sys.modules); sys.exit(code)"
@@ -162,13 +181,14 @@ def test_remade_without_a_model_it_is_the_same_to_the_byte(judged: Path, tmp_pat
         "report",
         "--evidence",
         str(judged / "evidence"),
-        "--to",
-        str(tmp_path / "again.html"),
     ]
+    page = page_of(latest(judged / "runs"))
+    before = page.read_bytes()
+    page.unlink()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "TORCH False False" in done.stdout
-    assert (tmp_path / "again.html").read_bytes() == (judged / "index.html").read_bytes()
+    assert page.read_bytes() == before
 
 
 def test_figures_are_files_too_and_those_of_an_older_report_are_gone(judged: Path, tmp_path: Path) -> None:
@@ -213,11 +233,13 @@ def test_a_claim_that_changed_since_the_truth_table_has_no_control(judged: Path,
     path = tmp_path / "run" / "run.json"
     before = write(tmp_path / "run", Store(judged / "evidence"), tmp_path / "index.html").page.read_text()
     values = json.loads(path.read_text())
-    values["claims"]["direction-necessity"]["fingerprint"] = "another"
+    values["claims"]["direction-categories"]["fingerprint"] = "another"
     path.write_text(json.dumps(values))
     after = write(tmp_path / "run", Store(judged / "evidence"), tmp_path / "index.html").page.read_text()
-    assert "Control not yet seen" not in before
-    assert after.count("Control not yet seen") == 1
+    assert after.count("control not yet seen") == before.count("control not yet seen") + 1
+    # Of both models' verdicts: in the grid, and where they stand at length.
+    assert after.count(">provisional<") == before.count(">provisional<") + 4
+    assert "not yet seen to hold on reference or to fail on hydra" in after
 
 
 def test_a_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:

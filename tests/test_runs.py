@@ -12,7 +12,8 @@ import pytest
 from harness.errors import AssayError
 from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.recordings import recording
-from harness.runs import SCHEMA, Judged, Run, Writer, all_runs, latest
+from harness.run_list import all_runs, latest
+from harness.runs import SCHEMA, Judged, Run, Writer
 from tests import malformed
 
 
@@ -99,7 +100,7 @@ def verdict_of(claim: str, model: str) -> dict[str, Any]:
 # Where a value of another kind, or none, says nothing false.
 EITHER = (
     r"\$\.(commit|machine\.cores|models\.m\.record\.sizes\.context) null",
-    r"\$\.(schema|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
+    r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",
     r"\$\.models\.[^.]+\.record\.(judge|language|cross_entropy\.[^.]+) gone",

@@ -13,7 +13,9 @@ import pytest
 from harness.catalog import GIB, Machine
 from harness.errors import AssayError
 from harness.pairs import DATA
-from harness.runs import Run, latest
+from harness.report import page_of
+from harness.run_list import latest
+from harness.runs import Run
 from harness.workers import require_room
 
 ROOT = DATA.parent
@@ -85,10 +87,11 @@ def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) 
     rows = html.unescape(html.unescape((tmp_path / "report.html").read_text()))
     for words in ("Verdict", "Effect [interval]", "refused, harmful +0.97 [+0.89, +1.00]"):
         assert words in rows
-    links = re.findall(r'<td><a href="index.html#([^"]+)">(\w+)</a></td>', rows.replace("\\", ""))
+    page = page_of(latest(tmp_path / "runs"))
+    link = re.escape(str(page.relative_to(tmp_path)))
+    links = re.findall(rf'<td><a href="{link}#([^"]+)">(\w+)</a></td>', rows.replace("\\", ""))
     assert Counter(word for _, word in links) == {"SUPPORTED": 5, "REFUTED": 2, "BROKEN": 1}
-    page = (tmp_path / "index.html").read_text()
-    assert all(f'id="{place}"' in page for place, _ in links)
+    assert all(f'id="{place}"' in page.read_text() for place, _ in links)
     # What was refuted or broken is what failed last.
     again = judge(tmp_path, "--lf", "--collect-only", "-q")
     chosen = {line.split("::")[1] for line in again.stdout.splitlines() if "::" in line}

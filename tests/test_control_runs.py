@@ -1,0 +1,108 @@
+"""A claim was seen to hold and to fail by its own runs and the truth table, if claim and weights are as they were."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import control_runs
+from harness.claims import claim_named, verdicts_seen
+from harness.control_runs import Seen
+from harness.evidence import Store
+from harness.runs import Claimed, Judged, Run
+from harness.waking import Sleeper
+
+ENDS = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
+ABOUT = Claimed(
+    title="t",
+    prose="",
+    source="s",
+    bar="model.e() > 0.3",
+    file="test_mine.py",
+    line=1,
+    level=0.01,
+    holds_on=["reference"],
+    fails_on=["hydra", "flat"],
+    fingerprint="ab12",
+)
+
+
+def record(organism: str) -> str:
+    """The fingerprint of what is kept of the organism that is here."""
+    return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(Path())).recipe.fingerprint
+
+
+def run(folder: Path, model: str, word: str, *, ends: str = "", key: str = "", about: Claimed = ABOUT) -> Run:
+    """A run of the claim `mine` on one model, in its folder."""
+    found = Run(["pytest"], "nf4", "cpu", finished=True)
+    low, high = ENDS[ends or word]
+    estimate = {"name": "e", "value": low, "low": low, "high": high, "n": 9, "unit": "pairs", "method": "drawn"}
+    judged = Judged(
+        claim="mine",
+        model=model,
+        test="t",
+        word=word,
+        reason="",
+        estimates=[estimate | {"nothing": "", "sign": ">", "bar": 0.3}],
+        beside=[],
+        evidence=sorted(["0" * 64, key or record(model.removeprefix("organism:"))]),
+        seconds=0.0,
+    )
+    found.verdicts, found.claims = [judged], {"mine": about}
+    found.save(folder / f"{model.replace(':', '-')}-{word}-{ends}{key[:4]}")
+    return found
+
+
+def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
+    assert Seen(tmp_path, Run([], "nf4", "cpu")).of("mine", ABOUT).missing(ABOUT) == (
+        "not yet seen to hold on reference or to fail on hydra or flat"
+    )
+    own = run(tmp_path, "organism:reference", "SUPPORTED")
+    found = Seen(tmp_path, own).of("mine", ABOUT)
+    assert (dict(found.holds), dict(found.fails), found.both) == (
+        {"reference": "e +0.50 [+0.50, +0.90] > 0.30"},
+        {},
+        False,
+    )
+    assert found.missing(ABOUT) == "not yet seen to fail on hydra or flat"
+    run(tmp_path, "organism:flat", "REFUTED")
+    found = Seen(tmp_path, own).of("mine", ABOUT)
+    assert list(found.fails) == ["flat"]
+    assert found.both
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "organism:cone"},  # the claim does not name it
+        {"word": "INCONCLUSIVE"},
+        {"word": "SUPPORTED"},
+        {"ends": "SUPPORTED"},  # the word does not follow from its numbers
+        {"key": "f" * 64},  # of other weights
+        {"about": ABOUT | {"fingerprint": "cd34"}},  # another claim of that name
+    ],
+    ids=["elsewhere", "undecided", "held", "forged", "weights", "changed"],
+)
+def test_what_is_no_control_does_not_count(tmp_path: Path, other: dict[str, object]) -> None:
+    own = run(tmp_path, "organism:reference", "SUPPORTED")
+    run(tmp_path, **({"model": "organism:flat", "word": "REFUTED"} | other))
+    assert not Seen(tmp_path, own).of("mine", ABOUT).fails
+
+
+def test_the_truth_table_counts_for_the_weights_that_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = verdicts_seen()["baseline"]
+    about = claim_named("baseline").as_json
+    monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": table})
+    stands = about | {"fingerprint": table["compliant"]["claim"]}
+    found = Seen(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
+    assert found.both
+    assert list(found.fails) == ["compliant"]
+    other = {name: one | {"organism": "another"} for name, one in table.items()}
+    monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": other})
+    assert not Seen(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands).fails
+
+
+def test_a_damaged_run_is_no_control_and_no_failure(tmp_path: Path) -> None:
+    own = run(tmp_path, "organism:reference", "SUPPORTED")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "run.json").write_text("{")
+    assert not Seen(tmp_path, own).of("mine", ABOUT).fails

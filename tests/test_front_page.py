@@ -1,0 +1,185 @@
+"""Every run has a page of its own; reports/index.html lists them, and leads to the newest whole one."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness import run_list
+from harness.errors import AssayError
+from harness.front_page import write
+from harness.run_list import latest, listed
+from harness.runs import Judged, Run
+
+HOSTILE = "</style><script>alert(1)</script>\"'<img src=x onerror=alert(2)>"
+
+
+def kept(
+    runs: Path,
+    name: str,
+    started: str,
+    *words: str,
+    finished: bool = True,
+    all_claims: bool = True,
+    page: bool = True,
+    model: str = "m",
+) -> Path:
+    """A run in its folder, with estimates that bear its words."""
+    ends = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1)}
+    run = Run(["pytest", "hypotheses"], "nf4", "cpu", started=started, finished=finished, all_claims=all_claims)
+    run.expected = len(words)
+    for at, word in enumerate(words):
+        low, high = ends.get(word, (0.0, 0.0))
+        estimate = {"name": "fall", "value": low, "low": low, "high": high, "n": 9, "unit": "pairs", "method": "drawn"}
+        run.verdicts.append(
+            Judged(
+                claim=f"c{at}",
+                model=model,
+                test=f"t{at}",
+                word=word,
+                reason="",
+                estimates=[estimate | {"nothing": "", "sign": ">", "bar": 0.3}] if word in ends else [],
+                beside=[],
+                evidence=[],
+                seconds=0.0,
+            )
+        )
+    run.save(runs / name)
+    if page:
+        (runs / name / "index.html").write_text("a page")
+    return runs / name
+
+
+class Listing(HTMLParser):
+    """Where the head of the page leads, and each row's link and cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.head: list[str] = []
+        self.rows: list[list[str]] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self._in: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._in.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+        if tag == "a" and "h1" in self._in:
+            self.head.append(str(dict(attributes)["href"]))
+        elif tag == "a":
+            self.links.append(str(dict(attributes)["href"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._in and self._in.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip("\n")
+
+
+def page(tmp_path: Path) -> Listing:
+    return Listing(write(tmp_path / "runs", tmp_path / "index.html").read_text(encoding="utf-8"))
+
+
+def test_runs_are_listed_newest_first_by_the_time_within_them(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    kept(runs, "a-renamed-one", "2026-11-03T10:00:00+00:00", "SUPPORTED", "REFUTED")
+    kept(runs, "20261105T000000Z-aaaaaa", "2026-11-01T10:00:00+00:00", "SUPPORTED", finished=False)
+    kept(runs, "20261104T000000Z-bbbbbb", "2026-11-02T10:00:00+02:00", "SUPPORTED")
+    found = page(tmp_path)
+    assert [row[0] for row in found.rows[1:]] == [f"2026-11-{at}:00:00" for at in ("03 10", "02 08", "01 10")]
+    assert found.links == [
+        f"runs/{name}/index.html" for name in ("a-renamed-one", "20261104T000000Z-bbbbbb", "20261105T000000Z-aaaaaa")
+    ]
+    assert found.rows[1][1].strip() == "1 supported, 1 refuted"
+    assert found.rows[3][2].startswith("interrupted")
+    assert latest(runs).name == "a-renamed-one"
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"words": ("SUPPORTED",), "all_claims": False},  # of one file
+        {"words": ("SKIPPED", "SKIPPED")},
+        {"words": ("UNMEASURED", "SKIPPED")},
+        {"words": ("SUPPORTED",), "finished": False},
+    ],
+    ids=["one file", "all skipped", "nothing measured", "interrupted"],
+)
+def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str, object]) -> None:
+    words = newer.pop("words")
+    kept(tmp_path / "runs", "old", "2026-11-01T10:00:00+00:00", "SUPPORTED")
+    kept(tmp_path / "runs", "whole", "2026-11-02T10:00:00+00:00", "SUPPORTED", "REFUTED")
+    kept(tmp_path / "runs", "newer", "2026-11-03T10:00:00+00:00", *words, **newer)
+    found = page(tmp_path)
+    assert found.head == ["runs/whole/index.html"]
+    assert found.links[0] == "runs/newer/index.html"
+
+
+def test_a_damaged_run_is_one_line_and_the_others_are_listed(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    kept(runs, "fine", "2026-11-01T10:00:00+00:00", "SUPPORTED")
+    for name, text in (("cut", '{"command": ['), ("wild", "[]"), ("timeless", None)):
+        folder = kept(runs, name, "2026-11-09T10:00:00+00:00", "SUPPORTED")
+        values = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(text or json.dumps(values | {"started": "2026-99-99T99:99:99"}))
+    (runs / "folder" / "run.json").mkdir(parents=True)
+    found = page(tmp_path)
+    assert len(found.rows) == 2
+    assert found.head == ["runs/fine/index.html"]
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<li>") == 4
+    assert latest(runs).name == "fine"
+
+
+def test_where_no_run_can_be_read_it_is_said_which(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "cut").mkdir(parents=True)
+    (tmp_path / "runs" / "cut" / "run.json").write_text("{")
+    with pytest.raises(AssayError, match=r"cut/run\.json: is no run"):
+        latest(tmp_path / "runs")
+
+
+def test_of_hundreds_of_runs_each_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(120):
+        kept(tmp_path / "runs", f"r{number}", f"2026-11-01T10:{number // 60:02}:{number % 60:02}+00:00", "SUPPORTED")
+    first = page(tmp_path)
+    loaded: list[Path] = []
+    load = Run.load
+    monkeypatch.setattr(run_list.Run, "load", lambda path: loaded.append(path) or load(path))
+    assert page(tmp_path).rows == first.rows
+    assert loaded == []
+    changed = tmp_path / "runs" / "r7"
+    values = json.loads((changed / "run.json").read_text())
+    (changed / "run.json").write_text(json.dumps(values | {"finished": False}))
+    assert sum("interrupted" in row[2] for row in page(tmp_path).rows[1:]) == 1
+    assert [path.parent.name for path in loaded] == ["r7"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 99}'])
+def test_a_summary_that_is_none_is_made_anew(tmp_path: Path, text: str) -> None:
+    folder = kept(tmp_path / "runs", "a", "2026-11-01T10:00:00+00:00", "SUPPORTED")
+    (before,) = listed(tmp_path / "runs", keep=True)
+    (folder / "summary.json").write_text(text)
+    assert listed(tmp_path / "runs") == [before]
+
+
+def test_a_run_without_a_page_says_how_to_make_it(tmp_path: Path) -> None:
+    kept(tmp_path / "runs", "a", "2026-11-01T10:00:00+00:00", "SUPPORTED", page=False)
+    found = page(tmp_path)
+    assert (found.head, found.links) == ([], [])
+    assert "python -m harness report a" in found.rows[1][0]
+
+
+def test_names_of_others_are_text(tmp_path: Path) -> None:
+    kept(tmp_path / "runs", "a'\"#?b", "2026-11-01T10:00:00+00:00", "SUPPORTED", model=f"m{HOSTILE}")
+    found = page(tmp_path)
+    assert not {"script", "img"} & {*found.tags}
+    assert found.links == ["runs/a%27%22%23%3Fb/index.html"]
+    assert HOSTILE[:20] in found.rows[1][3]

@@ -1,0 +1,117 @@
+"""A word that does not follow from its numbers is found, said in red and not counted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import story
+from harness.estimate import Estimate, decisions
+from harness.evidence import Store
+from harness.pairs import DATA
+from harness.rejudged import doubt, doubts
+from harness.report import write
+from harness.runs import Judged, Run
+from harness.verdicts import Verdict, verdict
+from tests import stories
+
+_ends = st.tuples(st.floats(-2, 2), st.floats(-2, 2)).map(sorted)
+_bars = st.tuples(_ends, st.sampled_from("><"), st.floats(-2, 2), st.sampled_from(["", "nothing to explain"]))
+
+
+def judged(found: Verdict) -> Judged:
+    return Judged(
+        claim="c",
+        model="m",
+        test="t",
+        word=found.word,
+        reason=found.reason,
+        estimates=list(found.estimates),
+        beside=[],
+        evidence=[],
+        seconds=0.0,
+    )
+
+
+def compared(bars: list[tuple[list[float], str, float, str]]) -> Verdict:
+    """What pytest's side makes of an assert on these."""
+    whole, error = None, None
+    for (low, high), sign, bar, nothing in bars:
+        estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn", nothing=nothing)
+        one = estimate > bar if sign == ">" else estimate < bar
+        whole = one if whole is None else whole & one
+    with decisions() as made:
+        try:
+            assert whole
+        except Exception as raised:  # noqa: BLE001 - refuted or inconclusive
+            error = raised
+    return verdict(error, made, pytest.skip.Exception)
+
+
+@given(st.lists(_bars, min_size=1, max_size=4))
+def test_every_verdict_that_pytest_gives_follows_from_its_numbers(
+    bars: list[tuple[list[float], str, float, str]],
+) -> None:
+    text = " & ".join(f"(model.e() {sign} {bar!r})" for _, sign, bar, _ in bars)
+    assert doubt(judged(compared(bars)), text) == ""
+
+
+@given(st.lists(_bars, min_size=1, max_size=4), st.sampled_from(["SUPPORTED", "REFUTED", "INCONCLUSIVE"]))
+def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]], word: str) -> None:
+    found = compared(bars)
+    said = doubt(judged(found) | {"word": word}, "")
+    assert bool(said) == (word != found.word)
+    if said:
+        assert f"it says {word}, and its numbers come to {found.word}" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("(model.e() > 0.3)", ""),
+        ("abs(model.e()) > 0.3", ""),
+        ("(model.e() > 0.5)", "the claim's bar is > 0.50, and no estimate was held against that"),
+        ("(model.e() < 0.3)", "the claim's bar is < 0.30, and"),
+        ("(model.e() > 0.3) & (model.f() > -0.1)", "the claim's bar is > -0.10, and"),
+        # What cannot be compared says nothing.
+        ("model.e() > bar", ""),
+        ("no Python at all >", ""),
+        ("(" * 5000, ""),
+        ("\0", ""),
+        ("", ""),
+    ],
+)
+def test_bars_are_those_that_the_claim_wrote(text: str, said: str) -> None:
+    found = doubt(judged(compared([([0.5, 0.9], ">", 0.3, "")])), text)
+    assert found == said if not said else found.startswith(said)
+
+
+def test_a_word_without_any_estimate_says_nothing_but_inconclusive() -> None:
+    nothing = judged(Verdict("INCONCLUSIVE", "nothing to explain: it refuses 0 of 9"))
+    assert doubt(nothing, "e > 0.3") == ""
+    assert "no estimate was held against a bar" in doubt(nothing | {"word": "SUPPORTED"}, "e > 0.3")
+    assert doubt(nothing | {"word": "SKIPPED"}, "e > 0.3") == ""
+
+
+def test_a_run_changed_by_hand_is_said_in_red_at_the_top_and_on_the_command_line(tmp_path: Path) -> None:
+    run = stories.told(tmp_path, ["a", "b"], ["m"], stories.pairs(12))
+    before = write(run, Store(tmp_path / "evidence"))
+    assert before.doubts == ()
+    assert 'class="wrong"' not in before.page.read_text()
+    values = json.loads((run / "run.json").read_text())
+    values["verdicts"][0]["estimates"][0] |= {"value": 0.1, "low": 0.0, "high": 0.2}  # REFUTED, it should say
+    (run / "run.json").write_text(json.dumps(values))
+    assert list(doubts(Run.load(run))) == [("a", "m")]
+    assert story.headline(Run.load(run)) == "1 of 2 claims supported on m; 1 contradicted by its own numbers."
+    command = [sys.executable, "-m", "harness", "report", "--evidence", str(tmp_path / "evidence")]
+    done = subprocess.run(command, cwd=DATA.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    why = "a on m: it says SUPPORTED, and its numbers come to REFUTED: fall +0.10 [+0.00, +0.20] > 0.30"
+    assert f"NOT COUNTED  {why}\n" in done.stdout
+    page = before.page.read_text()
+    assert page.index('class="wrong" role="alert"') < page.index("<h1>1 of 2 claims supported")
+    assert "it says SUPPORTED, and its numbers come to REFUTED" in page
