@@ -1,6 +1,6 @@
 """Interventions on a live model: each becomes hooks, the same for scoring and for generating."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,9 +49,9 @@ def live(
                 edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over), pairs))
             case Remove():
                 sites = part.sites(model.sizes.layers)
-                edits.append(_Removed(sites, basis(rows(part.direction)), _means(model, sites, part.over)))
+                edits.append(_Removed(part, sites, basis(rows(part.direction)), _means(model, sites, part.over)))
             case Add():
-                edits.append(_Added(Site(part.layer, "resid_pre").hook, rows(part.direction)[0] * part.scale))
+                edits.append(_Added(part, rows(part.direction)[0] * part.scale))
             case _:
                 raise AssayError(f"{part!r} is no intervention that can be applied")
     return _Several(tuple(edits))
@@ -103,7 +103,7 @@ class _Several:
 
 @dataclass(frozen=True)
 class _Patched:
-    """The twin's activations, in the prompt; what is said after it has no counterpart."""
+    """The twin's activations, in the prompt; in the answer, if asked, those at the twin's prompt's end."""
 
     patch: Patch
     twins: tuple[EncodedPair, ...]
@@ -118,9 +118,9 @@ class _Patched:
             hook = Site(layer, kind).hook
             values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
             if kind == "resid_mid":
-                yield from _mid_stream(layer, places, values)
+                yield from _mid_stream(layer, places, values, answering=self.patch.answering)
             else:
-                yield hook, partial(_write, places, values, indices)
+                yield hook, partial(_write, places, values, indices, answering=self.patch.answering)
 
     def _check(self, model: ChatModel, batch: Batch, at: At) -> None:
         for row in batch.rows:
@@ -140,7 +140,6 @@ class _Ablated:
     twins: tuple[EncodedPair, ...]
 
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
-        answering = self.ablate.at == "all"
         encoded: Sequence[Encoded] = batch.encoded
         if self.ablate.at in ("slot", "later"):
             encoded, _ = _sides(model, batch, self.twins)
@@ -148,13 +147,14 @@ class _Ablated:
             hook = Site(layer, kind).hook
             places = _places(batch, encoded, at)
             values = _aligned(self.means[hook], batch) if self.means else None
-            yield hook, partial(_write, places, values, indices, answering=answering)
+            yield hook, partial(_write, places, values, indices, answering=self.ablate.answering)
 
 
 @dataclass(frozen=True)
 class _Removed:
     """What lies in a subspace is taken out, or set to its mean."""
 
+    remove: Remove
     sites: tuple[Site, ...]
     rows: Float[Tensor, "rank width"]  # orthonormal
     means: Mapping[str, Tensor]
@@ -162,7 +162,8 @@ class _Removed:
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         for site in self.sites:
             centre = _aligned(self.means[site.hook] @ self.rows.T, batch) if self.means else None
-            yield site.hook, partial(self._project, self.rows.float().to(model.device), centre)
+            project = partial(self._project, self.rows.float().to(model.device), centre)
+            yield site.hook, _while(self.remove.answering, batch, project)
 
     @staticmethod
     def _project(rows: Tensor, centre: Tensor | None, activation: Tensor, hook: object) -> Tensor:
@@ -175,14 +176,25 @@ class _Removed:
 
 @dataclass(frozen=True)
 class _Added:
-    """A vector added at every position, those of the answer too."""
+    """A vector added at every position."""
 
-    hook: str
+    add: Add
     vector: Float[Tensor, " width"]
 
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         vector = self.vector.to(device=model.device, dtype=model.loaded.dtype)
-        yield self.hook, lambda activation, hook: activation + vector
+        site = Site(self.add.layer, "resid_pre")
+        yield site.hook, _while(self.add.answering, batch, lambda activation, hook: activation + vector)
+
+
+def _while(
+    answering: bool, batch: Batch, edit: Callable[[Tensor, object], Tensor]
+) -> Callable[[Tensor, object], Tensor]:
+    """The same, of the prompt alone unless the answer is to have it as well."""
+    if answering:
+        return edit
+    width = batch.ids.shape[1]
+    return lambda activation, hook: edit(activation, hook) if activation.shape[1] == width else activation
 
 
 def _sides(model: ChatModel, batch: Batch, twins: Sequence[EncodedPair]) -> tuple[list[Encoded], list[Encoded]]:
@@ -228,7 +240,7 @@ def _write(
     return new
 
 
-def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor) -> Iterator[Hook]:
+def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor, *, answering: bool) -> Iterator[Hook]:
     """Writing TransformerLens's own hook would reach the MLP and miss the skip path: attention's output is moved."""
     entered: list[Tensor] = []
 
@@ -236,9 +248,9 @@ def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor
         entered[:] = [activation]
 
     def move(activation: Tensor, hook: object) -> Tensor:
-        if activation.shape[1] != places.shape[1]:
-            return activation
-        return _write(places, values - entered[0], None, activation, hook)
+        if activation.shape[1] == places.shape[1]:
+            return _write(places, values - entered[0], None, activation, hook)
+        return _write(places, values[:, -1:] - entered[0], None, activation, hook, answering=answering)
 
     # What enters the block when every edit of its input is done, whichever came first.
     yield f"blocks.{layer}.ln1.hook_in", enter

@@ -34,21 +34,25 @@ class _Site(Struct):
     position: int | None
 
 
-class _Patch(Struct, tag_field="a", tag="Patch"):
+class _Held(Struct, kw_only=True):
+    during: Literal["prompt", "answer"] | None = None
+
+
+class _Patch(_Held, tag_field="a", tag="Patch"):
     sites: list[_Site]
 
 
-class _Ablate(Struct, tag_field="a", tag="Ablate"):
+class _Ablate(_Held, tag_field="a", tag="Ablate"):
     circuit: _Circuit
     to: Literal["mean", "zero"]
 
 
-class _Remove(Struct, tag_field="a", tag="Remove"):
+class _Remove(_Held, tag_field="a", tag="Remove"):
     direction: _Named
     where: Literal["everywhere", "stream", "attention", "mlp"]
 
 
-class _Add(Struct, tag_field="a", tag="Add"):
+class _Add(_Held, tag_field="a", tag="Add"):
     direction: _Named
     layer: Layer
     scale: Finite

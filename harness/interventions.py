@@ -15,6 +15,14 @@ from harness.sites import At, Kind, Site
 Where = Literal["everywhere", "stream", "attention", "mlp"]
 Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given", "published"]
 
+During = Literal["prompt", "answer"]
+"""While what an intervention holds: the prompt alone, or the answer as well, token by token as it is generated."""
+
+# A setting that came after evidence had been kept: at its default it is no part of any recipe.
+LATER = {"later": True}
+# Places of a prompt that reach its end, and so can go on in the answer.
+_TO_THE_END = ("all", "post", "later")
+
 # Where in each block a direction is taken out; the stream's end, which the logits read, is added to "stream".
 _WRITTEN: dict[Where, tuple[Kind, ...]] = {
     "everywhere": ("resid_pre", "attn_out", "mlp_out"),
@@ -154,6 +162,11 @@ class Intervention:
         """What it is made of, in order."""
         return (self,)
 
+    @property
+    def unanswered(self) -> "Intervention":
+        """What it is where nothing is generated: the same, whether or not it would hold in an answer."""
+        return self
+
 
 @dataclass(frozen=True)
 class Together(Intervention):
@@ -166,23 +179,67 @@ class Together(Intervention):
         """What it is made of, in order."""
         return self.all
 
+    @property
+    def unanswered(self) -> Intervention:
+        """Every part so."""
+        return Together(tuple(part.unanswered for part in self.all))
+
 
 @dataclass(frozen=True)
-class Patch(Intervention):
+class _Held(Intervention):
+    """One that holds while the prompt is read and, as far as it says so, while the answer is generated."""
+
+    during: During | None = field(default=None, kw_only=True, metadata=LATER)  # none: as by default
+
+    def __post_init__(self) -> None:
+        if self.during not in (None, "prompt", "answer"):
+            raise AssayError(f"during={self.during!r}: give during='prompt', or 'answer' for the answer as well")
+        if self.during == self._default:
+            object.__setattr__(self, "during", None)
+
+    @property
+    def answering(self) -> bool:
+        """Whether it holds in the answer too."""
+        return (self.during or self._default) == "answer"
+
+    @property
+    def unanswered(self) -> Intervention:
+        """As by default, since nothing is generated."""
+        return replace(self, during=None)
+
+    @property
+    def _default(self) -> During:
+        return "answer"
+
+
+@dataclass(frozen=True)
+class Patch(_Held):
     """Activations of the twin's run at these sites: at a site's own position, or else at `at`.
 
-    In a generated answer only the prompt is patched: what is said after it has no counterpart.
+    In the prompt alone by default: what is said after it has no counterpart in the twin's run. In the answer every
+    token has what the twin's prompt has at its end.
     """
 
     sites: tuple[Site, ...]
     at: At = "all"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        places = (self.at if site.position is None else (site.position,) for site in self.sites)
+        if self.answering and not all(map(_reaches_the_end, places)):
+            raise AssayError(_NO_END)
+
+    @property
+    def _default(self) -> During:
+        return "prompt"
+
 
 @dataclass(frozen=True)
-class Ablate(Intervention):
+class Ablate(_Held):
     """A circuit replaced by the mean over prompts, position by position from the end, or by zero.
 
-    Everywhere includes the tokens of the answer, to which the mean at the last position applies.
+    By default everywhere (`at="all"`) includes the tokens of the answer, to which the mean at the last position
+    applies; at any other place the prompt alone is changed.
     """
 
     circuit: Circuit
@@ -190,10 +247,19 @@ class Ablate(Intervention):
     over: tuple[str, ...] = ()
     at: At = "all"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.answering and not _reaches_the_end(self.at):
+            raise AssayError(_NO_END)
+
+    @property
+    def _default(self) -> During:
+        return "answer" if self.at == "all" else "prompt"
+
 
 @dataclass(frozen=True)
-class Remove(Intervention):
-    """A direction projected out of what is written, to zero or to its mean over `over`."""
+class Remove(_Held):
+    """A direction projected out of what is written, to zero or to its mean over `over`; by default in answers too."""
 
     direction: Direction
     where: Where = "everywhere"
@@ -210,12 +276,22 @@ class Remove(Intervention):
 
 
 @dataclass(frozen=True)
-class Add(Intervention):
-    """A direction added to the stream that enters a layer, as long as it is times the scale."""
+class Add(_Held):
+    """A direction added to the stream that enters a layer, its length times the scale; in the answer too by default."""
 
     direction: Direction
     layer: int
     scale: float = 1.0
+
+
+_NO_END = (
+    "during='answer' goes on from the prompt's end, and this place does not reach it; give at='all', 'post' or "
+    "'later', or sites at position -1"
+)
+
+
+def _reaches_the_end(at: At) -> bool:
+    return at in _TO_THE_END if isinstance(at, str) else -1 in at
 
 
 @dataclass(frozen=True)
@@ -260,9 +336,12 @@ def _indices(site: Site, count: int) -> Iterable[int]:
     return range(count) if site.index is None else (site.index,)
 
 
-def patch(what: Circuit | Iterable[Site], at: At = "all") -> Patch:
-    """Takes these sites from the twin's run: noise on harmful prompts, denoise on harmless ones."""
-    return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at)
+def patch(what: Circuit | Iterable[Site], at: At = "all", *, during: During | None = None) -> Patch:
+    """Takes these sites from the twin's run: noise on harmful prompts, denoise on harmless ones.
+
+    In the prompt alone, unless `during="answer"` holds them in the answer too as they are at the twin's prompt's end.
+    """
+    return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at, during=during)
 
 
 def ablate(
@@ -271,12 +350,18 @@ def ablate(
     *,
     over: Iterable[str] = (),
     at: At = "all",
+    during: During | None = None,
 ) -> Intervention:
-    """Takes away what a circuit says: the twin's instead, the mean over prompts, or nothing."""
+    """Takes away what a circuit says: the twin's instead, the mean over prompts, or nothing.
+
+    Means and zeros everywhere hold in the answer too, all else in the prompt alone, unless `during` says otherwise.
+    """
     prompts = tuple(over)
     if (to == "mean") != bool(prompts):
         raise AssayError("ablate(…, 'mean', over=prompts) needs the prompts to take the mean of, the others need none")
-    return Patch(circuit.sites, at) if to == "resample" else Ablate(circuit, to, prompts, at)
+    return (
+        Patch(circuit.sites, at, during=during) if to == "resample" else Ablate(circuit, to, prompts, at, during=during)
+    )
 
 
 def remove(
@@ -285,11 +370,15 @@ def remove(
     *,
     to_mean_of: Iterable[str] = (),
     layers: Iterable[int] | None = None,
+    during: During | None = None,
 ) -> Remove:
-    """Projects a direction out; to the mean over prompts if some are given, else to zero."""
-    return Remove(direction, where, tuple(to_mean_of), None if layers is None else tuple(layers))
+    """Projects a direction out; to the mean over prompts if some are given, else to zero.
+
+    In the answer too, unless `during="prompt"`.
+    """
+    return Remove(direction, where, tuple(to_mean_of), None if layers is None else tuple(layers), during=during)
 
 
-def add(direction: Direction, layer: int | None = None, scale: float = 1.0) -> Add:
-    """Adds a direction, at the layer where it was found unless another is named."""
-    return Add(direction, direction.layer if layer is None else layer, scale)
+def add(direction: Direction, layer: int | None = None, scale: float = 1.0, *, during: During | None = None) -> Add:
+    """Adds a direction, at the layer where it was found unless another is named; in the answer too, unless told."""
+    return Add(direction, direction.layer if layer is None else layer, scale, during=during)

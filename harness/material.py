@@ -239,15 +239,18 @@ def named(under: Mapping[str, Any] | None, direction: Known | None = None) -> st
     """What was done, in a few words; of a direction that is not known, just that it was one."""
     if under is None:
         return "as it is"
+    during = {"prompt": ", in the prompt alone", "answer": ", in the answer too"}.get(under.get("during", ""), "")
     match under["a"]:
         case "Remove":
-            return f"{direction or 'direction'} removed{_WHERE.get(str(under.get('where')), '')}"
+            return f"{direction or 'direction'} removed{_WHERE.get(str(under.get('where')), '')}{during}"
         case "Add":
-            return f"{direction or 'direction'} added"
+            done = {1: "added", -1: "subtracted"}.get(under["scale"], f"added {under['scale']:g} times")
+            return f"{direction or 'direction'} {done}{during}"
         case "Patch":
-            return f"{len(under['sites'])} components from the twin"
+            return f"{len(under['sites'])} components from the twin{during}"
         case "Ablate":
-            return f"{len(under['circuit']['circuit'])} components to {'their mean' if under['to'] == 'mean' else '0'}"
+            to = "their mean" if under["to"] == "mean" else "0"
+            return f"{len(under['circuit']['circuit'])} components to {to}{during}"
         case "Together":
             return " and ".join(map(named, under["all"])) or "nothing done"
     return str(under["a"]).lower()

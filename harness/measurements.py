@@ -1,11 +1,11 @@
 """What can be asked of a model, as values: each knows its recipe before anything is computed. Never touches a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from harness.evidence import Recipe, digest
-from harness.interventions import Circuit, Direction, Found, Intervention, found_in
+from harness.interventions import LATER, Circuit, Direction, Found, Intervention, found_in
 from harness.pairs import PairSet
 from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep
@@ -71,6 +71,9 @@ class Scores(Measurement):
 
     side: PromptSide
     under: Intervention | None = None
+
+    def __post_init__(self) -> None:
+        _answers_nothing(self)
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,9 @@ class PlainText(Measurement):
     passages: tuple[str, ...]
     under: Intervention | None = None
 
+    def __post_init__(self) -> None:
+        _answers_nothing(self)
+
 
 @dataclass(frozen=True)
 class Norms(Measurement):
@@ -203,7 +209,18 @@ def described(value: Any) -> Any:
         case Mapping():
             return {str(key): described(one) for key, one in value.items()}
         case _ if is_dataclass(value):
-            named = {one.name: described(getattr(value, one.name)) for one in fields(value) if one.compare}
+            named = {one.name: described(getattr(value, one.name)) for one in fields(value) if _counts(value, one)}
             return {"a": type(value).__name__} | named
         case _:
             return value
+
+
+def _counts(value: Any, one: Field[Any]) -> bool:
+    """Not where it says nothing of the number, or came later and is at its default: recipes stay what they were."""
+    return one.compare and (one.metadata != LATER or getattr(value, one.name) != one.default)
+
+
+def _answers_nothing(asked: Scores | PlainText) -> None:
+    """Where nothing is generated, what an intervention would do in an answer is no part of the recipe."""
+    if asked.under is not None:
+        object.__setattr__(asked, "under", asked.under.unanswered)

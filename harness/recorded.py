@@ -11,8 +11,9 @@ from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention, found_in
 from harness.measurements import PromptSide
 from harness.pairs import PairSet
+from harness.phrases import RULES
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
-from harness.refusals import Refusals, unrecorded
+from harness.refusals import Refusals, counted, unrecorded
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class RecordedSubject:
                 costs.append(Estimate(name, more, more, more, 1, "published mean", "mean"))
             else:
                 costs.append(unrecorded(name))
-        return *costs, unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
+        judge = self.recording.judge
+        name = "answers with a phrase" if judge in (rule.name for rule in RULES) else f"answers refused by {judge}"
+        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters)
+        random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
+        return unrecorded(f"first token refuses, {side}"), said, *costs, random
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -200,9 +200,9 @@ class Recording:
         match under:
             case None:
                 return Arm()
-            case Remove(direction, where, (), None) if direction == self.direction:
+            case Remove(direction, where, (), None, during=None) if direction == self.direction:
                 return Arm("remove", where=where)
-            case Add(direction, layer, scale) if direction == self.direction and layer == self.layer:
+            case Add(direction, layer, scale, during=None) if direction == self.direction and layer == self.layer:
                 return Arm("add", scale=scale)
             case _:
                 kind = type(under).__name__.lower()

@@ -19,7 +19,7 @@ from harness.measurements import Measurement, PromptSide
 from harness.pairs import PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
-from harness.ranges import RANGES, Range
+from harness.ranges import RANGES, SHARE, Range
 from harness.record import Sizes
 from harness.sites import Site
 
@@ -159,8 +159,8 @@ class Refusals:
         if more == over:
             raise AssayError(f"{self.subject.name}: both arms of the gain are the same intervention; give two")
         few, many = self._hits("harmful", over), self._hits("harmful", more)
-        for under in (over, more):
-            self._differ("harmful", under)
+        self._differ("harmful", over, ", the other arm")
+        self._differ("harmful", more)
         interval = stats.paired_difference(few, many, self.subject.level, self.pairs.clusters)
         return estimated("gain", interval, nothing=self._small(more), reach=RANGES["refuses.gain"])
 
@@ -217,13 +217,13 @@ class Refusals:
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         return self.subject.judged(self.pairs, side, under, self.judge)
 
-    def _differ(self, side: PromptSide, under: Intervention) -> None:
+    def _differ(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
         if not self.subject.changes(self.pairs, side, under):
             raise AssayError(
                 f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are one; "
                 "look at what is removed, patched or added"
             )
-        beside(*self.subject.asides(self.pairs, side, under))
+        beside(*(replace(one, name=one.name + arm) for one in self.subject.asides(self.pairs, side, under)))
 
     def _small(self, under: Intervention | None) -> str:
         if under is None:
@@ -233,6 +233,13 @@ class Refusals:
         if interval.low > FALLS:
             return ""
         return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"
+
+
+def counted(name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters: Sequence[str]) -> Estimate:
+    """A share, and how many that are."""
+    interval = stats.rate(hits, level, clusters)
+    method = f"{int(hits.sum())} of {len(hits)}, {interval.method}"
+    return estimated(name, replace(interval, method=method), unit="prompts", reach=SHARE)
 
 
 def random_arms(under: Remove | Add) -> list[Remove | Add]:

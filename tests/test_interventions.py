@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,23 @@ from transformers import AutoModelForCausalLM
 
 from harness.chat import ChatModel
 from harness.errors import AssayError
-from harness.interventions import Ablate, Add, Circuit, Direction, Patch, Remove, Together, ablate, add, patch, remove
+from harness.interventions import (
+    Ablate,
+    Add,
+    Circuit,
+    Direction,
+    During,
+    Intervention,
+    Patch,
+    Remove,
+    Together,
+    ablate,
+    add,
+    patch,
+    remove,
+)
+from harness.measurements import Answers, PlainText, Scores
+from harness.pairs import Pair, PairSet
 from harness.sites import At, Site
 from harness.tokens import Encoded
 
@@ -207,3 +224,63 @@ def test_a_prompt_without_a_twin_has_no_slot() -> None:
     for at in ("slot", "later"):
         with pytest.raises(AssayError, match=f"^positions '{at}' were asked of a prompt that has no twin; give pairs$"):
             alone.positions(at)
+
+
+WHERE = Circuit.of(heads=[(1, 2)], neurons=[(0, 3)])
+ONE = PairSet("one", (Pair("p", "a", "do harm", "do good"),))
+# Fingerprints of answers and scores as they were before an intervention could say `during`.
+BEFORE: dict[str, tuple[Intervention, str, str]] = {
+    "patch": (patch(WHERE), "c709d6ddc879d99c", "8a16695d97d42169"),
+    "sites": (patch([Site(1, "resid_pre", position=-1)], "post"), "ddfa7c89cee2147d", "8b50d408fabec2ff"),
+    "resample": (ablate(WHERE, at="post"), "d26e3b847acf7657", "2e1a7f15ff104276"),
+    "mean": (ablate(WHERE, "mean", over=["a b"], at="post"), "0b193f93c282e33e", "51cfb9c2e804349c"),
+    "zero": (ablate(WHERE, "zero"), "096d7a3951a697f9", "03e4ed8bffa1aa9f"),
+    "remove": (remove(DIRECTION, "mlp", layers=[1]), "999a501dc3be3b2d", "7e07859f354e7f52"),
+    "add": (add(DIRECTION, scale=2.0), "8ed19dc948e17888", "666d0abb937935f6"),
+    "both": (remove(DIRECTION) + add(DIRECTION), "ac36d2b8f2b3c8f6", "d370c303c6379c94"),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_recipes_of_the_default_are_what_they_were(name: str) -> None:
+    under, answers, scores = BEFORE[name]
+    assert Answers(ONE, "harmful", under).recipe("m", ()).fingerprint.startswith(answers)
+    assert Scores(ONE, "harmful", under).recipe("m", (1,)).fingerprint.startswith(scores)
+
+
+DEFAULTS: dict[str, tuple[Callable[..., Intervention], During]] = {
+    "patch": (partial(patch, WHERE), "prompt"),
+    "resample everywhere": (partial(ablate, WHERE), "prompt"),
+    "zero everywhere": (partial(ablate, WHERE, "zero"), "answer"),
+    "mean after the instruction": (partial(ablate, WHERE, "mean", over=["a b"], at="post"), "prompt"),
+    "remove": (partial(remove, DIRECTION), "answer"),
+    "add": (partial(add, DIRECTION), "answer"),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_what_is_said_of_the_default_is_the_default_and_the_other_is_another_recipe(name: str) -> None:
+    make, default = DEFAULTS[name]
+    other: During = "prompt" if default == "answer" else "answer"
+    assert make(during=default) == make()
+    assert make(during=other) != make()
+    asked = [Answers(ONE, "harmful", under).recipe("m", ()) for under in (make(), make(during=other))]
+    assert asked[0].fingerprint != asked[1].fingerprint
+    assert ("during" in asked[0].of["under"], asked[1].of["under"]["during"]) == (False, other)
+    # Where nothing is generated they are one question.
+    assert Scores(ONE, "harmful", make(during=other)) == Scores(ONE, "harmful", make())
+    both = make(during=other) + make()
+    assert PlainText(ONE, ("a b",), both) == PlainText(ONE, ("a b",), make() + make())
+
+
+def test_a_place_that_does_not_reach_the_answer_cannot_go_on_in_it() -> None:
+    for at in ("slot", "before", (-3, -2)):
+        for make in (partial(patch, WHERE), partial(ablate, WHERE), partial(ablate, WHERE, "zero")):
+            with pytest.raises(AssayError, match="this place does not reach it; give at='all', 'post' or 'later'"):
+                make(at=at, during="answer")
+    with pytest.raises(AssayError, match="this place does not reach it"):
+        patch([Site(1, "head", 0, -1), Site(1, "head", 0, -2)], during="answer")
+    for at in ("all", "post", "later", (-2, -1)):
+        assert patch(WHERE, at, during="answer").answering  # type: ignore[arg-type]
+    with pytest.raises(AssayError, match="during='always': give during='prompt', or 'answer'"):
+        remove(DIRECTION, during="always")  # type: ignore[arg-type]

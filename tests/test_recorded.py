@@ -80,6 +80,10 @@ def test_the_published_addition_subtracts_from_harmful_prompts_and_in_the_losses
     assert made["cross-entropy, pile"].value == more == pytest.approx(0.247, abs=0.001)
     with asides() as made:
         assert answers.rise(under=add(direction)).value == 1.0
+    said = made["answers with a phrase, harmless"]
+    assert said.value == 1.0
+    assert said.method.startswith("100 of 100, exact binomial")
+    assert made["first token refuses, harmless"].absent == "not recorded"
     assert made["cross-entropy, pile"].absent == "not recorded"
 
 
@@ -91,6 +95,8 @@ def test_what_was_not_recorded_is_said() -> None:
         remove(Direction("difference", 10, -2)),
         add(model.recording.direction, scale=2),
         add(model.recording.direction, layer=3),
+        remove(model.recording.direction, during="prompt"),
+        add(model.recording.direction, during="prompt"),
     ):
         with pytest.raises(NotRecorded, match="was not recorded"):
             model.refuses(pairs).fall(under=under)

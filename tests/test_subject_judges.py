@@ -27,8 +27,10 @@ def subject(folder: Path, *prefixes: str) -> Subject:
 
     record = Synthetic(Truth((0.5,)), 4, 0, 0.05).record
     made = Subject(record, PAIRS, Store(folder), wake, 0.05)  # type: ignore[arg-type]
+    kept = {"prefixes": list(prefixes), PHRASES: [1.0] * len(prefixes)}
+    kept |= {name: [0.5] * len(prefixes) for name in ("repetition", "cross_entropy")}
     recipe = Answers(PAIRS, "harmful").recipe(record.fingerprint, ())
-    made.store.put(Evidence(recipe, {"prefixes": list(prefixes), PHRASES: [1.0] * len(prefixes)}))
+    made.store.put(Evidence(recipe, kept))
     return made
 
 
