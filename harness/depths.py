@@ -52,10 +52,9 @@ class Depths:
 
     def keywords(self, by: PairSet) -> Estimate:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
-        self.subject.require_score()
         on = frozenset((*by.harmful, *by.harmless))
         gate.judges(self.pairs, [Found("the heads that carry most", "were", on)])
-        found = unpacked(self.subject.seek(Swept(by, Sweep("head", ("all",)))))
+        found = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
         effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
         interval = resampling.ratio_of_means(

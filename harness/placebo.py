@@ -83,11 +83,11 @@ class Placebo(Bare):
             return bool(swept.change[:, self.seed % BLOCK].any())
         return super().changes(pairs, side, under)
 
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
         """Exact effects; those of the placebo circuit by itself are swept with other seeds'."""
         if not isinstance(what, Joint) or what.direct or len(what.circuits) > 1 or what.circuits[0] not in self._found:
-            return super().effects(pairs, what, mode)
-        whole = super().effects(pairs, self._block(what.circuits[0], what.at), mode)
+            return super().effects(pairs, what, mode, searching=searching)
+        whole = super().effects(pairs, self._block(what.circuits[0], what.at), mode, searching=searching)
         own = [self.seed % BLOCK]
         return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
 

@@ -73,11 +73,7 @@ class Measured(Judged, Protocol):
         """The evidence by which something is judged."""
         ...
 
-    def seek(self, what: Measurement) -> Evidence:
-        """The evidence for a search, by which nothing is judged."""
-        ...
-
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
         """Exact effects of patching from the twin's run."""
         ...
 
@@ -87,10 +83,6 @@ class Measured(Judged, Protocol):
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
         """The template of each of these pairs."""
-        ...
-
-    def require_score(self) -> None:
-        """Inconclusive where the first token's score does not stand for what is generated."""
         ...
 
     @property

@@ -233,13 +233,8 @@ class Subject:
         one = self.direction(pairs)
         return replace(one, method="principal", harmful=pairs.harmful, harmless=pairs.harmless, rank=rank)
 
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise") -> Effects:
-        """Exact effects of patching from the twin's run, in the first token's score."""
-        self.require_score()
-        return unpacked(self.ask(Swept(pairs, what, mode)))
-
-    def require_score(self) -> None:
-        """Inconclusive where the first token's score does not stand for what is generated; puts beside how well."""
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
+        """Exact effects of patching from the twin's run, in the first token's score; or to search by."""
         area = self.area
         n = 2 * len(self.all_pairs.discovery)
         beside(Estimate("AUC of the score", area, area, area, n, "counted", "prompts", range=SHARE))
@@ -248,6 +243,8 @@ class Subject:
                 f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
                 f"{area:.2f} only, and effects are in that score"
             )
+        asked = Swept(pairs, what, mode)
+        return unpacked(self.seek(asked) if searching else self.ask(asked))
 
     def share(self, circuit: Circuit) -> Estimate:
         """The share of the model's parameters that a circuit owns, counted."""

@@ -22,7 +22,7 @@ from harness.scoring import Contrast, Scorer
 from harness.sites import At, Site
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper
-from tests.material import HARMFUL, PAIRS, UNALIGNED
+from tests.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
 
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 
@@ -135,17 +135,17 @@ def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sle
     for kind in (Bare, Subject):
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
         with asides() as made, subject.store.account() as read:
-            subject.depths(few).gap("detect", "execute")
+            subject.depths(few.heldout).gap("detect", "execute")
         asked = {one.recipe.kind for one in subject.store if one.fingerprint in read}
         named = {f"depth of {stage}, harmless behaviour" for stage in ("detect", "execute")}
         assert (named <= made.keys(), "contrasted" in asked) == (kind is Subject, kind is Subject)
     first, last = (made[f"depth of {stage}, harmless behaviour"] for stage in ("detect", "execute"))
     assert 0 <= first.value < last.value <= 1
-    assert first.n <= len(few.harmless_alike)
+    assert first.n <= len(few.heldout.harmless_alike)
 
 
 def test_where_no_two_harmless_prompts_are_alike_that_is_said(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
-    model, pairs = awake(), PairSet("material", PAIRS)
+    model, pairs = awake(), PairSet("material", JUDGED)
     subject = Subject(model.record, pairs, Store(tmp_path), lambda: model, 0.05)
     vars(subject).update(tokens=(5,), area=1.0)
     with asides() as made:

@@ -152,7 +152,8 @@ def test_beside_the_effect_stands_that_of_the_random_circuits_that_the_lead_is_o
 def test_the_dose_grows_by_rank_and_ends_at_the_whole(subject: Subject, circuit: Circuit) -> None:
     ranked = subject.ranked(circuit)
     assert Circuit(ranked) == circuit
-    each = subject.effects(SOME.discovery, Joint(tuple(Circuit((site,)) for site in ranked))).mean
+    alone = Joint(tuple(Circuit((site,)) for site in ranked))
+    each = subject.effects(SOME.discovery, alone, searching=True).mean
     assert (np.diff(each) < 1e-4).all()
     (asked,) = dose(subject, circuit, "post", SOME.heldout, "noise")
     counts = [len(one) for one in asked.what.circuits]
