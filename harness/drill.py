@@ -65,6 +65,13 @@ def on_heldout(found: Sequence[Evidence], pairs: PairSet) -> list[Evidence]:
     return [one for one in found if _of(one) == pairs.heldout.fingerprint]
 
 
+def kinds_asked(found: Sequence[Evidence], pairs: PairSet) -> list[str]:
+    """Kinds of the evidence by which a claim judged; answers as they are, which the gate asks for, if nothing else."""
+    own = [(one.recipe.kind, one.recipe.of) for one in on_heldout(found, pairs)]
+    asked = [kind for kind, of in own if kind != "answers" or of["under"] is not None or of["side"] == "harmless"]
+    return asked or [kind for kind, _ in own]
+
+
 def recorded_table(recording: Recording) -> Table:
     """Every published judgement, item by item."""
     columns = [_flags(arm.label, arm.refused) for arm in recording.arms]

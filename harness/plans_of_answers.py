@@ -15,6 +15,9 @@ from harness.plans import Ends, Plan, grouped, line_of, strip_of
 from harness.recordings import Recording
 from harness.svg import Drawing
 
+# What claims that generate nothing judge by.
+_JUDGED_BY = ("scores", "swept", "estimated", "projected", "products")
+
 
 def refused_under(material: Material) -> Iterator[Plan]:
     """Refused before and after, category by category."""
@@ -29,9 +32,9 @@ def refused_under(material: Material) -> Iterator[Plan]:
 
 
 def refused_unchanged(material: Material) -> Iterator[Plan]:
-    """Refused as the model is, where nothing was done to it."""
+    """Refused as the model is, where a claim is about that: of any other only the gate has asked for it."""
     shown = material.kind("answers")
-    if any(one.recipe.of["under"] is not None for one in shown):
+    if any(one.recipe.of["under"] is not None for one in shown) or any(map(material.kind, _JUDGED_BY)):
         return
     for own, some in grouped(shown, asked_of):
         hits = {one.recipe.of["side"]: np.array(one.values[PHRASES]) > 0 for one in some}

@@ -17,7 +17,7 @@ from harness import story, texts
 from harness.catalog import readable
 from harness.claims import LEVEL, placebos_seen
 from harness.control_runs import Controls, Seen
-from harness.drill import Table, on_heldout, recorded_table, table
+from harness.drill import Table, kinds_asked, recorded_table, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read, write_whole
 from harness.figures import Figure, figures, recorded
@@ -175,7 +175,7 @@ class _Report:
 
     def _verdict(self, found: Judged) -> dict[str, Any]:
         pairs = self._pairs(found["model"])
-        kinds = [] if pairs is None else [one.recipe.kind for one in on_heldout(self._evidence(found), pairs)]
+        kinds = [] if pairs is None else kinds_asked(self._evidence(found), pairs)
         placebos = [one for one in [*found["estimates"], *found["beside"]] if "random" in one["name"]]
         effects = [one for one in found["beside"] if one not in placebos]
         return {

@@ -107,7 +107,7 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     elif "answers" in kinds:
         said.append("Refusals are told by twelve phrases in the first 24 tokens; a refusal in other words is missed.")
     elif "swept" in kinds or "scores" in kinds:
-        said.append("Judged by the first token's odds of refusing; nothing was generated for it.")
+        said.append("Judged by the first token's odds of refusing; generated answers only opened the gate.")
     if model.startswith(_ORGANISM):
         said.append("A small model that was made to refuse in a known way: it tests the test, not any real model.")
     if not model.startswith(RECORDED) and run.quant != "none":

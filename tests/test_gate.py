@@ -10,13 +10,18 @@ import pytest
 
 from harness import gate
 from harness.claims import Claim, claim, claims_in
+from harness.drill import kinds_asked
 from harness.estimate import Estimate, Inconclusive, asides, decisions
-from harness.evidence import Store
+from harness.evidence import Evidence, Store
 from harness.interventions import Circuit, Direction, add, patch, remove
-from harness.measurements import Answers
+from harness.material import Material
+from harness.measurements import Answers, Measurement, Products, Swept
 from harness.pairs import PairSet
+from harness.phrases import PHRASES
 from harness.placebo import Placebo
 from harness.planner import Planner, Work
+from harness.planning import Joint
+from harness.plans_of_answers import refused_unchanged
 from harness.ranges import RANGES
 from harness.recorded import RecordedSubject
 from harness.recordings import recording
@@ -195,3 +200,19 @@ def test_estimates_know_what_they_can_reach() -> None:
             assert found.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
             low, high = found.range or (-np.inf, np.inf)
             assert low <= found.low <= found.value <= found.high <= high
+
+
+def test_a_report_does_not_take_what_the_gate_asked_for_what_a_claim_judged_by() -> None:
+    pairs = Synthetic(Truth((0.9,)), 12, 0, 0.01).all_pairs
+    gated = Answers(pairs, "harmful")
+
+    def kinds(*asked: Measurement) -> list[str]:
+        found = [Evidence(one.recipe("model", ()), {PHRASES: [1.0] * 12}) for one in asked]
+        drawn = [plan.name for plan in refused_unchanged(Material(found, pairs, 0.01))]
+        return [*kinds_asked(found, pairs), *drawn]
+
+    assert kinds(gated, Swept(pairs, Joint((BY_HAND,)))) == ["swept"]
+    assert kinds(gated, Products(pairs, 3, -1)) == ["products"]
+    assert kinds(gated, Answers(pairs, "harmful", DO)) == ["answers"]
+    assert kinds(gated, Answers(pairs, "harmless")) == ["answers", "categories"]
+    assert kinds(gated) == ["answers", "categories"]
