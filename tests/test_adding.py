@@ -102,6 +102,7 @@ def test_the_page_says_what_is_really_said(tmp_path: Path) -> None:
     for old, new, said in (
         ("assert fall > 0.30", "fall > 0.30", "has 0 asserts; a claim has one, several bars join with &"),
         ("fall > 0.30", "fall.value > 0.30", "(fall.value); its interval must decide: write assert fall > 0.3"),
+        ("fall > 0.30", "fall > 30", "fall lies between -1 and 1; write 0.30 for 30 points"),
         (', fails_on="flat"', "", "names no organism in fails_on; a claim that cannot be seen to fail proves nothing"),
         ('"reference"', '"referense"', "there is no such organism; did you mean organism:reference"),
     ):
