@@ -12,7 +12,7 @@ _LONGEST = 120
 def node_id(name: str) -> str:
     """The name itself where it is harmless; else as much of it as is, and a hash of the whole."""
     kept = _OTHERS.sub("_", name)
-    if kept == name and len(name) <= _LONGEST:
+    if kept == name and 0 < len(name) <= _LONGEST:
         return name
     return f"{kept[-_LONGEST:]}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
 

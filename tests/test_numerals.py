@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness import account, story
+from harness import html_table, story
 from harness.estimate import Estimate, decided
 from harness.numerals import bar_text, printed
 from harness.runs import Judged
@@ -76,7 +76,7 @@ def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[E
         evidence=[],
         seconds=0.0,
     )
-    shown, _ = account.effects(judged)
+    shown, _ = html_table.effects(judged)
     assert shown.replace("&gt;", ">").replace("&lt;", "<") == f"e {story.number(kept)}"
 
 
