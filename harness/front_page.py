@@ -51,4 +51,6 @@ def _ended(one: Listed) -> str:
         return "interrupted, or still running"
     if not summary["judged"]:
         return "finished, nothing judged"
+    if not summary["expected"]:
+        return "finished"
     return "finished, all claims" if summary["all_claims"] else "finished, some of the claims"

@@ -50,6 +50,7 @@ class Summary(TypedDict):
     headline: str
     words: dict[str, Count]
     judged: Count
+    expected: Count  # 0: that was not kept
     finished: bool
     all_claims: bool
     controls: list[Control]
@@ -183,6 +184,7 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
         headline=story.headline(run),
         words=dict(story.counts(run)),
         judged=sum(one["word"] not in NOT_JUDGED for one in run.verdicts),
+        expected=run.expected,
         finished=run.finished,
         all_claims=run.all_claims,
         controls=list(controls_in(run)),
