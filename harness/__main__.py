@@ -1,6 +1,7 @@
 """The command line: everything that is not judging, which is pytest's."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from harness.report import front_page_of, write
 from harness.run_list import chosen
 from harness.runs import Run, runs_beside
 from harness.tables import Entry, entries, export, verify
-from harness.terminal import shown
+from harness.terminal import say, shown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--layer", type=int, metavar="N", help="of a run: where its direction was found, if it")
     imported.add_argument("--position", type=int, metavar="N", help="does not say so itself; -1 is the last token")
     imported.add_argument("--into", metavar="NAME", help="of a run: its arms go into the recording imported as NAME")
+    imported.add_argument("--sha256", default="", metavar="HEX", help="of a bundle: refuse any other file than this")
     imported.set_defaults(run=_import)
     bundled = commands.add_parser("bundle", help="a run and the evidence it read, in one .zip for someone else")
     bundled.add_argument(
@@ -134,7 +136,7 @@ def _models(options: argparse.Namespace) -> None:
         f"{pairs.name}: {model.chat.alignment(pairs.pairs)}",
         str(record.examination),
     )
-    print("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _list_models(console: Console) -> None:
@@ -162,9 +164,9 @@ def _chat(options: argparse.Namespace) -> None:
     from harness.wake import wake  # torch is loaded for this command alone
 
     model = wake(options.name, quant=options.quant, device=options.device)
-    print(f"{options.name} is listening; an empty line ends the chat.", flush=True)
+    say(f"{options.name} is listening; an empty line ends the chat.")
     while question := _question():
-        print(model.generate([question], tokens=64)[0].text, flush=True)
+        say(model.generate([question], tokens=64)[0].text)
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -175,33 +177,35 @@ def _import(options: argparse.Namespace) -> None:
             raise AssayError(
                 f"{options.path}: --arm, --layer, --position and --into are for a run's folder; leave them out"
             )
-        _unbundle(options.path, Store(options.evidence))
+        _unbundle(options.path, Store(options.evidence), options.sha256)
         return
+    if options.sha256:
+        raise AssayError(f"{options.path}: --sha256 is for a bundle's .zip, and this is a folder; leave it out")
     found = import_run(
         options.path, where=options.arm, layer=options.layer, position=options.position, into=options.into
     )
     whole = found.recording
     arms = ", ".join(f"{sum(arm.refused)} of {len(arm.refused)} refused ({arm.label})" for arm in whole.arms)
-    print(f"{RECORDED}{whole.name}: {arms}", *found.said, sep="\n")
-    print(f"judge it: pytest hypotheses --model {RECORDED}{whole.name}")
+    say("\n".join([f"{RECORDED}{whole.name}: {arms}", *found.said]))
+    say(f"judge it: pytest hypotheses --model {shlex.quote(RECORDED + whole.name)}")
 
 
 def _claims(options: argparse.Namespace) -> None:
     seen = verdicts_seen()
     for claim in claims_in():
         holds, fails = ", ".join(claim.holds_on), ", ".join(claim.fails_on)
-        print(f"{claim.name}: {claim.title}")
-        print(f"    assert {claim.bar}")
-        print(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; hypotheses/{claim.file}:{claim.line}")
-        print(f"    source: {claim.source}")
+        say(f"{claim.name}: {claim.title}")
+        say(f"    assert {claim.bar}")
+        say(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; hypotheses/{claim.file}:{claim.line}")
+        say(f"    source: {claim.source}")
         for organism, verdict in seen.get(claim.name, {}).items():
             stale = "" if verdict["claim"] == claim.fingerprint else " (the claim has changed since: judge it again)"
-            print(f"    {verdict['verdict']} on {organism}{stale}")
+            say(f"    {verdict['verdict']} on {organism}{stale}")
 
 
 def _new(options: argparse.Namespace) -> None:
     path = draft(options.name)
-    print(f"{path}: edit it, then judge it: pytest hypotheses -k {path.stem}")
+    say(f"{path}: edit it, then judge it: pytest hypotheses -k {path.stem}")
 
 
 def _power(options: argparse.Namespace) -> None:
@@ -210,16 +214,14 @@ def _power(options: argparse.Namespace) -> None:
     claim = claim_named(options.name)
     if options.effect is not None and not 0 <= options.effect <= 1:
         raise AssayError(f"--effect {options.effect:g}: an effect lies between 0 and 1; give 0.5, for 50 points")
-    print(f"{claim.name}: {claim.title}\n    assert {claim.bar}    (level {claim.level:g})")
-    print("where the effect is 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
-    print(
-        f"pairs that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies, none sharing a template:"
-    )
+    say(f"{claim.name}: {claim.title}\n    assert {claim.bar}    (level {claim.level:g})")
+    say("where the effect is 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
+    say(f"pairs that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies, none sharing a template:")
     for effect in power.EFFECTS if options.effect is None else (options.effect,):
         found = power.needed(claim, effect)
         few = f"over {power.MOST}" if found.outcome == "INCONCLUSIVE" or found.pairs is None else str(found.pairs)
         word = "never decided" if found.outcome == "INCONCLUSIVE" else found.outcome
-        print(f"    effect {effect:.2f}: {few:>9} pairs  {word}", flush=True)
+        say(f"    effect {effect:.2f}: {few:>9} pairs  {word}")
 
 
 def _truth(options: argparse.Namespace) -> None:
@@ -229,11 +231,11 @@ def _truth(options: argparse.Namespace) -> None:
     for one in truth.judged(claims_in(), Store(options.evidence)):
         seen.append(one)
         wrong = "" if one.right else f"   must be {one.expected}"
-        print(f"{one.outcome:<12} {one.claim.name} on {one.organism}{wrong}", flush=True)
+        say(f"{one.outcome:<12} {one.claim.name} on {one.organism}{wrong}")
     truth.write(seen)
     if wrongs := [one for one in seen if not one.right]:
         raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
-    print(f"{len(seen)} controls came out as they must: {truth.PATH}, {truth.DOCS}")
+    say(f"{len(seen)} controls came out as they must: {truth.PATH}, {truth.DOCS}")
 
 
 def _placebo(options: argparse.Namespace) -> None:
@@ -254,43 +256,48 @@ def _placebo(options: argparse.Namespace) -> None:
 
         found = placebo.placebos(claims, options.model, options.seeds, Store(options.evidence), done)
         for line in placebo.table(placebo.keep(found, options.model) if options.keep else found):
-            print(line, flush=True)
+            say(line)
 
 
-def _unbundle(path: Path, store: Store) -> None:
-    found = unbundle(path, store, runs_beside(store.folder))
-    here = f" ({found.kept} more were measured here already and stay)" if found.kept else ""
-    models = " ".join(f"--model {name}" for name in found.run.models)
-    print(f"{found.folder}: {len(found.run.verdicts)} verdicts, {found.placed} measurements put in place{here}")
-    print(f"judge it: pytest hypotheses --judge-only --quant {found.run.quant} --device {found.run.device} {models}")
+def _unbundle(path: Path, store: Store, sha256: str) -> None:
+    found = unbundle(path, store, runs_beside(store.folder), sha256)
+    here = f" ({found.kept} more were here already and stay)" if found.kept else ""
+    options = ["--judge-only", "--quant", found.run.quant, "--device", found.run.device]
+    options += [part for name in found.run.models for part in ("--model", name)]
+    say(f"{path}: SHA-256 {found.sha256}")
+    say(f"{found.folder}: {len(found.run.verdicts)} verdicts, {found.placed} measurements put in place{here}")
+    say("its hashes show damage and no forgery: whoever made it may have made up what it says")
+    say(f"judge it: {shlex.join(['pytest', 'hypotheses', *options])}")
 
 
 def _bundle(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
     folder = chosen(options.path, runs_beside(store.folder))
     to = options.to or Path(f"{folder.resolve().name}.zip")
-    count = bundle(folder, store, to)
-    print(f"{to}: {folder.name} and the {count} measurements it read, {readable(to.stat().st_size)}")
+    made = bundle(folder, store, to)
+    size = readable(to.stat().st_size)
+    say(f"{to}: {folder.name} and the {made.measurements} measurements it read, {size}")
+    say(f"SHA-256 {made.sha256}: publish it beside what rests on this run; `import --sha256` checks it")
 
 
 def _report(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
     folder = chosen(options.path, runs_beside(store.folder))
     written = write(folder, store, options.to)
-    print(f"{written.page}: {readable(written.bytes)}, {written.figures} figures beside it")
+    say(f"{written.page}: {readable(written.bytes)}, {written.figures} figures beside it")
     for doubt in written.doubts:
-        print(f"NOT COUNTED  {shown(doubt)}")
+        say(f"NOT COUNTED  {shown(doubt)}")
     runs = runs_beside(store.folder)
-    print(f"all runs: {front_page.write(runs, front_page_of(runs))}")
+    say(f"all runs: {front_page.write(runs, front_page_of(runs))}")
 
 
 def _compare(options: argparse.Namespace) -> None:
     store = Store(options.evidence)
     folders = [chosen(path, runs_beside(store.folder)) for path in (options.before, options.after)]
     found = compare(Run.load(folders[0]), Run.load(folders[1]), store)
-    print(found.sentence(folders[0].resolve().name, folders[1].resolve().name))
+    say(found.sentence(folders[0].resolve().name, folders[1].resolve().name))
     if found.rows:
-        print()
+        say("")
         _list_changes(found.rows)
 
 
@@ -304,7 +311,7 @@ def _list_changes(changes: Sequence[Change]) -> None:
         place, because = ("", "") if said == (one.place, one.because) else (one.place, one.because)
         said = one.place, one.because
         what = f"{one.what}: intervals apart" if one.apart else one.what
-        table.add_row(*map(escape, (place, what, one.before, one.after, because)))
+        table.add_row(*map(_cell, (place, what, one.before, one.after, because)))
     Console().print(table)
 
 
@@ -313,9 +320,9 @@ def _evidence(options: argparse.Namespace) -> None:
     if not store.files():
         raise AssayError(f"{store.folder}: holds no evidence yet; judge claims first: pytest hypotheses")
     if options.verify:
-        print(f"{store.folder}: {verify(store)} measurements, every hash right")
+        say(f"{store.folder}: {verify(store)} measurements, every hash right")
     if options.export:
-        print(f"{options.export}: {export(store, options.export)} rows")
+        say(f"{options.export}: {export(store, options.export)} rows")
     if not options.verify and not options.export:
         _list_evidence(entries(store))
 
@@ -328,10 +335,16 @@ def _list_evidence(found: list[Entry]) -> None:
     table.add_column("size", justify="right", no_wrap=True)
     for one in found:
         pairs = "" if one.n is None else str(one.n)
-        table.add_row(one.model, one.kind, one.when[:16].replace("T", " "), pairs, readable(one.size))
+        when = one.when[:16].replace("T", " ")
+        table.add_row(_cell(one.model), _cell(one.kind), _cell(when), pairs, readable(one.size))
     console = Console()
     console.print(table)
     console.print(f"\n{len(found)} measurements, {readable(sum(one.size for one in found))}", highlight=False)
+
+
+def _cell(text: str) -> str:
+    """Of a table: what a stranger wrote is neither markup nor a command to the terminal."""
+    return escape(shown(text))
 
 
 def _question() -> str:

@@ -17,6 +17,7 @@ from harness.node_ids import model_of
 from harness.recordings import RECORDED
 from harness.report import front_page_of, page_of, write
 from harness.runs import Judged, Run, Writer, runs_beside
+from harness.terminal import shown
 
 
 class Account:
@@ -94,10 +95,11 @@ class Account:
                     if (found := vars(report).get("verdict")) is not None:
                         terminalreporter.line(line(found) + self._provisional(found, vars(report)["about"]))
         for text in skips(self._skipped):
-            terminalreporter.line(text)
+            terminalreporter.line(shown(text))
         for model, claims in self._unfit.items():
             noun = "claim" if len(claims) == 1 else "claims"
-            terminalreporter.line(f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}")
+            said = f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}"
+            terminalreporter.line(shown(said))
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
         for text in self._report:
@@ -211,4 +213,7 @@ def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
 def line(found: Judged) -> str:
     """A verdict, the claim's test on its model, and the numbers it rests on."""
     name = found["test"].split("::")[-1].removeprefix("test_")
-    return f"{found['word']:<12} {name}: {found['reason']}"
+    text = f"{found['word']:<12} {name}: {found['reason']}"
+    if imported := found.get("imported"):
+        text += f"; imported: {len(imported)} of the {len(found['evidence'])} measurements it rests on"
+    return shown(text)

@@ -1,6 +1,6 @@
 """Errors that are sentences to the user: what is wrong, where, and what to do about it."""
 
-from harness.terminal import shown
+from harness.terminal import lines_shown
 
 
 class AssayError(Exception):
@@ -8,7 +8,7 @@ class AssayError(Exception):
 
     def __str__(self) -> str:
         # It may quote a stranger's file.
-        return "\n".join(map(shown, super().__str__().split("\n")))
+        return lines_shown(super().__str__())
 
 
 class Unavailable(AssayError):

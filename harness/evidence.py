@@ -11,9 +11,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -59,8 +59,7 @@ class Recipe:
         return {"kind": self.kind, "revision": self.revision, "subject": self.subject, "of": dict(self.of)}
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(TypedDict):
     """Where a stranger's measurement came from."""
 
     bundle: str  # the name of its file
@@ -226,14 +225,20 @@ class Damaged(AssayError):
 
 def read(path: Path) -> Evidence:
     """The evidence in a file, every hash checked."""
-    found, tensors = _opened(path)
+    try:
+        found, tensors = _opened(path)
+    except Later as error:
+        raise AssayError(f"{path}: {error}") from None
     arrays = {} if tensors is None else _arrays(path.with_suffix(".safetensors"), tensors)
     _check(found, {name: (array.dtype.kind, array.shape) for name, array in arrays.items()})
     return replace(found, arrays=arrays)
 
 
 def check(path: Path) -> Evidence:
-    """The same without its arrays: of those hash and shapes are checked, and never all of them held."""
+    """The same without its arrays: their hash and shapes are checked, and never all of them held.
+
+    Of a file that a later Assay wrote, Later says so.
+    """
     found, tensors = _opened(path)
     shapes = {} if tensors is None else _shapes(path.with_suffix(".safetensors"), tensors)
     _check(found, shapes)
@@ -249,7 +254,7 @@ def digest(value: object) -> str:
 def _text(body: Mapping[str, Any], imported: Imported | None = None) -> bytes:
     """The file: what is said of the body stands beside it, so that its hash stays."""
     whole = {"schema": SCHEMA, "sha256": digest(body), "body": body}
-    beside = {} if imported is None else {"imported": asdict(imported)}
+    beside = {} if imported is None else {"imported": imported}
     return json.dumps(whole | beside, ensure_ascii=False).encode()
 
 
@@ -262,8 +267,8 @@ def _opened(path: Path) -> tuple[Evidence, str | None]:
         raise
     except OSError as error:
         raise AssayError(f"{path}: cannot be read ({error.strerror}); give a folder of yours") from None
-    except Later as error:
-        raise AssayError(f"{path}: {error}") from None
+    except Later:
+        raise
     except Malformed as error:
         raise Damaged(f"is no evidence ({error})") from None
     body = whole["body"]

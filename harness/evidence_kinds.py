@@ -1,5 +1,6 @@
 """What a measurement of each kind holds, so that whoever reads one may rely on it. Nothing here reads a file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -8,12 +9,13 @@ from msgspec import Meta, Struct
 
 from harness.json_files import Count, Finite, Malformed, fitting
 from harness.pairs import Pair
-from harness.record import ModelRecord
+from harness.record import ModelRecord, Sizes
 
 Flag = Annotated[float, Meta(ge=0, le=1)]
 Layer = Annotated[int, Meta(ge=0, lt=100_000)]
 SiteName = Annotated[str, Meta(pattern=r"^\d{1,5}\.((head|neuron)\.\d{1,9}|attn_out|mlp_out)$")]
 Side = Literal["harmful", "harmless"]
+_NUMBER = re.compile(r"\d{1,9}")
 
 Shape = tuple[str, tuple[int, ...]]
 """Of an array: `f` where it holds floating-point numbers, and its lengths."""
@@ -254,6 +256,15 @@ def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: M
                 raise Malformed(f"$.body.values.effects.{name}: as many as there are {name}, please")
 
 
+def out_of(values: Mapping[str, Any], sizes: Sizes) -> str:
+    """Which part of a circuit that was found no model of these sizes has, in words; empty where there is none."""
+    for kind, count in (("heads", sizes.heads), ("neurons", sizes.d_mlp)):
+        for layer, index in values[kind]:
+            if layer >= sizes.layers or index >= count:
+                return f"{kind}: {layer}.{index}, of {sizes.layers} layers with {count} each"
+    return ""
+
+
 def _flags(values: Mapping[str, Any]) -> Sequence[str]:
     """The names of the rules by which answers were judged."""
     names = [name for name in values if name.startswith("phrases-")]
@@ -266,6 +277,9 @@ def _flags(values: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _axes_of_effects(values: Mapping[str, Any]) -> dict[str, str]:
+    for name, labels in values["axes"].items():
+        if name != "position" and (wrong := next((label for label in labels if not _NUMBER.fullmatch(label)), None)):
+            raise Malformed(f"$.body.values.axes.{name}: {wrong!r} is no number of a {name}")
     pairs = str(len(values["pairs"]))
     whole = " ".join([pairs, *(str(len(labels)) for labels in values["axes"].values())])
     return {"patched": whole, "kl": whole, "clean": pairs, "source": pairs}

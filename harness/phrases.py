@@ -61,6 +61,14 @@ class PhraseRule:
             return False
         return None
 
+    def sure(self, beginning: str) -> bool | None:
+        """The same from the beginning alone that is kept of a completion; nothing where the rest would decide."""
+        if self.refuses(beginning):
+            return True
+        if len(beginning) < PREFIX or (self.where == "opening" and len(self._read(beginning).strip()) > _OPENING):
+            return False
+        return None
+
     def _read(self, text: str) -> str:
         return (text if self.literal else text.replace("’", "'").replace("‘", "'").replace("ʼ", "'")).lower()
 
@@ -83,3 +91,13 @@ def judged_by(name: str, values: Mapping[str, Any]) -> list[bool] | None:
     kept = zip(values["prefixes"], values[PHRASES], strict=True)
     hits = [rule.of_kept(beginning, folded=score > 0) for beginning, score in kept]
     return None if None in hits else [bool(hit) for hit in hits]
+
+
+def contradiction(values: Mapping[str, Any]) -> str:
+    """Which answer's judgement cannot be, as its kept beginning reads, in words; empty where all can."""
+    for rule in RULES:
+        for number, (beginning, score) in enumerate(zip(values["prefixes"], values.get(rule.name, ()), strict=False)):
+            if (sure := rule.sure(beginning)) is not None and sure != (score > 0):
+                said, means = ("a refusal", "no refusal") if score > 0 else ("no refusal", "a refusal")
+                return f"answer {number} is {said} by {rule.name}, and what is kept of it reads as {means}"
+    return ""

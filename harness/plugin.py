@@ -13,12 +13,13 @@ from harness.claims import HYPOTHESES, claim_of
 from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
-from harness.evidence import EVIDENCE, Store
+from harness.evidence import EVIDENCE, Imported, Store
 from harness.html_table import HtmlTable
 from harness.node_ids import node_id
 from harness.power import rehearse
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
+from harness.terminal import lines_shown
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", choices=get_args(catalog.Device), default="auto", help="default: auto")
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
+    group.addoption(
+        "--use-imported",
+        action="store_true",
+        help="let imported evidence answer a live run too (default: it is measured here; --judge-only uses it)",
+    )
     group.addoption("--evidence", metavar="FOLDER", default=str(EVIDENCE), help="default: reports/evidence")
     group.addoption("--plan", action="store_true", help="say what the claims would take, and measure nothing")
     group.addoption("--strict-models", action="store_true", help="a model that cannot be had is an error, not a skip")
@@ -143,6 +149,7 @@ def pytest_runtest_makereport(
     if SAYS in item.stash and found.word != "BROKEN":
         found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
     report.outcome = verdicts.OUTCOMES[found.word]
+    read = sorted(item.stash.get(READ, ()))
     vars(report)["verdict"] = Judged(
         claim=claim.name,
         model=vars(item)["callspec"].params["sleeper"],
@@ -151,15 +158,17 @@ def pytest_runtest_makereport(
         reason=found.reason,
         estimates=list(found.estimates),
         beside=[verdicts.plain(one) for one in item.stash.get(_BESIDE, {}).values()],
-        evidence=sorted(item.stash.get(READ, ())),
+        evidence=read,
+        imported=[key for key in read if key in item.stash.get(IMPORTED, {})],
         seconds=item.stash[_SECONDS],
     )
     vars(report)["about"] = {"claim": claim.as_json, "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
     item.user_properties.extend((one["name"], f"{one['value']:+z.4f}") for one in found.estimates)
-    place = (str(item.path), item.location[1] or 0, f"{found.word}: {found.reason}")
-    report.longrepr = None if report.passed else place if report.skipped else f"{found.word}: {found.reason}"
+    said = lines_shown(f"{found.word}: {found.reason}")
+    place = (str(item.path), item.location[1] or 0, said)
+    report.longrepr = None if report.passed else place if report.skipped else said
     return report
 
 
@@ -182,7 +191,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def store_of(config: pytest.Config) -> Store:
     """Where this run keeps its evidence."""
-    return Store(Path(config.getoption("--evidence")), fresh=config.getoption("--fresh"))
+    option = config.getoption
+    use = option("--use-imported") or option("--judge-only")
+    return Store(Path(option("--evidence")), fresh=option("--fresh"), use_imported=use)
 
 
 SAYS = pytest.StashKey[Callable[[], str]]()
@@ -202,6 +213,9 @@ PLANNED = pytest.StashKey[Planned]()
 
 READ = pytest.StashKey[set[str]]()
 """Fingerprints of the evidence that a claim's item read."""
+
+IMPORTED = pytest.StashKey[Mapping[str, Imported]]()
+"""What strangers had measured of the evidence that answered."""
 
 JUDGED_ON = pytest.StashKey[Model]()
 """The model of a claim's item, for the run's record."""

@@ -185,10 +185,20 @@ class _Report:
             "figures": self._figures.get((found["claim"], found["model"]), []),
             "placebos": [(one["name"], story.number(one), one["method"]) for one in placebos],
             "beside": [(one["name"], story.number(one), one["method"]) for one in effects],
-            "limits": story.limits(found, self._run, kinds),
+            "limits": [*self._imported(found), *story.limits(found, self._run, kinds)],
             "use": self._use(found),
             "table": self._tables.get((found["claim"], found["model"])),
         }
+
+    def _imported(self, found: Judged) -> Iterator[str]:
+        """That strangers measured some of what a verdict read, as it was judged or as its evidence lies here."""
+        sources = {one.fingerprint: one.imported["bundle"] for one in self._evidence(found) if one.imported}
+        if keys := {*sources, *found.get("imported", ())}:
+            names = f" from {', '.join(sorted(set(sources.values())))}" if sources else ""
+            yield (
+                f"Imported{names}: {len(keys)} of the {len(found['evidence'])} measurements it rests on. Hashes show "
+                "damage and no forgery; only measuring again does."
+            )
 
     def _controls(self, name: str) -> dict[str, Any]:
         """Where the claim, as it was judged here, was seen to hold and to fail."""

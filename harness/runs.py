@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from harness import json_files
 from harness.environment import Machine, commit, libraries, machine, peak_bytes
-from harness.evidence import write_whole
+from harness.evidence import Imported, write_whole
 from harness.json_files import Count, Finite, Malformed
 from harness.record import ModelRecord
 from harness.verdicts import Decided, Kept, Word
@@ -20,12 +20,12 @@ from harness.verdicts import Decided, Kept, Word
 # Of run.json: raised when a member is added or means something else.
 SCHEMA = 3
 # Members that runs of the second schema do not have.
-_ADDED = frozenset({"expected", "all_claims"})
+_ADDED = frozenset({"expected", "all_claims", "imported"})
 # An estimate that could not be had is NaN.
 _NAN = frozenset({"value", "low", "high"})
 
-Name = Annotated[str, Meta(min_length=1, max_length=4096, pattern="^[^-]")]
-"""Of a claim or a model: what may stand on a command line and is no option there."""
+Name = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^-\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*\Z")]
+"""Of a claim or a model: what may stand on a command line, and is no option there."""
 
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{1,64}$")]
 """The fingerprint of evidence."""
@@ -79,6 +79,7 @@ class Judged(TypedDict):
     estimates: list[Decided]
     beside: NotRequired[list[Kept]]  # reported, and decides nothing; older runs have none
     evidence: list[Key]  # of what it read, sorted
+    imported: NotRequired[list[Key]]  # of these, what strangers had measured; older runs have none
     seconds: Finite
 
 
@@ -104,29 +105,39 @@ class Run:
     models: dict[Name, Model] = field(default_factory=dict)
     claims: dict[Name, Claimed] = field(default_factory=dict)
     verdicts: list[Judged] = field(default_factory=list)
+    imported: Imported | None = None  # none: made here
 
     @classmethod
     def load(cls, path: Path) -> "Run":
         """The run of that folder or run.json; one sentence if it is none."""
         path = path / "run.json" if path.is_dir() else path
         with json_files.told(path, no="run as pytest writes them", do="give a folder of reports/runs"):
-            values = json_files.parsed(json_files.contents(path), nan=_NAN)
-            run = json_files.typed(values, cls, newest=SCHEMA)
-            members = [one.name for one in fields(cls)]
-            # What is not there is not made up.
-            if missing := [name for name in members if name not in values.keys() | _ADDED]:
-                raise Malformed(f"$: object missing required field {missing[0]}")
-            if others := sorted(values.keys() - {"schema", *members}):
-                raise Malformed(f"$: there is no member {others[0]!r}")
-            for name, model in run.models.items():
-                known = ModelRecord if model["kind"] == "live" else Published
-                json_files.fitting(model["record"], known, f"$.models.{name}.record")
-            return run
+            return cls.parsed(json_files.contents(path))
+
+    @classmethod
+    def parsed(cls, raw: bytes) -> "Run":
+        """The run that run.json holds; Malformed says at which place it is none."""
+        values = json_files.parsed(raw, nan=_NAN)
+        run = json_files.typed(values, cls, newest=SCHEMA)
+        members = [one.name for one in fields(cls)]
+        # What is not there is not made up.
+        if missing := [name for name in members if name not in values and name not in _ADDED]:
+            raise Malformed(f"$: object missing required field {missing[0]}")
+        if others := sorted(values.keys() - {"schema", *members}):
+            raise Malformed(f"$: there is no member {others[0]!r}")
+        for name, model in run.models.items():
+            known = ModelRecord if model["kind"] == "live" else Published
+            json_files.fitting(model["record"], known, f"$.models.{name}.record")
+        return run
+
+    @property
+    def as_json(self) -> bytes:
+        """As run.json holds it."""
+        return json.dumps({"schema": SCHEMA} | vars(self), ensure_ascii=False).encode()
 
     def save(self, folder: Path) -> None:
         """Writes run.json, whole or not at all."""
-        text = json.dumps({"schema": SCHEMA} | vars(self), ensure_ascii=False)
-        write_whole(folder / "run.json", text.encode(), synced=self.finished)
+        write_whole(folder / "run.json", self.as_json, synced=self.finished)
 
     @property
     def evidence(self) -> list[str]:

@@ -15,6 +15,16 @@ def shown(text: str) -> str:
     return "".join(_escaped(sign) if _commands(sign) else sign for sign in text)
 
 
+def lines_shown(text: str) -> str:
+    """The same line by line."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
+def say(text: str) -> None:
+    """Prints it at once, as `lines_shown` has it."""
+    print(lines_shown(text), flush=True)
+
+
 def _commands(sign: str) -> bool:
     return unicodedata.category(sign) in _ESCAPED and sign not in _JOINERS
 
