@@ -213,9 +213,9 @@ def _evidence_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
     brought = {match[1] for name in files if (match := _EVIDENCE.fullmatch(name))}
     if other := sorted(brought - set(run.evidence)):
         raise Unfit(f"evidence {other[0][:12]} is in it, and its run did not read it")
-    if missing := sorted(set(run.evidence) - brought):
+    if missing := [fingerprint for fingerprint in run.evidence if f"evidence/{fingerprint}.json" not in files]:
         raise Unfit(f"evidence {missing[0][:12]} is missing in it")
-    found = {fingerprint: files.get(f"evidence/{fingerprint}.json", Path()) for fingerprint in run.evidence}
+    found = {fingerprint: files[f"evidence/{fingerprint}.json"] for fingerprint in run.evidence}
     beside = _Beside()
     # Those first by which the others are checked; never all of them are held.
     for turn in (True, False):
@@ -224,8 +224,6 @@ def _evidence_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
                 one = check(path)
                 if (one.recipe.kind in (texts.KIND, "model-record")) == turn:
                     beside.check(one)
-            except FileNotFoundError:
-                raise Unfit(f"evidence {fingerprint[:12]} is missing in it") from None
             except (Damaged, Later, Malformed) as wrong:
                 raise type(wrong)(f"evidence {fingerprint[:12]} {wrong}") from None
     return found

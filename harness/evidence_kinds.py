@@ -1,5 +1,6 @@
 """What a measurement of each kind holds, so that whoever reads one may rely on it. Nothing here reads a file."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ Flag = Annotated[float, Meta(ge=0, le=1)]
 Layer = Annotated[int, Meta(ge=0, lt=100_000)]
 SiteName = Annotated[str, Meta(pattern=r"^\d{1,5}\.((head|neuron)\.\d{1,9}|attn_out|mlp_out)$")]
 Side = Literal["harmful", "harmless"]
+# Every neuron of a model of 70 B parameters at three positions; more are labels that no array answers to.
+_MOST_VARIANTS = 10_000_000
 _NUMBER = re.compile(r"\d{1,9}")
 
 Shape = tuple[str, tuple[int, ...]]
@@ -280,6 +283,8 @@ def _axes_of_effects(values: Mapping[str, Any]) -> dict[str, str]:
     for name, labels in values["axes"].items():
         if name != "position" and (wrong := next((label for label in labels if not _NUMBER.fullmatch(label)), None)):
             raise Malformed(f"$.body.values.axes.{name}: {wrong!r} is no number of a {name}")
+    if math.prod(len(labels) for labels in values["axes"].values()) > _MOST_VARIANTS:
+        raise Malformed(f"$.body.values.axes: more than {_MOST_VARIANTS:,} variants")
     pairs = str(len(values["pairs"]))
     whole = " ".join([pairs, *(str(len(labels)) for labels in values["axes"].values())])
     return {"patched": whole, "kl": whole, "clean": pairs, "source": pairs}

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, digest, read
+from harness.evidence_kinds import EFFECTS
 
 COLUMNS = ("fingerprint", "kind", "model", "side", "under", "what", "pair", "at", "quantity", "value")
 
@@ -90,9 +91,10 @@ def _rows(store: Store) -> Iterator[tuple[Any, ...]]:
         for quantity, values in one.values.items():
             if isinstance(values, list) and len(values) == n and all(isinstance(v, int | float) for v in values):
                 yield from ((*head, str(pair), "", quantity, float(value)) for pair, value in enumerate(values))
-        axes = one.values.get("axes", {})
+        effects = one.recipe.kind in EFFECTS
+        axes = one.values["axes"] if effects else {}
         places = [" ".join(map(" ".join, zip(axes, labels, strict=True))) for labels in product(*axes.values())]
-        pairs = one.values.get("pairs")
+        pairs = one.values["pairs"] if effects else None
         for quantity, array in one.arrays.items():
             labelled = array.ndim > 1 and array[0].size == len(places)
             for pair, row in enumerate(array):
@@ -112,9 +114,10 @@ def _model(one: Evidence, names: dict[str, str]) -> str:
 
 def _n(one: Evidence) -> int | None:
     pairs = one.recipe.of.get("pairs")
-    return int(pairs["n"]) if isinstance(pairs, dict) else len(pairs) if isinstance(pairs, list) else None
+    counted = pairs.get("n") if isinstance(pairs, dict) else len(pairs) if isinstance(pairs, list) else None
+    return counted if isinstance(counted, int) else None
 
 
 def _short(value: Any) -> str:
     """An intervention or sweep by its name, and a hash of all that it is."""
-    return "" if value is None else f"{value['a']} {digest(value)[:8]}"
+    return f"{value.get('a', '')} {digest(value)[:8]}" if isinstance(value, dict) else ""

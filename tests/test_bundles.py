@@ -109,6 +109,23 @@ def test_the_same_verdicts_to_the_last_digit_without_the_model(here: Path, tmp_p
     assert (again.placed, again.kept) == (0, len(before.evidence))
 
 
+def test_imported_evidence_answers_a_live_run_only_if_it_is_to_be_used(here: Path, tmp_path: Path) -> None:
+    there = here.parent / "live"
+    store = Store(there / "evidence")
+    unbundle(bundled(here, tmp_path / "b.zip"), store, there / "runs")
+    done = judge(there, "--use-imported")
+    assert "TORCH False" in done.stdout, done.stdout + done.stderr
+    assert "; imported: " in done.stdout
+    done = judge(there)
+    assert "TORCH True" in done.stdout
+    assert "imported" not in done.stdout
+    run = Run.load(latest(there / "runs"))
+    assert [one["imported"] for one in run.verdicts] == [[]] * len(run.verdicts)
+    # What was measured here has taken its place.
+    assert run.evidence
+    assert not [one for one in store if one.imported and one.fingerprint in run.evidence]
+
+
 def test_without_the_evidence_nothing_is_made_up(here: Path) -> None:
     empty = here.parent / "empty"
     done = judge(empty, "--judge-only")

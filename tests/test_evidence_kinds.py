@@ -23,6 +23,7 @@ from harness.pairs import Pair, PairSet
 from harness.planning import Chosen, Joint, Sweep
 from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.sites import Site
+from harness.tables import entries, export
 from tests import malformed
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))
@@ -218,6 +219,27 @@ def test_arrays_of_another_shape_or_kind_are_set_aside(kind: str, tmp_path: Path
         for way in (read, check):
             with pytest.raises(Damaged, match=r"is no evidence of its kind|cannot be read"):
                 way(path)
+
+
+def test_labels_without_end_are_set_aside_though_no_number_stands_behind_them(tmp_path: Path) -> None:
+    labels = [str(number) for number in range(500)]
+    inner = body("swept")
+    axes = {"layer": labels, "head": labels, "position": labels}
+    inner["values"] = {"pairs": [], "set_aside": [], "axes": axes}
+    raw = tensors({"patched": (0, 500, 500, 500), "kl": (0, 500, 500, 500), "clean": (0,), "source": (0,)})
+    inner["tensors"] = hashlib.sha256(raw).hexdigest()
+    with pytest.raises(Damaged, match="more than 10,000,000 variants"):
+        read(laid(Store(tmp_path), json.dumps({"sha256": "right", "body": inner}), raw))
+
+
+def test_a_kind_that_is_not_known_here_is_listed_and_exported(tmp_path: Path) -> None:
+    inner = body("scores")
+    inner["recipe"] = {"kind": "of-a-plugin", "revision": 1, "subject": "m", "of": {"pairs": {"n": "x"}, "under": 3}}
+    inner["values"] = {"axes": 3, "pairs": 4}
+    store = Store(tmp_path / "evidence")
+    laid(store, json.dumps({"sha256": "right", "body": inner}), b"")
+    assert [(one.kind, one.n) for one in entries(store)] == [("of-a-plugin", None)]
+    assert export(store, tmp_path / "e.csv") == 0
 
 
 def test_tensors_that_are_none_are_said_by_both_readers(tmp_path: Path) -> None:
