@@ -62,8 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         default="everywhere",
         help="of a run: out of what its ablation took the direction (default: everywhere)",
     )
-    imported.add_argument("--layer", type=int, metavar="N", help="of a run: where its direction was found, if it")
-    imported.add_argument("--position", type=int, metavar="N", help="does not say so itself; -1 is the last token")
+    imported.add_argument(
+        "--layer", type=int, metavar="N", help="of a run that does not say it: where its direction was found"
+    )
+    imported.add_argument("--position", type=int, metavar="N", help="likewise: at which token; -1 is the last")
     imported.add_argument("--into", metavar="NAME", help="of a run: its arms go into the recording imported as NAME")
     imported.add_argument("--sha256", default="", metavar="HEX", help="of a bundle: refuse any other file than this")
     imported.set_defaults(run=_import)

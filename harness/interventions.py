@@ -163,7 +163,7 @@ class Intervention:
         return (self,)
 
     @property
-    def unanswered(self) -> "Intervention":
+    def when_scored(self) -> "Intervention":
         """What it is where nothing is generated: the same, whether or not it would hold in an answer."""
         return self
 
@@ -180,9 +180,9 @@ class Together(Intervention):
         return self.all
 
     @property
-    def unanswered(self) -> Intervention:
+    def when_scored(self) -> Intervention:
         """Every part so."""
-        return Together(tuple(part.unanswered for part in self.all))
+        return Together(tuple(part.when_scored for part in self.all))
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class _Held(Intervention):
         return (self.during or self._default) == "answer"
 
     @property
-    def unanswered(self) -> Intervention:
+    def when_scored(self) -> Intervention:
         """As by default, since nothing is generated."""
         return replace(self, during=None)
 

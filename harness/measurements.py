@@ -73,7 +73,7 @@ class Scores(Measurement):
     under: Intervention | None = None
 
     def __post_init__(self) -> None:
-        _answers_nothing(self)
+        _forget_answers(self)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class PlainText(Measurement):
     under: Intervention | None = None
 
     def __post_init__(self) -> None:
-        _answers_nothing(self)
+        _forget_answers(self)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _counts(value: Any, one: Field[Any]) -> bool:
     return one.compare and (one.metadata != LATER or getattr(value, one.name) != one.default)
 
 
-def _answers_nothing(asked: Scores | PlainText) -> None:
+def _forget_answers(asked: Scores | PlainText) -> None:
     """Where nothing is generated, what an intervention would do in an answer is no part of the recipe."""
     if asked.under is not None:
-        object.__setattr__(asked, "under", asked.under.unanswered)
+        object.__setattr__(asked, "under", asked.under.when_scored)

@@ -55,7 +55,7 @@ class RecordedSubject:
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the arm's completions are others than the baseline's, as far as that was recorded."""
-        return not self.recording.judged(side, under).is_baseline
+        return not self.recording.judged(side, under).unchanged
 
     def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """What plain text costs more, where that was published: a mean without an interval. No random direction was."""

@@ -107,7 +107,7 @@ class Judgements:
         return f"{self.side}, {self.arm}"
 
     @property
-    def is_baseline(self) -> bool:
+    def unchanged(self) -> bool:
         """Whether its answers are those of the model as it is, to the byte."""
         return self.same_as == f"{self.side}, {Arm()}"
 
@@ -188,7 +188,7 @@ class Recording:
         if (found := next((one for one in asked if one.judge == by), None)) is None:
             there = ", ".join(one.judge for one in asked)
             raise NotRecorded(f"{name}: what the judge {by} says was not recorded; there are: {there}")
-        if found.same_as and not found.is_baseline:
+        if found.same_as and not found.unchanged:
             raise NotRecorded(
                 f"{name}: '{found.label}' is no evidence of its own: its answers are, to the byte, those of "
                 f"{found.same_as}"

@@ -75,12 +75,14 @@ def in_words(estimate: Mapping[str, Any]) -> str:
 
 
 def number(estimate: Mapping[str, Any]) -> str:
-    """Short: the value, its interval if it has any width, and its bar if it has one."""
+    """Short: of how many how many, where counted; the value, its interval if it has any width, its bar if any."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
+    counted = re.match(r"\d+ of \d+, ", estimate.get("method", ""))
     shown = printed(estimate["value"], estimate["low"], estimate["high"], estimate.get("bar"))
     bar = f" {estimate['sign']} {shown.bar}" if shown.bar else ""
-    return (shown.value if estimate["low"] == estimate["high"] else str(shown)) + bar
+    short = shown.value if estimate["low"] == estimate["high"] else str(shown)
+    return (counted[0] if counted else "") + short + bar
 
 
 def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:

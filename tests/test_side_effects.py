@@ -11,8 +11,10 @@ from harness.measurements import Answers, PromptSide, RefusalTokens, Scores
 from harness.pairs import Pair, PairSet
 from harness.phrases import RULES
 from harness.sites import Site
+from harness.story import number
 from harness.subject import Subject
 from harness.synthetic import Synthetic, Truth
+from harness.verdicts import plain
 
 N = 65
 PAIRS = PairSet("sixty-five", tuple(Pair(f"p{n}", "a", f"do harm {n}", f"do good {n}") for n in range(N)))
@@ -63,6 +65,7 @@ def test_both_counts_stand_beside_an_arm_on_either_side(subject: Subject) -> Non
     assert phrases.value == pytest.approx(16 / 65) == pytest.approx(1 - fall.value)
     assert phrases.low < phrases.value < phrases.high
     assert phrases.unit == "prompts"
+    assert number(plain(phrases)).startswith("16 of 65, +0.25 [")
     with asides() as made:
         subject.refuses(PAIRS).rise(under=AT_THE_END)
     assert both(made, "harmless") == ("60 of 65", "59 of 65")
