@@ -1,6 +1,5 @@
 """What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,10 +13,10 @@ from harness.errors import AssayError
 from harness.estimate import Outcome
 from harness.evidence import Store
 from harness.node_ids import model_of
-from harness.recordings import RECORDED
 from harness.report import front_page_of, page_of, write
 from harness.runs import Judged, Run, Writer, runs_beside
 from harness.terminal import shown
+from harness.whole_files import sweep
 
 
 class Account:
@@ -28,7 +27,6 @@ class Account:
         self._words: dict[str, verdicts.Word] = {}
         self._expected: set[str] = set()  # ids of claims on models
         self._files: dict[str, str] = {}
-        self._began = time.perf_counter()
         self._problem = ""
         self._skipped: dict[str, list[Judged]] = {}
         self._unfit: dict[str, list[Judged]] = {}
@@ -43,6 +41,11 @@ class Account:
     def page(self) -> Path:
         """Where this run's own page will lie."""
         return page_of(self._writer.folder)
+
+    def pytest_sessionstart(self) -> None:
+        """What runs before left half written is taken away."""
+        for folder in (self._evidence, self._writer.folder.parent):
+            sweep(folder)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -185,14 +188,8 @@ class Account:
             reporter.write_line(text)
 
     def _progress(self) -> str:
-        """Recorded models take no time worth counting."""
-        done, left = len(self._words), self._expected - self._words.keys()
-        slow, waiting = (sum(f"[{RECORDED}" not in name for name in names) for names in (self._words, left))
-        of = f"{done} of {done + len(left)}"
-        if not slow or not waiting:
-            return of
-        seconds = (time.perf_counter() - self._began) * waiting / slow
-        return f"{of}, about {seconds:.0f} s left" if seconds < 100 else f"{of}, about {seconds / 60:.0f} min left"
+        """How many are done, and no time: claims differ a hundredfold in cost, and evidence may answer any of them."""
+        return f"{len(self._words)} of {len(self._expected | self._words.keys())}"
 
 
 def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:

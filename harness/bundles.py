@@ -18,13 +18,14 @@ import msgspec
 from harness import evidence_kinds, json_files, phrases, texts
 from harness.archives import Unfit, opened, unpack
 from harness.errors import AssayError
-from harness.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of, write_whole
+from harness.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of
 from harness.json_files import Count, Later, Malformed
 from harness.pairs import PairSet
 from harness.record import ModelRecord, Sizes
 from harness.recordings import IMPORTED, RECORDED, may_be_called, read_recording
 from harness.runs import Run
 from harness.terminal import shown
+from harness.whole_files import write_whole
 
 # Of manifest.json; the first bundles had none.
 SCHEMA = 1

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, TypedDict
 
 import psutil
@@ -67,12 +68,12 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def commit() -> str | None:
-    """Of this project, with -dirty where files differ from it; None where it is no repository."""
-    found = _git("rev-parse", "HEAD")
-    if not found:
+def commit(root: Path = DATA.parent) -> str | None:
+    """Of this project, with -dirty where files differ from it; None where it is no repository of its own."""
+    top, _, found = _git(root, "rev-parse", "--show-toplevel", "HEAD").partition("\n")
+    if not found or Path(top).resolve() != root.resolve():  # it lies within another project's
         return None
-    return found + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _version(name: str) -> str | None:
@@ -91,11 +92,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git(*arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     if (git := shutil.which("git")) is None:
         return ""
+    # Git asks nobody else's repository. This one's code runs already, whoever owns it.
+    owned = ("-c", f"safe.directory={root.resolve().as_posix()}")
+    # Within a hook these name another repository.
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    command = [git, "-C", str(root), *owned, *arguments]
     try:
-        done = subprocess.run([git, "-C", DATA.parent, *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

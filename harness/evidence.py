@@ -6,8 +6,6 @@ in the same folder and renamed. What is damaged is noticed, said, set aside, and
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +24,7 @@ from harness.errors import AssayError
 from harness.evidence_kinds import Shape
 from harness.json_files import Finite, Later, Malformed
 from harness.pairs import DATA
+from harness.whole_files import write_whole
 
 EVIDENCE = DATA.parent / "reports" / "evidence"
 # Of a file of evidence: raised when a member is added or means something else.
@@ -118,9 +117,11 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 class Store:
     """A folder of evidence."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False, use_imported: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, fresh: bool = False, use_imported: bool = False, judge_only: bool = False
+    ) -> None:
         """Fresh, it knows only what is measured from now on; what was imported answers only if it is to be used."""
-        self.folder, self.fresh, self.use_imported = folder, fresh, use_imported
+        self.folder, self.fresh, self.use_imported, self.judge_only = folder, fresh, use_imported, judge_only
         self.imported: dict[str, Imported] = {}  # by fingerprint, of what answered
         self._written: set[str] = set()
         self._accounts: list[set[str]] = []
@@ -216,7 +217,8 @@ class Store:
         for one in (path, path.with_suffix(".safetensors")):
             with suppress(OSError):  # a read-only folder keeps it; it is measured again all the same
                 one.rename(one.with_name(one.name + ".damaged"))
-        warnings.warn(f"{path}: {what}; set aside, and measured again", DamagedEvidence, stacklevel=4)
+        then = "--judge-only measures nothing in its place" if self.judge_only else "and measured again"
+        warnings.warn(f"{path}: {what}; set aside, {then}", DamagedEvidence, stacklevel=4)
 
 
 class Damaged(AssayError):
@@ -321,27 +323,3 @@ def sha256_of(path: Path) -> str:
     """Of a file of any size, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
-    """Whole or not at all; unsynced it survives a kill, and only a power cut may take it back."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(raw)
-                file.flush()
-                if synced:
-                    os.fsync(file.fileno())
-            Path(aside).chmod(0o644)
-            Path(aside).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(aside).unlink()
-            raise
-    except OSError as error:
-        raise AssayError(
-            f"{path.parent}: nothing can be written here ({error.strerror}); free some space, or mend the folder's "
-            "rights; what was measured before is safe"
-        ) from None

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.evidence import write_whole
 from harness.page_policy import policy
 from harness.report import PAGE, environment, page_of, stylesheet
 from harness.run_list import Listed, listed
 from harness.story import DOUBTFUL
+from harness.whole_files import write_whole
 
 # In the order in which they are told; all other words come after.
 _WORDS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "BROKEN", DOUBTFUL, "UNFIT", "UNMEASURED", "SKIPPED")

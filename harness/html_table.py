@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from harness import story
-from harness.evidence import write_whole
 from harness.page_policy import policy
 from harness.report import anchor
 from harness.runs import Judged
+from harness.whole_files import write_whole
 
 _HEAD = '<meta charset="utf-8"/>'
 

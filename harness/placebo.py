@@ -14,7 +14,7 @@ from harness import stats
 from harness.claims import TABLES_SCHEMA, Claim, placebos_seen
 from harness.effects import Effects
 from harness.estimate import Outcome
-from harness.evidence import Store, write_whole
+from harness.evidence import Store
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
 from harness.pairs import DATA, PairSet
@@ -23,6 +23,7 @@ from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper
+from harness.whole_files import write_whole
 
 PATH = DATA / "placebos.json"
 Found = tuple[Claim, Counter[Outcome] | None]

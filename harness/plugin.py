@@ -19,6 +19,7 @@ from harness.node_ids import node_id
 from harness.power import rehearse
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
+from harness.stopping import leave_it_to_the_controller, like_ctrl_c
 from harness.terminal import lines_shown
 
 
@@ -52,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (worker := vars(config).get("workerinput")) is not None:
         from harness.workers import share_cores  # xdist is there
 
+        leave_it_to_the_controller()
         share_cores(worker["workercount"])
         return
     if config.getoption("--reruns", None):
@@ -69,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     account = Account(config, models_asked(config))
     config.pluginmanager.register(account, "assay-account")
+    config.add_cleanup(like_ctrl_c())
     if config.getoption("htmlpath", None):
         config.pluginmanager.register(HtmlTable(config, account.page), "assay-html-table")
 
@@ -192,8 +195,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def store_of(config: pytest.Config) -> Store:
     """Where this run keeps its evidence."""
     option = config.getoption
-    use = option("--use-imported") or option("--judge-only")
-    return Store(Path(option("--evidence")), fresh=option("--fresh"), use_imported=use)
+    only = option("--judge-only")
+    use = option("--use-imported") or only
+    return Store(Path(option("--evidence")), fresh=option("--fresh"), use_imported=use, judge_only=only)
 
 
 SAYS = pytest.StashKey[Callable[[], str]]()

@@ -11,12 +11,13 @@ from typing import Any, Literal, TypedDict
 
 from harness import json_files
 from harness.errors import AssayError, Unavailable
-from harness.evidence import digest, write_whole
+from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove, Where
 from harness.json_files import Finite
 from harness.measurements import PromptSide
 from harness.pairs import DATA, Pair, PairSet
 from harness.phrases import LITERAL
+from harness.whole_files import write_whole
 
 RECORDED = "recorded:"
 PUBLISHED = DATA / "recorded"

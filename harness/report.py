@@ -19,7 +19,7 @@ from harness.claims import LEVEL, placebos_seen
 from harness.control_runs import Controls, Seen
 from harness.drill import Table, kinds_asked, recorded_table, table
 from harness.errors import AssayError
-from harness.evidence import Damaged, Evidence, Store, read, write_whole
+from harness.evidence import Damaged, Evidence, Store, read
 from harness.figures import Figure, figures, recorded
 from harness.material import Material
 from harness.page_policy import policy
@@ -28,6 +28,7 @@ from harness.recordings import RECORDED, Recording, recording
 from harness.rejudged import doubts
 from harness.runs import Judged, Run
 from harness.verdicts import NOT_JUDGED
+from harness.whole_files import write_whole
 
 PAGE = Path(__file__).parent / "page"
 # Rows of pairs on the page, all tables together: a browser opens it at once.

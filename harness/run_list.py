@@ -10,12 +10,12 @@ from typing import TypedDict
 
 from harness import json_files, story
 from harness.errors import AssayError
-from harness.evidence import write_whole
 from harness.json_files import Count, Finite
 from harness.pairs import DATA
 from harness.rejudged import doubts
 from harness.runs import Run
 from harness.verdicts import NOT_JUDGED, Word
+from harness.whole_files import write_whole
 
 RUNS = DATA.parent / "reports" / "runs"
 # Of summary.json: raised when a member is added, or comes out otherwise of the same run.

@@ -12,10 +12,11 @@ from msgspec import Meta
 
 from harness import json_files
 from harness.environment import Machine, commit, libraries, machine, peak_bytes
-from harness.evidence import Imported, write_whole
+from harness.evidence import Imported
 from harness.json_files import Count, Finite, Malformed
 from harness.record import ModelRecord
 from harness.verdicts import Decided, Kept, Word
+from harness.whole_files import write_whole
 
 # Of run.json: raised when a member is added or means something else.
 SCHEMA = 3

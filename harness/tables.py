@@ -12,6 +12,8 @@ from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, digest, read
 from harness.evidence_kinds import EFFECTS
 
+# What spreadsheets compute, where a cell begins so (OWASP, CSV injection).
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 COLUMNS = ("fingerprint", "kind", "model", "side", "under", "what", "pair", "at", "quantity", "value")
 
 
@@ -66,10 +68,15 @@ def export(store: Store, to: Path) -> int:
             _parquet(rows, to)
         else:
             with to.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *rows])
+                csv.writer(file).writerows([COLUMNS, *([_as_text(cell) for cell in row] for row in rows)])
     except OSError as error:
         raise AssayError(f"{to}: cannot be written ({error.strerror}); give another place") from None
     return len(rows)
+
+
+def _as_text(cell: str | float) -> str | float:
+    """A cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
 def _parquet(rows: list[tuple[Any, ...]], to: Path) -> None:

@@ -70,6 +70,14 @@ def test_every_damaged_byte_is_noticed_said_and_set_aside(store: Store) -> None:
     assert store.get(RECIPE) is not None
 
 
+def test_where_nothing_is_measured_no_measuring_is_promised(tmp_path: Path) -> None:
+    store = Store(tmp_path, judge_only=True)
+    store.put(evidence())
+    store.path(RECIPE.fingerprint).write_text("{")
+    with pytest.warns(DamagedEvidence, match="set aside, --judge-only measures nothing in its place"):
+        assert store.get(RECIPE) is None
+
+
 def test_tensors_without_their_commit_are_nothing(store: Store) -> None:
     store.put(evidence())
     store.path(RECIPE.fingerprint).unlink()

@@ -67,7 +67,10 @@ def test_three_kills_on_three_claims_cost_one_part_each_at_most() -> None:
     assert done.stdout.count("ok     killed after") == 3
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+ENDS = {"ctrl-c": signal.SIGINT, "told to stop": signal.SIGTERM, "kill": signal.SIGKILL}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signal.Signals) -> None:
     write(tmp_path, "a")
     write(tmp_path, "b", first="import time", then=f"open({str(tmp_path / 'there')!r}, 'w').close(); time.sleep(600)")
@@ -76,12 +79,14 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
         assert child.poll() is None
         time.sleep(0.05)
     os.killpg(child.pid, end)
+    if end == signal.SIGTERM:  # as `timeout` does
+        os.killpg(child.pid, end)
     said, _ = child.communicate()
     run = Run.load(latest(tmp_path / "runs"))
     assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
     assert not run.finished
     assert not list(tmp_path.rglob(".writing-*"))
-    if end == signal.SIGINT:
+    if end != signal.SIGKILL:
         assert "KeyboardInterrupt" in said
         assert "(provisional: not yet seen to hold on reference or to fail on compliant)  [1 of 2]" in said
         assert child.returncode == pytest.ExitCode.INTERRUPTED
@@ -89,6 +94,32 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
         assert f"report: {page}" in said
         assert "<h1>1 of 2 judged, interrupted: 1 of 1 claim supported on" in page.read_text(encoding="utf-8")
         assert "interrupted" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_workers_that_are_told_to_stop_leave_the_report_to_the_one_that_started_them(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    write(tmp_path, "b", first="import time", then=f"open({str(tmp_path / 'there')!r}, 'w').close(); time.sleep(600)")
+    child = start(tmp_path, "-n", "1")
+    while not (tmp_path / "there").exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGTERM)
+    said, _ = child.communicate()
+    run = Run.load(latest(tmp_path / "runs"))
+    assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
+    assert (run.finished, run.expected) == (False, 2)
+    assert f"report: {page_of(latest(tmp_path / 'runs'))}" in said
+
+
+def test_progress_says_how_many_and_promises_no_time(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path, name)
+    said, _ = start(tmp_path).communicate()
+    assert [line.rpartition("  [")[2] for line in said.splitlines() if line.startswith("SUPPORTED")] == [
+        "1 of 3]",
+        "2 of 3]",
+        "3 of 3]",
+    ]
 
 
 def test_a_run_that_ends_at_its_first_failure_was_interrupted(tmp_path: Path) -> None:

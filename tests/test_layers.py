@@ -15,6 +15,8 @@ ROOT = DATA.parent
 LAYERS = [
     "terminal",
     "errors",
+    "whole_files",
+    "stopping",
     "json_files",
     "pairs",
     "prompt_rows",
@@ -106,6 +108,8 @@ LAYERS = [
 WITHOUT_TORCH = [
     "terminal",
     "errors",
+    "whole_files",
+    "stopping",
     "json_files",
     "pairs",
     "prompt_rows",
