@@ -45,10 +45,12 @@ class Depths:
         return self._mean(f"depth of {stage}", names, values, RANGES["depths.of"])
 
     def gap(self, first: Stage, second: Stage) -> Estimate:
-        """How much deeper the second stage lies, pair by pair."""
-        (names, ours), (_, theirs) = self._stage(first), self._stage(second)
+        """How much deeper the second stage lies, pair by pair, on the pairs that both have: some need aligned ones."""
+        ours, theirs = (dict(zip(*self._stage(stage), strict=True)) for stage in (first, second))
         self.subject.also(self._harmless(stage) for stage in (first, second))
-        return self._mean(f"{second} below {first}", names, theirs - ours, RANGES["depths.gap"])
+        names = tuple(name for name in ours if name in theirs)
+        deeper = np.array([theirs[name] - ours[name] for name in names])
+        return self._mean(f"{second} below {first}", names, deeper, RANGES["depths.gap"])
 
     def keywords(self, by: PairSet) -> Estimate:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
