@@ -11,7 +11,7 @@ from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
-from harness import gate, json_files
+from harness import gate, json_files, mistakes
 from harness.bars import WrittenBar, bars_of, torch_lines
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
@@ -129,6 +129,9 @@ class Claim:
 
     def check(self) -> None:
         """Raises one sentence with file and line for whatever would let the claim hold without being true."""
+        takes = tuple(inspect.signature(self.test).parameters)
+        if sorted(takes) != ["model", "pairs"]:
+            raise self._defect(f"takes ({', '.join(takes)}); a claim takes (model, pairs) and nothing else")
         asserts = [node for node in ast.walk(self._function) if isinstance(node, ast.Assert)]
         if len(asserts) != 1:
             raise self._defect(f"has {len(asserts)} asserts; a claim has one, several bars join with &")
@@ -220,6 +223,13 @@ def claimed_in(path: Path) -> frozenset[str]:
     return frozenset(one.name for one in functions if any(map(_is_claim, one.decorator_list)))
 
 
+def is_claim_file(path: Path) -> bool:
+    """Whether a file makes claims, as far as its text says; the harness's own tests only quote some."""
+    if path.is_relative_to(DATA.parent / "tests"):
+        return False
+    return path.parent == HYPOTHESES or "harness.claims" in path.read_text(encoding="utf-8", errors="replace")
+
+
 def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
     """Every claim of a folder's files, in order, checked; a file that cannot be read is one sentence."""
     found = []
@@ -233,7 +243,7 @@ def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
         except AssayError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the file does wrong is said of the file
-            raise AssayError(f"{path.name}: cannot be read ({type(error).__name__}: {error})") from None
+            raise AssayError(mistakes.on_import(error, path)) from None
         found += [vars(test)["claim"] for test in vars(module).values() if "claim" in getattr(test, "__dict__", {})]
     for one in found:
         one.check()

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from harness import gate, resampling
+from harness.arguments import all_checked
 from harness.effects import Effects
 from harness.estimate import Estimate
-from harness.interventions import Circuit, Found
+from harness.interventions import Circuit
 from harness.measurements import Attended, Contrasted, Encoding, Measurement, Swept
+from harness.origins import Found
 from harness.pairs import PairSet
 from harness.parts import unpacked
 from harness.planning import Joint, Sweep
@@ -32,6 +34,7 @@ _STAGES: dict[Stage, tuple[At, bool]] = {
 POSITIONS = 8
 
 
+@all_checked
 @dataclass(frozen=True)
 class Depths:
     """Depths from 0, the first layer, to 1, the last, on one set of pairs; each layer counts by its effect."""

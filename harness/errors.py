@@ -11,6 +11,10 @@ class AssayError(Exception):
         return lines_shown(super().__str__())
 
 
+class Misuse(AssayError, TypeError):
+    """A value that is used as what it is not, or an argument that a function does not take."""
+
+
 class Unavailable(AssayError):
     """A model that cannot be had on this machine now (gated, offline, too big): a reason to skip."""
 

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.errors import AssayError
+from harness.errors import AssayError, Misuse
 from harness.numerals import bar_text, printed
 from harness.ranges import Range, absolute, beyond
 
@@ -64,10 +64,10 @@ class Estimate:
         return number
 
     def __float__(self) -> float:
-        raise TypeError(f"{self.name} is an estimate and no number; compare it with a bar: assert {self.name} > 0.3")
+        raise Misuse(f"{self.name} is an estimate and no number; compare it with a bar: assert {self.name} > 0.3")
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self.name} is an estimate and neither true nor false; compare it with a bar")
+        raise Misuse(f"{self.name} is an estimate and neither true nor false; compare it with a bar")
 
     def __str__(self) -> str:
         if self.absent:
@@ -96,7 +96,7 @@ class Comparison:
 
     def __and__(self, other: "Comparison") -> "Comparison":
         if not isinstance(other, Comparison):
-            raise TypeError(f"& joins comparisons of estimates with bars, and {other!r} is none")
+            raise Misuse(f"& joins comparisons of estimates with bars, and {other!r} is none")
         return Comparison(self.bars + other.bars)
 
     @property
@@ -175,7 +175,7 @@ _asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
 
 def _number(bar: object) -> float:
     if isinstance(bar, Estimate):
-        raise TypeError("two estimates are compared by a paired difference, with a bar of its own; not with each other")
+        raise Misuse("two estimates are compared by a paired difference, with a bar of its own; not with each other")
     if isinstance(bar, bool) or not isinstance(bar, int | float):
-        raise TypeError(f"a bar is a number, fixed in advance; {bar!r} is none")
+        raise Misuse(f"a bar is a number, fixed in advance; {bar!r} is none")
     return float(bar)

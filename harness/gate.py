@@ -16,7 +16,7 @@ from harness import categories, stats
 from harness.bars import WrittenBar
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
-from harness.interventions import Found
+from harness.origins import Found
 from harness.pairs import PairSet
 from harness.ranges import SHARE
 

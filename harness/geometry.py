@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness import resampling
+from harness.arguments import all_checked
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
 from harness.measurements import Lens, Products, Projected, PromptSide
@@ -19,6 +20,7 @@ RANDOM = 20
 LEAST_PAIRS = 4
 
 
+@all_checked
 @dataclass(frozen=True)
 class Geometry:
     """Streams of one set of pairs, where a direction was found on others."""

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.errors import AssayError
+from harness.arguments import called, check_fields, checked
+from harness.errors import AssayError, Misuse
 from harness.record import Sizes
 from harness.sites import At, Kind, Site
 
@@ -40,6 +41,7 @@ class Circuit:
     sites: tuple[Site, ...]
 
     def __post_init__(self) -> None:
+        check_fields(self, "sites")
         for site in self.sites:
             if site.kind not in _CIRCUIT_KINDS or site.position is not None:
                 raise AssayError(
@@ -60,9 +62,12 @@ class Circuit:
         return frozenset[str]().union(*{site.found_on for site in self.sites})
 
     def __add__(self, other: "Circuit") -> "Circuit":
+        if not isinstance(other, Circuit):
+            raise Misuse(f"+ joins circuits with circuits, and {called(other)} was given")
         return Circuit(self.sites + other.sites)
 
     @classmethod
+    @checked
     def of(
         cls,
         heads: Iterable[tuple[int, int]] = (),
@@ -128,6 +133,12 @@ class Direction:
     # The prompts on which its layer and position were chosen; like a site's, no part of what it is.
     sought_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        check_fields(self, "method", "layer", "position", "rank", "seed")
+        _check_layers(self.layer)
+        if self.rank < 1:
+            raise AssayError(f"a direction of rank {self.rank} is none; the rank is 1 or more")
+
     @property
     def fingerprint(self) -> str:
         """Known before anything is computed."""
@@ -145,6 +156,7 @@ class Direction:
         return replace(self, method="isotropic" if seed % 2 else "matched", seed=seed)
 
     @classmethod
+    @checked
     def given(cls, vectors: Sequence[Sequence[float]], layer: int = 0) -> "Direction":
         """One brought along, row by row."""
         return cls("given", layer, vectors=tuple(tuple(map(float, row)) for row in vectors), rank=len(vectors))
@@ -155,6 +167,8 @@ class Intervention:
     """Something done to a model; `a + b` does both, a first."""
 
     def __add__(self, other: "Intervention") -> "Together":
+        if not isinstance(other, Intervention):
+            raise Misuse(f"+ joins interventions with interventions, and {called(other)} was given")
         return Together(self.parts + other.parts)
 
     @property
@@ -224,6 +238,7 @@ class Patch(_Held):
     at: At = "all"
 
     def __post_init__(self) -> None:
+        check_fields(self, "sites", "at")
         super().__post_init__()
         places = (self.at if site.position is None else (site.position,) for site in self.sites)
         if self.answering and not all(map(_reaches_the_end, places)):
@@ -248,6 +263,7 @@ class Ablate(_Held):
     at: At = "all"
 
     def __post_init__(self) -> None:
+        check_fields(self, "circuit", "to", "over", "at")
         super().__post_init__()
         if self.answering and not _reaches_the_end(self.at):
             raise AssayError(_NO_END)
@@ -266,6 +282,11 @@ class Remove(_Held):
     over: tuple[str, ...] = ()  # none: to zero
     layers: tuple[int, ...] | None = None  # none: all
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, "direction", "where", "over", "layers")
+        _check_layers(*self.layers or ())
+
     def sites(self, layers: int) -> tuple[Site, ...]:
         """Everything it is taken out of, in a model of so many layers."""
         chosen = range(layers) if self.layers is None else self.layers
@@ -283,6 +304,11 @@ class Add(_Held):
     layer: int
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, "direction", "layer", "scale")
+        _check_layers(self.layer)
+
 
 _NO_END = (
     "during='answer' goes on from the prompt's end, and this place does not reach it; give at='all', 'post' or "
@@ -294,36 +320,6 @@ def _reaches_the_end(at: At) -> bool:
     return at in _TO_THE_END if isinstance(at, str) else -1 in at
 
 
-@dataclass(frozen=True)
-class Found:
-    """Something that was found on prompts, in words that a sentence can begin with."""
-
-    name: str
-    was: Literal["was", "were"]
-    on: frozenset[str]
-
-
-def found_in(value: Any) -> Iterator[Found]:
-    """Whatever of this was found on prompts: circuits, directions and means, however deep they lie in it."""
-    match value:
-        case Circuit():
-            yield Found(f"the circuit of {len(value)} parts", "was", value.found_on)
-        case Patch(sites):
-            on = frozenset[str]().union(*{site.found_on for site in sites})
-            yield Found(f"the circuit of {len(sites)} parts", "was", on)
-        case Direction():
-            yield Found("the direction", "was", value.found_on)
-        case Ablate() | Remove():
-            yield from found_in(value.circuit if isinstance(value, Ablate) else value.direction)
-            yield Found("the mean put in its place", "was", frozenset(value.over))
-        case tuple():
-            for one in value:
-                yield from found_in(one)
-        case _ if is_dataclass(value):
-            for one in fields(value):
-                yield from found_in(getattr(value, one.name))
-
-
 def _without_origin(named: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in named if name not in ("found_on", "sought_on")}
 
@@ -332,10 +328,16 @@ def _order(site: Site) -> tuple[int, str, int]:
     return site.layer, site.kind, -1 if site.index is None else site.index
 
 
+def _check_layers(*layers: int) -> None:
+    if layers and min(layers) < 0:
+        raise AssayError(f"layer {min(layers)} is none: layers count from 0, the first")
+
+
 def _indices(site: Site, count: int) -> Iterable[int]:
     return range(count) if site.index is None else (site.index,)
 
 
+@checked
 def patch(what: Circuit | Iterable[Site], at: At = "all", *, during: During | None = None) -> Patch:
     """Takes these sites from the twin's run: noise on harmful prompts, denoise on harmless ones.
 
@@ -344,6 +346,7 @@ def patch(what: Circuit | Iterable[Site], at: At = "all", *, during: During | No
     return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at, during=during)
 
 
+@checked
 def ablate(
     circuit: Circuit,
     to: Literal["resample", "mean", "zero"] = "resample",
@@ -364,6 +367,7 @@ def ablate(
     )
 
 
+@checked
 def remove(
     direction: Direction,
     where: Where = "everywhere",
@@ -379,6 +383,7 @@ def remove(
     return Remove(direction, where, tuple(to_mean_of), None if layers is None else tuple(layers), during=during)
 
 
+@checked
 def add(direction: Direction, layer: int | None = None, scale: float = 1.0, *, during: During | None = None) -> Add:
     """Adds a direction, at the layer where it was found unless another is named; in the answer too, unless told."""
     return Add(direction, direction.layer if layer is None else layer, scale, during=during)

@@ -5,7 +5,8 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from harness.evidence import Recipe, digest
-from harness.interventions import LATER, Circuit, Direction, Found, Intervention, found_in
+from harness.interventions import LATER, Circuit, Direction, Intervention
+from harness.origins import Found, found_in
 from harness.pairs import PairSet
 from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep

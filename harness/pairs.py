@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.arguments import did_you_mean
 from harness.errors import AssayError
 
 Side = Literal["discovery", "heldout"]
@@ -100,6 +101,7 @@ class PairSet:
 
     def category(self, name: str) -> "PairSet":
         """The pairs of one category."""
+        require_category(name, self.categories)
         return self._where(f"{self.name}:{name}", lambda pair: pair.category == name)
 
     @property
@@ -215,6 +217,7 @@ class PromptLists:
 
     def category(self, name: str) -> "PromptLists":
         """The prompts of one category."""
+        require_category(name, self.categories)
         return self._where(f"{self.name}:{name}", lambda _, category: category == name)
 
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
@@ -304,6 +307,15 @@ def normalised(text: str) -> str:
     plain = "".join(sign for sign in text if sign.isascii() or unicodedata.category(sign) != "Cf")
     # Again after folding: it may take a character apart.
     return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
+
+
+def require_category(name: str, known: Sequence[str]) -> None:
+    """Refuses a category that none of some prompts is of; where there are no prompts at all, there is none to miss."""
+    if known and name not in known:
+        raise AssayError(
+            f"no category of these prompts is called {name!r}; there are {', '.join(sorted(known))}"
+            f"{did_you_mean(str(name), known)}"
+        )
 
 
 def side_of(key: str) -> Side:

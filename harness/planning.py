@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from harness.arguments import check_fields
 from harness.errors import AssayError
 from harness.interventions import Circuit
 from harness.record import Sizes
@@ -37,6 +38,9 @@ class Sweep:
     layers: tuple[int, ...] | None = None  # none: all
     cumulative: bool = False  # layers 0 to L together, for each L
     direct: bool = False  # on the logits, with all later blocks held at what they say unpatched
+
+    def __post_init__(self) -> None:
+        check_fields(self, "kind", "at", "layers")
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
         """The labels of what is varied, in order."""
@@ -79,6 +83,9 @@ class Joint:
     circuits: tuple[Circuit, ...]
     at: At = "post"
     direct: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "circuits", "at")
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
         """The circuits by number."""

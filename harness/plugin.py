@@ -1,15 +1,15 @@
 """pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from harness import catalog, pair_files, verdicts
+from harness import catalog, mistakes, pair_files, verdicts
 from harness.account import Account
-from harness.claims import HYPOTHESES, claim_of
+from harness.claims import HYPOTHESES, claim_of, is_claim_file
 from harness.environment import peak_bytes
 from harness.errors import AssayError, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
@@ -123,6 +123,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A claim's file that cannot be read is one sentence; files of other tests keep their traceback."""
+    report = yield
+    if report.failed and isinstance(collector, pytest.Module) and is_claim_file(collector.path):
+        error = vars(report)["call"].excinfo.value
+        report.longrepr = mistakes.on_import(error.__cause__ or error, collector.path)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Keeps account of what is decided while a claim's test runs."""
     if claim_of(pyfuncitem) is None:
@@ -149,6 +161,8 @@ def pytest_runtest_makereport(
     error = None if call.excinfo is None else call.excinfo.value
     made: Sequence[Comparison] = item.stash.get(_DECIDED, ())
     found = verdicts.verdict(error, made, pytest.skip.Exception)
+    if found.word == "BROKEN" and error is not None:
+        found = replace(found, reason=mistakes.sentence(error, item.path))
     if SAYS in item.stash and found.word != "BROKEN":
         found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
     report.outcome = verdicts.OUTCOMES[found.word]

@@ -8,12 +8,14 @@ from jaxtyping import Bool
 
 from harness import gate
 from harness.estimate import Estimate
-from harness.interventions import Direction, Intervention, found_in
+from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
+from harness.origins import found_in
 from harness.pairs import PairSet
 from harness.phrases import RULES
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
 from harness.refusals import Refusals, counted, unrecorded
+from harness.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,6 @@ class RecordedSubject:
         return unrecorded(f"first token refuses, {side}"), said, *costs, random
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
+        if name.startswith("_") or not hasattr(Subject, name):
+            raise AttributeError(f"a recorded model has no {name}", name=name, obj=self)
         raise NotRecorded(f"{self.name}: what the claim asks for ({name}) was not recorded")

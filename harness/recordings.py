@@ -15,7 +15,7 @@ from harness.evidence import digest
 from harness.interventions import Add, Direction, Intervention, Remove, Where
 from harness.json_files import Finite
 from harness.measurements import PromptSide
-from harness.pairs import DATA, Pair, PairSet
+from harness.pairs import DATA, Pair, PairSet, require_category
 from harness.phrases import LITERAL
 from harness.whole_files import write_whole
 
@@ -53,6 +53,7 @@ class HeldOut(PairSet):
 
     def category(self, name: str) -> "HeldOut":
         """Those of one category, held out too."""
+        require_category(name, self.categories)
         return HeldOut(f"{self.name}:{name}", tuple(pair for pair in self.pairs if pair.category == name))
 
 

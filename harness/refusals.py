@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import gate, resampling, stats
+from harness.arguments import all_checked
 from harness.categories import too_few
 from harness.effects import Effects
 from harness.errors import AssayError
@@ -103,6 +104,7 @@ class Measured(Judged, Protocol):
         ...
 
 
+@all_checked
 @dataclass(frozen=True)
 class Refusals:
     """How one set of pairs is answered: rates of refusal, and what interventions change."""

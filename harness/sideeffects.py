@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from harness import resampling, stats
+from harness.arguments import all_checked
 from harness.estimate import Estimate
 from harness.interventions import Intervention, Patch
 from harness.measurements import Answers, PlainText, PromptSide, Scores
@@ -17,6 +18,7 @@ from harness.refusals import Measured, counted, estimated
 REPETITION, SURPRISE = 0.5, 3.0
 
 
+@all_checked
 @dataclass(frozen=True)
 class SideEffects:
     """Of one intervention, on the harmless twins of one set of pairs."""

@@ -5,6 +5,9 @@ from typing import Literal
 
 Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
 
+Indexed = Literal["head", "neuron"]
+"""The kinds of which a layer holds several, by number."""
+
 At = Literal["all", "post", "slot", "later", "before"] | tuple[int, ...]
 """Positions of a prompt: all; those after the instruction; the words that differ from the twin's; those after
 these words; those before the instruction's end; or given ones, counted from the end."""

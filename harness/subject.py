@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import gate, resampling, stats
+from harness.arguments import all_checked
 from harness.controls import Controls, beside_random, dose
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
@@ -18,7 +19,7 @@ from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence, Recipe, Store
 from harness.geometry import Geometry
-from harness.interventions import Circuit, Direction, Found, Intervention
+from harness.interventions import Circuit, Direction, Intervention
 from harness.measurements import (
     Answers,
     Estimated,
@@ -31,6 +32,7 @@ from harness.measurements import (
     Scores,
     Swept,
 )
+from harness.origins import Found
 from harness.pairs import PairSet
 from harness.parts import Parts, unpacked
 from harness.phrases import PHRASES, RULES, judged_by
@@ -39,7 +41,7 @@ from harness.ranges import RANGES, SHARE
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
 from harness.sideeffects import SideEffects
-from harness.sites import At, Kind, Site
+from harness.sites import At, Indexed, Kind, Site
 
 if TYPE_CHECKING:  # importing it loads torch
     from harness.chat import ChatModel
@@ -60,6 +62,7 @@ class Waking(Protocol):
         ...
 
 
+@all_checked
 class Subject:
     """One model as claims see it, at the error level of the claim that asks."""
 
@@ -189,8 +192,8 @@ class Subject:
         """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
         # Each kind by itself, so that what one claim found serves the next.
         asked: dict[Kind, FoundCircuit] = {
-            "head": FoundCircuit(pairs, self._count(heads, "head"), 0, at),
-            "neuron": FoundCircuit(pairs, 0, self._count(neurons, "neuron"), at),
+            "head": FoundCircuit(pairs, self.sizes.asked(heads, "head"), 0, at),
+            "neuron": FoundCircuit(pairs, 0, self.sizes.asked(neurons, "neuron"), at),
         }
         found: dict[Site, float] = {}
         on = _prompts(pairs)
@@ -285,12 +288,14 @@ class Subject:
         beside(self.share_of("jointly", found, found.change[:, 0]))
         beside(self.share_of("one by one, summed", found, found.change[:, 1:].sum(1)))
 
-    def counted(self, pairs: PairSet, kind: Kind, share: float, of: int, mode: Mode = "noise") -> Estimate:
+    def counted(self, pairs: PairSet, kind: Indexed, share: float, of: int, mode: Mode = "noise") -> Estimate:
         """How many heads (or neurons) carry more than this share each, all held to it at once; 1 is as many as asked.
 
         So many are asked, or 5% of all where there are fewer than 200.
         """
-        whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
+        whole = self.sizes.whole(kind)
+        if of < 1:
+            raise AssayError(f"counted: `of` is how many {kind}s are asked, 1 or more, and not {of}")
         asked = of if whole >= FEW else math.ceil(whole / 20)
         found = self.effects(pairs, Sweep(kind, ("post",)), mode)
         change = found.change.reshape(len(found.pairs), -1).astype(float)
@@ -327,8 +332,7 @@ class Subject:
             raise Inconclusive(
                 f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
             )
-        interval = resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept])
-        return estimated("shared", interval)
+        return estimated("shared", resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept]))
 
     def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds as a share of the whole gap between prompts and twins."""
@@ -336,8 +340,7 @@ class Subject:
         if nothing := self._no_gap(gap):
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         part = change.astype(float) * np.sign((found.source - found.clean).mean())
-        interval = resampling.ratio_of_means(part, gap, self.level, clusters=clusters)
-        return estimated(name, interval)
+        return estimated(name, resampling.ratio_of_means(part, gap, self.level, clusters=clusters))
 
     def _no_gap(self, gap: np.ndarray) -> str:
         if abs(float(gap.mean())) >= LEAST_GAP:
@@ -348,12 +351,6 @@ class Subject:
         """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
         cluster = dict(zip((pair.id for pair in self.all_pairs), self.all_pairs.clusters, strict=True))
         return np.array([cluster[name] for name in names])
-
-    def _count(self, asked: float, kind: str) -> int:
-        whole = self.sizes.layers * (self.sizes.heads if kind == "head" else self.sizes.d_mlp)
-        if asked >= 1 or not asked:
-            return min(int(asked), whole)
-        return max(3, int(asked * whole))
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
