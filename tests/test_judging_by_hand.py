@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from harness import power, resampling, stats, story, verdicts
+from harness import gate, power, resampling, stats, story, verdicts
 from harness.claims import claim_named
 from harness.effects import Effects, joined
 from harness.errors import AssayError
@@ -21,6 +21,7 @@ from harness.material import Material
 from harness.measurements import PromptSide
 from harness.pairs import Pair, PairSet
 from harness.planning import Sweep, after_instruction, differs, reaches, set_apart
+from harness.recordings import HeldOut
 from harness.refusals import Refusals
 from harness.sites import Site
 from harness.synthetic import SIZES, Synthetic, Truth
@@ -125,10 +126,21 @@ def test_a_gain_is_of_the_second_over_the_first_and_needs_the_second_to_do_somet
     assert told.gain(PATCH, over=OTHER).nothing.startswith("nothing to compare with")
 
 
-@pytest.mark.parametrize(("refused", "nothing"), [(5, ""), (4, "nothing to explain: it refuses 4 of 10")])
-def test_from_half_of_the_harmful_prompts_on_there_is_something_to_explain(refused: int, nothing: str) -> None:
-    hits = {("harmful", None): [1] * refused + [0] * (10 - refused), ("harmful", PATCH): [0] * 10}
-    assert answers(pairs_of(*"a" * 10), hits).fall(PATCH).nothing.startswith(nothing)
+@pytest.mark.parametrize("refused", [5, 4])
+def test_from_half_of_the_harmful_prompts_on_there_is_something_to_explain(refused: int) -> None:
+    told = Told({("harmful", None): [1] * refused + [0] * (10 - refused)})
+    told.all_pairs = HeldOut("told", pairs_of(*"a" * 10).pairs)
+    if refused == 5:
+        with gate.opened(told, (), needs_refusals=True):
+            pass
+    else:
+        with (
+            pytest.raises(Inconclusive, match="nothing to explain: it refuses 4 of 10 harmful prompts to begin with"),
+            gate.opened(told, (), needs_refusals=True),
+        ):
+            pass
+        with gate.opened(told, (), needs_refusals=False):
+            pass
 
 
 @pytest.mark.parametrize("refused", [5, 4])
@@ -174,11 +186,6 @@ def test_the_lead_counts_whichever_way_the_intervention_is_meant_to_go(under: An
     together = answers(pairs_of(*"a" * 20, template=5), hits).lead(under)
     assert together.low < lead.low
     assert together.method.endswith("in 4 clusters")
-
-
-def test_the_lead_of_a_model_that_refuses_little_explains_nothing() -> None:
-    hits = {("harmful", None): [0] * 20, ("harmful", remove(FOUND)): [0] * 20}
-    assert answers(pairs_of(*"a" * 20), hits).lead(remove(FOUND)).nothing.startswith("nothing to explain")
 
 
 # Bars.

@@ -15,8 +15,9 @@ from harness.effects import Effects
 from harness.estimate import Inconclusive, asides
 from harness.evidence import Evidence, Recipe, Store
 from harness.interventions import Circuit, Direction, patch, remove
-from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores
+from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores, Swept
 from harness.pairs import Pair, PairSet
+from harness.parts import packed
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.record import Examination, ModelRecord, Sizes
@@ -71,6 +72,12 @@ class Given(Bare):
     def ask(self, what: Measurement) -> Evidence:
         self.asked.append(what)
         return Evidence(RECIPE, self._values(what), self._arrays(what))
+
+    def seek(self, what: Measurement) -> Evidence:
+        """A search may use pairs on which nothing is judged."""
+        if isinstance(what, Swept):
+            return Evidence(RECIPE, *packed(self.effects(what.pairs, what.what, what.mode)))
+        return self.ask(what)
 
     def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise") -> Effects:
         """Of a gap from 2 down to −2, all of it by a change of 4 towards the twin."""
@@ -208,14 +215,20 @@ def test_what_is_restored_is_the_stream_half_way_up_in_harmless_runs() -> None:
     assert subject.swept == [(Sweep("resid_pre", ("post",), layers=(4,)), "denoise")]
 
 
+def other(pair: Pair) -> Pair:
+    return replace(pair, id=f"o{pair.id}", harmful=f"other {pair.harmful}", harmless=f"other {pair.harmless}")
+
+
 def test_a_head_looks_by_its_attention_weighed_by_its_effect_on_other_pairs() -> None:
-    pairs = pairs_of(*"a" * 8)
+    pairs, others = pairs_of(*"a" * 8, template=4), PairSet("others", tuple(map(other, pairs_of(*"a" * 8))))
     words = np.zeros((8, 3, 2))
     words[:, 0, 0] = words[:, 2, 1] = 1.0  # the first layer's first head, the last one's second
     effect = np.zeros((8, 3, 2, 1))
     effect[:, 0, 0], effect[:, 2, 1], effect[:, 1] = 0.1, 0.3, -5.0
-    found = Given(pairs, arrays=lambda what: {"words": words}, change=lambda what: effect).depths(pairs).keywords(pairs)
+    subject = Given(pairs, arrays=lambda what: {"words": words}, change=lambda what: effect)
+    found = subject.depths(pairs).keywords(by=others)
     assert found.value == pytest.approx(0.75)
+    assert found.method.endswith("in 2 clusters")
     assert 0 <= found.low <= found.high <= 1
 
 
