@@ -206,8 +206,7 @@ class _Held(Intervention):
     during: During | None = field(default=None, kw_only=True, metadata=LATER)  # none: as by default
 
     def __post_init__(self) -> None:
-        if self.during not in (None, "prompt", "answer"):
-            raise AssayError(f"during={self.during!r}: give during='prompt', or 'answer' for the answer as well")
+        check_fields(self, "during")
         if self.during == self._default:
             object.__setattr__(self, "during", None)
 

@@ -282,5 +282,5 @@ def test_a_place_that_does_not_reach_the_answer_cannot_go_on_in_it() -> None:
         patch([Site(1, "head", 0, -1), Site(1, "head", 0, -2)], during="answer")
     for at in ("all", "post", "later", (-2, -1)):
         assert patch(WHERE, at, during="answer").answering  # type: ignore[arg-type]
-    with pytest.raises(AssayError, match="during='always': give during='prompt', or 'answer'"):
+    with pytest.raises(AssayError, match="`during` is 'prompt' or 'answer', and 'always' was given"):
         remove(DIRECTION, during="always")  # type: ignore[arg-type]

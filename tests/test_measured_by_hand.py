@@ -275,19 +275,21 @@ def test_divergence_is_no_less_than_nothing_and_counts_templates() -> None:
 @pytest.mark.parametrize(
     ("under", "side", "names"),
     [
-        (remove(FOUND), "harmful", ["coherent, harmful", "harmless, KL", "harmless, refused by the first token"]),
-        (remove(FOUND), "harmless", ["coherent, harmless"]),
-        (PATCH, "harmful", ["coherent, harmful"]),
+        (remove(FOUND), "harmful", ["harmless, KL", "harmless, refused by the first token"]),
+        (remove(FOUND), "harmless", []),
+        (PATCH, "harmful", []),
     ],
 )
 def test_an_arm_has_its_side_effects_beside_it(under: Any, side: Any, names: list[str]) -> None:
     pairs = pairs_of(*"a" * 4)
-    values = {"repetition": [0.0] * 4, "cross_entropy": [1.0] * 4, "kl": [0.1] * 4}
+    values = {"repetition": [0.0] * 4, "cross_entropy": [1.0] * 4, "kl": [0.1] * 4, PHRASES: [1.0, 0, 0, 0]}
     odds = {False: [-1.0] * 4, True: [1.0, 1.0, 1.0, -1.0]}
     subject = Given(pairs, values=lambda what: values | {"odds": odds[what.under is not None]})
     made = subject.side_effects(pairs, under).of_arm(side)
-    assert [one.name for one in made] == names
-    if len(names) > 1:
+    own = [f"coherent, {side}", f"first token refuses, {side}", f"answers with a phrase, {side}"]
+    assert [one.name for one in made] == own + names
+    assert [one.value for one in made[:3]] == [1.0, 0.75, 0.25]
+    if names:
         assert made[-1].value == pytest.approx(0.75)
 
 

@@ -15,7 +15,8 @@ from harness.pairs import Pair, PairSet
 from harness.planning import Joint, Sweep
 from harness.recorded import RecordedSubject
 from harness.recordings import NotRecorded, recording
-from harness.runs import Run, latest
+from harness.run_list import latest
+from harness.runs import Run
 from harness.sites import Site
 from harness.synthetic import Synthetic, Truth
 from tests.test_claims import HEAD, judge, loaded
