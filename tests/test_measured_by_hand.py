@@ -15,9 +15,8 @@ from harness.effects import Effects
 from harness.estimate import Inconclusive, asides
 from harness.evidence import Evidence, Recipe, Store
 from harness.interventions import Circuit, Direction, patch, remove
-from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores, Swept
+from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores
 from harness.pairs import Pair, PairSet
-from harness.parts import packed
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.record import Examination, ModelRecord, Sizes
@@ -75,11 +74,9 @@ class Given(Bare):
 
     def seek(self, what: Measurement) -> Evidence:
         """A search may use pairs on which nothing is judged."""
-        if isinstance(what, Swept):
-            return Evidence(RECIPE, *packed(self.effects(what.pairs, what.what, what.mode)))
         return self.ask(what)
 
-    def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise") -> Effects:
+    def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise", *, searching: bool = False) -> Effects:
         """Of a gap from 2 down to −2, all of it by a change of 4 towards the twin."""
         self.swept.append((what, mode))
         assert self._change is not None
