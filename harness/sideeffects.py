@@ -1,5 +1,6 @@
 """What an intervention does beside: to harmless prompts, to language, to plain text."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -31,6 +32,7 @@ class SideEffects:
         """How many more harmless prompts are refused."""
         before, after = (self.subject.judged(self.pairs, "harmless", under) for under in (None, self.under))
         interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
+        self.subject.also(self._counts("harmless"))
         return estimated("harmless refused", interval, reach=RANGES["side_effects.refused"])
 
     def coherent(self, side: PromptSide = "harmless") -> Estimate:
@@ -47,15 +49,13 @@ class SideEffects:
             return own
         return *own, replace(self.divergence(), name="harmless, KL"), self._tilted()
 
-    def _counts(self, side: PromptSide) -> tuple[Estimate, Estimate]:
+    def _counts(self, side: PromptSide) -> Iterator[Estimate]:
         """How many first tokens refuse, and how many answers carry a phrase of refusal somewhere: one can go alone."""
         odds = self.subject.ask(Scores(self.pairs, side, self.under)).values["odds"]
         hits = self.subject.judged(self.pairs, side, self.under)
         level, clusters = self.subject.level, self.pairs.clusters
-        return (
-            counted(f"first token refuses, {side}", np.array(odds) > 0, level, clusters),
-            counted(f"answers with a phrase, {side}", hits, level, clusters),
-        )
+        yield counted(f"first token refuses, {side}", np.array(odds) > 0, level, clusters)
+        yield counted(f"answers with a phrase, {side}", hits, level, clusters)
 
     def _tilted(self) -> Estimate:
         """How many more harmless prompts' first tokens refuse."""

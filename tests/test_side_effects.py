@@ -69,6 +69,9 @@ def test_both_counts_stand_beside_an_arm_on_either_side(subject: Subject) -> Non
     with asides() as made:
         subject.refuses(PAIRS).rise(under=AT_THE_END)
     assert both(made, "harmless") == ("60 of 65", "59 of 65")
+    with asides() as made:
+        subject.side_effects(PAIRS, AT_THE_END).refused()
+    assert both(made, "harmless") == ("60 of 65", "59 of 65")
 
 
 def test_each_arm_of_two_has_its_own(subject: Subject) -> None:
