@@ -26,7 +26,7 @@ class WrittenBar:
         if self.question is None:
             return ""
         reach = absolute(RANGES[self.question]) if self.absolute else RANGES[self.question]
-        name = self.question.partition(".")[2]
+        name = self.question.removeprefix("refuses.").removeprefix("model.")
         said = beyond(f"|{name}|" if self.absolute else name, reach, self.number)
         return said and f"has a bar that no interval can lie on both sides of: {said}"
 

@@ -202,6 +202,7 @@ def test_a_claim_that_could_hold_untrue_is_not_accepted(tmp_path: Path, body: st
         ("level=0.0025", "level=5", "it is an error rate"),
         ("level=0.0025", "level='0.01'", "has level '0.01'; it is an error rate"),
         ("'''A sentence that can be wrong.'''", "pass", "says nothing"),
+        ("test_bare(model, pairs)", "test_bare(subject, pairs)", "asks for no model; write def test_…(model, pairs)"),
     ],
 )
 def test_a_claim_without_its_controls_is_not_accepted(tmp_path: Path, old: str, new: str, sentence: str) -> None:
