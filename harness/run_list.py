@@ -53,6 +53,7 @@ class Summary(TypedDict):
     expected: Count  # 0: that was not kept
     finished: bool
     all_claims: bool
+    imported: bool
     controls: list[Control]
 
 
@@ -74,9 +75,11 @@ class Listed:
 
     @property
     def whole(self) -> bool:
-        """Whether every claim of hypotheses/ was asked, the end was reached, and something was judged."""
+        """Whether every claim of hypotheses/ was asked here, the end was reached, and something was judged."""
         one = self.summary
-        return one is not None and one["finished"] and one["all_claims"] and one["judged"] > 0
+        if one is None or one["imported"]:
+            return False
+        return one["finished"] and one["all_claims"] and one["judged"] > 0
 
 
 def listed(folder: Path = RUNS, *, keep: bool = False) -> list[Listed]:
@@ -109,12 +112,16 @@ def chosen(run: Path | None, folder: Path = RUNS) -> Path:
 
 
 def controls_in(run: Run) -> Iterator[Control]:
-    """What its claims came to on organisms on which they are to hold or to fail; only words that their numbers bear."""
+    """What its claims came to on organisms on which they are to hold or to fail, measured here, as its numbers say."""
+    if run.imported is not None:
+        return
     wrong = doubts(run)
     for one in run.verdicts:
         about = run.claims.get(one["claim"])
         organism = one["model"].removeprefix(_ORGANISM)
-        if about is None or organism == one["model"] or (one["claim"], one["model"]) in wrong:
+        if about is None or organism == one["model"] or one.get("imported"):
+            continue
+        if (one["claim"], one["model"]) in wrong:
             continue
         if (one["word"], True) in (
             ("SUPPORTED", organism in about["holds_on"]),
@@ -187,6 +194,7 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
         expected=run.expected,
         finished=run.finished,
         all_claims=run.all_claims,
+        imported=run.imported is not None,
         controls=list(controls_in(run)),
     )
 

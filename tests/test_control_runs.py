@@ -31,7 +31,16 @@ def record(organism: str) -> str:
     return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(Path())).recipe.fingerprint
 
 
-def run(folder: Path, model: str, word: str, *, ends: str = "", key: str = "", about: Claimed = ABOUT) -> Run:
+def run(
+    folder: Path,
+    model: str,
+    word: str,
+    *,
+    ends: str = "",
+    key: str = "",
+    about: Claimed = ABOUT,
+    imported: bool = False,
+) -> Run:
     """A run of the claim `mine` on one model, in its folder."""
     found = Run(["pytest"], "nf4", "cpu", finished=True)
     low, high = ENDS[ends or word]
@@ -47,6 +56,8 @@ def run(folder: Path, model: str, word: str, *, ends: str = "", key: str = "", a
         evidence=sorted(["0" * 64, key or record(model.removeprefix("organism:"))]),
         seconds=0.0,
     )
+    if imported:
+        judged["imported"] = judged["evidence"][:1]
     found.verdicts, found.claims = [judged], {"mine": about}
     found.save(folder / f"{model.replace(':', '-')}-{word}-{ends}{key[:4]}")
     return found
@@ -79,8 +90,9 @@ def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
         {"ends": "SUPPORTED"},  # the word does not follow from its numbers
         {"key": "f" * 64},  # of other weights
         {"about": ABOUT | {"fingerprint": "cd34"}},  # another claim of that name
+        {"imported": True},  # a stranger measured it
     ],
-    ids=["elsewhere", "undecided", "held", "forged", "weights", "changed"],
+    ids=["elsewhere", "undecided", "held", "forged", "weights", "changed", "imported"],
 )
 def test_what_is_no_control_does_not_count(tmp_path: Path, other: dict[str, object]) -> None:
     own = run(tmp_path, "organism:reference", "SUPPORTED")

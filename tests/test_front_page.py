@@ -8,6 +8,7 @@ import pytest
 
 from harness import run_list
 from harness.errors import AssayError
+from harness.evidence import Imported
 from harness.front_page import write
 from harness.run_list import latest, listed
 from harness.runs import Judged, Run
@@ -24,11 +25,12 @@ def kept(
     all_claims: bool = True,
     page: bool = True,
     model: str = "m",
+    imported: Imported | None = None,
 ) -> Path:
     """A run in its folder, with estimates that bear its words."""
     ends = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1)}
     run = Run(["pytest", "hypotheses"], "nf4", "cpu", started=started, finished=finished, all_claims=all_claims)
-    run.expected = len(words)
+    run.expected, run.imported = len(words), imported
     for at, word in enumerate(words):
         low, high = ends.get(word, (0.0, 0.0))
         estimate = {"name": "fall", "value": low, "low": low, "high": high, "n": 9, "unit": "pairs", "method": "drawn"}
@@ -110,8 +112,12 @@ def test_runs_are_listed_newest_first_by_the_time_within_them(tmp_path: Path) ->
         {"words": ("SKIPPED", "SKIPPED")},
         {"words": ("UNMEASURED", "SKIPPED")},
         {"words": ("SUPPORTED",), "finished": False},
+        {
+            "words": ("SUPPORTED",),
+            "imported": Imported(bundle="a.zip", sha256="0" * 64, when="2026-11-03T11:00:00+00:00"),
+        },
     ],
-    ids=["one file", "all skipped", "nothing measured", "interrupted"],
+    ids=["one file", "all skipped", "nothing measured", "interrupted", "imported"],
 )
 def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str, object]) -> None:
     words = newer.pop("words")
