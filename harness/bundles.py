@@ -20,7 +20,7 @@ from harness.archives import Unfit, opened, unpack
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of
 from harness.json_files import Count, Later, Malformed
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet
 from harness.record import ModelRecord, Sizes
 from harness.recordings import IMPORTED, RECORDED, may_be_called, read_recording
 from harness.runs import Run
@@ -223,7 +223,7 @@ def _evidence_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
         for fingerprint, path in found.items():
             try:
                 one = check(path)
-                if (one.recipe.kind in (texts.KIND, "model-record")) == turn:
+                if (one.recipe.kind in (*texts.KINDS, "model-record")) == turn:
                     beside.check(one)
             except (Damaged, Later, Malformed) as wrong:
                 raise type(wrong)(f"evidence {fingerprint[:12]} {wrong}") from None
@@ -234,7 +234,7 @@ def _evidence_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
 class _Beside:
     """What measurements of one run must agree with: its pairs, its models, and each with what is kept of it."""
 
-    sets: dict[str, int] = field(default_factory=dict)  # fingerprint → how many pairs
+    sets: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # fingerprint → what recipes say of the set
     ids: set[str] = field(default_factory=set)
     sizes: dict[str, Sizes] = field(default_factory=dict)  # by the model's fingerprint
 
@@ -243,13 +243,13 @@ class _Beside:
         kind, values, asked = one.recipe.kind, one.values, one.recipe.of.get("pairs")
         if kind not in evidence_kinds.KNOWN:
             raise Malformed(f"is of no kind that is known here: {kind!r}")
-        if kind == texts.KIND:
+        if kind in texts.KINDS:
             self._know(texts.kept(one), one.recipe.of["pairs"])
         elif kind == "model-record":
             record = json_files.fitting(values, ModelRecord)
             self.sizes[record.fingerprint] = record.sizes
-        elif isinstance(asked, dict) and self.sets.get(asked["pairs"], asked["n"]) != asked["n"]:
-            raise Malformed(f"is of {asked['n']} pairs, and there are {self.sets[asked['pairs']]}")
+        elif isinstance(asked, dict) and (there := self.sets.get(asked["pairs"], asked)) != asked:
+            raise Malformed(f"is of {asked['n']} pairs, and there are {there['n']}, or others on a side")
         if kind == "answers" and (wrong := phrases.contradiction(values)):
             raise Malformed(f"contradicts itself: {wrong}")
         if kind in ("swept", "estimated") and self.ids and (other := set(values["pairs"]) - self.ids):
@@ -258,12 +258,13 @@ class _Beside:
         if kind == "circuit" and sizes is not None and (wrong := evidence_kinds.out_of(values, sizes)):
             raise Malformed(f"has parts that its model does not have: {wrong}")
 
-    def _know(self, pairs: PairSet, asked: Mapping[str, Any]) -> None:
+    def _know(self, pairs: PromptSet, asked: Mapping[str, Any]) -> None:
         if pairs.fingerprint != asked["pairs"]:
             raise Malformed("contradicts itself: its pairs are others than its recipe says")
-        self.ids |= {pair.id for pair in pairs}
+        if isinstance(pairs, PairSet):
+            self.ids |= {pair.id for pair in pairs}
         for part in (pairs, pairs.discovery, pairs.heldout):
-            self.sets[part.fingerprint] = len(part)
+            self.sets[part.fingerprint] = part.in_recipes
 
 
 def _recordings_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:

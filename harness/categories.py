@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from harness import stats
-from harness.pairs import PairSet
+from harness.pairs import PromptSet
 
 # A fall of this size should be decided, with this chance, in every category at once.
 FALL, CHANCE = 0.8, 0.9
@@ -13,28 +13,29 @@ FALL, CHANCE = 0.8, 0.9
 MOST = 1024
 
 
-def undecidable(pairs: PairSet, level: float, bar: float) -> str:
+def undecidable(pairs: PromptSet, level: float, bar: float) -> str:
     """Why not even a fall of every pair would lie above the bar in any category; nothing where it would in some."""
-    sizes = {name: pairs.category(name) for name in pairs.categories}
+    sizes = {name: pairs.category(name) for name in dict.fromkeys(pairs.categories_of("harmful"))}
     best, lowest = "", -1.0
     for name, own in sizes.items():
         if (low := _low(own, level, 1.0)) > lowest:
             best, lowest = name, low
     if not sizes or lowest > bar:
         return ""
-    n = len(sizes[best])
+    n = len(sizes[best].harmful)
     return (
-        f"undecidable at this n: if all {n} of {n} pairs of a category fell, their interval would begin at "
+        f"undecidable at this n: if all {n} of {n} {pairs.unit} of a category fell, their interval would begin at "
         f"{lowest:+.2f}, and the bar is {bar:.2f}; {enough(level, bar, len(sizes))}"
     )
 
 
-def too_few(pairs: PairSet, names: list[str], level: float, bar: float) -> str:
+def too_few(pairs: PromptSet, names: list[str], level: float, bar: float) -> str:
     """Why the smallest of these categories could not have shown a fall that is well above the bar."""
     small = [own for name in names if _low(own := pairs.category(name), level, _fall(bar)) <= bar]
     if not small:
         return ""
-    return f"too few pairs, {min(map(len, small))} in the smallest category: {enough(level, bar, len(names))}"
+    least = min(len(own.harmful) for own in small)
+    return f"too few {pairs.unit}, {least} in the smallest category: {enough(level, bar, len(names))}"
 
 
 def enough(level: float, bar: float, categories: int) -> str:
@@ -77,8 +78,8 @@ def _shown(n: int, falls: int, level: float) -> float:
     return stats.paired_difference(np.ones(n, bool), np.arange(n) >= falls, level).low
 
 
-def _low(pairs: PairSet, level: float, fall: float) -> float:
+def _low(pairs: PromptSet, level: float, fall: float) -> float:
     """The lower bound were this share of the pairs to fall, spread evenly over them."""
-    places = np.arange(len(pairs))
+    places = np.arange(len(pairs.harmful))
     stays = np.floor((places + 1) * (1 - fall) + 1e-9) > np.floor(places * (1 - fall) + 1e-9)
-    return stats.paired_difference(np.ones(len(pairs), bool), stays, level, pairs.clusters).low
+    return stats.paired_difference(np.ones(len(places), bool), stays, level, pairs.clusters_of("harmful")).low

@@ -1,6 +1,7 @@
 """Claims: what a claim file must say before it is accepted, read from its source and never by running it."""
 
 import ast
+import copy
 import difflib
 import hashlib
 import importlib.util
@@ -17,7 +18,7 @@ from harness.catalog import known_models, nearest
 from harness.errors import AssayError
 from harness.estimate import Inconclusive, Outcome, Refuted
 from harness.json_files import Count, Finite
-from harness.pairs import DATA, PairSet
+from harness.pairs import DATA, PromptSet
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025
@@ -38,6 +39,7 @@ class Claim:
     level: float
     test: Callable[..., None]
     needs_refusals: bool = True  # where the model refuses nothing there is nothing to explain
+    needs_twins: bool = True  # else prompts that are not paired do as well
 
     @property
     def title(self) -> str:
@@ -90,8 +92,15 @@ class Claim:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the claim's own source: a changed bar, or a changed word, is another claim."""
-        return hashlib.sha256(ast.unparse(self._function).encode()).hexdigest()[:16]
+        """Of the claim's own source: a changed bar, or a changed word, is another claim.
+
+        `needs_twins` says where it may be judged and not what it says, so it does not enter.
+        """
+        function = copy.deepcopy(self._function)
+        for made in function.decorator_list:
+            if isinstance(made, ast.Call):
+                made.keywords = [word for word in made.keywords if word.arg != "needs_twins"]
+        return hashlib.sha256(ast.unparse(function).encode()).hexdigest()[:16]
 
     @cached_property
     def _module(self) -> ast.Module:
@@ -117,7 +126,7 @@ class Claim:
         with gate.opened(given["model"], self.bars, self.needs_refusals):
             self.test(**given)
 
-    def judge(self, model: Any, pairs: PairSet) -> Outcome:
+    def judge(self, model: Any, pairs: PromptSet) -> Outcome:
         """What its test comes to on this subject, outside of pytest; broken code raises."""
         try:
             self.run(model=model, pairs=pairs)
@@ -188,11 +197,12 @@ def claim(
     fails_on: str | tuple[str, ...] = (),
     level: float = LEVEL,
     needs_refusals: bool = True,
+    needs_twins: bool = True,
 ) -> Callable[[Test], Test]:
     """Makes a test a claim; what it must say, the source and both controls, is checked when it is collected."""
 
     def register(test: Test) -> Test:
-        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals)
+        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals, needs_twins)
 
         @wraps(test)
         def judged(**given: Any) -> None:

@@ -319,7 +319,7 @@ def _fields(before: Recipe, after: Recipe) -> Iterator[tuple[str, Any, Any]]:
     if before.revision != after.revision:
         yield f"revision of {before.kind}", before.revision, after.revision
     if before.subject != after.subject:
-        yield "pairs' name" if before.kind == texts.KIND else "fingerprint", before.subject, after.subject
+        yield "pairs' name" if before.kind in texts.KINDS else "fingerprint", before.subject, after.subject
     for name in sorted(before.of.keys() | after.of.keys()):
         yield from _deeper(_LABELS.get(name, name), before.of.get(name), after.of.get(name))
 

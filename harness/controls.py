@@ -9,7 +9,7 @@ from harness import resampling
 from harness.estimate import Estimate
 from harness.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
 from harness.measurements import Encoding, Measurement, PromptSide, Swept
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet, twins
 from harness.planning import Joint, Mode
 from harness.ranges import BOTH_WAYS
 from harness.refusals import RANDOM, Measured, estimated, random_arms, unmeasured
@@ -21,7 +21,7 @@ class Controls:
     """Of one arm; where it holds nothing that was found, there are none."""
 
     subject: Measured
-    pairs: PairSet
+    pairs: PromptSet
     side: PromptSide
     under: Intervention
 
@@ -37,7 +37,7 @@ class Controls:
     def dose(self) -> Iterator[Measurement]:
         """Growing parts of the circuit, for figures."""
         if (found := _circuit_of(self.under)) is not None and self.subject.score_serves and self._comparable(found[1]):
-            yield from dose(self.subject, *found, self.pairs, self._mode)
+            yield from dose(self.subject, *found, twins(self.pairs), self._mode)
 
     def _directions(self, under: Remove | Add) -> Estimate:
         rank = under.direction.rank
@@ -50,7 +50,10 @@ class Controls:
         hits = [self.subject.scored(self.pairs, self.side, arm) for arm in arms]
         before, after = np.array(hits[0], dtype=float), np.array(hits[1:], dtype=float).mean(0)
         return self._estimated(
-            name, before - after, self.pairs.clusters, f"by the first token, mean of {RANDOM} random directions"
+            name,
+            before - after,
+            self.pairs.clusters_of(self.side),
+            f"by the first token, mean of {RANDOM} random directions",
         )
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
@@ -61,7 +64,7 @@ class Controls:
             return unmeasured(name, _NO_SCORE)
         if not self._comparable(at):
             return unmeasured(name, "not measured: no pair is aligned, so nothing there has a counterpart in its twin")
-        found = self.subject.effects(self.pairs, beside_random(circuit, self.subject, at), self._mode)
+        found = self.subject.effects(twins(self.pairs), beside_random(circuit, self.subject, at), self._mode)
         before, after = found.clean > 0, (found.patched[:, 1:] > 0).mean(1)
         # Taken from the twin, for an ablation too: one sweep holds them all.
         by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
@@ -69,11 +72,12 @@ class Controls:
 
     def _estimated(self, name: str, fall: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
         values = fall if self.side == "harmful" else -fall
-        found = estimated(name, resampling.mean(values, self.subject.level, clusters, BOTH_WAYS), reach=BOTH_WAYS)
+        interval = resampling.mean(values, self.subject.level, clusters, BOTH_WAYS)
+        found = estimated(name, interval, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(found, method=f"{by}, {found.method}")
 
     def _comparable(self, at: At) -> bool:
-        return at == "post" or any(self.subject.ask(Encoding(self.pairs)).values["aligned"])
+        return at == "post" or any(self.subject.ask(Encoding(twins(self.pairs))).values["aligned"])
 
     @property
     def _word(self) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from harness.effects import Effects
 from harness.evidence import Evidence
 from harness.material import PHRASES, named
-from harness.pairs import PairSet
+from harness.pairs import SIDES, PairSet, PromptLists, PromptSet, side_of
 from harness.parts import unpacked
 from harness.recordings import Recording
 
@@ -43,29 +44,41 @@ class Table:
         return Table(tuple(self.places[at] for at in kept), tuple(columns), self.whole)
 
 
-def table(found: Sequence[Evidence], pairs: PairSet) -> Table | None:
+def table(found: Sequence[Evidence], pairs: PromptSet) -> Table | None:
     """What the evidence says of held-out pairs; answers if there are any that something was done to, else effects."""
     own = on_heldout(found, pairs)
-    places = {pair.id: place for place, pair in enumerate(pairs)}
     answers = [one for one in own if one.recipe.kind == "answers"]
     edited = [one for one in answers if one.recipe.of["under"] is not None]
+    sides = {one.recipe.of["side"] for one in edited} or {"harmful", "harmless"}
+    shown = [one for one in answers if one.recipe.of["side"] in sides]
+    if isinstance(pairs, PromptLists):
+        return _listed(pairs, shown) if shown else None
+    places = {pair.id: place for place, pair in enumerate(pairs)}
     if not edited and (swept := [one for one in own if one.recipe.kind == "swept"]):
         effects = min(map(unpacked, swept), key=lambda one: one.patched.size)
         # Where no pair could be compared with its twin there is none to show.
         return _table([places[name] for name in effects.pairs], _effects(effects)) if effects.pairs else None
-    sides = {one.recipe.of["side"] for one in edited} or {"harmful", "harmless"}
-    shown = [one for one in answers if one.recipe.of["side"] in sides]
     if not shown:
         return None
-    return _table([places[pair.id] for pair in pairs.heldout], _answers(shown))
+    return _table([places[pair.id] for pair in pairs.heldout], [column for _, column in _answers(shown)])
 
 
-def on_heldout(found: Sequence[Evidence], pairs: PairSet) -> list[Evidence]:
+def row_of(prompts: PromptSet, place: int) -> tuple[str, str, str, str]:
+    """Name, category, harmful prompt and harmless one of a row; of lists it has one of the two."""
+    if isinstance(prompts, PairSet):
+        pair = prompts.pairs[place]
+        return pair.id, pair.category, pair.harmful, pair.harmless
+    side, at = ("harmful", place) if place < len(prompts.harmful) else ("harmless", place - len(prompts.harmful))
+    texts = (prompts.harmful[at], "") if side == "harmful" else ("", prompts.harmless[at])
+    return f"{side} {at + 1}", prompts.categories_of("harmful" if side == "harmful" else "harmless")[at], *texts
+
+
+def on_heldout(found: Sequence[Evidence], pairs: PromptSet) -> list[Evidence]:
     """What was measured on the pairs that judge."""
     return [one for one in found if _of(one) == pairs.heldout.fingerprint]
 
 
-def kinds_asked(found: Sequence[Evidence], pairs: PairSet) -> list[str]:
+def kinds_asked(found: Sequence[Evidence], pairs: PromptSet) -> list[str]:
     """Kinds of the evidence by which a claim judged; answers as they are, which the gate asks for, if nothing else."""
     own = [(one.recipe.kind, one.recipe.of) for one in on_heldout(found, pairs)]
     asked = [kind for kind, of in own if kind != "answers" or of["under"] is not None or of["side"] == "harmless"]
@@ -82,21 +95,36 @@ def _table(places: Sequence[int], columns: Iterator[Column] | Sequence[Column]) 
     return Table(tuple(places), tuple(columns), len(places))
 
 
-def _answers(shown: Sequence[Evidence]) -> Iterator[Column]:
-    """Before and after side by side; then what became of each refusal."""
+def _listed(lists: PromptLists, shown: Sequence[Evidence]) -> Table:
+    """Harmful prompts first, then harmless ones; each has what was measured on its own side."""
+    places = {
+        side: [at + before for at, prompt in enumerate(getattr(lists, side)) if side_of(prompt) == "heldout"]
+        for side, before in (("harmful", 0), ("harmless", len(lists.harmful)))
+    }
+    sides = [side for side in SIDES if any(one.recipe.of["side"] == side for one in shown)]
+    columns = []
+    for own, column in _answers(shown):
+        nothing = "" if column.kind == "text" else None
+        parts = (column.values if side == own else [nothing] * len(places[side]) for side in sides)
+        columns.append(Column(column.title, column.kind, tuple(chain.from_iterable(parts))))
+    return _table([place for side in sides for place in places[side]], columns)
+
+
+def _answers(shown: Sequence[Evidence]) -> Iterator[tuple[str, Column]]:
+    """Before and after side by side, of each side; then what became of each refusal."""
     for side in ("harmful", "harmless"):
         own = sorted((one for one in shown if one.recipe.of["side"] == side), key=lambda one: _when(one.recipe.of))
         before = next((one for one in own if one.recipe.of["under"] is None), None)
         for arm in own:
             what = named(arm.recipe.of["under"])
-            yield Column(f"{side}, {what}: answer", "text", tuple(arm.values["prefixes"]))
+            yield side, Column(f"{side}, {what}: answer", "text", tuple(arm.values["prefixes"]))
             if before is None:
                 continue
             hits, was = (np.array(one.values[PHRASES]) > 0 for one in (arm, before))
             if arm is before:
-                yield _flags(f"{side}: refused", was.tolist())
+                yield side, _flags(f"{side}: refused", was.tolist())
             else:
-                yield Column(f"{side}, {what}: change", "flip", tuple((hits.astype(int) - was).tolist()))
+                yield side, Column(f"{side}, {what}: change", "flip", tuple((hits.astype(int) - was).tolist()))
 
 
 def _effects(effects: Effects) -> Iterator[Column]:

@@ -97,6 +97,8 @@ Patched = _Sweep | _Joint | _Chosen
 class _Pairs(Struct):
     pairs: str
     n: Count
+    harmful: Count | None = None  # of prompts without twins, beside their sum
+    harmless: Count | None = None
 
 
 class _Asked(Struct):
@@ -204,6 +206,14 @@ class _PairsKept(Struct):
     split: Annotated[int, Meta(ge=1)] = 1  # older ones have none
 
 
+class _ListsKept(Struct):
+    harmful: list[str]
+    harmless: list[str]
+    kinds: tuple[list[str], list[str]]
+    taken: str
+    split: Annotated[int, Meta(ge=1)]
+
+
 @dataclass(frozen=True)
 class _Kind:
     """What is asked, what answers it, which lists hold one value a pair, and the axes of the arrays."""
@@ -231,6 +241,7 @@ _KINDS = {
     "plain-text": _Kind(_AskedPlainText, _PlainText),
     "products": _Kind(_AskedProducts, _Nothing, arrays={"products": "2n 2n"}),
     "projected": _Kind(_AskedDirections, _Nothing, arrays={"along": "* n *", "length": "n *"}),
+    "prompt-lists": _Kind(_Asked, _ListsKept),
     "refusal-tokens": _Kind(_Asked, _Tokens),
     "scores": _Kind(_AskedUnder, _Scores, ("odds", "kl")),
     "swept": _Kind(_AskedMode, _Effects),
@@ -246,13 +257,15 @@ def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: M
         return
     fitting(of, known.asked, "$.body.recipe.of")
     fitting(values, known.values, "$.body.values")
-    n = of["pairs"]["n"] if isinstance(of.get("pairs"), dict) else 0
+    n, both = _counts(of)
     rows = [*known.rows, *(_flags(values) if kind == "answers" else ())]
     if wrong := next((name for name in rows if len(values[name]) != n), None):
         raise Malformed(f"$.body.values.{wrong}: {len(values[wrong])} values for {n} pairs")
     axes = _axes_of_effects(values) if kind in EFFECTS else dict(known.arrays)
     for name, expected in axes.items():
-        _check_array(name, expected.replace("2n", str(2 * n)).replace("n", str(n)).split(), arrays.get(name))
+        _check_array(name, expected.replace("2n", str(both)).replace("n", str(n)).split(), arrays.get(name))
+    if kind == "prompt-lists":
+        _check_lists(of["pairs"], values)
     if kind == "circuit" and (carried := values.get("effects")) is not None:
         for name in ("heads", "neurons"):
             if len(carried[name]) != len(values[name]):
@@ -266,6 +279,22 @@ def out_of(values: Mapping[str, Any], sizes: Sizes) -> str:
             if layer >= sizes.layers or index >= count:
                 return f"{kind}: {layer}.{index}, of {sizes.layers} layers with {count} each"
     return ""
+
+
+def _check_lists(pairs: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    for side, kinds in zip(("harmful", "harmless"), values["kinds"], strict=True):
+        if len(values[side]) != pairs.get(side) or len(kinds) not in (0, len(values[side])):
+            raise Malformed(f"$.body.values.{side}: as many as were asked, and a category for each or for none, please")
+
+
+def _counts(of: Mapping[str, Any]) -> tuple[int, int]:
+    """How many prompts were asked, and how many of both sides there are."""
+    if not isinstance(pairs := of.get("pairs"), dict):
+        return 0, 0
+    n: int = pairs["n"]
+    if pairs.get("harmful") is None or pairs.get("harmless") is None:
+        return n, 2 * n
+    return (pairs[of["side"]] if "side" in of else n), n
 
 
 def _flags(values: Mapping[str, Any]) -> Sequence[str]:

@@ -17,7 +17,7 @@ from harness.bars import WrittenBar
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.origins import Found
-from harness.pairs import PairSet
+from harness.pairs import PromptSet
 from harness.ranges import SHARE
 
 # Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
@@ -34,11 +34,11 @@ class Asked(Protocol):
         ...
 
     @property
-    def all_pairs(self) -> PairSet:
+    def all_pairs(self) -> PromptSet:
         """All pairs on which it may be judged."""
         ...
 
-    def judged(self, pairs: PairSet, side: str, under: None) -> Bool[ndarray, " pair"]:
+    def judged(self, pairs: PromptSet, side: str, under: None) -> Bool[ndarray, " pair"]:
         """Whether each answer is a refusal."""
         ...
 
@@ -65,7 +65,7 @@ def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -
         _running.reset(token)
 
 
-def bar_is_out_of_reach(pairs: PairSet, level: float, bar: WrittenBar) -> str:
+def bar_is_out_of_reach(pairs: PromptSet, level: float, bar: WrittenBar) -> str:
     """Why no answers to these pairs could lift every category above the bar; nothing where some could."""
     return categories.undecidable(pairs, level, bar.number) if bar.sign == ">" and not bar.absolute else ""
 
@@ -75,7 +75,7 @@ def least_bars() -> tuple[WrittenBar, ...]:
     return tuple(bar for bar in _running.get().bars if bar.question == _LEAST)
 
 
-def judges(pairs: PairSet, found: Iterable[Found]) -> None:
+def judges(pairs: PromptSet, found: Iterable[Found]) -> None:
     """Refuses to judge on pairs on which anything judged was found, or of which too few are refused to begin with."""
     prompts = frozenset((*pairs.harmful, *pairs.harmless))
     for one in found:
@@ -85,20 +85,20 @@ def judges(pairs: PairSet, found: Iterable[Found]) -> None:
                 f"{len(prompts)} prompts that judge; find on pairs.discovery, judge on pairs.heldout"
             )
     refused = _running.get().refused
-    if (own := [refused[pair.id] for pair in pairs if pair.id in refused]) and len(own) == len(pairs):
+    if (own := [refused[one] for one in pairs.harmful if one in refused]) and len(own) == len(pairs.harmful):
         _require_enough(own)
 
 
 def _something_to_explain(subject: Asked) -> Mapping[str, bool]:
     pairs = subject.all_pairs.heldout
-    if not len(pairs):
+    if not pairs.harmful:
         raise Inconclusive("nothing to explain: no pairs are held out to judge on")
     refused = [bool(hit) for hit in subject.judged(pairs, "harmful", None)]
-    found = stats.rate(refused, subject.level, pairs.clusters)
+    found = stats.rate(refused, subject.level, pairs.clusters_of("harmful"))
     numbers = found.value, found.low, found.high, found.n, found.method
     beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE))
     _require_enough(refused)
-    return {pair.id: hit for pair, hit in zip(pairs, refused, strict=True)}
+    return dict(zip(pairs.harmful, refused, strict=True))
 
 
 def _require_enough(refused: Sequence[bool]) -> None:

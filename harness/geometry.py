@@ -1,5 +1,6 @@
 """How directions lie in the stream: whether categories share one, and whether the stream turns towards it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from harness.arguments import all_checked
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
 from harness.measurements import Lens, Products, Projected, PromptSide
-from harness.pairs import PairSet
+from harness.pairs import NO_TWINS, PairSet, PromptLists, PromptSet, counterparts
 from harness.ranges import RANGES
 from harness.refusals import Measured, estimated, unmeasured
 
@@ -26,7 +27,7 @@ class Geometry:
     """Streams of one set of pairs, where a direction was found on others."""
 
     subject: Measured
-    pairs: PairSet
+    pairs: PromptSet
 
     def agreement(self) -> Estimate:
         """Mean cosine between the categories' differences of means, over what their own halves agree.
@@ -35,16 +36,16 @@ class Geometry:
         of them.
         """
         found = self.subject.ask(Products(self.pairs, 3 * self.subject.sizes.layers // 4, -1))
-        table, n = found.arrays["products"].astype(float), len(self.pairs)
-        groups = np.array([pair.category for pair in self.pairs])
+        table, (ours, theirs) = found.arrays["products"].astype(float), counterparts(self.pairs, by_category=True)
+        groups = np.array(self.pairs.categories_of("harmful"))[ours]
         names, counts = np.unique(groups, return_counts=True)
         kept = np.isin(groups, names[counts >= LEAST_PAIRS])
         if len(set(groups[kept])) < 2:
-            raise Inconclusive(f"nothing to compare: fewer than two categories have {LEAST_PAIRS} pairs")
-        ours = (np.eye(n, 2 * n) - np.eye(n, 2 * n, n))[kept]
+            raise Inconclusive(f"nothing to compare: fewer than two categories have {LEAST_PAIRS} {self._each}")
+        every = np.eye(len(table))
+        differences = (every[ours] - every[len(self.pairs.harmful) + np.array(theirs)])[kept]
         beside(self._harmless(table, np.where(kept, groups, "")))
-        clusters = self.subject.clusters([pair.id for pair in self.pairs])
-        return self._cosine("cosine", ours @ table @ ours.T, groups[kept], clusters[kept])
+        return self._cosine("cosine", differences @ table @ differences.T, groups[kept], self._clusters(ours)[kept])
 
     def growth(self, direction: Direction) -> Estimate:
         """How fast harmful and harmless streams part along it from layer to layer, less the same along random ones.
@@ -57,17 +58,34 @@ class Geometry:
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         parts = [self.subject.ask(Projected(self.pairs, side, asked, direction.position)) for side in sides]
         self.subject.show(Lens(self.pairs, side) for side in sides)
-        ours, theirs = (one.arrays["along"].astype(float) / one.arrays["length"] for one in parts)
+        ours, theirs = (
+            (one.arrays["along"].astype(float) / one.arrays["length"])[:, places]
+            for one, places in zip(parts, counterparts(self.pairs), strict=True)
+        )
         slopes = _slopes(ours - theirs)
         random = (slopes[1:] * np.sign(slopes[1:].mean(1, keepdims=True))).mean(0)
-        clusters = self.subject.clusters([pair.id for pair in self.pairs])
-        return estimated("growth over random", resampling.mean(slopes[0] - random, self.subject.level, clusters))
+        clusters = self._clusters(range(len(random)))
+        interval = resampling.mean(slopes[0] - random, self.subject.level, clusters)
+        return estimated("growth over random", interval, unit=self.pairs.unit)
+
+    @property
+    def _each(self) -> str:
+        """What a category must have so many of."""
+        return "pairs" if isinstance(self.pairs, PairSet) else "prompts in both lists"
+
+    def _clusters(self, places: Sequence[int]) -> np.ndarray:
+        """Of these harmful prompts with what is set against each: of lists, every two are a unit of their own."""
+        if isinstance(self.pairs, PromptLists):
+            return np.arange(len(places))
+        return self.subject.clusters([pair.id for pair in self.pairs])
 
     def _harmless(self, table: np.ndarray, groups: np.ndarray) -> Estimate:
         """The same among harmless twins alone: those whose own words stand late in the sentence, less those early ones.
 
         By length, or by question against order, the last token of some organisms holds no direction at all.
         """
+        if isinstance(self.pairs, PromptLists):
+            return unmeasured("cosine, harmless twins", f"not to be had: {NO_TWINS}")
         n, rows, names = len(groups), [], []
         late = [pair.slot.harmless[0] / len(pair.harmless) for pair in self.pairs]
         for name in np.unique(groups[groups != ""]):
@@ -85,7 +103,7 @@ class Geometry:
 
     def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
         interval = resampling.alignment(table, groups, self.subject.level, clusters)
-        return estimated(name, interval, reach=RANGES["geometry.agreement"])
+        return estimated(name, interval, unit=self.pairs.unit, reach=RANGES["geometry.agreement"])
 
 
 def _slopes(values: Float[np.ndarray, "direction pair layer"]) -> Float[np.ndarray, "direction pair"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.chat import ChatModel
 from harness.errors import AssayError
-from harness.pairs import PairSet
+from harness.pairs import PromptSet
 from harness.phrases import PhraseRule
 
 # Runs of this many letters repeat in babble of any script, spaces or none, and hardly in language.
@@ -143,7 +143,7 @@ def _repeated(items: Sequence[str], size: int) -> float:
     return 1 - len(runs) / runs.total()
 
 
-def refusal_tokens(model: ChatModel, pairs: PairSet) -> tuple[int, ...]:
+def refusal_tokens(model: ChatModel, pairs: PromptSet) -> tuple[int, ...]:
     """The tokens refusals begin with: as listed for the model, else measured on discovery prompts.
 
     Measured: the first tokens of completions the phrase judge calls refusals, where a token opens more

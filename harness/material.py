@@ -12,7 +12,7 @@ from harness import resampling
 from harness.effects import LEAST_GAP, Effects
 from harness.evidence import Evidence
 from harness.interventions import Direction
-from harness.pairs import PairSet
+from harness.pairs import SIDES, PromptLists, PromptSet, twins
 from harness.parts import unpacked
 from harness.refusals import RANDOM
 from harness.stats import Interval
@@ -36,10 +36,10 @@ class Known:
 
 
 @lru_cache(maxsize=16)
-def _judged(pairs: PairSet) -> dict[str, tuple[str, PairSet]]:
+def _judged(pairs: PromptSet) -> dict[str, tuple[str, PromptSet]]:
     """Kept, for every claim on a model asks for it anew, and fingerprints of thousands of pairs take their time."""
-    found: dict[str, tuple[str, PairSet]] = {}
-    for words, whole in (("held-out pairs", pairs.heldout), ("pairs", pairs)):
+    found: dict[str, tuple[str, PromptSet]] = {}
+    for words, whole in ((f"held-out {pairs.unit}", pairs.heldout), (pairs.unit, pairs)):
         found.setdefault(whole.fingerprint, (words, whole))
         for name in whole.categories:
             part = whole.category(name)
@@ -52,11 +52,11 @@ class Material:
     """What one claim's verdict on one model read."""
 
     evidence: Sequence[Evidence]
-    pairs: PairSet
+    pairs: PromptSet
     level: float
 
     @cached_property
-    def judged(self) -> dict[str, tuple[str, PairSet]]:
+    def judged(self) -> dict[str, tuple[str, PromptSet]]:
         """Fingerprint → words and pairs of every set that may judge, the held-out one first."""
         return _judged(self.pairs)
 
@@ -66,14 +66,20 @@ class Material:
         found = [one for one in self.evidence if one.recipe.kind == kind and asked_of(one) in self.judged]
         return sorted(found, key=lambda one: order.index(asked_of(one)))
 
-    def of(self, one: Evidence) -> PairSet:
+    def of(self, one: Evidence) -> PromptSet:
         """The pairs on which it was measured."""
         return self.judged[asked_of(one)][1]
 
-    def on(self, one: Evidence) -> str:
-        """The same in words."""
-        words, pairs = self.judged[asked_of(one)]
-        return f"{len(one.values.get('pairs', pairs))} {words}"
+    def on(self, *some: Evidence) -> str:
+        """The same in words, of one measurement, or of the same one of each side."""
+        said = []
+        for one in some:
+            words, prompts = self.judged[asked_of(one)]
+            if isinstance(prompts, PromptLists) and (side := one.recipe.of.get("side")) in SIDES:
+                said.append(f"{len(getattr(prompts, side))} {side} {words}")
+            else:
+                said.append(f"{len(one.values.get('pairs', prompts))} {words}")
+        return " and ".join(dict.fromkeys(said))
 
     @property
     def intervals(self) -> str:
@@ -206,8 +212,8 @@ class Swept:
     @cached_property
     def clusters(self) -> np.ndarray:
         """The cluster of each pair."""
-        cluster = dict(zip((pair.id for pair in self.material.pairs), self.material.pairs.clusters, strict=True))
-        return np.array([cluster[name] for name in self.effects.pairs])
+        cluster_of = twins(self.material.pairs).cluster_of
+        return np.array([cluster_of[name] for name in self.effects.pairs])
 
     @cached_property
     def gap(self) -> Float[np.ndarray, " pair"]:

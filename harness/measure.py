@@ -37,7 +37,7 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import Pair
+from harness.pairs import Pair, PairSet, PromptSet
 from harness.parts import packed
 from harness.phrases import PREFIX, RULES
 from harness.planning import What
@@ -97,7 +97,7 @@ def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kep
 @measure.register
 def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
     prompts = getattr(asked.pairs, asked.side)
-    edit = _live(model, asked.under, asked.pairs.pairs)
+    edit = _live(model, asked.under, _twins(asked.pairs))
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
     shown = Shown(prompts, said)
     read = coherence(said, prompts=prompts, model=model)
@@ -114,7 +114,9 @@ def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _no
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
     edited = (
-        clean if asked.under is None else model.next_token(prompts, under=_live(model, asked.under, asked.pairs.pairs))
+        clean
+        if asked.under is None
+        else model.next_token(prompts, under=_live(model, asked.under, _twins(asked.pairs)))
     )
     scorer.clean(clean)
     odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))
@@ -151,10 +153,9 @@ def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept
 
 @measure.register
 def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
-    pairs = asked.pairs.pairs
-    chosen = Prompts(*zip(*((one.harmful, one.harmless) for one in pairs[::VALIDATION]), strict=True))
-    rest = [one for number, one in enumerate(pairs) if number % VALIDATION]
-    train = Prompts(tuple(one.harmful for one in rest), tuple(one.harmless for one in rest))
+    sides = asked.pairs.harmful, asked.pairs.harmless
+    chosen = Prompts(*(prompts[::VALIDATION] for prompts in sides))
+    train = Prompts(*(tuple(one for at, one in enumerate(prompts) if at % VALIDATION) for prompts in sides))
     found = select(model, train, chosen, tokens)
     best = found.chosen or found.nearest
     return {
@@ -216,6 +217,11 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _not
         "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
         "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
     }
+
+
+def _twins(prompts: PromptSet) -> Sequence[Pair]:
+    """Those of the prompts, where they have any."""
+    return prompts.pairs if isinstance(prompts, PairSet) else ()
 
 
 def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:

@@ -5,9 +5,9 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from harness.evidence import Recipe, digest
-from harness.interventions import LATER, Circuit, Direction, Intervention
+from harness.interventions import LATER, Ablate, Circuit, Direction, Intervention, Patch
 from harness.origins import Found, found_in
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptLists, PromptSet, twins
 from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
@@ -20,8 +20,14 @@ class Measurement:
     KIND: ClassVar[str]
     REVISION: ClassVar[int] = 1
     SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens refuse
+    TWINS: ClassVar[bool] = False  # whether it compares prompts with their twins
 
-    pairs: PairSet
+    pairs: PromptSet
+
+    def __post_init__(self) -> None:
+        under = getattr(self, "under", None)
+        if self.TWINS or (under is not None and any(map(_needs_twins, under.parts))):
+            twins(self.pairs)
 
     def recipe(self, subject: str, tokens: Sequence[int]) -> Recipe:
         """Everything the answer depends on; `tokens` are those that refuse."""
@@ -42,6 +48,9 @@ class Encoding(Measurement):
 
     KIND = "encoding"
     SCORED = False
+    TWINS = True
+
+    pairs: PairSet
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Scores(Measurement):
     under: Intervention | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _forget_answers(self)
 
 
@@ -82,7 +92,9 @@ class Swept(Measurement):
     """Exact effects of patching from the twin's run."""
 
     KIND = "swept"
+    TWINS = True
 
+    pairs: PairSet
     what: Sweep | Joint
     mode: Mode = "noise"
 
@@ -93,7 +105,9 @@ class Contrasted(Measurement):
 
     KIND = "contrasted"
     SCORED = False
+    TWINS = True
 
+    pairs: PairSet
     what: Sweep | Joint
 
 
@@ -102,7 +116,9 @@ class Estimated(Measurement):
     """The same effects as gradients estimate them."""
 
     KIND = "estimated"
+    TWINS = True
 
+    pairs: PairSet
     what: Sweep | Joint
     mode: Mode = "noise"
 
@@ -113,7 +129,9 @@ class FoundCircuit(Measurement):
 
     KIND = "circuit"
     REVISION = 2
+    TWINS = True
 
+    pairs: PairSet
     heads: int = 0
     neurons: int = 0
     at: At = "post"
@@ -159,6 +177,9 @@ class Attended(Measurement):
 
     KIND = "attended"
     SCORED = False
+    TWINS = True
+
+    pairs: PairSet
 
 
 @dataclass(frozen=True)
@@ -183,6 +204,7 @@ class PlainText(Measurement):
     under: Intervention | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _forget_answers(self)
 
 
@@ -194,11 +216,16 @@ class Norms(Measurement):
     SCORED = False
 
 
+def _needs_twins(part: Intervention) -> bool:
+    """Whether it takes activations from twins, or works at the words in which pairs differ."""
+    return isinstance(part, Patch) or (isinstance(part, Ablate) and part.at in ("slot", "later"))
+
+
 def described(value: Any) -> Any:
     """As JSON, short: sets of pairs by their fingerprint, long lists of prompts by their hash."""
     match value:
-        case PairSet():
-            return {"pairs": value.fingerprint, "n": len(value)}
+        case PairSet() | PromptLists():
+            return value.in_recipes
         case Direction():
             return {"direction": value.fingerprint}
         case Circuit():

@@ -18,6 +18,7 @@ Side = Literal["discovery", "heldout"]
 PromptSide = Literal["harmful", "harmless"]
 
 DATA = Path(__file__).parent.parent / "data"
+SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
 # How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none
 # share one, 2 is 1.
 SPLIT = 2
@@ -132,6 +133,11 @@ class PairSet:
             least[part] = min(least.get(part, name), name)
         return tuple(least[part] for part in parts)
 
+    @cached_property
+    def cluster_of(self) -> dict[str, str]:
+        """The cluster of each pair, by its id."""
+        return dict(zip((pair.id for pair in self.pairs), self.clusters, strict=True))
+
     def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
         """The same of either side: both prompts of a pair are of its cluster."""
         return self.clusters
@@ -139,6 +145,20 @@ class PairSet:
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
         """The category of each prompt of a side, in order."""
         return tuple(pair.category for pair in self.pairs)
+
+    def named(self, side: PromptSide) -> tuple[str, ...]:
+        """A name for each prompt of a side: its category, and its pair."""
+        return tuple(f"{pair.category}, {pair.id}" for pair in self.pairs)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: each answer is of one pair."""
+        return "pairs"
+
+    @property
+    def in_recipes(self) -> dict[str, Any]:
+        """What a recipe says of it."""
+        return {"pairs": self.fingerprint, "n": len(self)}
 
     @cached_property
     def sharing(self) -> int:
@@ -223,21 +243,32 @@ class PromptLists:
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
         """The category of each prompt of a side, in order."""
         kinds = self.kinds[side == "harmless"]
-        return kinds or ("all",) * len(self.prompts(side))
+        return kinds or ("all",) * len(self.clusters_of(side))
+
+    def named(self, side: PromptSide) -> tuple[str, ...]:
+        """A name for each prompt of a side: its category, and its place in the list."""
+        return tuple(f"{category}, {side} {at}" for at, category in enumerate(self.categories_of(side), 1))
 
     def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
         """Every prompt is a witness of its own: it stands in its list once."""
-        return self.prompts(side)
-
-    def prompts(self, side: PromptSide) -> tuple[str, ...]:
-        """The prompts of a side, in order."""
         return self.harmful if side == "harmful" else self.harmless
 
-    def beside(self, others: "PromptSet") -> "PromptLists":
-        """These harmful prompts with the harmless ones of another set."""
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "prompts"
+
+    @property
+    def in_recipes(self) -> dict[str, Any]:
+        """What a recipe says of them."""
+        sides = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
+        return {"pairs": self.fingerprint, "n": len(self), **sides}
+
+    def beside(self, others: "PromptSet", file: str) -> "PromptLists":
+        """These harmful prompts with the harmless ones of another set, which was read from that file."""
         if both := {normalised(one) for one in self.harmful} & {normalised(one) for one in others.harmless}:
-            raise AssayError(f"{self.name}: {sorted(both)[0]!r} is among the harmless prompts of {others.name} as well")
-        taken = f"{self.taken}; harmless ones of {others.name}"
+            raise AssayError(f"{self.name}: {sorted(both)[0]!r} is among the harmless prompts of {file} as well")
+        taken = f"{self.taken}; the harmless prompts of {file}"
         return replace(self, harmless=others.harmless, kinds=(self.kinds[0], ()), taken=taken)
 
     @property
@@ -268,8 +299,38 @@ class PromptLists:
         return PromptLists(name, sides[0], sides[1], (kinds[0], kinds[1]))
 
 
+NO_TWINS = "its prompts have no twins"
+
 PromptSet = PairSet | PromptLists
 """What claims are judged on: prompts with twins or without."""
+
+
+def twins(prompts: PromptSet) -> PairSet:
+    """The set, if its prompts have twins; else one sentence."""
+    if isinstance(prompts, PromptLists):
+        raise AssayError(
+            f"{prompts.name}: {NO_TWINS}; a claim that needs none says needs_twins=False, and asks for none"
+        )
+    return prompts
+
+
+def counterparts(prompts: PromptSet, *, by_category: bool = False) -> tuple[list[int], list[int]]:
+    """The places of harmful prompts, and of the harmless ones that are set against them.
+
+    Twins where there are twins; of lists as many as the shorter one has (if asked, of each category), spread evenly
+    over the longer one.
+    """
+    if isinstance(prompts, PairSet):
+        return list(range(len(prompts))), list(range(len(prompts)))
+    sides = prompts.categories_of("harmful"), prompts.categories_of("harmless")
+    ours: list[int] = []
+    theirs: list[int] = []
+    for name in dict.fromkeys(sides[0]) if by_category else [None]:
+        places = [[at for at, own in enumerate(side) if name in (None, own)] for side in sides]
+        count = min(map(len, places))
+        for into, there in zip((ours, theirs), places, strict=True):
+            into += [there[at * len(there) // count] for at in range(count)]
+    return ours, theirs
 
 
 def grouped(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

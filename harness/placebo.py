@@ -17,7 +17,7 @@ from harness.estimate import Outcome
 from harness.evidence import Store
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
-from harness.pairs import DATA, PairSet
+from harness.pairs import DATA, PairSet, PromptSet, twins
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.sites import At
@@ -55,7 +55,7 @@ class Placebo(Bare):
         self._found[placebo] = found
         return placebo
 
-    def direction(self, pairs: PairSet) -> Direction:
+    def direction(self, pairs: PromptSet) -> Direction:
         """A random one with the covariance of the streams, as long as the found one."""
         return self._direction(pairs, 1)
 
@@ -63,13 +63,13 @@ class Placebo(Bare):
         """As many random ones."""
         return self._direction(pairs, rank)
 
-    def _direction(self, pairs: PairSet, rank: int) -> Direction:
+    def _direction(self, pairs: PromptSet, rank: int) -> Direction:
         found = super().direction(pairs)
         self.replaced = True
         return replace(found, method="matched", rank=rank, seed=_APART + self.seed)
 
     def judged(
-        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not; else what is generated is judged."""
         if not self.score_serves:
@@ -78,7 +78,7 @@ class Placebo(Bare):
             return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
         return self.scored(pairs, side, under)
 
-    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's score, or its logits."""
         if self.score_serves and (swept := self._swept(pairs, side, under)) is not None:
             return bool(swept.change[:, self.seed % BLOCK].any())
@@ -92,14 +92,14 @@ class Placebo(Bare):
         own = [self.seed % BLOCK]
         return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
 
-    def _swept(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Effects | None:
+    def _swept(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Effects | None:
         """What patching a placebo circuit from the twin comes to, if that is what is done and every pair is aligned."""
         if not isinstance(under, Patch) or any(site.position is not None for site in under.sites):
             return None
         if (circuit := Circuit(under.sites)) not in self._found:
             return None
         mode: Mode = "noise" if side == "harmful" else "denoise"
-        found = super().effects(pairs, self._block(circuit, under.at), mode)
+        found = super().effects(twins(pairs), self._block(circuit, under.at), mode)
         return None if found.set_aside else found
 
     def _block(self, placebo: Circuit, at: At) -> Joint:

@@ -29,6 +29,7 @@ from harness.measurements import (
     Scores,
     Swept,
 )
+from harness.pairs import twins
 from harness.phrases import RULES
 from harness.planning import Chosen, Sweep, What
 from harness.subject import Subject
@@ -118,7 +119,7 @@ class Planner(Subject):
     def _swept(self, what: Measurement, variants: What) -> float:
         from harness.sweep import planned  # the model is awake, and torch is there
 
-        found = planned(self.wake(), what.pairs, variants)
+        found = planned(self.wake(), twins(what.pairs), variants)
         self.work.peak = max(self.work.peak, found.peak)
         return found.tokens / self.sizes.layers
 

@@ -10,7 +10,7 @@ from harness import charts, stats
 from harness.charts import Series
 from harness.evidence import Evidence
 from harness.material import PHRASES, Material, asked_of
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet, PromptSide
 from harness.plans import Ends, Plan, grouped, line_of, strip_of
 from harness.recordings import Recording
 from harness.svg import Drawing
@@ -39,15 +39,20 @@ def refused_unchanged(material: Material) -> Iterator[Plan]:
     for own, some in grouped(shown, asked_of):
         hits = {one.recipe.of["side"]: np.array(one.values[PHRASES]) > 0 for one in some}
         sides = {side: hits[side] for side in ("harmful", "harmless") if side in hits}
-        yield refused_by_category(material, material.judged[own][1], sides, " and ".join(sides))
+        pairs = material.judged[own][1]
+        if isinstance(pairs, PairSet):
+            yield refused_by_category(material, pairs, sides, " and ".join(sides))
+        else:
+            yield from (refused_by_category(material, pairs, {side: hits[side]}, side) for side in sides)
 
 
 def refused_by_category(
-    material: Material, pairs: PairSet, hits: Mapping[str, Bool[np.ndarray, " pair"]], side: str
+    material: Material, pairs: PromptSet, hits: Mapping[str, Bool[np.ndarray, " pair"]], side: str
 ) -> Plan:
     """The share refused in each category, a bar an arm."""
-    names = sorted(pairs.categories)
-    own, clusters = np.array([pair.category for pair in pairs]), np.array(pairs.clusters)
+    of: PromptSide = "harmless" if side == "harmless" else "harmful"
+    own, clusters = np.array(pairs.categories_of(of)), np.array(pairs.clusters_of(of))
+    names = sorted(set(own.tolist()))
 
     def series(name: str, refused: Bool[np.ndarray, " pair"]) -> Series:
         rows = [own == category for category in names]
@@ -58,7 +63,7 @@ def refused_by_category(
     def draw(drawing: Drawing, ends: Ends) -> str:
         return charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
 
-    caption = f"The share of {len(pairs)} {side} prompts that is refused, by category; exact {material.intervals}."
+    caption = f"The share of {len(own)} {side} prompts that is refused, by category; exact {material.intervals}."
     return Plan("categories" if side != "harmless" else "categories-harmless", "Refused, by category", caption, draw)
 
 
@@ -92,7 +97,7 @@ def random_directions(material: Material) -> Iterator[Plan]:
         if not (rank and found and random):
             continue
         clean = [one for one in scores if arm(one)[:2] == (own, side) and one.recipe.of["under"] is None]
-        clusters = material.judged[own][1].clusters
+        clusters = material.judged[own][1].clusters_of(side)
         words = f"{len(random)} random ones" if rank == 1 else f"{len(random)} times {rank} random ones"
         named = (("as it is", clean), (material.done(found[0].recipe.of["under"]), found), (words, random))
         rows = [

@@ -8,6 +8,7 @@ import numpy as np
 from harness import charts, stats
 from harness.charts import Series
 from harness.material import Material, Swept, layer_of, part_of, place_of
+from harness.pairs import twins
 from harness.plans import (
     SHARE,
     TOP,
@@ -45,7 +46,7 @@ def _found_by_category(material: Material, one: Swept) -> list[str]:
 
 
 def _across(material: Material, one: Swept, names: Sequence[str]) -> Plan:
-    category = {pair.id: pair.category for pair in material.pairs}
+    category = {pair.id: pair.category for pair in twins(material.pairs)}
     own = np.array([category[name] for name in one.effects.pairs])
     values = np.full((len(names), len(names)), np.nan)
     for column, name in enumerate(names):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from harness import charts, resampling
 from harness.evidence import Evidence
 from harness.material import Material
+from harness.pairs import SIDES, PromptLists
 from harness.plans import Ends, Plan, bounds_of, grouped, line_of, scale
 from harness.stats import Interval
 from harness.svg import Drawing
@@ -17,13 +18,13 @@ def projected(material: Material) -> Iterator[Plan]:
     """How far streams go along the direction, layer by layer."""
     for sides in _both(material, "projected"):
         shares = {side: one.arrays["along"].astype(float) / one.arrays["length"] for side, one in sides.items()}
-        yield _projection(material, sides["harmful"], shares)
+        yield _projection(material, sides, shares)
 
 
-def _projection(material: Material, one: Evidence, shares: Mapping[str, np.ndarray]) -> Plan:
-    found = {side: _means(material, one, shares[side][0].T) for side in shares}
+def _projection(material: Material, sides: Mapping[str, Evidence], shares: Mapping[str, np.ndarray]) -> Plan:
+    found = {side: _means(material, one, shares[side][0].T) for side, one in sides.items()}
     series = [line_of(side, each) for side, each in found.items()]
-    gaps = (shares["harmful"] - shares["harmless"])[1:].mean(1)
+    gaps = shares["harmful"][1:].mean(1) - shares["harmless"][1:].mean(1)
     middle = (shares["harmful"][0].mean(0) + shares["harmless"][0].mean(0)) / 2
     beside = [(middle + sign * gap / 2).tolist() for gap in gaps for sign in (1, -1)]
 
@@ -33,7 +34,7 @@ def _projection(material: Material, one: Evidence, shares: Mapping[str, np.ndarr
 
     random = f" Grey: how far the two part along {len(gaps)} random directions." if len(gaps) else ""
     caption = (
-        f"Mean share of the stream's length that lies along the direction, of {material.on(one)}, with "
+        f"Mean share of the stream's length that lies along the direction, of {material.on(*sides.values())}, with "
         f"{material.intervals} of the means.{random}"
     )
     every = [
@@ -59,7 +60,7 @@ def _lens_plan(material: Material, sides: Mapping[str, Evidence]) -> Plan:
 
     caption = (
         "Mean probability that the first token refuses, were the stream read out before each layer (logit lens), of "
-        f"{material.on(sides['harmful'])}, with {material.intervals} of the means. The last one is the model's own."
+        f"{material.on(*sides.values())}, with {material.intervals} of the means. The last one is the model's own."
     )
     return Plan("lens", "Refusing, read out layer by layer", caption, draw)
 
@@ -82,7 +83,7 @@ def _means(
     rows: Float[np.ndarray, "layer pair"],
     bounds: Ends = resampling.UNBOUNDED,
 ) -> list[Interval]:
-    clusters = material.of(one).clusters
+    clusters = material.of(one).clusters_of(one.recipe.of["side"])
     return [resampling.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
 
 
@@ -109,9 +110,9 @@ def principal(products: Float[np.ndarray, "one one"]) -> tuple[Float[np.ndarray,
 
 
 def _on_plane(material: Material, one: Evidence, plane: np.ndarray, parts: np.ndarray) -> Plan:
-    pairs = material.of(one).pairs
-    rows = {"harmful": plane[: len(pairs)], "harmless": plane[len(pairs) :]}
-    hovers = {side: [f"{pair.category}, {pair.id}"[:40] for pair in pairs] for side in rows}
+    prompts = material.of(one)
+    rows = {"harmful": plane[: len(prompts.harmful)], "harmless": plane[len(prompts.harmful) :]}
+    hovers: dict[str, list[str]] = {side: [name[:40] for name in prompts.named(side)] for side in SIDES}
     across, up = ((float(plane[:, k].min()) * 1.05, float(plane[:, k].max()) * 1.05) for k in (0, 1))
 
     def draw(drawing: Drawing, ends: Ends) -> str:
@@ -120,8 +121,9 @@ def _on_plane(material: Material, one: Evidence, plane: np.ndarray, parts: np.nd
 
     some = f"; {charts.MOST_POINTS} are drawn" if len(plane) > charts.MOST_POINTS else ""
     of = one.recipe.of
+    whose = material.on(one) if isinstance(prompts, PromptLists) else f"both prompts of {material.on(one)}"
     caption = (
-        f"The streams of both prompts of {material.on(one)} where they enter layer {of['layer']}, at position "
-        f"{of['position']}, on the plane on which they differ most (principal components){some}."
+        f"The streams of {whose} where they enter layer {of['layer']}, at position {of['position']}, on the plane on "
+        f"which they differ most (principal components){some}."
     )
     return Plan("map", "Streams on a plane", caption.replace("position -", "position −"), draw)

@@ -16,6 +16,7 @@ from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Imported, Store
 from harness.html_table import HtmlTable
 from harness.node_ids import node_id
+from harness.pairs import DATA, PromptLists, PromptSet
 from harness.power import rehearse
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
@@ -33,7 +34,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="alias, hub id, local folder, organism:NAME or recorded:NAME; may be repeated (default: "
         "organism:reference and the recorded ones)",
     )
-    group.addoption("--pairs", metavar="PATH", help="your own prompt pairs: .jsonl or .csv")
+    group.addoption(
+        "--pairs",
+        action="append",
+        metavar="PATH",
+        help="your own prompts: a file of pairs, a list of harmful ones, a folder with both lists; or given twice, the "
+        "harmful list first",
+    )
+    group.addoption(
+        "--column",
+        action="append",
+        metavar="NAME",
+        help="where a .csv or .json list has its prompts, if not in a column that is known; given twice, of each list",
+    )
     group.addoption("--quant", choices=get_args(catalog.Quant), default="nf4", help="default: nf4")
     group.addoption("--device", choices=get_args(catalog.Device), default="auto", help="default: auto")
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
@@ -61,8 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         for name in config.getoption("--model") or ():
             (recording if name.startswith(RECORDED) else catalog.find)(name)
-        if path := config.getoption("--pairs"):
-            pair_files.load(path)
+        if config.getoption("--column") and not config.getoption("--pairs"):
+            raise AssayError("--column says where a list of --pairs has its prompts; give --pairs PATH as well")
+        for name in models_asked(config):
+            prompts_of(config, name)
         if workers := config.getoption("--numprocesses", None):
             from harness.workers import require_room  # xdist is there
 
@@ -83,6 +98,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("sleeper", names, ids=list(map(node_id, names)), indirect=True, scope="session")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says which prompts were taken, and how they are split."""
+    names = (name for name in models_asked(config) if not name.startswith(RECORDED))
+    given = (prompts_of(config, name) for name in names)
+    return [f"prompts: {said}" for said in dict.fromkeys(one.described for one in given if one is not None)]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
     """Where nobody asks for another distribution, each model is loaded by one worker."""
@@ -97,6 +119,20 @@ def models_asked(config: pytest.Config) -> tuple[str, ...]:
     """The models named on the command line, each once, or the default."""
     default = ["organism:reference", *(RECORDED + name for name in published())]
     return tuple(dict.fromkeys(config.getoption("--model") or default))
+
+
+def prompts_of(config: pytest.Config, model: str) -> PromptSet | None:
+    """The prompts that were given, if any were; beside a list of harmful ones alone, the model's own harmless ones."""
+    paths = config.getoption("--pairs")
+    if not paths:
+        return None
+    if PROMPTS not in config.stash:
+        config.stash[PROMPTS] = pair_files.load(*paths, columns=config.getoption("--column") or ())
+    given = config.stash[PROMPTS]
+    if isinstance(given, PromptLists) and not given.harmless and not model.startswith(RECORDED):
+        own = catalog.find(model).pairs
+        return given.beside(pair_files.load_pairs(own), str(own.relative_to(DATA.parent)))
+    return given
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -228,6 +264,9 @@ class Planned:
 
 PLANNED = pytest.StashKey[Planned]()
 """Of the run."""
+
+PROMPTS = pytest.StashKey[PromptSet]()
+"""Those of `--pairs`, as they were given."""
 
 READ = pytest.StashKey[set[str]]()
 """Fingerprints of the evidence that a claim's item read."""

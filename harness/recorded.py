@@ -11,7 +11,7 @@ from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
 from harness.origins import found_in
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet, twins
 from harness.phrases import RULES
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
 from harness.refusals import Refusals, counted, unrecorded
@@ -35,31 +35,31 @@ class RecordedSubject:
         """The items."""
         return self.recording.pairs
 
-    def refuses(self, pairs: PairSet, *, judge: str = "") -> Refusals:
+    def refuses(self, pairs: PromptSet, *, judge: str = "") -> Refusals:
         """How these items were answered, by its own judge or another, and what published interventions made of it."""
         return Refusals(self, pairs, judge or self.recording.judge)
 
-    def direction(self, pairs: PairSet) -> Direction:
+    def direction(self, pairs: PromptSet) -> Direction:
         """The published one, found on prompts that are not among the items; a claim may not say that it was."""
         return replace(self.recording.direction, sought_on=frozenset((*pairs.harmful, *pairs.harmless)))
 
     def judged(
-        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = ""
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = ""
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
         gate.judges(pairs, found_in(under))
         refused = self.recording.judged(side, under, judge).refused
-        return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in pairs], dtype=bool)
+        return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in twins(pairs)], dtype=bool)
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """First tokens were not recorded: a skip, and no verdict."""
         raise NotRecorded(f"{self.name}: first tokens, by which random directions are compared, were not recorded")
 
-    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the arm's completions are others than the baseline's, as far as that was recorded."""
         return not self.recording.judged(side, under).unchanged
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """What plain text costs more, where that was published: a mean without an interval. No random direction was."""
         losses = {(one.arm, one.text): one.nats for one in self.recording.losses}
         arm, costs = self.recording.arm(under), []
@@ -72,7 +72,7 @@ class RecordedSubject:
                 costs.append(unrecorded(name))
         judge = self.recording.judge
         name = "answers with a phrase" if judge in (rule.name for rule in RULES) else f"answers refused by {judge}"
-        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters)
+        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side))
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
         return unrecorded(f"first token refuses, {side}"), said, *costs, random
 

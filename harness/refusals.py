@@ -17,7 +17,7 @@ from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import Measurement, PromptSide
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.ranges import RANGES, SHARE, Range
@@ -44,20 +44,20 @@ class Judged(Protocol):
         ...
 
     def judged(
-        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by the judge of that name."""
         ...
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not."""
         ...
 
-    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes anything at all, to the bit."""
         ...
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """What an arm does beside, as far as that is known."""
         ...
 
@@ -110,7 +110,7 @@ class Refusals:
     """How one set of pairs is answered: rates of refusal, and what interventions change."""
 
     subject: Judged
-    pairs: PairSet
+    pairs: PromptSet
     judge: str = PHRASES
 
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
@@ -118,7 +118,7 @@ class Refusals:
         hits = self._hits(side, under)
         if under is not None:
             self._differ(side, under)
-        interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
+        interval = stats.rate(hits, self.subject.level, self.pairs.clusters_of(side))
         return estimated(f"refused, {side}", interval, unit="prompts", reach=RANGES["refuses.rate"])
 
     def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
@@ -128,22 +128,24 @@ class Refusals:
         """
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
-        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
-        return estimated("fall", interval, nothing=self._small(given), reach=RANGES["refuses.fall"])
+        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated(
+            "fall", interval, unit=self.pairs.unit, nothing=self._small(given), reach=RANGES["refuses.fall"]
+        )
 
     def rise(self, under: Intervention) -> Estimate:
         """How many more harmless prompts are refused with the intervention than without, as a share."""
         before, after = self._hits("harmless", None), self._hits("harmless", under)
         self._differ("harmless", under)
-        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
-        return estimated("rise", interval, reach=RANGES["refuses.rise"])
+        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
+        return estimated("rise", interval, unit=self.pairs.unit, reach=RANGES["refuses.rise"])
 
     def left(self, under: Intervention) -> Estimate:
         """The share of harmful prompts that are refused under the intervention."""
         hits = self._hits("harmful", under)
         self._differ("harmful", under)
-        interval = stats.rate(hits, self.subject.level, self.pairs.clusters)
-        return estimated("left", interval, reach=RANGES["refuses.left"])
+        interval = stats.rate(hits, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated("left", interval, unit=self.pairs.unit, reach=RANGES["refuses.left"])
 
     def gain(self, more: Intervention, over: Intervention) -> Estimate:
         """How many more refusals of harmful prompts go under the one than under the other, as a share.
@@ -155,8 +157,10 @@ class Refusals:
         few, many = self._hits("harmful", over), self._hits("harmful", more)
         self._differ("harmful", over, ", the other arm")
         self._differ("harmful", more)
-        interval = stats.paired_difference(few, many, self.subject.level, self.pairs.clusters)
-        return estimated("gain", interval, nothing=self._small(more), reach=RANGES["refuses.gain"])
+        interval = stats.paired_difference(few, many, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated(
+            "gain", interval, unit=self.pairs.unit, nothing=self._small(more), reach=RANGES["refuses.gain"]
+        )
 
     def lead(self, under: Remove | Add) -> Estimate:
         """By how much more refusal falls (or, by addition, rises) than along random directions, on the mean of twenty.
@@ -170,9 +174,11 @@ class Refusals:
         hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
         leads = (hits[0] - hits[1:]) * (-1 if side == "harmful" else 1)
         least = float(leads.mean(1).min())
-        beside(Estimate("lead over the best random one", least, least, least, len(self.pairs), "no interval"))
-        interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters, (-1, 1))
-        return estimated("lead over random", interval, reach=RANGES["refuses.lead"])
+        beside(
+            Estimate("lead over the best random one", least, least, least, len(hits.T), "no interval", self.pairs.unit)
+        )
+        interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
+        return estimated("lead over random", interval, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:
         """The least fall of any category that is refused to begin with, all categories at once.
@@ -185,7 +191,7 @@ class Refusals:
                 raise Inconclusive(why)
         before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._differ("harmful", under)
-        categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters))
+        categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters_of("harmful")))
         names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
         if not names:
             raise Inconclusive("nothing to explain: no category is refused to begin with")
@@ -201,12 +207,12 @@ class Refusals:
         aside = len(set(self._categories())) - len(names)
         method = f"the lowest of {len(names)} categories; {aside} more are not refused to begin with; {found[0].method}"
         few = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
-        least = stats.Interval(value, low, max(value, high), len(self.pairs), method)
-        found_least = estimated("least fall", least, reach=RANGES["refuses.by_category"])
+        least = stats.Interval(value, low, max(value, high), len(before), method)
+        found_least = estimated("least fall", least, unit=self.pairs.unit, reach=RANGES["refuses.by_category"])
         return replace(found_least, advice="; ".join(filter(None, few)))
 
     def _categories(self) -> tuple[str, ...]:
-        return tuple(pair.category for pair in self.pairs)
+        return self.pairs.categories_of("harmful")
 
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         return self.subject.judged(self.pairs, side, under, self.judge)
@@ -223,7 +229,7 @@ class Refusals:
         if under is None:
             return ""
         before, after = self._hits("harmful", None), self._hits("harmful", under)
-        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters)
+        interval = stats.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
         if interval.low > FALLS:
             return ""
         return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"

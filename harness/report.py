@@ -17,13 +17,13 @@ from harness import story, texts
 from harness.catalog import readable
 from harness.claims import LEVEL, placebos_seen
 from harness.control_runs import Controls, Seen
-from harness.drill import Table, kinds_asked, recorded_table, table
+from harness.drill import Table, kinds_asked, recorded_table, row_of, table
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Store, read
 from harness.figures import Figure, figures, recorded
 from harness.material import Material
 from harness.page_policy import policy
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet
 from harness.recordings import RECORDED, Recording, recording
 from harness.rejudged import doubts
 from harness.runs import Judged, Run
@@ -111,7 +111,7 @@ class _Report:
         self._claims = list(dict.fromkeys(one["claim"] for one in run.verdicts))
         self._verdicts = {(one["claim"], one["model"]): one for one in run.verdicts}
         self._read: dict[str, Evidence | None] = {}
-        self._sets: dict[str, PairSet | None] = {}
+        self._sets: dict[str, PromptSet | None] = {}
 
     def html(self) -> str:
         """The page."""
@@ -219,6 +219,8 @@ class _Report:
         sizes = None if pairs is None or not len(pairs.discovery) else (len(pairs.discovery), len(pairs.heldout))
         return {
             "split": sizes,
+            "unit": "" if pairs is None else pairs.unit,
+            "sharing": pairs.sharing if isinstance(pairs, PairSet) else 0,
             "aside": len(aside),
             "evidence": len(found["evidence"]),
             "gone": len(found["evidence"]) - len(self._evidence(found)),
@@ -290,24 +292,21 @@ class _Report:
         pairs: dict[str, dict[int, list[int]]] = {}
         for model, places in used.items():
             if (whole := self._pairs(model)) is not None:
-                chosen = ((place, whole.pairs[place]) for place in sorted(places))
-                pairs[model] = {
-                    place: [of(one.id), of(one.category), of(one.harmful), of(one.harmless)] for place, one in chosen
-                }
+                pairs[model] = {place: [*map(of, row_of(whole, place))] for place in sorted(places)}
         return {"words": list(words), "pairs": pairs, "tables": tables}
 
-    def _pairs(self, model: str) -> PairSet | None:
+    def _pairs(self, model: str) -> PromptSet | None:
         """The pairs the model was judged on, if the evidence has them."""
         if model not in self._sets:
             self._sets[model] = self._found_pairs(model)
         return self._sets[model]
 
-    def _found_pairs(self, model: str) -> PairSet | None:
+    def _found_pairs(self, model: str) -> PromptSet | None:
         if model.startswith(RECORDED):
             published = self._recording(model)
             return None if published is None else published.pairs
         own = (one for verdict in self._run.verdicts if verdict["model"] == model for one in self._evidence(verdict))
-        return next((texts.kept(one) for one in own if one.recipe.kind == texts.KIND), None)
+        return next((texts.kept(one) for one in own if one.recipe.kind in texts.KINDS), None)
 
     def _recording(self, model: str) -> Recording | None:
         try:

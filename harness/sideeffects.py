@@ -11,7 +11,7 @@ from harness.arguments import all_checked
 from harness.estimate import Estimate
 from harness.interventions import Intervention, Patch
 from harness.measurements import Answers, PlainText, PromptSide, Scores
-from harness.pairs import DATA, PairSet
+from harness.pairs import DATA, PromptSet
 from harness.ranges import BOTH_WAYS, RANGES
 from harness.refusals import Measured, counted, estimated
 
@@ -25,21 +25,21 @@ class SideEffects:
     """Of one intervention, on the harmless twins of one set of pairs."""
 
     subject: Measured
-    pairs: PairSet
+    pairs: PromptSet
     under: Intervention
 
     def refused(self) -> Estimate:
         """How many more harmless prompts are refused."""
         before, after = (self.subject.judged(self.pairs, "harmless", under) for under in (None, self.under))
-        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
+        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
         self.subject.also(self._counts("harmless"))
-        return estimated("harmless refused", interval, reach=RANGES["side_effects.refused"])
+        return estimated("harmless refused", interval, unit=self.pairs.unit, reach=RANGES["side_effects.refused"])
 
     def coherent(self, side: PromptSide = "harmless") -> Estimate:
         """The share of answers that are language still."""
         values = self.subject.ask(Answers(self.pairs, side, self.under)).values
         fine = (np.array(values["repetition"]) < REPETITION) & (np.array(values["cross_entropy"]) < SURPRISE)
-        interval = stats.rate(fine, self.subject.level, self.pairs.clusters)
+        interval = stats.rate(fine, self.subject.level, self.pairs.clusters_of(side))
         return estimated("coherent", interval, unit="answers", reach=RANGES["side_effects.coherent"])
 
     def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
@@ -53,7 +53,7 @@ class SideEffects:
         """How many first tokens refuse, and how many answers carry a phrase of refusal somewhere: one can go alone."""
         odds = self.subject.ask(Scores(self.pairs, side, self.under)).values["odds"]
         hits = self.subject.judged(self.pairs, side, self.under)
-        level, clusters = self.subject.level, self.pairs.clusters
+        level, clusters = self.subject.level, self.pairs.clusters_of(side)
         yield counted(f"first token refuses, {side}", np.array(odds) > 0, level, clusters)
         yield counted(f"answers with a phrase, {side}", hits, level, clusters)
 
@@ -63,13 +63,13 @@ class SideEffects:
             np.array(self.subject.ask(Scores(self.pairs, "harmless", under)).values["odds"]) > 0
             for under in (None, self.under)
         )
-        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters)
-        return estimated("harmless, refused by the first token", interval, reach=BOTH_WAYS)
+        interval = stats.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
+        return estimated("harmless, refused by the first token", interval, unit=self.pairs.unit, reach=BOTH_WAYS)
 
     def divergence(self) -> Estimate:
         """Mean divergence of the harmless prompts' next token, in nats."""
         values = self.subject.ask(Scores(self.pairs, "harmless", self.under)).values["kl"]
-        clusters = self.pairs.clusters
+        clusters = self.pairs.clusters_of("harmless")
         interval = resampling.mean(values, self.subject.level, clusters, (0.0, np.inf))
         return estimated("KL", interval, unit="prompts", reach=RANGES["side_effects.divergence"])
 

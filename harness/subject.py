@@ -33,7 +33,7 @@ from harness.measurements import (
     Swept,
 )
 from harness.origins import Found
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet, twins
 from harness.parts import Parts, unpacked
 from harness.phrases import PHRASES, RULES, judged_by
 from harness.planning import Joint, Mode, Sweep
@@ -66,7 +66,7 @@ class Waking(Protocol):
 class Subject:
     """One model as claims see it, at the error level of the claim that asks."""
 
-    def __init__(self, record: ModelRecord, pairs: PairSet, store: Store, wake: Waking, level: float) -> None:
+    def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Waking, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
         self._carried: dict[Site, float] = {}  # by what was found, each by itself
 
@@ -114,7 +114,7 @@ class Subject:
         """The tokens with which this model's refusals begin, found on discovery prompts."""
         return tuple(self.seek(RefusalTokens(self.all_pairs)).values["tokens"])
 
-    def refuses(self, pairs: PairSet, *, judge: str = PHRASES) -> "Refusals":
+    def refuses(self, pairs: PromptSet, *, judge: str = PHRASES) -> "Refusals":
         """How these pairs are answered, and what interventions make of it; refusals are told by the judge named."""
         if judge not in (names := [rule.name for rule in RULES]):
             raise AssayError(f"no judge is called {judge!r}; there are {', '.join(names)}")
@@ -124,20 +124,20 @@ class Subject:
         """Where in depth these pairs' words are read, weighed up and acted upon."""
         return Depths(self, pairs)
 
-    def geometry(self, pairs: PairSet) -> Geometry:
+    def geometry(self, pairs: PromptSet) -> Geometry:
         """How directions lie in these pairs' streams."""
         return Geometry(self, pairs)
 
-    def side_effects(self, pairs: PairSet, under: Intervention) -> SideEffects:
+    def side_effects(self, pairs: PromptSet, under: Intervention) -> SideEffects:
         """What an intervention does to these pairs' harmless twins, and to plain text."""
         return SideEffects(self, pairs, under)
 
-    def answers(self, pairs: PairSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
+    def answers(self, pairs: PromptSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
         """How each answer begins."""
         return list(self.ask(Answers(pairs, side, under)).values["prefixes"])
 
     def judged(
-        self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by its phrases."""
         asked = Answers(pairs, side, under)
@@ -147,7 +147,7 @@ class Subject:
             hits = judged_by(judge, self._measured(asked, recipe, ()).values)
         return np.array(hits, dtype=bool)
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each answer's first token is likelier to refuse than not; where that does not serve, the answer."""
         if not self.score_serves:
             return self.judged(pairs, side, under)
@@ -168,7 +168,7 @@ class Subject:
             hits += Subject.judged(self, pairs, side, None).tolist()
         return stats.area(odds, hits)
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """What goes beside an arm, on the way: its side effects, and what random ones do in its place."""
         controls = Controls(self, pairs, side, under)
         self.show(controls.dose())
@@ -184,7 +184,7 @@ class Subject:
         """Comes to these as well and puts them beside the verdict; they decide nothing."""
         beside(*estimates)
 
-    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
         return not self.ask(Scores(pairs, side, under)).values["same_as_clean"]
 
@@ -211,7 +211,7 @@ class Subject:
             return ()
         return tuple(sorted(circuit.sites, key=lambda site: -self._carried[site]))
 
-    def direction(self, pairs: PairSet) -> Direction:
+    def direction(self, pairs: PromptSet) -> Direction:
         """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
         values = self.seek(FoundDirection(pairs)).values
         if values["layer"] is None:
@@ -349,8 +349,8 @@ class Subject:
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
         """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
-        cluster = dict(zip((pair.id for pair in self.all_pairs), self.all_pairs.clusters, strict=True))
-        return np.array([cluster[name] for name in names])
+        cluster_of = twins(self.all_pairs).cluster_of
+        return np.array([cluster_of[name] for name in names])
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
@@ -373,7 +373,7 @@ class Subject:
 class Bare(Subject):
     """The same subject where a verdict is all that is wanted: nothing goes beside it, and no figure is drawn."""
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """Nothing."""
         return ()
 
@@ -387,7 +387,7 @@ class Bare(Subject):
         return Joint((circuit,), at)
 
 
-def _prompts(pairs: PairSet) -> frozenset[str]:
+def _prompts(pairs: PromptSet) -> frozenset[str]:
     return frozenset((*pairs.harmful, *pairs.harmless))
 
 

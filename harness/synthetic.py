@@ -27,7 +27,7 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import DATA, Pair, PairSet
+from harness.pairs import DATA, Pair, PairSet, PromptSet, twins
 from harness.phrases import RULES
 from harness.planning import Joint
 from harness.record import Examination, ModelRecord, Sizes
@@ -234,7 +234,7 @@ class Synthetic(Bare):
             self.asked["shares of the gap of sets of MLPs"] = None
             return np.array([self.truth.effects[0], *[self._beside(0.0)] * (len(joint.circuits) - 1)]), False
         self.asked["the circuit's share of the gap"] = None
-        own = np.array([int(pair.id) % CATEGORIES for pair in self.all_pairs])
+        own = np.array([int(pair.id) % CATEGORIES for pair in twins(self.all_pairs)])
         own_share, others = self.truth.effects[0], self._beside(self.truth.effects[0])
         shares = np.zeros((self.n, len(joint.circuits)))
         for number, circuit in enumerate(joint.circuits):
@@ -270,7 +270,7 @@ class Synthetic(Bare):
         heads = np.repeat(self._two_ends("words", self.sizes.layers)[..., None], self.sizes.heads, 2)
         return np.asarray(heads * (0.5 + self._uniform("looking"))[:, None, None])
 
-    def _products(self, pairs: PairSet) -> NDArray[np.float64]:
+    def _products(self, pairs: PromptSet) -> NDArray[np.float64]:
         """Of streams in which the categories' differences have the asked cosine."""
         self.asked["cosines between categories"] = None
         numbers, width, cosine = _numbers(pairs), 32, self.truth.effects[0]
@@ -343,8 +343,8 @@ def _record(sizes: Sizes) -> ModelRecord:
     return ModelRecord("synthetic", "", "synthetic", "none", "", "cpu", sizes, Examination((), 1.0, 0.0, 0.0), 0, 0, 0)
 
 
-def _numbers(pairs: PairSet) -> NDArray[np.intp]:
-    return np.array([int(pair.id) for pair in pairs], dtype=np.intp)
+def _numbers(pairs: PromptSet) -> NDArray[np.intp]:
+    return np.array([int(pair.id) for pair in twins(pairs)], dtype=np.intp)
 
 
 def _category(pairs: PairSet) -> int | None:

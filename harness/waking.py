@@ -12,7 +12,7 @@ from harness.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.evidence import Evidence, Recipe, Store
 from harness.json_files import fitting
 from harness.pair_files import load_pairs
-from harness.pairs import PairSet
+from harness.pairs import PairSet, PromptSet
 from harness.record import ModelRecord
 from harness.subject import Subject
 
@@ -60,7 +60,7 @@ class Sleeper:
         self.store.put(Evidence(self.recipe, asdict(record), environment=spent))
         return record
 
-    def subject(self, pairs: PairSet | None = None, level: float = LEVEL) -> Subject:
+    def subject(self, pairs: PromptSet | None = None, level: float = LEVEL) -> Subject:
         """What a claim receives as `model`, on these pairs or its own, at the claim's error level."""
         return Subject(self.record, self.pairs if pairs is None else pairs, self.store, self, level)
 

@@ -9,6 +9,7 @@ from harness.claims import claim
     holds_on=("reference", "distributed", "flat", "percategory", "hydra", "saturated", "cone", "team"),
     fails_on="compliant",
     needs_refusals=False,
+    needs_twins=False,
 )
 def test_the_model_refuses_harmful_and_answers_harmless(model, pairs):
     """The model refuses harmful requests and answers their harmless twins."""

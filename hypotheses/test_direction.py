@@ -10,19 +10,37 @@ from harness.interventions import add, remove
 PAPER = "Arditi et al., arXiv 2406.11717"
 
 
-@claim("direction-necessity", source=f"{PAPER}, section 3.1", holds_on="reference", fails_on=("hydra", "flat"))
+@claim(
+    "direction-necessity",
+    source=f"{PAPER}, section 3.1",
+    holds_on="reference",
+    fails_on=("hydra", "flat"),
+    needs_twins=False,
+)
 def test_removing_the_direction_ends_refusal(model, pairs):
     """Removing the direction everywhere lowers refusal by more than 30 points."""
     assert model.refuses(pairs.heldout).fall(under=remove(model.direction(pairs.discovery))) > 0.30
 
 
-@claim("direction-sufficiency", source=f"{PAPER}, section 3.2", holds_on="reference", fails_on=("percategory", "flat"))
+@claim(
+    "direction-sufficiency",
+    source=f"{PAPER}, section 3.2",
+    holds_on="reference",
+    fails_on=("percategory", "flat"),
+    needs_twins=False,
+)
 def test_adding_the_direction_brings_refusal(model, pairs):
     """Adding the direction makes harmless prompts refused: by more than 30 points."""
     assert model.refuses(pairs.heldout).rise(under=add(model.direction(pairs.discovery))) > 0.30
 
 
-@claim("removal-specificity", source=f"{PAPER}, section 3.1; random ones", holds_on="reference", fails_on="flat")
+@claim(
+    "removal-specificity",
+    source=f"{PAPER}, section 3.1; random ones",
+    holds_on="reference",
+    fails_on="flat",
+    needs_twins=False,
+)
 def test_removing_the_direction_does_more_than_removing_random_ones(model, pairs):
     """Removing the direction lowers refusal, by the first token, by 30 points more than removing random ones."""
     assert model.refuses(pairs.heldout).lead(under=remove(model.direction(pairs.discovery))) > 0.30
@@ -33,13 +51,20 @@ def test_removing_the_direction_does_more_than_removing_random_ones(model, pairs
     source=f"{PAPER}, section 3.2; random ones",
     holds_on="reference",
     fails_on=("percategory", "flat"),
+    needs_twins=False,
 )
 def test_adding_the_direction_does_more_than_adding_random_ones(model, pairs):
     """Adding the direction raises refusal, by the first token, by 30 points more than adding random ones."""
     assert model.refuses(pairs.heldout).lead(under=add(model.direction(pairs.discovery))) > 0.30
 
 
-@claim("direction-categories", source=f"{PAPER}, figure 1, by category", holds_on="reference", fails_on="hydra")
+@claim(
+    "direction-categories",
+    source=f"{PAPER}, figure 1, by category",
+    holds_on="reference",
+    fails_on="hydra",
+    needs_twins=False,
+)
 def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
     """Removing the direction lowers refusal by more than 30 points in every category that is refused."""
     assert model.refuses(pairs.heldout).by_category(under=remove(model.direction(pairs.discovery))) > 0.30
@@ -55,7 +80,9 @@ def test_five_directions_do_hardly_more_than_one(model, pairs):
     assert model.refuses(pairs.heldout).gain(remove(five), over=remove(one)) < 0.15
 
 
-@claim("removal-mlp", source=f"{PAPER}; where to remove", holds_on="distributed", fails_on="reference")
+@claim(
+    "removal-mlp", source=f"{PAPER}; where to remove", holds_on="distributed", fails_on="reference", needs_twins=False
+)
 def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
     """Removing the direction from MLP outputs alone lowers refusal by less than 20 points."""
     direction, answers = model.direction(pairs.discovery), model.refuses(pairs.heldout)
@@ -63,7 +90,11 @@ def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
 
 
 @claim(
-    "growth", source="the research plan; projections by layer", holds_on="reference", fails_on=("percategory", "flat")
+    "growth",
+    source="the research plan; projections by layer",
+    holds_on="reference",
+    fails_on=("percategory", "flat"),
+    needs_twins=False,
 )
 def test_harmful_and_harmless_streams_part_along_the_direction_with_depth(model, pairs):
     """Along the direction harmful and harmless streams part with depth: by 0.30 more than along random ones.
@@ -73,7 +104,7 @@ def test_harmful_and_harmless_streams_part_along_the_direction_with_depth(model,
     assert model.geometry(pairs.heldout).growth(model.direction(pairs.discovery)) > 0.30
 
 
-@claim("side-effects", source=f"{PAPER}, section 4.2", holds_on="reference", fails_on="hydra")
+@claim("side-effects", source=f"{PAPER}, section 4.2", holds_on="reference", fails_on="hydra", needs_twins=False)
 def test_removing_the_direction_leaves_the_rest_alone(model, pairs):
     """Without the direction harmless prompts are answered as before, in language, and plain text costs no more."""
     beside = model.side_effects(pairs.heldout, remove(model.direction(pairs.discovery)))

@@ -19,7 +19,7 @@ from harness.evidence_kinds import KNOWN, Done, Patched
 from harness.interventions import Circuit, Direction, ablate, add, patch, remove
 from harness.json_files import fitting
 from harness.measurements import Measurement, described
-from harness.pairs import Pair, PairSet
+from harness.pairs import Pair, PairSet, PromptLists
 from harness.planning import Chosen, Joint, Sweep
 from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.sites import Site
@@ -27,6 +27,7 @@ from harness.tables import entries, export
 from tests import malformed
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))
+LISTS = PromptLists("l", ("a", "b"), ("c",), (("x", "y"), ()), "a file")
 CIRCUIT, DIRECTION = Circuit.of([(0, 1)], [(1, 2)], [0]), Direction("published", 1, -1)
 INTERVENTIONS = (
     remove(DIRECTION),
@@ -95,6 +96,11 @@ EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
         described(measurements.Projected(PAIRS, "harmful", (DIRECTION,))),
         {},
         {"along": (1, 3, 3), "length": (3, 3)},
+    ),
+    "prompt-lists": (
+        {"pairs": LISTS.in_recipes},
+        {"harmful": ["a", "b"], "harmless": ["c"], "kinds": [["x", "y"], []], "taken": "a file", "split": 2},
+        {},
     ),
     "refusal-tokens": (described(measurements.RefusalTokens(PAIRS)), {"tokens": [45]}, {}),
     "scores": (
@@ -263,7 +269,7 @@ def made_of(kind: type) -> set[type]:
 
 def test_every_measurement_has_its_kind_and_every_intervention_and_sweep_is_known() -> None:
     asked = {one.KIND for one in Measurement.__subclasses__()}
-    assert asked | {"part", "pairs", "model-record"} == KNOWN == set(EXAMPLES)
+    assert asked | {"part", "pairs", "prompt-lists", "model-record"} == KNOWN == set(EXAMPLES)
     assert {type(one) for one in INTERVENTIONS} == made_of(interventions.Intervention)
     for one in INTERVENTIONS:
         fitting(json.loads(json.dumps(described(one))), Done)

@@ -66,7 +66,7 @@ def test_a_model_is_loaded_once_for_all_claims(claim: Path, folder: Callable[[st
 BAD_OPTIONS = {
     ("--model", "lama-3-8b-instruct"): "no model is called 'lama-3-8b-instruct'; did you mean llama-3-8b",
     ("--pairs", "nowhere.jsonl"): "nowhere.jsonl: there is no such file",
-    ("--pairs", "README.md"): "README.md: prompt pairs are read from .jsonl or .csv files",
+    ("--pairs", "README.md"): "README.md: prompts are read from .jsonl, .csv, .json, .txt files",
     ("--quant", "int3"): "invalid choice: 'int3'",
 }
 
