@@ -270,6 +270,7 @@ def _unbundle(path: Path, store: Store, sha256: str) -> None:
     say(f"{found.folder}: {len(found.run.verdicts)} verdicts, {found.placed} measurements put in place{here}")
     say("its hashes show damage and no forgery: whoever made it may have made up what it says")
     say(f"judge it: {shlex.join(['pytest', 'hypotheses', *options])}")
+    front_page.write(found.folder.parent, front_page_of(found.folder.parent))
 
 
 def _bundle(options: argparse.Namespace) -> None:

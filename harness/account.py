@@ -112,7 +112,8 @@ class Account:
         """Keeps in the run how much it set out to judge."""
         self._expected |= claims
         wanted = {(path.name, name) for path in HYPOTHESES.glob("test_*.py") for name in claimed_in(path)}
-        there = {(path.name, name) for path, name in map(self._place, self._expected) if path.parent == HYPOTHESES}
+        folder = HYPOTHESES.resolve()
+        there = {(path.name, name) for path, name in map(self._place, self._expected) if path.parent == folder}
         self._writer.run.expected, self._writer.run.all_claims = len(self._expected), bool(wanted) and wanted <= there
 
     def _place(self, nodeid: str) -> tuple[Path, str]:

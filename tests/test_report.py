@@ -18,7 +18,7 @@ from harness.estimate import Estimate, decided
 from harness.evidence import Store
 from harness.pairs import DATA
 from harness.report import anchor, page_of, write
-from harness.run_list import latest
+from harness.run_list import latest, listed
 from harness.runs import Judged, Run
 from harness.verdicts import plain
 from tests import stories
@@ -165,6 +165,9 @@ def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> Non
     assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
     assert {link for link in page.links if not link.startswith(("#", "data:"))} == {"../../index.html"}
     assert story.headline(run) in said
+    assert run.expected == len(run.verdicts)
+    (one,) = listed(judged / "runs")
+    assert one.whole
     for needed in (run.commit or "", *run.libraries, *MODELS, "refuted on hydra", "peak memory", "bundle"):
         assert needed.removeprefix("refuted on ") in said
 
