@@ -214,4 +214,6 @@ def line(found: Judged) -> str:
     text = f"{found['word']:<12} {name}: {found['reason']}"
     if imported := found.get("imported"):
         text += f"; imported: {len(imported)} of the {len(found['evidence'])} measurements it rests on"
+    if source := found.get("recording_from"):
+        text += f"; its recording was imported from {source}"
     return shown(text)

@@ -23,7 +23,7 @@ _MOST_LISTED = 8 * 1024**2
 _PIECE = 1024**2
 
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
-_END_BYTES, _COMMENT_BYTES = 22, 65_535
+_END_BYTES, _COMMENT_BYTES, _LOCATOR_BYTES = 22, 65_536, 20
 _ENCRYPTED = 1
 _HEADER_BYTES = 30
 
@@ -76,16 +76,17 @@ def unpack(file: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
 def _check_list(raw: BinaryIO) -> None:
     """Its list is read whole, so first its size; archives beyond 4 GiB, which say it elsewhere, are none of ours."""
     size = raw.seek(0, 2)
-    raw.seek(max(0, size - _END_BYTES - _COMMENT_BYTES))
+    raw.seek(max(0, size - _END_BYTES - _COMMENT_BYTES - _LOCATOR_BYTES))
     tail = raw.read()
-    if _END_64 in tail:
-        raise Unfit("of the kind for more than 4 GiB")
-    at = tail.find(_END)
-    while at >= 0:
-        end = tail[at : at + _END_BYTES]
-        if len(end) == _END_BYTES and struct.unpack("<12xL6x", end)[0] > _MOST_LISTED:
+    # zipfile takes either of these for its end.
+    for at in (len(tail) - _END_BYTES, tail.rfind(_END)):
+        end = tail[at : at + _END_BYTES] if at >= 0 else b""
+        if not end.startswith(_END) or len(end) < _END_BYTES:
+            continue
+        if tail[max(0, at - _LOCATOR_BYTES) : at].startswith(_END_64):
+            raise Unfit("of the kind for more than 4 GiB")
+        if struct.unpack("<12xL6x", end)[0] > _MOST_LISTED:
             raise Unfit(f"its list of members is larger than {_MOST_LISTED // 1024**2} MiB")
-        at = tail.find(_END, at + 1)
 
 
 def _check_members(members: Sequence[zipfile.ZipInfo], packed: int) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,9 @@ from harness.evidence import Damaged, Evidence, Imported, Store, check, read, sh
 from harness.json_files import Count, Later, Malformed
 from harness.pairs import PairSet, PromptSet
 from harness.record import ModelRecord, Sizes
-from harness.recordings import IMPORTED, RECORDED, may_be_called, read_recording
+from harness.recordings import IMPORTED, RECORDED, Recording, keep, may_be_called, read_recording
 from harness.runs import Run
 from harness.terminal import shown
-from harness.whole_files import write_whole
 
 # Of manifest.json; the first bundles had none.
 SCHEMA = 1
@@ -152,15 +151,15 @@ class _Brought:
     name: str
     run: Run
     evidence: Mapping[str, Path]
-    recordings: Mapping[str, Path]
+    recordings: Sequence[Recording]  # that are not here
 
     def place(self, store: Store, runs: Path, source: Imported) -> Unbundled:
         """Evidence first, the run last: what is cut short is no run, and evidence that is marked as imported."""
         new = [fingerprint for fingerprint in self.evidence if not _here(store, fingerprint)]
         for fingerprint in new:
             store.bring(self.evidence[fingerprint], source)
-        for name, path in self.recordings.items():
-            write_whole(IMPORTED / f"{name}.json", path.read_bytes())
+        for recording in self.recordings:
+            keep(replace(recording, imported=source))
         folder = _folder(runs, self.name, self.run)
         if not (folder / _RUN).exists():
             replace(self.run, imported=source).save(folder)
@@ -180,7 +179,7 @@ def _checked(path: Path, aside: Path) -> _Brought:
     if (manifest := files.pop(_MANIFEST, None)) is not None:
         name = _listed(manifest, files)
     run = Run.parsed(json_files.contents(files[_RUN]))
-    evidence, recordings = _evidence_in(run, files), _recordings_in(run, files)
+    evidence, recordings = _evidence_in(run, files), tuple(_recordings_in(run, files))
     plain = next((one for one in (name, path.stem) if _PLAIN.fullmatch(one)), "run")
     return _Brought(plain, run, evidence, recordings)
 
@@ -267,20 +266,19 @@ class _Beside:
             self.sets[part.fingerprint] = part.in_recipes
 
 
-def _recordings_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
-    """Recordings that the run judged, each whole, and none that another of that name here would have to give way to."""
-    found = {match[1]: path for name, path in files.items() if (match := _RECORDED.fullmatch(name))}
-    for name, path in found.items():
+def _recordings_in(run: Run, files: Mapping[str, Path]) -> Iterator[Recording]:
+    """Recordings that the run judged and that are not here, each whole; another of that name here is not touched."""
+    for name, path in ((match[1], path) for name, path in files.items() if (match := _RECORDED.fullmatch(name))):
         if RECORDED + name not in run.models:
             raise Unfit(f"it holds the recording {name}, and its run did not judge it")
         try:
-            read_recording(path)
+            brought = replace(read_recording(path), imported=None)
         except AssayError as error:
             raise Unfit(f"recorded/{name}.json {str(error).partition(': ')[2]}") from None
-        here = IMPORTED / path.name
-        if here.exists() and here.read_bytes() != path.read_bytes():
+        if not (here := IMPORTED / path.name).exists():
+            yield brought
+        elif replace(read_recording(here), imported=None) != brought:
             raise AssayError(f"{here}: another recording of that name is here already; move it away, then import again")
-    return found
 
 
 def _here(store: Store, fingerprint: str) -> bool:

@@ -24,6 +24,7 @@ from harness.errors import AssayError
 from harness.evidence_kinds import Shape
 from harness.json_files import Finite, Later, Malformed
 from harness.pairs import DATA
+from harness.terminal import shown
 from harness.whole_files import write_whole
 
 EVIDENCE = DATA.parent / "reports" / "evidence"
@@ -218,7 +219,7 @@ class Store:
             with suppress(OSError):  # a read-only folder keeps it; it is measured again all the same
                 one.rename(one.with_name(one.name + ".damaged"))
         then = "--judge-only measures nothing in its place" if self.judge_only else "and measured again"
-        warnings.warn(f"{path}: {what}; set aside, {then}", DamagedEvidence, stacklevel=4)
+        warnings.warn(shown(f"{path}: {what}; set aside, {then}"), DamagedEvidence, stacklevel=4)
 
 
 class Damaged(AssayError):

@@ -41,7 +41,7 @@ def _row(one: Listed) -> dict[str, Any]:
         "began": f"{one.began:%Y-%m-%d %H:%M:%S}",
         "summary": summary,
         "words": words,
-        "ended": _ended(one) + (", imported" if summary["imported"] else ""),
+        "ended": _ended(one) + (f", imported from {summary['imported']}" if one.imported else ""),
     }
 
 

@@ -215,7 +215,10 @@ def pytest_runtest_makereport(
         imported=[key for key in read if key in item.stash.get(IMPORTED, {})],
         seconds=item.stash[_SECONDS],
     )
-    vars(report)["about"] = {"claim": claim.as_json, "model": item.stash.get(JUDGED_ON, None), "peak": peak_bytes()}
+    model = item.stash.get(JUDGED_ON, None)
+    if model is not None and (source := model["record"].get("imported")):
+        vars(report)["verdict"]["recording_from"] = source["bundle"]
+    vars(report)["about"] = {"claim": claim.as_json, "model": model, "peak": peak_bytes()}
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
     item.user_properties.extend((one["name"], f"{one['value']:+z.4f}") for one in found.estimates)

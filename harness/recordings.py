@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from harness import json_files
 from harness.errors import AssayError, Unavailable
-from harness.evidence import digest
+from harness.evidence import Imported, digest
 from harness.interventions import Add, Direction, Intervention, Remove, Where
 from harness.json_files import Finite
 from harness.measurements import PromptSide
@@ -139,6 +139,7 @@ class Recording:
     # Those by which claims are judged.
     judge: str = LITERAL.name
     language: str = "en"
+    imported: Imported | None = None  # the bundle it came in
 
     def __post_init__(self) -> None:
         for one in self.judgements:
@@ -167,13 +168,14 @@ class Recording:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that was recorded."""
-        return digest(asdict(self))[:16]
+        return digest({name: value for name, value in asdict(self).items() if name != "imported"})[:16]
 
     def as_json(self) -> dict[str, Any]:
         """What a run's record says of it."""
         kept = ("hub", "source", "layers", "layer", "position", "judge", "language")
         losses = {f"{one.arm}, {one.text}": one.nats for one in self.losses}
-        return {name: getattr(self, name) for name in kept} | {"cross_entropy": losses, "n": len(self.categories)}
+        known = {name: getattr(self, name) for name in kept} | {"cross_entropy": losses, "n": len(self.categories)}
+        return known if self.imported is None else known | {"imported": self.imported}
 
     @property
     def arms(self) -> tuple[Judgements, ...]:

@@ -193,6 +193,8 @@ class _Report:
 
     def _imported(self, found: Judged) -> Iterator[str]:
         """That strangers measured some of what a verdict read, as it was judged or as its evidence lies here."""
+        if source := found.get("recording_from"):
+            yield f"Its recording was imported from {source}: nobody here has seen the answers it was made of."
         sources = {one.fingerprint: one.imported["bundle"] for one in self._evidence(found) if one.imported}
         if keys := {*sources, *found.get("imported", ())}:
             names = f" from {', '.join(sorted(set(sources.values())))}" if sources else ""

@@ -19,7 +19,7 @@ from harness.whole_files import write_whole
 
 RUNS = DATA.parent / "reports" / "runs"
 # Of summary.json: raised when a member is added, or comes out otherwise of the same run.
-_SCHEMA = 1
+_SCHEMA = 2
 _SUMMARY = "summary.json"
 _ORGANISM = "organism:"
 
@@ -53,8 +53,8 @@ class Summary(TypedDict):
     expected: Count  # 0: that was not kept
     finished: bool
     all_claims: bool
-    imported: bool
     controls: list[Control]
+    imported: str  # the bundle it came in; empty: it was made here
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,12 @@ class Listed:
     def whole(self) -> bool:
         """Whether every claim of hypotheses/ was asked here, the end was reached, and something was judged."""
         one = self.summary
-        if one is None or one["imported"]:
-            return False
-        return one["finished"] and one["all_claims"] and one["judged"] > 0
+        return one is not None and one["finished"] and one["all_claims"] and one["judged"] > 0 and not self.imported
+
+    @property
+    def imported(self) -> bool:
+        """Whether a stranger made it."""
+        return self.summary is not None and bool(self.summary["imported"])
 
 
 def listed(folder: Path = RUNS, *, keep: bool = False) -> list[Listed]:
@@ -94,8 +97,9 @@ def all_runs(folder: Path = RUNS) -> list[Path]:
 
 
 def latest(folder: Path = RUNS) -> Path:
-    """The folder of the run that began last, by what the runs say."""
+    """The folder of the run that began last, by what the runs say; a stranger's only where there is none of yours."""
     found = listed(folder)
+    found = [one for one in found if one.summary is not None and not one.imported] or found
     if not found:
         raise AssayError(f"{folder}: holds no run yet; judge claims first: pytest hypotheses")
     if found[0].summary is None:
@@ -194,8 +198,8 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
         expected=run.expected,
         finished=run.finished,
         all_claims=run.all_claims,
-        imported=run.imported is not None,
         controls=list(controls_in(run)),
+        imported=run.imported["bundle"] if run.imported else "",
     )
 
 

@@ -67,6 +67,7 @@ class Published(TypedDict):
     cross_entropy: dict[str, Finite]
     judge: NotRequired[str]  # older runs have neither
     language: NotRequired[str]
+    imported: NotRequired[Imported]
 
 
 class Judged(TypedDict):
@@ -82,6 +83,7 @@ class Judged(TypedDict):
     evidence: list[Key]  # of what it read, sorted
     imported: NotRequired[list[Key]]  # of these, what strangers had measured; older runs have none
     seconds: Finite
+    recording_from: NotRequired[str]  # the bundle in which a stranger's recording came
 
 
 @dataclass

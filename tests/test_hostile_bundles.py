@@ -278,9 +278,47 @@ def test_a_recording_never_replaces_one_of_yours(told: Path, folder: Path) -> No
         taken(path)
     assert tree(folder) == before
     (folder / "there" / "recorded" / "mine.json").unlink()
+    found = taken(path)
+    brought = kept.recording("mine")
+    assert brought.imported is not None
+    assert (brought.imported["bundle"], brought.imported["sha256"]) == ("b.zip", found.sha256)
+    assert replace(brought, imported=None) == WHOLE
+    assert brought.fingerprint == WHOLE.fingerprint
+    # One that is the same stays as it is, its source too.
+    before = tree(folder / "there" / "recorded")
     taken(path)
-    assert kept.recording("mine") == WHOLE
-    taken(path)
+    assert tree(folder / "there" / "recorded") == before
+
+
+def test_a_strangers_recording_is_said_to_be_one_on_the_verdicts_line(told: Path, folder: Path) -> None:
+    taken(with_recording(told, folder, "mine"))
+    from harness.account import line
+
+    record = kept.recording("mine").as_json()
+    assert record["imported"]["bundle"] == "b.zip"
+    found = {**Run.load(told).verdicts[0], "recording_from": record["imported"]["bundle"]}
+    assert line(found).endswith("; its recording was imported from b.zip")
+
+
+def test_a_strangers_run_is_neither_the_latest_nor_a_control_of_yours(members: Members, folder: Path) -> None:
+    from harness.run_list import latest, listed
+
+    run = Run.parsed(members["run.json"])
+    run.started, run.all_claims = "2999-01-01T00:00:00+00:00", True
+    run.models = {"organism:hydra": run.models[MODEL]}
+    run.verdicts = [{**one, "model": "organism:hydra"} for one in run.verdicts]
+    run.claims["rises"]["holds_on"] = ["hydra"]
+    found = taken(packed(members | {"run.json": run.as_json}, folder / "b.zip"))
+    (one,) = listed(folder / "there" / "runs")
+    assert (one.imported, one.whole, one.summary and one.summary["controls"]) == (True, False, [])
+    assert latest(folder / "there" / "runs") == found.folder
+    mine = folder / "there" / "runs" / "mine"
+    replace(run, started="2001-01-01T00:00:00+00:00", imported=None).save(mine)
+    assert latest(folder / "there" / "runs") == mine
+    (yours,) = (one for one in listed(folder / "there" / "runs") if one.folder == mine)
+    assert yours.whole
+    assert yours.summary is not None
+    assert yours.summary["controls"] != []
 
 
 def test_a_run_from_a_stranger_takes_no_other_file_along(told: Path, folder: Path) -> None:
@@ -399,8 +437,10 @@ def test_no_name_stands_twice_and_none_is_a_folder(members: Members, folder: Pat
     with zipfile.ZipFile(packed(members, path), "a") as file:
         file.mkdir("evidence")
     refused(path, "it holds 'evidence/', as no bundle does")
-    path.write_bytes(path.read_bytes() + b"PK\x06\x07" + bytes(16))
-    refused(path, "of the kind for more than 4 GiB|damaged")
+    raw = packed(members, path).read_bytes()
+    at = raw.rindex(b"PK\x05\x06")
+    path.write_bytes(raw[:at] + b"PK\x06\x07" + bytes(16) + raw[at:])
+    refused(path, "of the kind for more than 4 GiB")
 
 
 def test_a_pipe_or_a_folder_is_one_sentence_and_is_not_waited_for(folder: Path) -> None:

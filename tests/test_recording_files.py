@@ -37,7 +37,7 @@ def document() -> dict[str, Any]:
 
 # Where a value of another kind, or none, says nothing false.
 EITHER = (
-    r"\$\.(losses|judge|language) gone",
+    r"\$\.(losses|judge|language|imported) gone",
     r"\$\.(judgements|losses)\[0\]\.arm\.(done|where|scale) gone",
     r"\$\.judgements\[0\]\.arm\.where null",
     r"\$\.(judgements|losses)\[0\]\.arm\.scale (3|0\.5)",

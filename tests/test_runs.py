@@ -88,7 +88,8 @@ def whole() -> dict[str, Any]:
                 },
             },
             claims={"c": claim},
-            verdicts=[verdict],
+            verdicts=[verdict | {"imported": ["ab12"], "recording_from": "b.zip"}],
+            imported={"bundle": "b.zip", "sha256": "ab", "when": "now"},
         )
     )
 
@@ -99,7 +100,8 @@ def verdict_of(claim: str, model: str) -> dict[str, Any]:
 
 # Where a value of another kind, or none, says nothing false.
 EITHER = (
-    r"\$\.(commit|machine\.cores|models\.m\.record\.sizes\.context) null",
+    r"\$\.(imported|verdicts\[0\]\.(imported|recording_from)) gone",
+    r"\$\.(imported|commit|machine\.cores|models\.m\.record\.sizes\.context) null",
     r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",
