@@ -205,7 +205,8 @@ class Refusals:
         high = min(fall(rows, shared).high for rows in [*parts, np.logical_or.reduce(parts)])
         value, low = min(one.value for one in found), min(one.low for one in found)
         aside = len(set(self._categories())) - len(names)
-        method = f"the lowest of {len(names)} categories; {aside} more are not refused to begin with; {found[0].method}"
+        more = f"; {aside} more {'is' if aside == 1 else 'are'} not refused to begin with" if aside else ""
+        method = f"the lowest of {len(names)} categories{more}; {found[0].method}"
         few = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
         least = stats.Interval(value, low, max(value, high), len(before), method)
         found_least = estimated("least fall", least, unit=self.pairs.unit, reach=RANGES["refuses.by_category"])
