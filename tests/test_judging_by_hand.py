@@ -63,9 +63,9 @@ class Told:
         return self.hits[side, under]
 
     def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
-        """Along every random direction half of the prompts are refused."""
+        """Along every random direction half of the prompts are refused, now this half and now that."""
         if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
-            return np.arange(len(pairs)) % 2 == 0
+            return np.arange(len(pairs)) % 2 == under.direction.seed % 2
         return self.hits[side, under]
 
     def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
@@ -314,6 +314,27 @@ def test_more_falls_in_one_template_than_chance_shares_out_count_for_less() -> N
     assert found.value == 0.5
 
 
+@pytest.mark.parametrize(("fell", "rose"), [(10, 0), (0, 10), (5, 4), (3, 0)])
+def test_a_table_that_stands_for_fewer_pairs_is_rounded_to_the_side_of_doubt(fell: int, rose: int) -> None:
+    # 30 pairs in 10 templates: the effective number is none that divides the table evenly.
+    before, after = [1] * fell + [0] * (30 - fell), [0] * fell + [1] * rose + [0] * (30 - fell - rose)
+    clusters = np.tile(np.arange(10), 3)
+    found = stats.paired_difference(before, after, LEVEL, clusters)
+    size = math.floor(stats._effective(np.array(before, float) - after, clusters, LEVEL)[0])
+    down, up = math.floor(fell * size / 30), math.ceil(rose * size / 30)
+    assert found.low == pytest.approx(min(found.value, stats._difference_low(size, down, up, LEVEL)))
+    assert size * fell % 30 or size * rose % 30
+
+
+def test_prompts_that_stand_higher_or_lower_as_a_whole_correlate_the_same() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.normal(size=12)
+    x, y = truth + rng.normal(0, 1, (2, 10, 12))
+    lifted = x + rng.normal(0, 50, (10, 1)), y + rng.normal(0, 50, (10, 1))
+    found, same = (resampling.correlation(*both, LEVEL) for both in (lifted, (x, y)))
+    assert (found.value, found.low, found.high) == pytest.approx((same.value, same.low, same.high), abs=0.05)
+
+
 def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
     told = PairSet("told", tuple(replace(pair, template=f"t{int(pair.id[2:]) // 12}") for pair in PAIRS))
     swept = heads(np.array([[0.5, 0.1]]))
@@ -403,6 +424,10 @@ def test_of_prompts_of_unequal_length_only_what_follows_the_instruction_can_be_c
     assert not after_instruction((0,), pair)
     assert after_instruction("post", pair)
     assert not after_instruction("later", pair)
+    # Where what follows is of another length, that of the shorter is what both have.
+    shorter = EncodedPair(replace(pair.harmful, end=8), pair.harmless)
+    assert after_instruction((-2,), shorter)
+    assert not after_instruction((-3,), shorter)
     both = {"even": encoded(10, 7), "uneven": pair}
     assert set_apart(both, Sweep("head", ("post",))) == (["even", "uneven"], [])
     assert set_apart(both, Sweep("head", ("post", "all"))) == (["even"], ["uneven"])
@@ -424,14 +449,13 @@ def effects(
 
 
 def test_effects_are_shares_of_the_gap_to_the_twin() -> None:
-    made = effects([2, 2], [-2, 0], [[0, 2], [1, np.nan]])
-    assert made.change.tolist()[0] == [-2, 0]
-    assert made.normalised[0].tolist() == [0.5, 0]
+    made = effects([2, 2], [-2, 0], [[0, 1], [1, np.nan]])
+    assert made.change.tolist()[0] == [-2, -1]
+    assert made.normalised[0].tolist() == [0.5, 0.25]
     assert made.normalised[1][0] == 0.5
     # All changes over all gaps, and of the second variant the one pair that has it.
-    assert made.mean.tolist() == [3 / 6, 0]
+    assert made.mean.tolist() == [3 / 6, 1 / 4]
     assert made.flips.tolist() == [[True, False], [False, True]]
-    assert made.relative_change[0][1] == 0
     assert made.relative_change[0][0] == pytest.approx(0.5 / (1 / (1 + math.exp(-2))) - 1)
 
 

@@ -152,6 +152,17 @@ def test_categories_agree_by_their_differences_three_quarters_of_the_way_up() ->
     assert subject.asked == [Products(pairs, 3 * 9 // 4, -1)]
 
 
+def test_categories_agree_as_surely_as_there_are_templates() -> None:
+    rng, pairs = np.random.default_rng(5), pairs_of(*"aabb" * 12, template=8)
+    own = {"a": [1.0, 0, 0], "b": [0.5, math.sqrt(0.75), 0]}
+    alike = rng.normal(0, 0.3, (6, 3))
+    streams = [own[pair.category] + alike[int(pair.id) // 8] for pair in pairs] + [[0.0] * 3] * len(pairs)
+    table = np.array(streams) @ np.array(streams).T + 1e-6 * np.eye(2 * len(pairs))
+    found = Given(pairs, arrays=lambda what: {"products": table}).geometry(pairs).agreement()
+    assert found.method == "jackknife, 6 clusters"
+    assert found.low < found.value - 0.02
+
+
 def test_one_category_that_is_large_enough_has_nothing_to_compare_with() -> None:
     pairs = pairs_of(*"aaaabbb")
     subject = Given(pairs, arrays=lambda what: {"products": np.eye(14)})
@@ -219,7 +230,8 @@ def other(pair: Pair) -> Pair:
 def test_a_head_looks_by_its_attention_weighed_by_its_effect_on_other_pairs() -> None:
     pairs, others = pairs_of(*"a" * 8, template=4), PairSet("others", tuple(map(other, pairs_of(*"a" * 8))))
     words = np.zeros((8, 3, 2))
-    words[:, 0, 0] = words[:, 2, 1] = 1.0  # the first layer's first head, the last one's second
+    # The first layer's first head, the last one's second, and two in between that work the other way.
+    words[:, 0, 0] = words[:, 2, 1] = words[:, 1] = 1.0
     effect = np.zeros((8, 3, 2, 1))
     effect[:, 0, 0], effect[:, 2, 1], effect[:, 1] = 0.1, 0.3, -5.0
     subject = Given(pairs, arrays=lambda what: {"words": words}, change=lambda what: effect)
@@ -354,7 +366,8 @@ def test_of_many_heads_as_many_are_asked_as_the_claim_says() -> None:
     pairs, wide = pairs_of(*"a" * 8), replace(SIZES, heads=40)
     shares = np.zeros((8, 9, 40, 1))
     shares[:, :, 0, 0] = 0.5 + np.linspace(-0.01, 0.01, 8)[:, None]
-    assert Given(pairs, change=lambda what: shares, sizes=wide).counted(pairs, "head", 0.1, of=18).value == 0.5
+    # Nine of 360; a twentieth of all would be eighteen.
+    assert Given(pairs, change=lambda what: shares, sizes=wide).counted(pairs, "head", 0.1, of=9).value == 1.0
 
 
 def test_a_share_of_next_to_no_gap_explains_nothing() -> None:
@@ -390,6 +403,9 @@ def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
         return np.where(np.arange(2) == own[:, None], 0.8, 0.4) + np.linspace(0, 0.001, 16)[:, None]
 
     assert Found(pairs, change=change).shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.001)
+    fours = PairSet("given", tuple(replace(pair, template=f"t{int(pair.id) // 4}") for pair in pairs))
+    found = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
+    assert found.method.endswith("in 4 clusters")
     with pytest.raises(Inconclusive, match="on their own categories the circuits carry 0.20"):
         Found(pairs, change=lambda what: change(what) / 4).shared(pairs, found_on=pairs, heads=1)
 
