@@ -49,8 +49,10 @@ def live(
                 edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over), pairs))
             case Remove():
                 sites = part.sites(model.sizes.layers)
+                model.check(sites)
                 edits.append(_Removed(part, sites, basis(rows(part.direction)), _means(model, sites, part.over)))
             case Add():
+                model.check([Site(part.layer, "resid_pre")])
                 edits.append(_Added(part, rows(part.direction)[0] * part.scale))
             case _:
                 raise AssayError(f"{part!r} is no intervention that can be applied")

@@ -11,7 +11,7 @@ import numpy as np
 from harness.arguments import called, check_fields, checked
 from harness.errors import AssayError, Misuse
 from harness.record import Sizes
-from harness.sites import At, Kind, Site
+from harness.sites import At, Kind, Site, check_at
 
 Where = Literal["everywhere", "stream", "attention", "mlp"]
 Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given", "published"]
@@ -136,7 +136,7 @@ class Direction:
     def __post_init__(self) -> None:
         check_fields(self, "method", "layer", "position", "rank", "seed")
         _check_layers(self.layer)
-        if self.rank < 1:
+        if self.rank < 1 and self.method != "given":  # that has as many rows as were given
             raise AssayError(f"a direction of rank {self.rank} is none; the rank is 1 or more")
 
     @property
@@ -238,6 +238,9 @@ class Patch(_Held):
 
     def __post_init__(self) -> None:
         check_fields(self, "sites", "at")
+        check_at(self.at)
+        for site in self.sites:
+            check_fields(site, "layer", "kind", "index", "position")
         super().__post_init__()
         places = (self.at if site.position is None else (site.position,) for site in self.sites)
         if self.answering and not all(map(_reaches_the_end, places)):
@@ -263,6 +266,7 @@ class Ablate(_Held):
 
     def __post_init__(self) -> None:
         check_fields(self, "circuit", "to", "over", "at")
+        check_at(self.at)
         super().__post_init__()
         if self.answering and not _reaches_the_end(self.at):
             raise AssayError(_NO_END)

@@ -23,19 +23,18 @@ def sentence(error: BaseException, file: Path) -> str:
     """What a claim of this file did wrong, where; or that Assay did, with what its maintainers need to see."""
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [number for number, (frame, _) in enumerate(frames) if Path(frame.f_code.co_filename) == file]
-    if not own:  # raised before the claim began
-        return _plain(error)
-    frame, line = frames[own[-1]]
+    last = own[-1] if own else -1  # none: raised before the claim began
+    begins = f"{file.name}:{frames[last][1]}: " if own else ""
     # An attribute that is not there is asked for by the claim, whoever says so.
-    inner = [(one, at) for one, at in frames[own[-1] + 1 :] if one.f_code.co_name != "__getattr__"]
+    inner = [(one, at) for one, at in frames[last + 1 :] if one.f_code.co_name != "__getattr__"]
     ours = [(one, at) for one, at in inner if _HERE in Path(one.f_code.co_filename).parents]
-    if isinstance(error, AssayError) or not ours:
-        return f"{file.name}:{line}: {_said(error, frame)}"
+    if isinstance(error, AssayError) or type(error).__module__.startswith("_pytest") or not ours:
+        return begins + (_said(error, frames[last][0]) if own else _plain(error))
     place, at = ours[-1]
     where = f"in {place.f_code.co_name}, harness/{Path(place.f_code.co_filename).name}:{at}"
     if isinstance(error, _MACHINE) or type(error).__name__ == "OutOfMemoryError":
-        return f"{file.name}:{line}: {_plain(error)} ({where})"
-    return f"{file.name}:{line}: {_plain(error)}, {where}: a bug of Assay and not of the claim; please report it"
+        return f"{begins}{_plain(error)} ({where})"
+    return f"{begins}{_plain(error)}, {where}: a bug of Assay and not of the claim; please report it"
 
 
 def on_import(error: BaseException, file: Path) -> str:

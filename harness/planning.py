@@ -9,7 +9,7 @@ from harness.arguments import check_fields
 from harness.errors import AssayError
 from harness.interventions import Circuit
 from harness.record import Sizes
-from harness.sites import At, Kind, Site
+from harness.sites import At, Kind, Site, check_at
 from harness.tokens import Encoded, EncodedPair
 
 # Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
@@ -41,6 +41,12 @@ class Sweep:
 
     def __post_init__(self) -> None:
         check_fields(self, "kind", "at", "layers")
+        check_at(*(() if self.at == "each" else self.at))
+
+    @property
+    def named(self) -> tuple[Site, ...]:
+        """Where it is told to patch, which a model may not have."""
+        return tuple(Site(layer, self.kind) for layer in self.layers or ())
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
         """The labels of what is varied, in order."""
@@ -86,6 +92,12 @@ class Joint:
 
     def __post_init__(self) -> None:
         check_fields(self, "circuits", "at")
+        check_at(self.at)
+
+    @property
+    def named(self) -> tuple[Site, ...]:
+        """Where it is told to patch, which a model may not have."""
+        return tuple(site for circuit in self.circuits for site in circuit.sites)
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
         """The circuits by number."""
@@ -122,6 +134,11 @@ class Chosen:
     def at(self) -> tuple[At, ...] | Literal["each"]:
         """The whole sweep's positions."""
         return self.whole.at
+
+    @property
+    def named(self) -> tuple[Site, ...]:
+        """The whole sweep's."""
+        return self.whole.named
 
     @property
     def direct(self) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.errors import AssayError
+
 Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
 
 Indexed = Literal["head", "neuron"]
@@ -11,6 +13,14 @@ Indexed = Literal["head", "neuron"]
 At = Literal["all", "post", "slot", "later", "before"] | tuple[int, ...]
 """Positions of a prompt: all; those after the instruction; the words that differ from the twin's; those after
 these words; those before the instruction's end; or given ones, counted from the end."""
+
+
+def check_at(*places: At) -> None:
+    """Refuses positions that are not counted from the end."""
+    for at in places:
+        if not isinstance(at, str) and any(position >= 0 for position in at):
+            raise AssayError(f"position {max(at)} is none: positions count from the end, and -1 is the last token")
+
 
 # The names under which TransformerLens offers each kind, on every architecture alike.
 _HOOKS: dict[str, str] = {

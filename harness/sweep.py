@@ -79,6 +79,7 @@ def effects_on(
     done: Callable[[int], None] = lambda pairs: None,
 ) -> Effects:
     """Effects on any score of the last logits, of pairs by their ids; `scorer` is asked for each part of them."""
+    model.check(what.named)
     used, aside = set_apart(encoded, what)
     chosen = [encoded[name] for name in used]
     axes = what.axes(model.sizes, chosen)

@@ -526,8 +526,8 @@ def test_a_prompt_of_another_pair_is_one_sentence(twins: tuple, doing: Intervent
 NOWHERE: dict[str, tuple[Intervention, str]] = {
     "a head too many": (ablate(Circuit.of(heads=[(1, 4)]), "zero"), "has no 1.head.4; heads go to 4"),
     "a layer too deep": (patch([Site(4, "resid_pre")]), "has 4 layers, 4.resid_pre is not in them"),
-    "a removal too deep": (remove(DIRECTION, layers=[9]), "has no hook blocks.9.hook_resid_pre"),
-    "an addition too deep": (add(DIRECTION, 4), "has no hook blocks.4.hook_resid_pre"),
+    "a removal too deep": (remove(DIRECTION, layers=[9]), "has 4 layers, 9.resid_pre is not in them"),
+    "an addition too deep": (add(DIRECTION, 4), "has 4 layers, 4.resid_pre is not in them"),
     "a direction too narrow": (remove(Direction.given([[1.0, 2.0]])), "its stream is 64 wide"),
     "no direction": (remove(Direction.given([])), "its stream is 64 wide"),
 }

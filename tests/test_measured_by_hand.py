@@ -279,6 +279,10 @@ def test_divergence_is_no_less_than_nothing_and_counts_templates() -> None:
     assert alone.value == pytest.approx(0.1)
     assert eights.method.endswith("in 3 clusters")
     assert 0 <= eights.low <= alone.low <= alone.high <= eights.high
+    # All of 24 at 0.1 and one unseen at 0: 0.1 · 0.01^(1/24). Nothing bounds it above.
+    same = beside(pairs_of(*"a" * 24), {"kl": [0.1] * 24}).side_effects(pairs_of(*"a" * 24), PATCH).divergence()
+    assert same.low == pytest.approx(0.1 * LEVEL ** (1 / 24), abs=0.003)
+    assert same.high == math.inf
 
 
 @pytest.mark.parametrize(

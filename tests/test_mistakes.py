@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness import mistakes
+from harness.chat import ChatModel
 from harness.claims import claims_in
 from harness.errors import AssayError
 from harness.interventions import Circuit, Direction, Remove, ablate, add, patch, remove
@@ -19,6 +20,7 @@ from harness.run_list import latest
 from harness.runs import Run
 from harness.sites import Site
 from harness.synthetic import Synthetic, Truth
+from tests.material import PAIRS as MATERIAL
 from tests.test_claims import HEAD, judge, loaded
 
 SUBJECT = Synthetic(Truth((0.9,)), 60, 0, 0.01)
@@ -175,6 +177,51 @@ def test_a_value_that_cannot_be_is_one_sentence_where_it_is_made(call: Callable[
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: patch(CIRCUIT, at=(5,)), "position 5 is none: positions count from the end, and -1 is the last token"),
+        (lambda: ablate(CIRCUIT, "zero", at=(-1, 0)), "position 0 is none"),
+        (lambda: Sweep("head", ((5,),)), "position 5 is none"),
+        (lambda: Joint((CIRCUIT,), (5,)), "position 5 is none"),
+        (lambda: patch([Site(1, "hed")]), "Site: `kind` is"),
+        (lambda: patch([Site("1", "head")]), "Site: `layer` is a whole number, and '1' was given"),
+        (
+            lambda: remove(DIRECTION, during="always"),
+            "remove: `during` is 'prompt' or 'answer', and 'always' was given",
+        ),
+    ],
+    ids=range(7),
+)
+def test_places_that_cannot_be_are_one_sentence(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(AssayError, match=re.escape(said)):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (remove(DIRECTION, layers=[1, 9]), "has 4 layers, 9.resid_pre is not in them"),
+        (add(DIRECTION, 9), "has 4 layers, 9.resid_pre is not in them"),
+        (patch(Circuit.of(heads=[(9, 0)])), "has 4 layers, 9.head.0 is not in them"),
+        (ablate(Circuit.of(heads=[(1, 99)]), "zero"), "has no 1.head.99; heads go to 4"),
+        (Joint((Circuit.of(heads=[(1, 99)]),)), "has no 1.head.99; heads go to 4"),
+        (Joint((Circuit.of(neurons=[(9, 0)]),)), "has 4 layers, 9.neuron.0 is not in them"),
+        (Sweep("head", layers=(9,)), "has 4 layers, 9.head is not in them"),
+    ],
+    ids=str,
+)
+def test_a_place_that_the_model_does_not_have_is_one_sentence(
+    what: Any, said: str, awake: Callable[..., ChatModel]
+) -> None:
+    from harness.apply import live
+    from harness.sweep import sweep
+
+    model = awake()
+    with pytest.raises(AssayError, match=re.escape(said)):
+        sweep(model, MATERIAL, what, (5,)) if isinstance(what, Sweep | Joint) else live(model, what, twins=MATERIAL)
+
+
 def test_what_is_right_is_let_through() -> None:
     assert patch(CIRCUIT, at=(-1, -2)).at == (-1, -2)
     assert patch(site for site in CIRCUIT.sites).sites == CIRCUIT.sites
@@ -214,7 +261,7 @@ def failing(path: Path, body: str) -> BaseException:
     """What a claim with this line raises on a subject whose answers are drawn."""
     claim = loaded(path, HEAD.format(name="mine").rpartition("    fall =")[0] + f"\n    {body}\n    assert 1 > 0\n")
     try:
-        claim.test(model=SUBJECT, pairs=PAIRS)
+        claim.run(model=SUBJECT, pairs=PAIRS)
     except Exception as error:  # noqa: BLE001 - whatever it is
         return error
     pytest.fail(f"{body} raises nothing")
@@ -251,15 +298,24 @@ def test_what_the_machine_lacks_is_nobodys_bug(
 ) -> None:
     from harness import refusals
 
-    def fails(*asked: object) -> None:
+    def fails(*asked: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(refusals.stats, "rate", fails)
+    monkeypatch.setattr(refusals, "estimated", fails)
     path = tmp_path / "test_mine.py"
     said = mistakes.sentence(failing(path, "model.refuses(pairs).rate()"), path)
     assert said.startswith(f"test_mine.py:9: {type(error).__name__}: ")
     assert "(in rate, harness/refusals.py:" in said
     assert "bug" not in said
+
+
+def test_a_bug_of_ours_before_the_claim_begins_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import gate
+
+    monkeypatch.setattr(gate, "Estimate", None)
+    path = tmp_path / "test_mine.py"
+    said = mistakes.sentence(failing(path, "pairs.heldout"), path)
+    assert re.fullmatch(r"TypeError: .*, in _something_to_explain, harness/gate.py:\d+: a bug of Assay .*", said)
 
 
 def test_a_long_message_of_many_lines_is_a_short_one() -> None:
