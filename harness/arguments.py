@@ -18,6 +18,7 @@ Class = TypeVar("Class", bound=type)
 # How a value of each class is spoken of, and where one comes from.
 _NOUNS = {
     "PairSet": ("a set of pairs", "pairs.heldout"),
+    "PromptLists": ("lists of prompts", ""),
     "Pair": ("a pair", ""),
     "Subject": ("a model", ""),
     "RecordedSubject": ("a recorded model", ""),

@@ -314,6 +314,12 @@ def test_more_falls_in_one_template_than_chance_shares_out_count_for_less() -> N
     assert found.value == 0.5
 
 
+def test_what_is_not_hit_has_the_mirrored_interval_in_templates_too() -> None:
+    hits = np.array([True] * 9 + [False] * 15)
+    found, other = (stats.rate(some, LEVEL, np.arange(24) // 4) for some in (hits, ~hits))
+    assert (found.low, found.high) == pytest.approx((1 - other.high, 1 - other.low))
+
+
 @pytest.mark.parametrize(("fell", "rose"), [(10, 0), (0, 10), (5, 4), (3, 0)])
 def test_a_table_that_stands_for_fewer_pairs_is_rounded_to_the_side_of_doubt(fell: int, rose: int) -> None:
     # 30 pairs in 10 templates: the effective number is none that divides the table evenly.

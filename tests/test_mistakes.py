@@ -106,7 +106,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: SUBJECT.refuses("heldout"),
-        "refuses: `pairs` is a set of pairs such as pairs.heldout, and 'heldout' was given",
+        "refuses: `pairs` is a set of pairs such as pairs.heldout or lists of prompts, and 'heldout' was given",
     ),
     (
         lambda: ANSWERS.fall(DIRECTION),
@@ -136,7 +136,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: SUBJECT.geometry(PAIRS).growth(CIRCUIT), "growth: `direction` is a direction"),
     (
         lambda: SUBJECT.side_effects(remove(DIRECTION), PAIRS),
-        "side_effects: `pairs` is a set of pairs such as pairs.heldout, and a removal was given",
+        "side_effects: `pairs` is a set of pairs such as pairs.heldout or lists of prompts, and a",
     ),
     (lambda: SUBJECT.side_effects(PAIRS, DIRECTION), "side_effects: `under` is an intervention"),
     (lambda: SUBJECT.effect(PAIRS, CIRCUIT), "effect: `circuit` is a circuit"),
