@@ -70,8 +70,7 @@ class Listed:
         """When, by what the run says; what cannot be read began before all."""
         if self.summary is None:
             return datetime.min.replace(tzinfo=UTC)
-        found = datetime.fromisoformat(self.summary["started"])
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return _time(self.summary["started"])
 
     @property
     def whole(self) -> bool:
@@ -173,16 +172,16 @@ def _kept(path: Path, size: int, changed: int) -> Summary | None:
         return None
     try:
         found = json_files.read(path, Summary, no="summary", do="", newest=_SCHEMA)
-        datetime.fromisoformat(found["started"])
-    except (AssayError, ValueError):
+        _time(found["started"])
+    except (AssayError, ValueError, OverflowError):
         return None
     return found if (found["schema"], found["size"], found["changed"]) == (_SCHEMA, size, changed) else None
 
 
 def _summary(run: Run, size: int, changed: int) -> Summary:
     try:
-        datetime.fromisoformat(run.started)
-    except ValueError:
+        _time(run.started)
+    except (ValueError, OverflowError):
         raise AssayError(f"a run that began at {run.started!r}: there is no such time") from None
     return Summary(
         schema=_SCHEMA,
@@ -201,6 +200,11 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
         controls=list(controls_in(run)),
         imported=run.imported["bundle"] if run.imported else "",
     )
+
+
+def _time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _names(run: Run) -> list[str]:

@@ -132,16 +132,17 @@ def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str,
 def test_a_damaged_run_is_one_line_and_the_others_are_listed(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     kept(runs, "fine", "2026-11-01T10:00:00+00:00", "SUPPORTED")
-    for name, text in (("cut", '{"command": ['), ("wild", "[]"), ("timeless", None)):
+    times = {"timeless": "2026-99-99T99:99:99", "before time": "0001-01-01T00:00:00+14:00"}
+    for name, text in (("cut", '{"command": ['), ("wild", "[]"), ("timeless", None), ("before time", None)):
         folder = kept(runs, name, "2026-11-09T10:00:00+00:00", "SUPPORTED")
         values = json.loads((folder / "run.json").read_text())
-        (folder / "run.json").write_text(text or json.dumps(values | {"started": "2026-99-99T99:99:99"}))
+        (folder / "run.json").write_text(text or json.dumps(values | {"started": times[name]}))
     (runs / "folder" / "run.json").mkdir(parents=True)
     found = page(tmp_path)
     assert len(found.rows) == 2
     assert found.head == ["runs/fine/index.html"]
     text = (tmp_path / "index.html").read_text()
-    assert text.count("<li>") == 4
+    assert text.count("<li>") == 5
     assert latest(runs).name == "fine"
 
 
