@@ -13,7 +13,7 @@ from harness.effects import Effects
 from harness.estimate import Estimate
 from harness.interventions import Circuit
 from harness.measurements import Attended, Contrasted, Encoding, Measurement, Swept
-from harness.origins import Found
+from harness.origins import Found, prompts_of
 from harness.pairs import PairSet
 from harness.parts import unpacked
 from harness.planning import Joint, Sweep
@@ -57,8 +57,7 @@ class Depths:
 
     def keywords(self, by: PairSet) -> Estimate:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
-        on = frozenset((*by.harmful, *by.harmless))
-        gate.judges(self.pairs, [Found("the heads that carry most", "were", on)])
+        gate.judges(self.pairs, [Found("the heads that carry most", "were", prompts_of(by))])
         found = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
         effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)

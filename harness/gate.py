@@ -16,7 +16,7 @@ from harness import categories, stats
 from harness.bars import WrittenBar
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
-from harness.origins import Found
+from harness.origins import Found, prompts_of
 from harness.pairs import PromptSet
 from harness.ranges import SHARE
 
@@ -77,7 +77,7 @@ def least_bars() -> tuple[WrittenBar, ...]:
 
 def judges(pairs: PromptSet, found: Iterable[Found]) -> None:
     """Refuses to judge on pairs on which anything judged was found, or of which too few are refused to begin with."""
-    prompts = frozenset((*pairs.harmful, *pairs.harmless))
+    prompts = prompts_of(pairs)
     for one in found:
         if both := one.on & prompts:
             raise AssayError(

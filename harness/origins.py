@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from harness.interventions import Ablate, Circuit, Direction, Patch, Remove
+from harness.pairs import PromptSet
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class Found:
     name: str
     was: Literal["was", "were"]
     on: frozenset[str]
+
+
+def prompts_of(pairs: PromptSet) -> frozenset[str]:
+    """Every prompt, of both sides."""
+    return frozenset((*pairs.harmful, *pairs.harmless))
 
 
 def found_in(value: Any) -> Iterator[Found]:

@@ -10,7 +10,7 @@ from harness import gate
 from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
-from harness.origins import found_in
+from harness.origins import found_in, prompts_of
 from harness.pairs import PairSet, PromptSet, twins
 from harness.phrases import RULES
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
@@ -41,7 +41,7 @@ class RecordedSubject:
 
     def direction(self, pairs: PromptSet) -> Direction:
         """The published one, found on prompts that are not among the items; a claim may not say that it was."""
-        return replace(self.recording.direction, sought_on=frozenset((*pairs.harmful, *pairs.harmless)))
+        return replace(self.recording.direction, sought_on=prompts_of(pairs))
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = ""

@@ -32,7 +32,7 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.origins import Found
+from harness.origins import Found, prompts_of
 from harness.pairs import PairSet, PromptSet, twins
 from harness.parts import Parts, unpacked
 from harness.phrases import PHRASES, RULES, judged_by
@@ -82,14 +82,17 @@ class Subject:
 
     def ask(self, what: Measurement) -> Evidence:
         """The evidence by which something is judged; refused on pairs on which anything in the question was found."""
-        scored = [Found("the tokens that refuse", "were", _prompts(self.all_pairs.discovery))] if what.SCORED else []
-        gate.judges(what.pairs, [*what.found, *scored])
+        gate.judges(what.pairs, [*what.found, *([self._tokens_found] if what.SCORED else [])])
         return self.seek(what)
+
+    @property
+    def _tokens_found(self) -> Found:
+        return Found("the tokens that refuse", "were", prompts_of(self.all_pairs.discovery))
 
     def seek(self, what: Measurement) -> Evidence:
         """The evidence, as it is kept or measured now, for a search: by it nothing is judged."""
         if what.SCORED and not self.tokens:
-            raise Inconclusive("nothing to explain: it refuses none of the discovery prompts")
+            raise Inconclusive("nothing to go by: on discovery prompts no first token tells refusals from answers")
         tokens = self.tokens if what.SCORED else ()
         recipe = what.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
@@ -196,7 +199,7 @@ class Subject:
             "neuron": FoundCircuit(pairs, 0, self.sizes.asked(neurons, "neuron"), at),
         }
         found: dict[Site, float] = {}
-        on = _prompts(pairs)
+        on = prompts_of(pairs)
         for kind, one in asked.items():
             if one.heads or one.neurons:
                 values = self.seek(one).values
@@ -229,7 +232,7 @@ class Subject:
             )
         )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
-        return Direction("difference", values["layer"], values["position"], *prompts, sought_on=_prompts(pairs))
+        return Direction("difference", values["layer"], values["position"], *prompts, sought_on=prompts_of(pairs))
 
     def subspace(self, pairs: PairSet, rank: int) -> Direction:
         """Where the direction is found, the directions that hold most of the paired differences."""
@@ -246,8 +249,9 @@ class Subject:
                 f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
                 f"{area:.2f} only, and effects are in that score"
             )
-        asked = Swept(pairs, what, mode)
-        return unpacked(self.seek(asked) if searching else self.ask(asked))
+        # What is looked at beyond discovery pairs is judged, whatever it is called.
+        within = prompts_of(pairs) <= prompts_of(self.all_pairs.discovery)
+        return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, what, mode)))
 
     def share(self, circuit: Circuit) -> Estimate:
         """The share of the model's parameters that a circuit owns, counted."""
@@ -336,6 +340,9 @@ class Subject:
 
     def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds as a share of the whole gap between prompts and twins."""
+        there = set(found.pairs)
+        judged = PairSet("judged", tuple(pair for pair in twins(self.all_pairs) if pair.id in there))
+        gate.judges(judged, [self._tokens_found])
         gap, clusters = _towards(found), self.clusters(found.pairs)
         if nothing := self._no_gap(gap):
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
@@ -357,7 +364,7 @@ class Subject:
 
     def _loudest(self, circuit: Circuit) -> Circuit:
         on = self.all_pairs.discovery
-        arrays, prompts = self.seek(Norms(on)).arrays, _prompts(on)
+        arrays, prompts = self.seek(Norms(on)).arrays, prompts_of(on)
         sites: list[Site] = []
         kinds: tuple[Kind, ...] = ("head", "neuron")
         for kind in kinds:
@@ -385,10 +392,6 @@ class Bare(Subject):
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return Joint((circuit,), at)
-
-
-def _prompts(pairs: PromptSet) -> frozenset[str]:
-    return frozenset((*pairs.harmful, *pairs.harmless))
 
 
 def _towards(found: Effects) -> np.ndarray:

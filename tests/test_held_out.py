@@ -15,6 +15,7 @@ from harness.measurements import Answers, FoundCircuit, FoundDirection, Measurem
 from harness.pair_files import load_pairs
 from harness.pairs import DATA, PairSet
 from harness.planner import Planner, Work
+from harness.planning import Joint
 from harness.recorded import RecordedSubject
 from harness.recordings import recording
 from harness.sites import Site
@@ -161,6 +162,16 @@ def test_scores_are_not_judged_where_the_tokens_were_found(tiny: Subject) -> Non
     # Searching there is what it is for, and answers as they are know of no tokens.
     assert len(tiny.circuit(SOME.discovery, heads=2)) == 2
     assert len(tiny.judged(SOME.discovery, "harmful", None)) == len(SOME.discovery)
+
+
+def test_what_a_search_looked_at_becomes_no_estimate(tiny: Subject) -> None:
+    seen = tiny.effects(SOME.discovery, Joint((BY_HAND,)), searching=True)
+    assert len(seen.pairs) == len(SOME.discovery)
+    with pytest.raises(AssayError, match=f"{SAME}: the tokens that refuse"):
+        tiny.share_of("E", seen, seen.change[:, 0])
+    # Nor is a judgement called a search one.
+    with pytest.raises(AssayError, match=f"{SAME}: the circuit of 2 parts"):
+        tiny.effects(SOME.heldout, Joint((tiny.circuit(SOME.heldout, heads=2),)), searching=True)
 
 
 def test_whoever_only_plans_says_so_too(tiny: Subject) -> None:
