@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import AssayError
-from harness.pairs import Pair, PairSet, PromptLists, PromptSet, grouped, normalised, side_of
+from harness.pairs import NO_CATEGORY, Pair, PairSet, PromptLists, PromptSet, grouped, normalised, side_of
 from harness.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
 
 # With none of a category on one side, nothing found there could be judged there.
@@ -102,7 +102,7 @@ class _Reader:
         if harmful is None or harmless is None or len(self.file.defects) > before:
             return None
         key = other["id"] or _default_id(harmful, harmless)
-        pair = Pair(key, other["category"] or "all", harmful, harmless, other["template"], other["novel"])
+        pair = Pair(key, other["category"] or NO_CATEGORY, harmful, harmless, other["template"], other["novel"])
         self._check_repeats(place, pair)
         self._check_words(place, row, pair)
         return pair
@@ -166,7 +166,7 @@ def _list(
             of = "" if first[0] == number else " of the harmful list"
             file.add(place, f"the prompt {short(prompt)} stands on {first[1]}{of} already; keep one of them")
         prompts.append(prompt)
-        kinds.append(kind or "all")
+        kinds.append(kind or NO_CATEGORY)
     file.check()
     if not prompts:
         raise AssayError(f"{file.path}: holds no pairs and no prompts")

@@ -18,6 +18,7 @@ Side = Literal["discovery", "heldout"]
 PromptSide = Literal["harmful", "harmless"]
 
 DATA = Path(__file__).parent.parent / "data"
+NO_CATEGORY = "all"
 SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
 # How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none
 # share one, 2 is 1.
@@ -214,7 +215,10 @@ class PromptLists:
     name: str
     harmful: tuple[str, ...]
     harmless: tuple[str, ...]
-    kinds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the category of each prompt, by side; none: "all"
+    kinds: tuple[tuple[str, ...], tuple[str, ...]] = (
+        (),
+        (),
+    )  # the category of each prompt, by side; none: no categories
     taken: str = ""  # from which files and columns, in words
 
     def __len__(self) -> int:
@@ -243,7 +247,7 @@ class PromptLists:
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
         """The category of each prompt of a side, in order."""
         kinds = self.kinds[side == "harmless"]
-        return kinds or ("all",) * len(self.clusters_of(side))
+        return kinds or (NO_CATEGORY,) * len(self.clusters_of(side))
 
     def named(self, side: PromptSide) -> tuple[str, ...]:
         """A name for each prompt of a side: its category, and its place in the list."""

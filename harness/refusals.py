@@ -17,7 +17,7 @@ from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import Measurement, PromptSide
-from harness.pairs import PairSet, PromptSet
+from harness.pairs import NO_CATEGORY, PairSet, PromptSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
 from harness.ranges import RANGES, SHARE, Range
@@ -186,6 +186,8 @@ class Refusals:
         Each category's lower end is at the claim's level, since every one has to fall. The least lies below the mean of
         all as well: the upper end is the lowest of theirs and of the whole's, which share the level.
         """
+        if set(self._categories()) == {NO_CATEGORY}:
+            raise Inconclusive(f"nothing to compare: the {self.pairs.unit} have no categories")
         for bar in gate.least_bars():
             if why := gate.bar_is_out_of_reach(self.pairs, self.subject.level, bar):
                 raise Inconclusive(why)

@@ -380,7 +380,10 @@ def test_all_claims_on_an_advbench_file_are_judged_or_say_why_not(tmp_path: Path
     for claim in claims_in():
         assert (words[claim.name] == "SKIPPED") == claim.needs_twins
     assert {words[name] for name in ("baseline", "direction-necessity", "direction-sufficiency")} == {"SUPPORTED"}
-    assert words["shared-geometry"] == "INCONCLUSIVE"
+    assert {words[name] for name in ("shared-geometry", "direction-categories")} == {"INCONCLUSIVE"}
+    reasons = {one["claim"]: one["reason"] for one in run.verdicts}
+    assert "the prompts have no categories" in reasons["direction-categories"]
+    assert "fewer than two categories have 4 prompts in both lists" in reasons["shared-geometry"]
     for one in run.verdicts:
         if one["word"] == "SKIPPED":
             assert one["reason"].startswith("advbench: its prompts have no twins, and this claim compares them")
