@@ -83,5 +83,5 @@ def test_last_verdicts_are_read_and_damage_is_said(tmp_path: Path) -> None:
     path.write_text(json.dumps({"claims": seen}))
     assert verdicts_seen(path) == seen
     path.write_text("{")
-    with pytest.raises(AssayError, match="truth.json: cannot be read; `make truth`"):
+    with pytest.raises(AssayError, match=r"truth.json: is no truth table .*; `make truth` writes it anew"):
         verdicts_seen(path)
