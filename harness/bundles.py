@@ -32,6 +32,8 @@ _RUN, _MANIFEST = "run.json", "manifest.json"
 _EVIDENCE = re.compile(r"evidence/([0-9a-f]{64})\.(json|safetensors)")
 _RECORDED = re.compile(r"recorded/([^/\\]+)\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# Of models and claims: what may stand on a command line, and is no option there.
+_SAYABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f-][^\x00-\x1f\x7f-\x9f]*")
 # A folder's name among the runs.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -179,6 +181,9 @@ def _checked(path: Path, aside: Path) -> _Brought:
     if (manifest := files.pop(_MANIFEST, None)) is not None:
         name = _listed(manifest, files)
     run = Run.parsed(json_files.contents(files[_RUN]))
+    asked = (one[of] for one in run.verdicts for of in ("claim", "model"))
+    if strange := next((one for one in (*run.models, *run.claims, *asked) if not _SAYABLE.fullmatch(one)), None):
+        raise Unfit(f"it has a model or a claim called {strange!r}")
     evidence, recordings = _evidence_in(run, files), tuple(_recordings_in(run, files))
     plain = next((one for one in (name, path.stem) if _PLAIN.fullmatch(one)), "run")
     return _Brought(plain, run, evidence, recordings)

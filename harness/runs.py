@@ -25,8 +25,8 @@ _ADDED = frozenset({"expected", "all_claims", "imported"})
 # An estimate that could not be had is NaN.
 _NAN = frozenset({"value", "low", "high"})
 
-Name = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^-\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*\Z")]
-"""Of a claim or a model: what may stand on a command line, and is no option there."""
+Name = Annotated[str, Meta(min_length=1, max_length=4096)]
+"""Of a claim or a model."""
 
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{1,64}$")]
 """The fingerprint of evidence."""

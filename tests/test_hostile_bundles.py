@@ -523,12 +523,13 @@ def test_nothing_in_a_bundle_commands_the_terminal_or_the_shell(
 def test_a_name_that_commands_the_terminal_or_is_an_option_is_refused(
     told: Path, members: Members, folder: Path
 ) -> None:
-    for name in ("--fresh", "a\x1b[2J", "a\nb", ""):
+    for name in ("--fresh", "a\x1b[2J", "a\nb", "a\n"):
         run = Run.load(told)
         run.models = {name: run.models[MODEL]}
-        refused(
-            packed(members | {"run.json": run.as_json}, folder / "b.zip"), r"expected str (matching regex|of length)"
-        )
+        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
+        run = Run.load(told)
+        run.verdicts[-1]["claim"] = name
+        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
 
 
 def test_the_report_says_what_is_imported(members: Members, folder: Path) -> None:

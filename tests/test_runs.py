@@ -139,7 +139,7 @@ def test_a_twisted_run_is_one_sentence(how: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [
-        (("verdicts", 0, "model"), "--fresh", "$.verdicts[0].model: expected str matching regex"),
+        (("verdicts", 0, "model"), "", "$.verdicts[0].model: expected str of length >= 1"),
         (("verdicts", 0, "evidence"), ["../../x"], "$.verdicts[0].evidence[0]: expected str matching regex"),
         (("verdicts", 0, "word"), "PROVEN", "$.verdicts[0].word: invalid enum value 'PROVEN'"),
         (("started",), "yesterday", "$.started: expected str matching regex"),
