@@ -14,7 +14,7 @@ from rich.table import Table
 
 from harness import front_page
 from harness.bundles import bundle, unbundle
-from harness.catalog import QUANTS, Device, Quant, find, known_models, readable, this_machine
+from harness.catalog import QUANTS, Device, Dtype, Quant, find, known_models, readable, this_machine
 from harness.claims import Claim, claim_named, claims_in, verdicts_seen
 from harness.compare import Change, compare
 from harness.drafts import draft
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (models, chat):
         command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")
         command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
+        command.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="default: auto, as it is stored")
     return parser
 
 
@@ -125,7 +126,7 @@ def _models(options: argparse.Namespace) -> None:
     find(options.name)
     from harness.wake import wake  # torch is loaded for this command alone
 
-    model = wake(options.name, quant=options.quant, device=options.device)
+    model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
     record, sizes = model.record, model.sizes
     pairs = load_pairs(model.known.pairs)
     lines = (
@@ -165,7 +166,7 @@ def _chat(options: argparse.Namespace) -> None:
     find(options.name)
     from harness.wake import wake  # torch is loaded for this command alone
 
-    model = wake(options.name, quant=options.quant, device=options.device)
+    model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
     say(f"{options.name} is listening; an empty line ends the chat.")
     while question := _question():
         say(model.generate([question], tokens=64)[0].text)

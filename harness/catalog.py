@@ -5,23 +5,25 @@ import re
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 import psutil
 
-from harness.errors import AssayError
+from harness.errors import AssayError, Unavailable
 from harness.pairs import DATA
 
 Quant = Literal["nf4", "int8", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 QUANTS: tuple[Quant, ...] = get_args(Quant)
 ORGANISM = "organism:"
 GIB = 1024**3
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]{1,96}")
+_COMMIT = re.compile(r"(?:[0-9a-f]{40})?")
 
 # Bytes a weight takes: NF4 holds 4 bits and one 32-bit scale for every 64 weights.
 _BYTES_PER_WEIGHT: dict[Quant, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0}
@@ -50,6 +52,10 @@ class KnownModel:
     def pairs(self) -> Path:
         """The pairs this model is judged on: organisms bring their own."""
         return DATA / ("organisms/pairs.jsonl" if self.alias.startswith(ORGANISM) else "pairs.jsonl")
+
+    def computed_in(self, dtype: Dtype) -> "KnownModel":
+        """The same model in that dtype; auto leaves it as it is listed."""
+        return self if dtype == "auto" else replace(self, dtype=dtype)
 
     def bytes_needed(self, quant: Quant) -> int:
         """Memory for the weights and what measuring needs beside them; 0 when not known."""
@@ -82,18 +88,19 @@ def readable(size: int) -> str:
 
 
 def find(name: str) -> KnownModel:
-    """The entry of an alias, a hub id or a local folder, in this order; any other name is refused."""
+    """The entry of an alias, a hub id (NAME@COMMIT too) or a local folder, in this order; any other name is refused."""
     known = {alias.lower(): entry for alias, entry in known_models().items()}
     known |= {entry.hub.lower(): entry for entry in known.values() if entry.hub}
     if (entry := known.get(name.lower())) is not None:
         return entry
     if (folder := _folder(name)) is not None:
         return KnownModel(alias=name, hub="", folder=folder)
-    if not _HUB_ID.fullmatch(name):
+    hub, _, revision = name.partition("@")
+    if not _HUB_ID.fullmatch(hub) or not _COMMIT.fullmatch(revision):
         close = nearest(name)
         hint = f"did you mean {close}? " if close else ""
         raise AssayError(f"no model is called {name!r}; {hint}`python -m harness models` lists all")
-    return KnownModel(alias=name, hub=name)
+    return KnownModel(alias=hub, hub=hub, revision=revision or None)
 
 
 def nearest(name: str) -> str:
@@ -103,6 +110,30 @@ def nearest(name: str) -> str:
     names |= {entry.hub.lower(): entry.hub for entry in _listed().values()}
     found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
     return " or ".join(dict.fromkeys(names[match] for match in found))
+
+
+def require_device(asked: Device) -> None:
+    """One sentence where torch cannot compute on it; loads torch if anything but a CPU is asked for."""
+    if asked in ("auto", "cpu"):
+        return
+    import torch  # for a machine that is said to have one
+
+    there = torch.cuda.is_available() if asked == "cuda" else torch.backends.mps.is_available()
+    if not there:
+        raise AssayError(f"--device {asked}: this machine has none that torch can use; try --device auto")
+
+
+def require_memory(known: KnownModel, quant: Quant, device: str, has: int) -> None:
+    """One sentence, with what would fit, where the model needs more bytes than there are."""
+    needed = known.bytes_needed(quant)
+    if needed <= has:
+        return
+    smaller = [q for q in ("int8", "nf4") if known.bytes_needed(q) <= has and q != quant]
+    hint = f"--quant {smaller[0]} fits" if smaller else "`python -m harness models` shows what fits"
+    raise Unavailable(
+        f"{known.alias}: needs about {needed / GIB:.1f} GiB with --quant {quant}, this machine has "
+        f"{has / GIB:.1f} GiB ({device}); {hint}"
+    )
 
 
 def this_machine() -> Machine:

@@ -15,6 +15,7 @@ from transformers import Cache, GenerationConfig
 
 from harness.catalog import KnownModel
 from harness.errors import AssayError
+from harness.foreign import library_call, ran_out
 from harness.loading import Loaded
 from harness.record import ModelRecord, Sizes
 from harness.sites import Site
@@ -24,7 +25,6 @@ from harness.tokens import Encoded
 _TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 32768}
 # Masked wherever it stands, and every vocabulary has it.
 _PADDING = 0
-_MEMORY_RAN_OUT = ("out of memory", "can't allocate memory")
 
 Hook = tuple[str, Callable[..., Tensor | None]]
 """The name of a TransformerLens hook, and what becomes of the activation there (None: it stays)."""
@@ -80,14 +80,15 @@ class ChatModel:
         self.budget = _TOKENS_AT_ONCE[loaded.device]
         # Counted before wrapping: where Q, K and V are one matrix, the wrapper holds copies beside it.
         parameters = loaded.hf.num_parameters()
-        self.bridge = build_bridge_from_module(
-            loaded.hf,
-            type(loaded.hf).__name__,
-            hf_config=loaded.hf.config,
-            dtype=loaded.dtype,
-            device=loaded.device,
-            model_name=self.name,
-        )
+        with library_call(self.name):
+            self.bridge = build_bridge_from_module(
+                loaded.hf,
+                type(loaded.hf).__name__,
+                hf_config=loaded.hf.config,
+                dtype=loaded.dtype,
+                device=loaded.device,
+                model_name=self.name,
+            )
         self.sizes = _sizes(self.bridge.cfg, loaded.hf, parameters)
 
     @property
@@ -331,12 +332,6 @@ def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "ro
     real = mask.view(*mask.shape, *[1] * (activation.dim() - 2))
     padded[:, longest - mask.shape[1] :] = activation.masked_fill(~real, 0)
     return padded
-
-
-def ran_out(error: RuntimeError | MemoryError) -> bool:
-    """Whether it says that there is no memory left."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(words in str(error) for words in _MEMORY_RAN_OUT)
 
 
 def _sizes(cfg: Any, hf: Any, parameters: int) -> Sizes:

@@ -1,5 +1,6 @@
 """What a model proves about itself on load, before anything it measures is believed."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,8 +11,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from harness.chat import ChatModel, Hook
-from harness.errors import Refused
-from harness.pairs import PairSet
+from harness.pairs import PromptSet
 from harness.record import Check, Examination
 from harness.sites import Kind, Site
 from harness.tokens import Encoded
@@ -32,11 +32,15 @@ _ENDS: tuple[Kind, ...] = ("resid_pre", "resid_post")  # of a block
 _KINDS: tuple[Kind, ...] = ("resid_pre", "attn_out", "mlp_out", "head", "neuron", "resid_post")
 
 
-def sample(pairs: PairSet) -> tuple[str, ...]:
-    """The prompts a model is examined on: harmful discovery prompts of several lengths, and their twins."""
-    by_length = sorted(pairs.discovery, key=lambda pair: len(pair.harmful))
-    chosen = by_length[:: len(by_length) // _PAIRS][:_PAIRS]
-    return tuple(prompt for pair in chosen for prompt in (pair.harmful, pair.harmless))
+def sample(pairs: PromptSet) -> tuple[str, ...]:
+    """The prompts a model is examined on: harmful discovery prompts of several lengths, each with a harmless one.
+
+    None where there are no discovery prompts.
+    """
+    found = pairs.discovery
+    by_length = sorted(zip(found.harmful, found.harmless, strict=False), key=lambda prompts: len(prompts[0]))
+    chosen = by_length[:: max(1, len(by_length) // _PAIRS)][:_PAIRS]
+    return tuple(prompt for prompts in chosen for prompt in prompts)
 
 
 def reference_logits(hf: torch.nn.Module, prompts: Sequence[Encoded]) -> list[Tensor]:
@@ -75,18 +79,16 @@ def examine(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Te
         ),
         Check("arithmetic equals the CPU's in float64", _arithmetic_error(model), TOLERANCE),
     )
-    floor = max(check.error for check in noise) * scale
+    floor = _worst(check.error for check in noise) * scale
     return Examination(noise + exact, scale, floor, time.perf_counter() - began)
 
 
-def require(model: str, examination: Examination) -> None:
-    """Refuses a model that failed, with what failed and by how much."""
-    if failed := examination.failed:
-        what = "; ".join(f"{check.name}: off by {check.error:.2g}, allowed {check.allowed:g}" for check in failed)
-        raise Refused(
-            f"{model}: failed its self-examination ({what}), so nothing it measures could be trusted; try "
-            "another --quant or --device"
-        )
+def failure(model: str, examination: Examination) -> str:
+    """What failed and by how much, in words."""
+    failed = "; ".join(
+        f"{check.name}: off by {check.error:.2g}, allowed {check.allowed:g}" for check in examination.failed
+    )
+    return f"{model}: failed its self-examination ({failed}), so nothing it measures could be trusted"
 
 
 def _scale(reference: Sequence[Tensor]) -> float:
@@ -178,7 +180,7 @@ def _lost_in_writing(model: ChatModel, prompt: Encoded) -> float:
     What a block writes must join the stream whole, and a block whose heads (neurons) are all silenced
     must write the same at every position, since a bias is all that is left to write.
     """
-    return max(
+    return _worst(
         error
         for layer in _some_layers(model)
         for error in (
@@ -199,7 +201,9 @@ def _lost_in_stream(model: ChatModel, prompt: Encoded, layer: int, kind: Kind) -
     seen = _seen(model, prompt, [before, after, *outputs], [write])
     # Reading comes after writing, so what is seen at the output is what was written there.
     joined = sum((seen[site].float() for site in outputs), seen[before].float())
-    return _relative(seen[after].float() - joined, clean.float().flip(1) * 2 - clean.float())
+    written = clean.float().flip(1) * 2 - clean.float()
+    # Where nothing is written nothing may arrive, beside the rounding of what passes by.
+    return _relative(seen[after].float() - joined, written if written.any() else seen[after].float())
 
 
 def _left_of(model: ChatModel, prompt: Encoded, parts: Site, output: Site) -> float:
@@ -234,7 +238,7 @@ def _gradient_error(model: ChatModel, prompt: Encoded) -> float:
     gradients = torch.autograd.grad(top[0] - top[1], [taken[site] for site in sites])
     slope = {site: gradient.float() for site, gradient in zip(sites, gradients, strict=True)}
     streams = {site: value.detach() for site, value in taken.items()}
-    return max(_block_error(model, prompt, layer, streams, slope) for layer in _some_layers(model))
+    return _worst(_block_error(model, prompt, layer, streams, slope) for layer in _some_layers(model))
 
 
 def _block_error(
@@ -262,7 +266,8 @@ def _block_error(
         ahead, behind = torch.as_tensor(written).chunk(2)
         there, back = (moved.float() * through).sum((1, 2)).chunk(2)
         errors.append(_relative((ahead - behind) - (there - back), ahead - behind))
-    return min(errors)
+    # A step so long that numbers overflow says nothing of shorter ones.
+    return min((error for error in errors if not math.isnan(error)), default=math.nan)
 
 
 def _arithmetic_error(model: ChatModel) -> float:
@@ -306,6 +311,15 @@ def _seen(
     return seen
 
 
+def _worst(errors: Iterable[float]) -> float:
+    """The largest; NaN if any is NaN, which max() lets go when it does not come first."""
+    listed = list(errors)
+    return math.nan if any(map(math.isnan, listed)) else max(listed)
+
+
 def _relative(error: Tensor, whole: Tensor) -> float:
-    """|error| / |whole|; NaN, which passes nothing, where there is no whole."""
-    return float(error.norm() / whole.norm())
+    """|error| / |whole|: none of nothing is none, any of nothing passes no check, and NaN passes none."""
+    off, of = float(error.norm()), float(whole.norm())
+    if of == 0:
+        return 0.0 if off == 0 else math.inf
+    return off / of

@@ -1,12 +1,10 @@
-"""From a model's name to its weights in memory, quantized: the one place that fetches and loads."""
+"""From a model's files to its weights in memory, quantized: the one place that loads."""
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,15 +12,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import StrictDataclassError
 from torch.nn import functional
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -33,31 +23,13 @@ from transformers import (
     GenerationConfig,
 )
 
-from harness import environment
-from harness.catalog import GIB, Device, KnownModel, Quant, nearest, this_machine
-from harness.errors import AssayError, Unavailable
+from harness import configs, environment, weights
+from harness.catalog import Device, KnownModel, Quant, require_device, require_memory, this_machine
+from harness.errors import AssayError
+from harness.foreign import ERRORS, first_line, library_call
+from harness.hub import fetch
 from harness.tokens import TEMPLATE_ARGUMENTS, ChatFormat
 
-# What a chat model needs from the hub; never pickles, never code.
-_WEIGHTS = "model*.safetensors"
-_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
-# Second copies of the weights that some repositories hold beside them.
-_NOT_FILES = ("original/*", "consolidated*", "onnx/*")
-# Whatever of a folder decides what the model reads, computes or says.
-_IDENTITY = (
-    _WEIGHTS,
-    "config.json",
-    "generation_config.json",
-    "tokenizer*.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "*.jinja",
-)
-# The hub's HTTP client differs between its releases; its errors are the base of the hub's own.
-_TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 # TransformerLens splits fused projections when it wraps a model, and cannot split packed integers.
 _FUSED = ("qkv_proj", "c_attn", "query_key_value", "Wqkv", "gate_up_proj")
 _QUANTIZED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
@@ -84,14 +56,23 @@ class Loaded:
     weight_bytes: int
 
 
-def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", system: str | None = None) -> Loaded:
+def load(
+    known: KnownModel,
+    *,
+    quant: Quant = "nf4",
+    device: Device = "auto",
+    system: str | None = None,
+    hashes: weights.Hashes = weights.FORGETFUL,
+) -> Loaded:
     """The model ready to be wrapped; whatever stands in the way is one sentence."""
     where = _device(device, known.bytes_needed(quant))
-    _check_memory(known, quant, where)
+    require_memory(known, quant, where, _memory(where))
     folder = fetch(known)
-    config = _config(known, folder)
-    dtype = _dtype(known, config)
-    _check_memory(_sized(known, folder, dtype), quant, where)
+    stored = configs.header(known.alias, folder)
+    configs.check(known.alias, folder, stored)
+    _require_usable(known, folder)
+    dtype = _dtype(known, stored.dtype, where)
+    require_memory(_sized(known, stored, dtype), quant, where, _memory(where))
     if where == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with _no_bars():
@@ -109,7 +90,7 @@ def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", sy
         hf=hf,
         chat=chat,
         stops=stops,
-        fingerprint=_fingerprint(known, folder, quant, dtype, system),
+        fingerprint=weights.fingerprint(known, folder, hashes, quant=quant, dtype=str(dtype), system=system),
         revision=folder.name if folder.parent.name == "snapshots" else "local",
         quant=quant,
         dtype=dtype,
@@ -118,31 +99,11 @@ def load(known: KnownModel, *, quant: Quant = "nf4", device: Device = "auto", sy
     )
 
 
-def fetch(known: KnownModel) -> Path:
-    """The folder of a model's files, downloaded if need be; safetensors only, never remote code."""
-    folder = known.folder or _download(known)
-    if not (folder / "config.json").is_file():
-        raise AssayError(f"{known.alias}: {folder} holds no config.json; give the folder of a HF model")
-    if not any(folder.glob(_WEIGHTS)):
-        if known.folder is None and constants.HF_HUB_OFFLINE:
-            raise Unavailable(_not_here(known, "HF_HUB_OFFLINE is set"))
-        raise AssayError(
-            f"{known.alias}: its weights are not safetensors, and other formats can run code on loading; "
-            "convert them with `AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)`"
-        )
-    return folder
-
-
 def peak_bytes(device: str) -> int:
     """The most memory held: on a GPU since the load began, else by this process in all its life."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return environment.peak_bytes()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
@@ -166,13 +127,11 @@ for _name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops
 
 
 def _device(asked: Device, needed: int) -> str:
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked == "auto":
-        if available["cuda"] and needed <= _memory("cuda"):
+        if torch.cuda.is_available() and needed <= _memory("cuda"):
             return "cuda"
-        return "mps" if available["mps"] else "cpu"
-    if not available[asked]:
-        raise AssayError(f"--device {asked}: this machine has none that torch can use; try --device auto")
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    require_device(asked)
     return asked
 
 
@@ -182,75 +141,22 @@ def _memory(device: str) -> int:
     return this_machine().ram
 
 
-def _sized(known: KnownModel, folder: Path, dtype: torch.dtype) -> KnownModel:
+def _sized(known: KnownModel, stored: configs.Header, dtype: torch.dtype) -> KnownModel:
     """An unlisted model with its size as the files have it, all of it taken for linear layers."""
     if known.linear_millions:
         return known
-    size = sum(path.stat().st_size for path in folder.glob(_WEIGHTS))
-    name = str(dtype).removeprefix("torch.")
-    return KnownModel(known.alias, known.hub, folder, dtype=name, linear_millions=size / dtype.itemsize / 1e6)
+    return replace(known, dtype=str(dtype).removeprefix("torch."), linear_millions=stored.parameters / 1e6)
 
 
-def _check_memory(known: KnownModel, quant: Quant, device: str) -> None:
-    needed, has = known.bytes_needed(quant), _memory(device)
-    if needed <= has:
-        return
-    smaller = [q for q in ("int8", "nf4") if known.bytes_needed(q) <= has and q != quant]
-    hint = f"--quant {smaller[0]} fits" if smaller else "`python -m harness models` shows what fits"
-    raise Unavailable(
-        f"{known.alias}: needs about {needed / GIB:.1f} GiB with --quant {quant}, this machine has "
-        f"{has / GIB:.1f} GiB ({device}); {hint}"
-    )
-
-
-def _download(known: KnownModel) -> Path:
-    name, hub = known.alias, known.hub
-    try:
-        folder = snapshot_download(
-            hub, revision=known.revision, allow_patterns=list(_FILES), ignore_patterns=list(_NOT_FILES)
-        )
-        return Path(folder)
-    except GatedRepoError:
-        raise Unavailable(
-            f"{name}: access to {hub} is granted by its owners; ask for it at https://huggingface.co/{hub}, "
-            "then `hf auth login`"
-        ) from None
-    except RevisionNotFoundError:
-        raise Unavailable(f"{name}: {hub} has no revision {known.revision}; correct it in data/models.toml") from None
-    except RepositoryNotFoundError:
-        close = nearest(hub)
-        hint = f" (did you mean {close}?)" if close else ""
-        raise Unavailable(
-            f"{name}: the hub has no model {hub}, or it is private; check the name{hint}, or `hf auth login` if it "
-            "is yours"
-        ) from None
-    except HFValidationError as error:
-        raise AssayError(f"{name}: not a hub id ({first_line(error)})") from None
-    except LocalEntryNotFoundError:
-        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise Unavailable(_not_here(known, reason)) from None
-    except _TRANSPORT_ERROR as error:
-        raise Unavailable(f"{name}: the hub answered {first_line(error)}; try again later") from None
-    except OSError as error:
-        raise Unavailable(f"{name}: its files could not be stored ({first_line(error)}); free some disk") from None
-
-
-def _not_here(known: KnownModel, reason: str) -> str:
-    revision = f" --revision {known.revision}" if known.revision else ""
-    return (
-        f"{known.alias}: {reason} and {known.hub} is not on this machine yet; run `hf download "
-        f"{known.hub}{revision}` while online"
-    )
-
-
-def _config(known: KnownModel, folder: Path) -> Any:
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise AssayError(
-            f"{known.alias}: transformers {version('transformers')} cannot read its config.json "
-            f"({first_line(error)}); models that bring their own code are not run"
-        ) from None
+def _require_usable(known: KnownModel, folder: Path) -> None:
+    with library_call(known.alias, StrictDataclassError):
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (ValueError, OSError) as error:
+            raise AssayError(
+                f"{known.alias}: transformers {version('transformers')} cannot read its config.json "
+                f"({first_line(error)}); models that bring their own code are not run"
+            ) from None
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise AssayError(
             f"{known.alias}: a {config.model_type} model does not continue text; give a causal language model"
@@ -260,21 +166,25 @@ def _config(known: KnownModel, folder: Path) -> Any:
             f"{known.alias}: its weights are stored quantized already, so --quant would not be what was run; "
             "give the original weights"
         )
-    return config
 
 
-def _dtype(known: KnownModel, config: Any) -> torch.dtype:
+def _dtype(known: KnownModel, stored: torch.dtype, device: str) -> torch.dtype:
+    """As it is listed or asked for, else as it is stored, where the device computes in that."""
     if known.dtype != "auto":
         return getattr(torch, known.dtype)  # type: ignore[no-any-return]
-    stored = getattr(config, "dtype", None) or torch.float32
-    # float16 overflows in the residual streams of several of these families, and is slow on CPUs.
-    return torch.bfloat16 if stored == torch.float16 else stored
+    computes = {
+        # CPUs compute in float16 slowly and in part; bfloat16 would round away what float16 holds.
+        "cpu": stored != torch.float16,
+        "cuda": stored != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False),
+        "mps": True,
+    }
+    return stored if computes[device] else torch.float32
 
 
 def _tokenizer(known: KnownModel, folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except ERRORS as error:
         raise AssayError(
             f"{known.alias}: {folder} holds no tokenizer that can be read ({first_line(error)}); copy "
             "tokenizer.json and tokenizer_config.json from where the weights came from"
@@ -284,20 +194,21 @@ def _tokenizer(known: KnownModel, folder: Path) -> Any:
 def _weights(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, device: str) -> Any:
     if device == "mps":
         os.environ["TRANSFORMERLENS_ALLOW_MPS"] = "1"
-    hf, info = AutoModelForCausalLM.from_pretrained(
-        folder,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        quantization_config=_quantization(quant, dtype),
-        dtype=dtype,
-        device_map={"": device},
-        # Attention patterns can be read and written only where they are computed in the open.
-        attn_implementation="eager",
-        # All three kinds of mismatch are refused below, in one sentence.
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with library_call(known.alias):
+        hf, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            quantization_config=_quantization(quant, dtype),
+            dtype=dtype,
+            device_map={"": device},
+            # Attention patterns can be read and written only where they are computed in the open.
+            attn_implementation="eager",
+            # All three kinds of mismatch are refused below, in one sentence.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     wrong = [str(key) for kind in ("missing", "mismatched", "unexpected") for key in sorted(info[f"{kind}_keys"])]
     if wrong:
         raise AssayError(
@@ -346,27 +257,10 @@ def _stops(hf: Any, chat: ChatFormat) -> frozenset[int]:
         stops = chat.tokenizer.eos_token_id
     if stops is None:
         return frozenset()
-    return frozenset(stops if isinstance(stops, list) else [stops])
-
-
-def _fingerprint(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, system: str | None) -> str:
-    """Names weights, tokenizer, settings, quantization, dtype and the libraries that change numbers."""
-    digest = hashlib.sha256()
-    for path in sorted({path for name in _IDENTITY for path in folder.glob(name)}):
-        digest.update(f"{path.name} {_file_hash(path)}\n".encode())
-    versions = environment.numeric(environment.libraries())
-    libraries = " ".join(f"{name}={found}" for name, found in versions.items())
-    digest.update(f"{quant} {dtype} {libraries}".encode())
-    # What is asked of it, and how, is in none of its files.
-    settings = known.chat_arguments, known.refusal_tokens, system
-    if any(settings):
-        digest.update(json.dumps(settings).encode())
-    return digest.hexdigest()[:16]
-
-
-def _file_hash(path: Path) -> str:
-    # The hub's cache links big files to a blob that is named by the SHA-256 of its content.
-    if path.is_symlink() and len(blob := path.resolve().name) == 64:
-        return blob
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    listed = stops if isinstance(stops, list) else [stops]
+    if not all(isinstance(stop, int) for stop in listed):
+        raise AssayError(
+            f"{chat.name}: its generation_config.json ends answers at {str(stops)[:80]!r}, which names no tokens; "
+            "eos_token_id is a number or a list of numbers"
+        )
+    return frozenset(listed)

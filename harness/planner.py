@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import AssayError
 from harness.evidence import Evidence
 from harness.measurements import (
     Answers,
@@ -105,8 +106,10 @@ class Planner(Subject):
             case FoundDirection():
                 candidates = 0.8 * self.sizes.layers * len(chat.after_instruction)
                 return both + candidates * both / 4
-            case _:
+            case Projected() | Lens() | Attended() | Products() | PlainText() | Norms():
                 return both
+            case _:
+                raise _unknown(what)
 
     def _found(self, what: FoundCircuit) -> float:
         total = 0.0
@@ -177,7 +180,13 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
             widths = {"head": sizes.heads, "neuron": sizes.d_mlp}
             return {}, {kind: np.zeros((sizes.layers, width)) for kind, width in widths.items()}
         case _:
-            return {}, {}
+            raise _unknown(what)
+
+
+def _unknown(what: Measurement) -> AssayError:
+    return AssayError(
+        f"--plan: nobody has said what {type(what).__name__} takes; add its cost and its placeholder to {__name__}"
+    )
 
 
 def _first(k: int, width: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from harness import catalog, mistakes, pair_files, verdicts
 from harness.account import Account
 from harness.claims import HYPOTHESES, claim_of, is_claim_file
 from harness.environment import peak_bytes
-from harness.errors import AssayError, Unavailable
+from harness.errors import AssayError, Refused, Unavailable
 from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Imported, Store
 from harness.html_table import HtmlTable
@@ -23,6 +23,9 @@ from harness.runs import Judged, Model
 from harness.stopping import leave_it_to_the_controller, like_ctrl_c
 from harness.terminal import lines_shown
 
+if TYPE_CHECKING:  # it loads numpy
+    from harness.waking import Sleeper
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of judging; everything else is `python -m harness`."""
@@ -31,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--model",
         action="append",
         metavar="NAME",
-        help="alias, hub id, local folder, organism:NAME or recorded:NAME; may be repeated (default: "
+        help="alias, hub id (or ID@COMMIT), local folder, organism:NAME or recorded:NAME; may be repeated (default: "
         "organism:reference and the recorded ones)",
     )
     group.addoption(
@@ -49,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--quant", choices=get_args(catalog.Quant), default="nf4", help="default: nf4")
     group.addoption("--device", choices=get_args(catalog.Device), default="auto", help="default: auto")
+    group.addoption("--dtype", choices=get_args(catalog.Dtype), default="auto", help="default: auto, as it is stored")
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
     group.addoption(
@@ -81,7 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if workers := config.getoption("--numprocesses", None):
             from harness.workers import require_room  # xdist is there
 
-            require_room(models_asked(config), config.getoption("--quant"), workers, catalog.this_machine())
+            of_all = models_asked(config), config.getoption("--quant"), workers, catalog.this_machine()
+            require_room(*of_all, config.getoption("--dtype"))
+        if not config.option.collectonly:
+            config.stash[_SAID] = _looked_at(config)
     except AssayError as error:
         raise pytest.UsageError(str(error)) from None
     account = Account(config, models_asked(config))
@@ -89,6 +96,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(like_ctrl_c())
     if config.getoption("htmlpath", None):
         config.pluginmanager.register(HtmlTable(config, account.page), "assay-html-table")
+
+
+def _looked_at(config: pytest.Config) -> list[str]:
+    """Lines on the models named; the default ones come with the project."""
+    from harness.preflight import require_options, said_of
+
+    require_options(vars(config.option), live=any(not name.startswith(RECORDED) for name in models_asked(config)))
+    named = dict.fromkeys(config.getoption("--model") or ())
+    if config.getoption("--judge-only"):
+        return []
+    sleepers = [sleeper_of(config, name) for name in named if not name.startswith(RECORDED)]
+    return list(said_of(sleepers, strict=config.getoption("--strict-models")))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -99,10 +118,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Says which prompts were taken, and how they are split."""
+    """Says which prompts were taken and how they are split, and what was found of the models."""
     names = (name for name in models_asked(config) if not name.startswith(RECORDED))
     given = (prompts_of(config, name) for name in names)
-    return [f"prompts: {said}" for said in dict.fromkeys(one.described for one in given if one is not None)]
+    prompts = dict.fromkeys(one.described for one in given if one is not None)
+    return [*(f"prompts: {said}" for said in prompts), *config.stash.get(_SAID, [])]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -180,6 +200,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         try:
             return (yield)
         except Unavailable as error:
+            if pyfuncitem.config.getoption("--strict-models"):
+                raise Refused(str(error)) from None
             pytest.skip(str(error))
 
 
@@ -253,6 +275,22 @@ def store_of(config: pytest.Config) -> Store:
     return Store(Path(option("--evidence")), fresh=option("--fresh"), use_imported=use, judge_only=only)
 
 
+def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
+    """The model of that name as this run asks for it, asleep."""
+    from harness.waking import Sleeper  # loads numpy, and harness tests ask for no model
+
+    option = config.getoption
+    return Sleeper(
+        name,
+        option("--quant"),
+        option("--device"),
+        store_of(config),
+        judge_only=option("--judge-only"),
+        dtype=option("--dtype"),
+        examined_on=prompts_of(config, name),
+    )
+
+
 SAYS = pytest.StashKey[Callable[[], str]]()
 """How a claim's item says what it would take, where claims are planned and not judged."""
 
@@ -280,6 +318,7 @@ IMPORTED = pytest.StashKey[Mapping[str, Imported]]()
 JUDGED_ON = pytest.StashKey[Model]()
 """The model of a claim's item, for the run's record."""
 
+_SAID = pytest.StashKey[list[str]]()
 _BESIDE = pytest.StashKey[Mapping[str, Estimate]]()
 _DECIDED = pytest.StashKey[Sequence[Comparison]]()
 _SECONDS = pytest.StashKey[float]()

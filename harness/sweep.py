@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.chat import ChatModel, Hook, ran_out
+from harness.chat import ChatModel, Hook
 from harness.effects import Effects, joined
 from harness.errors import AssayError
+from harness.foreign import ran_out
 from harness.pairs import Pair
 from harness.planning import (
     STACKED_TOKENS,

@@ -1,14 +1,16 @@
 """A model's chat as tokens: template, positions counted from both ends, alignment of pairs. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from jinja2 import TemplateError
 
+from harness.bounded import SECONDS, TooMuch, bounded
 from harness.errors import AssayError
+from harness.foreign import ERRORS, first_line
 from harness.pairs import Pair
 from harness.sites import At
 
@@ -24,6 +26,8 @@ TEMPLATE_ARGUMENTS: Mapping[str, object] = {
 _FROZEN_CLOCK = f"{{% macro strftime_now(format) %}}{TODAY:%d %b %Y}{{% endmacro %}}"
 
 _PROBE = "Tell me about trees"
+# Characters of one prompt in its chat: system prompts that templates bring run to some thousands.
+_LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class ChatFormat:
         self.arguments = dict(arguments)
         self.system = system
         # Claims ask for the same prompts again and again, and a template takes its time.
+        self._tried = False
         self._encoded: dict[tuple[str, tuple[int, int] | None], Encoded] = {}
 
     @property
@@ -188,6 +193,27 @@ class ChatFormat:
         return self._render(_PROBE).partition(_PROBE)[0]
 
     def _render(self, content: str) -> str:
+        if not self._tried:
+            self._tried = True
+            self._require_bounded(content)
+        return self._rendered(content)
+
+    def _require_bounded(self, content: str) -> None:
+        """A template is a program of a stranger's: it runs elsewhere first, and is stopped there."""
+        try:
+            written = bounded(partial(_length, partial(self._rendered, content)))
+        except TooMuch:
+            raise AssayError(
+                f"{self.name}: its chat template takes more than {SECONDS} s of the processor, or a GiB of memory, to "
+                "write one prompt; take the template from where the weights came from"
+            ) from None
+        if written is not None and written > _LONGEST:
+            raise AssayError(
+                f"{self.name}: its chat template writes {written} characters around one prompt; take the template "
+                "from where the weights came from"
+            )
+
+    def _rendered(self, content: str) -> str:
         messages = [{"role": "user", "content": content}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": self.system})
@@ -199,9 +225,10 @@ class ChatFormat:
                 chat_template=_FROZEN_CLOCK + self.tokenizer.get_chat_template(),
                 **self.arguments,
             )
-        except (TemplateError, TypeError) as error:  # raised by the template: say, a role it does not know
+        except (TemplateError, *ERRORS) as error:  # raised by the template: say, a role it does not know
             hint = "; leave the system prompt out" if self.system is not None else ""
-            raise AssayError(f"{self.name}: its chat template refuses the chat ({error}){hint}") from None
+            said = first_line(error)
+            raise AssayError(f"{self.name}: its chat template refuses the chat ({said}){hint}") from None
         return str(rendered)
 
     def _check_bos(self, ids: Sequence[int]) -> None:
@@ -211,6 +238,10 @@ class ChatFormat:
                 f"{self.name}: its chat template and its tokenizer both write the start token; mend the "
                 "template, every activation would be shifted"
             )
+
+
+def _length(write: Callable[[], str]) -> int:
+    return len(write())
 
 
 def _tokens_of(spans: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:

@@ -1,61 +1,75 @@
 """Wakes a chat model: found, loaded, wrapped and examined, or refused in one sentence."""
 
 import time
+from collections.abc import Callable
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-
-from harness.catalog import Device, KnownModel, Quant, find
+from harness import weights
+from harness.catalog import Device, Dtype, KnownModel, Quant, find
 from harness.chat import ChatModel
-from harness.errors import AssayError, Unavailable
-from harness.examination import examine, reference_logits, require, sample
-from harness.loading import first_line, load, peak_bytes
+from harness.errors import AssayError, Refused, Unavailable
+from harness.examination import examine, failure, reference_logits, sample
+from harness.foreign import library_call, ran_out
+from harness.hub import pinned
+from harness.loading import load, peak_bytes
 from harness.pair_files import load_pairs
+from harness.pairs import PromptSet
 from harness.record import ModelRecord
 
-# What the libraries raise on weights or a config.json that are not what they claim to be.
-_LIBRARY_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    StrictDataclassError,
-    TypeError,
-    ValueError,
-)
 
-
-def wake(name: str, *, quant: Quant = "nf4", device: Device = "auto", system: str | None = None) -> ChatModel:
+def wake(
+    name: str, *, quant: Quant = "nf4", device: Device = "auto", dtype: Dtype = "auto", system: str | None = None
+) -> ChatModel:
     """The model of that name (alias, hub id, folder or organism), examined; unfit ones are refused."""
-    known = find(name)
-    try:
-        model = _wake(known, quant, device, system)
-    except AssayError:
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise Unavailable(f"{name}: memory ran out while loading with --quant {quant}; try --quant nf4") from error
-    except _LIBRARY_ERRORS as error:
-        raise AssayError(
-            f"{name}: it cannot be used ({type(error).__name__}: {first_line(error)}); its files are damaged, or "
-            "its architecture is none that TransformerLens wraps"
-        ) from error
-    require(name, model.record.examination)
-    return model
+    return awaken(pinned(find(name).computed_in(dtype)), quant=quant, device=device, system=system)
 
 
-def _wake(known: KnownModel, quant: Quant, device: Device, system: str | None) -> ChatModel:
+def awaken(
+    known: KnownModel,
+    *,
+    quant: Quant,
+    device: Device,
+    system: str | None = None,
+    examined_on: PromptSet | None = None,
+    hashes: weights.Hashes = weights.FORGETFUL,
+) -> ChatModel:
+    """That model, examined on these prompts or on those it brings; a refusal says which precision would pass."""
+    prompts = (examined_on and sample(examined_on)) or sample(load_pairs(known.pairs))
+
+    def examined(known: KnownModel, quant: Quant) -> ChatModel:
+        try:
+            return _examined(known, quant, device, system, prompts, hashes)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise Unavailable(
+                f"{known.alias}: memory ran out while loading with --quant {quant}; try --quant nf4"
+            ) from error
+
+    model = examined(known, quant)
+    if not model.record.examination.failed:
+        return model
+    record = model.record
+    model.close()
+    del model
+    raise Refused(f"{failure(known.alias, record.examination)}; {_what_passes(known, quant, record, examined)}")
+
+
+def _examined(
+    known: KnownModel,
+    quant: Quant,
+    device: Device,
+    system: str | None,
+    prompts: tuple[str, ...],
+    hashes: weights.Hashes,
+) -> ChatModel:
     began = time.perf_counter()
-    loaded = load(known, quant=quant, device=device, system=system)
-    prompts = [loaded.chat.encode(prompt) for prompt in sample(load_pairs(known.pairs))]
+    loaded = load(known, quant=quant, device=device, system=system, hashes=hashes)
+    encoded = [loaded.chat.encode(prompt) for prompt in prompts]
     # Wrapping works in place, so what the model says by itself has to be heard before.
-    reference = reference_logits(loaded.hf, prompts)
+    with library_call(known.alias):
+        reference = reference_logits(loaded.hf, encoded)
     model = ChatModel(known, loaded)
-    examination = examine(model, prompts, reference)
+    examination = examine(model, encoded, reference)
     model.record = ModelRecord(
         name=known.alias,
         revision=loaded.revision,
@@ -70,3 +84,28 @@ def _wake(known: KnownModel, quant: Quant, device: Device, system: str | None) -
         peak_bytes=peak_bytes(loaded.device),
     )
     return model
+
+
+def _what_passes(
+    known: KnownModel, quant: Quant, refused: ModelRecord, examined: Callable[[KnownModel, Quant], ChatModel]
+) -> str:
+    """A more exact precision in which the model passes, found by trying; the refused one is closed by then."""
+    exact: list[Quant] = [] if refused.dtype == "float32" else [quant]
+    if quant != "none":
+        exact.append("none")
+    said = "it was loaded in full precision, so no other would help"
+    if refused.device != "cpu":
+        said += "; try --device cpu"
+    for other in exact:
+        options = "--dtype float32" + (f" --quant {other}" if other != quant else "")
+        try:
+            model = examined(known.computed_in("float32"), other)
+        except AssayError as error:
+            said = f"{options} could not be tried ({error})"
+            continue
+        passes = not model.record.examination.failed
+        model.close()
+        if passes:
+            return f"it passes with {options}"
+        said = f"{options} was tried, and it fails with that too"
+    return said

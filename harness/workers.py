@@ -7,7 +7,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from harness.catalog import GIB, Machine, Quant, find
+from harness.catalog import GIB, Dtype, Machine, Quant, find
 from harness.errors import AssayError
 from harness.node_ids import model_of
 from harness.recordings import RECORDED
@@ -44,9 +44,9 @@ def share_cores(workers: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
-def require_room(names: Sequence[str], quant: Quant, workers: int, machine: Machine) -> None:
+def require_room(names: Sequence[str], quant: Quant, workers: int, machine: Machine, dtype: Dtype = "auto") -> None:
     """Models that would be loaded at the same time must fit together; those that never fit are skipped anyway."""
-    known = [find(name) for name in names if not name.startswith(RECORDED)]
+    known = [find(name).computed_in(dtype) for name in names if not name.startswith(RECORDED)]
     needs = {one.alias: one.bytes_needed(quant) for one in known}
     fitting = sorted((alias for alias in needs if machine.fits(needs[alias])), key=needs.__getitem__)[-workers:]
     total = sum(needs[alias] for alias in fitting)

@@ -1,6 +1,9 @@
 """The self-examination passes on sound models and catches each property broken on purpose."""
 
-from collections.abc import Callable
+import math
+import re
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +11,20 @@ import bitsandbytes as bnb
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import harness.wake
+from harness.catalog import Machine, find
 from harness.chat import ChatModel
 from harness.errors import Refused
-from harness.examination import examine, reference_logits, require, sample
+from harness.examination import _relative, _worst, examine, failure, reference_logits, sample
 from harness.pair_files import load_pairs
-from harness.pairs import DATA
-from harness.record import Examination
+from harness.pairs import DATA, PairSet
+from harness.record import Check, Examination
 from harness.sites import Kind, Site
 from harness.tokens import Encoded
-from harness.wake import wake
+from harness.wake import awaken, wake
 from tests import shapes
 
 NAMES = [
@@ -175,8 +181,7 @@ def test_a_broken_property_is_caught_and_the_model_refused(name: str, llama: Cha
     BREAKS[name](llama)
     examination = reexamine(llama, reference)
     assert name in failed(examination)
-    with pytest.raises(Refused, match=f"failed its self-examination .*{name}: off by .* allowed"):
-        require("broken", examination)
+    assert re.match(f"broken: failed its self-examination .*{name}: off by .* allowed", failure("broken", examination))
 
 
 @pytest.mark.parametrize("kind", ["attn_out", "mlp_out", "head", "neuron"])
@@ -236,3 +241,127 @@ def test_it_prints_each_check_with_its_error(awake: Callable[..., ChatModel]) ->
     text = str(awake("llama").record.examination)
     assert all(name in text for name in NAMES)
     assert "noise" in text
+
+
+def silenced(folder: Path, layer: int) -> Path:
+    """A block that writes nothing, as pruning leaves it."""
+    weights = load_file(folder / "model.safetensors")
+    for name in ("self_attn.o_proj", "mlp.down_proj"):
+        weights[f"model.layers.{layer}.{name}.weight"].zero_()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_block_that_writes_nothing_has_lost_nothing(layer: int, dtype: torch.dtype, tmp_path: Path) -> None:
+    folder = silenced(shapes.build("llama", tmp_path / "llama", dtype=dtype), layer)
+    assert not wake(str(folder), quant="none", device="cpu").record.examination.failed
+
+
+@pytest.mark.parametrize("errors", [(math.nan, 0.1), (0.1, math.nan), (0.1, math.nan, 0.2)])
+def test_a_nan_at_any_depth_passes_nothing(errors: tuple[float, ...]) -> None:
+    assert not Check("any", _worst(errors), 1e9).passed
+    assert _worst([0.1, 0.3, 0.2]) == 0.3
+
+
+def test_a_block_that_writes_unseen_is_caught(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    """Its outputs show nothing written, and yet its stream changes."""
+    llama = wake(str(silenced(shutil.copytree(folder("llama"), tmp_path / "llama"), 2)), quant="none", device="cpu")
+    reference = truth(llama)
+    point = llama.bridge.hook_dict[Site(2, "resid_post").hook]
+    point.register_forward_hook(lambda module, inputs, output: output * 1.5)
+    assert "what is written arrives" in failed(reexamine(llama, reference))
+
+
+def test_none_of_nothing_is_none_and_any_of_nothing_is_all() -> None:
+    nothing, some = torch.zeros(3), torch.ones(3)
+    assert _relative(nothing, nothing) == 0
+    assert _relative(some, nothing) == math.inf
+    assert _relative(some, 2 * some) == 0.5
+    assert math.isnan(_relative(some * torch.nan, some))
+    assert not Check("any", _relative(some * torch.nan, nothing), 1e9).passed
+
+
+def own(count: int) -> PairSet:
+    pairs = load_pairs(DATA / "context.jsonl")
+    return PairSet("mine", tuple(pairs.discovery.pairs[:count]))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_however_few_prompts_there_are_some_are_chosen(count: int) -> None:
+    chosen = sample(own(count))
+    assert len(chosen) == 2 * min(count, 3)
+    assert set(chosen) <= {*own(7).harmful, *own(7).harmless}
+
+
+@pytest.mark.parametrize(("count", "examined"), [(2, 4), (0, 6)])
+def test_a_model_is_examined_on_the_runs_own_prompts(
+    count: int, examined: int, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Sequence[Encoded]] = []
+    examining = harness.wake.examine
+
+    def listening(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Tensor]) -> Examination:
+        heard.append(prompts)
+        return examining(model, prompts, reference)
+
+    monkeypatch.setattr("harness.wake.examine", listening)
+    model = awaken(find(str(folder("llama"))), quant="none", device="cpu", examined_on=own(count))
+    expected = sample(own(count)) or sample(load_pairs(DATA / "pairs.jsonl"))
+    assert heard == [[model.chat.encode(prompt) for prompt in expected]]
+    assert len(heard[0]) == examined
+
+
+def failing_unless(passes: Callable[[ChatModel], bool], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Examinations that fail for all models but these; each model that was examined."""
+    tried: list[str] = []
+
+    def examined(model: ChatModel, *arguments: object) -> Examination:
+        tried.append(f"{model.loaded.quant} {model.loaded.dtype}")
+        return Examination((Check("a property", 0.0 if passes(model) else 1.0, 0.5),), 1.0, 0.0, 0.0)
+
+    monkeypatch.setattr("harness.wake.examine", examined)
+    return tried
+
+
+def test_a_refusal_says_which_precision_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)
+    whole: list[tuple[Callable[[ChatModel], bool], str, list[str]]] = [
+        (
+            lambda model: model.loaded.dtype == torch.float32,
+            "it passes with --dtype float32$",
+            ["nf4 torch.bfloat16", "nf4 torch.float32"],
+        ),
+        (
+            lambda model: model.loaded.quant == "none",
+            "it passes with --dtype float32 --quant none$",
+            ["nf4 torch.bfloat16", "nf4 torch.float32", "none torch.float32"],
+        ),
+        (
+            lambda model: False,
+            "--dtype float32 --quant none was tried, and it fails with that too$",
+            ["nf4 torch.bfloat16", "nf4 torch.float32", "none torch.float32"],
+        ),
+    ]
+    for passes, said, expected in whole:
+        with monkeypatch.context() as patched:
+            tried = failing_unless(passes, patched)
+            with pytest.raises(Refused, match=f"failed its self-examination .*off by 1, allowed 0.5.*; {said}"):
+                wake(str(folder), quant="nf4", device="cpu")
+            assert tried == expected
+
+
+def test_what_does_not_fit_is_not_tried(
+    folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)
+    monkeypatch.setattr("harness.loading.this_machine", lambda: Machine(ram=600_000, gpu=0))
+    tried = failing_unless(lambda model: False, monkeypatch)
+    with pytest.raises(Refused, match=r"--dtype float32 could not be tried \(.*needs about .* GiB"):
+        wake(str(half), quant="none", device="cpu")
+    assert tried == ["none torch.bfloat16"]
+    with pytest.raises(Refused, match="it was loaded in full precision, so no other would help"):
+        monkeypatch.undo()
+        failing_unless(lambda model: False, monkeypatch)
+        wake(str(folder("llama")), quant="none", device="cpu")

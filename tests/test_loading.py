@@ -21,7 +21,8 @@ from harness import catalog, loading
 from harness.catalog import GIB, KnownModel, Machine, find
 from harness.chat import ChatModel
 from harness.errors import AssayError, Unavailable
-from harness.loading import fetch, load, peak_bytes
+from harness.hub import fetch
+from harness.loading import load, peak_bytes
 from harness.pairs import DATA
 from harness.wake import wake
 from tests import shapes
@@ -210,7 +211,12 @@ def no_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
 
 
+def ends_at_no_token(folder: Path) -> None:
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [[1]]}))
+
+
 BROKEN = {
+    ends_at_no_token: r"its generation_config.json ends answers at '\[\[1\]\]', which names no tokens",
     no_template: "it has no chat template",
     pickled: "its weights are not safetensors.*save_pretrained",
     truncated: r"it cannot be used \(SafetensorError: .*its files are damaged",
@@ -237,6 +243,131 @@ def test_a_damaged_folder_is_one_sentence(
     with pytest.raises(AssayError, match=BROKEN[damage]) as caught:
         wake(str(broken), quant="none", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+SIZES = {
+    "num_hidden_layers": (1_000_000, "num_hidden_layers is 1000000, and they hold 4 layers"),
+    "vocab_size": (10**12, "vocab_size is 1000000000000, and no tensor of theirs has that length"),
+    "hidden_size": (96, "hidden_size is 96, and no tensor of theirs has that length"),
+    "intermediate_size": (10**9, "describes 768000115264 parameters, and they hold 213568"),
+    "head_dim": (10**8, "describes 307200164416 parameters, and they hold 213568"),
+    "num_labels": (10**10, "takes more than 3 s of the processor"),
+}
+
+
+@pytest.mark.parametrize("key", SIZES)
+def test_sizes_that_are_not_those_of_the_weights_are_one_sentence_before_anything_is_allocated(
+    key: str, folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absurd = copy(folder("llama"), tmp_path / "absurd")
+    value, said = SIZES[key]
+    edit_config(absurd, **{key: value})
+
+    def allocated(*arguments: object, **settings: object) -> None:
+        raise MemoryError("the weights were asked for")
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", allocated)
+    with pytest.raises(AssayError, match=re.escape(said)) as caught:
+        wake(str(absurd), quant="none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+LOOPS = "{% for number in range(99999) %}" * 3 + "{% endfor %}" * 3
+TEMPLATES = {
+    "loops": (LOOPS + "{{ messages[0].content }}", "takes more than 3 s of the processor"),
+    "memory": ("{{ 'x' * 100000000000 }}{{ messages[0].content }}", "or a GiB of memory"),
+    "length": ("{{ 'x' * 10000000 }}{{ messages[0].content }}", "writes 10000030 characters around one prompt"),
+    "arithmetic": ("{{ 1 / 0 }}{{ messages[0].content }}", r"refuses the chat \(division by zero\)"),
+    "depth": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", r"refuses the chat \(maximum recursion"),
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_a_chat_template_that_does_not_end_is_stopped(kind: str, folder: Callable[[str], Path], tmp_path: Path) -> None:
+    endless = copy(folder("llama"), tmp_path / "endless")
+    template, said = TEMPLATES[kind]
+    (endless / "chat_template.jinja").write_text(template)
+    with pytest.raises(AssayError, match=said) as caught:
+        wake(str(endless), quant="none", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def stored_in(dtype: torch.dtype, folder: Path) -> Path:
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    edit_config(folder, dtype=str(dtype).removeprefix("torch."))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "loaded"),
+    [
+        (torch.float16, "auto", torch.float32),
+        (torch.bfloat16, "auto", torch.bfloat16),
+        (torch.float32, "auto", torch.float32),
+        (torch.float32, "bfloat16", torch.bfloat16),
+        (torch.float16, "float16", torch.float16),
+    ],
+    ids=str,
+)
+def test_weights_are_loaded_as_they_are_stored_where_a_cpu_computes_in_that(
+    stored: torch.dtype, asked: catalog.Dtype, loaded: torch.dtype, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    known = find(str(stored_in(stored, copy(folder("llama"), tmp_path / "stored")))).computed_in(asked)
+    assert load(known, quant="none", device="cpu").dtype == loaded
+
+
+def test_a_gpu_computes_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    known = find("someone/some-model")
+    assert loading._dtype(known, torch.float16, "cuda") == torch.float16
+    assert loading._dtype(known, torch.bfloat16, "cuda") == torch.float32
+
+
+def test_the_memory_needed_is_that_of_the_dtype_it_is_loaded_in(
+    folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = stored_in(torch.float16, copy(folder("llama"), tmp_path / "half"))
+    # 213568 numbers of four bytes, and a quarter for what is beside them.
+    monkeypatch.setattr(loading, "this_machine", lambda: Machine(ram=1_067_839, gpu=0))
+    with pytest.raises(Unavailable, match="needs about"):
+        load(find(str(half)), quant="none", device="cpu")
+    monkeypatch.setattr(loading, "this_machine", lambda: Machine(ram=1_067_840, gpu=0))
+    assert load(find(str(half)), quant="none", device="cpu").dtype == torch.float32
+
+
+def test_an_organism_in_half_precision_under_another_name_is_sound(tmp_path: Path) -> None:
+    mine = copy(DATA / "organisms" / "reference", tmp_path / "mine")
+    edit_config(mine, dtype="float16")
+    model = wake(str(mine), device="cpu")
+    assert model.record.dtype == "float32"
+    assert not model.record.examination.failed
+    model.close()
+
+
+def test_a_mistake_of_ours_is_not_called_damage_of_theirs(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*arguments: object) -> None:
+        raise AttributeError("ours")
+
+    for place in ("harness.wake.examine", "harness.loading._stops", "harness.chat._sizes"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, mistaken)
+            with pytest.raises(AttributeError, match="^ours$"):
+                wake(str(folder("llama")), quant="none", device="cpu")
+
+
+@pytest.mark.parametrize("place", ["harness.chat.build_bridge_from_module", "harness.wake.reference_logits"])
+def test_what_a_library_raises_is_one_sentence(
+    place: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*arguments: object, **settings: object) -> None:
+        raise KeyError("theirs")
+
+    monkeypatch.setattr(place, raising)
+    with pytest.raises(AssayError, match=r"it cannot be used \(KeyError: 'theirs'\)"):
+        wake(str(folder("llama")), quant="none", device="cpu")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -271,7 +402,7 @@ FETCH = """
 import sys
 from harness.catalog import KnownModel, find
 from harness.errors import AssayError
-from harness.loading import fetch
+from harness.hub import fetch
 try:
     fetch(KnownModel(alias="mine", hub=sys.argv[1]))
 except AssayError as error:

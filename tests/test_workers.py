@@ -118,5 +118,8 @@ def test_models_that_do_not_fit_together_are_refused() -> None:
     require_room(names, "nf4", 2, Machine(ram=64 * GIB, gpu=0))
     with pytest.raises(AssayError, match=r"-n 2 would hold llama.* and llama.* at once: .* GiB"):
         require_room(names, "nf4", 2, Machine(ram=8 * GIB, gpu=0))
+    require_room(names, "none", 2, Machine(ram=40 * GIB, gpu=0))
+    with pytest.raises(AssayError, match="-n 2 would hold"):
+        require_room(names, "none", 2, Machine(ram=40 * GIB, gpu=0), "float32")
     # One that never fits is skipped, with its own reason.
     require_room(("llama-3-70b-instruct", "llama-3-8b-instruct"), "nf4", 2, Machine(ram=8 * GIB, gpu=0))

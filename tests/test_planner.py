@@ -1,0 +1,48 @@
+"""A plan counts every measurement, or says that it cannot."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import planner
+from harness.chat import ChatModel
+from harness.errors import AssayError
+from harness.evidence import Store
+from harness.measurements import Measurement
+from harness.pair_files import load_pairs
+from harness.pairs import DATA, PairSet
+
+
+@dataclass(frozen=True)
+class Unheard(Measurement):
+    """A measurement of tomorrow."""
+
+    pairs: PairSet
+    KIND = "unheard"
+    REVISION = 1
+    SCORED = False
+
+
+def test_what_no_plan_knows_is_said(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
+    pairs = PairSet("few", load_pairs(DATA / "pairs.jsonl").pairs[:3])
+    asking = planner.Planner(awake("llama").record, pairs, Store(tmp_path), lambda: awake("llama"), 0.01)
+    known = asking.plan(planner.Work(), set())
+    with pytest.raises(AssayError, match="--plan: nobody has said what Unheard takes; add its cost"):
+        known.ask(Unheard(pairs))
+    with pytest.raises(AssayError, match="--plan: nobody has said what Unheard takes; add its cost"):
+        planner._placeholder(known, Unheard(pairs))
+
+
+@pytest.mark.parametrize("function", [planner.Planner._tokens, planner._placeholder], ids=["cost", "placeholder"])
+def test_every_measurement_has_its_place_in_a_plan(function: Callable[..., object]) -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    named = {
+        node.cls.id for node in ast.walk(tree) if isinstance(node, ast.MatchClass) and isinstance(node.cls, ast.Name)
+    }
+    theirs = {one.__name__ for one in Measurement.__subclasses__() if one.__module__ == Measurement.__module__}
+    assert named == theirs
