@@ -5,7 +5,6 @@ A bundle is a stranger's file: it is counted, measured and checked, all of it, b
 
 import json
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from harness.record import ModelRecord, Sizes
 from harness.recordings import IMPORTED, RECORDED, Recording, keep, may_be_called, read_recording
 from harness.runs import Run
 from harness.terminal import shown
+from harness.whole_files import folder_aside
 
 # Of manifest.json; the first bundles had none.
 SCHEMA = 1
@@ -98,8 +98,7 @@ def unbundle(path: Path, store: Store, runs: Path, sha256: str = "") -> Unbundle
         found = _digest(path, sha256)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         source = Imported(bundle=shown(path.name), sha256=found, when=now)
-        store.folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".importing-", dir=store.folder.parent) as aside:
+        with folder_aside(store.folder) as aside:
             return _checked(path, Path(aside)).place(store, runs, source)
     except Later as error:
         raise AssayError(f"{path}: {error}") from None

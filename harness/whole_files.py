@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import tempfile
 import time
 from contextlib import suppress
@@ -23,7 +24,7 @@ def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
     """Whole or not at all; unsynced it survives a kill, and only a power cut may take it back."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f"{_ASIDE}{_machine()}-{os.getpid()}-")
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=_prefix())
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(raw)
@@ -43,11 +44,21 @@ def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
         ) from None
 
 
+def folder_aside(within: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is not yet to be seen; it goes when the block ends, or is swept."""
+    within.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=_prefix(), dir=within)
+
+
 def sweep(folder: Path) -> None:
     """Takes away what was begun in this folder or below it, and is held by no process any more."""
-    for path in folder.glob(f"**/{_ASIDE}*"):
+    for path in list(folder.glob(f"**/{_ASIDE}*")):
         with suppress(OSError):  # its writer was done meanwhile, or the folder may only be read
-            if path.is_file() and not _held(path):
+            if _held(path):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
                 path.unlink()
 
 
@@ -63,6 +74,10 @@ def _held(path: Path) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def _prefix() -> str:
+    return f"{_ASIDE}{_machine()}-{os.getpid()}-"
 
 
 def _machine() -> str:

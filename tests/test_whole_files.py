@@ -80,3 +80,13 @@ def test_while_it_is_written_its_name_says_who_writes(tmp_path: Path, monkeypatc
 
 def test_a_folder_that_is_not_there_has_nothing_to_sweep(tmp_path: Path) -> None:
     sweep(tmp_path / "nowhere")
+
+
+def test_a_folder_that_a_killed_import_left_is_swept_and_one_in_use_stays(tmp_path: Path) -> None:
+    gone = tmp_path / f".writing-{whole_files._machine()}-{dead()}-x"
+    (gone / "evidence").mkdir(parents=True)
+    (gone / "evidence" / "a.json").write_text("{}")
+    with whole_files.folder_aside(tmp_path) as mine:
+        sweep(tmp_path)
+        assert [str(path) for path in tmp_path.iterdir()] == [mine]
+    assert not list(tmp_path.iterdir())
