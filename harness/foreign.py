@@ -20,7 +20,7 @@ ERRORS = (
     TypeError,
     ValueError,
 )
-_MEMORY_RAN_OUT = ("out of memory", "can't allocate memory")
+_MEMORY_RAN_OUT = ("out of memory", "can't allocate memory", "Cannot allocate memory")
 
 
 @contextmanager

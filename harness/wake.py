@@ -38,7 +38,7 @@ def awaken(
     def examined(known: KnownModel, quant: Quant) -> ChatModel:
         try:
             return _examined(known, quant, device, system, prompts, hashes)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             if not ran_out(error):
                 raise
             raise Unavailable(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel
 
-from harness import catalog, loading
+from harness import catalog, configs, loading
 from harness.catalog import GIB, KnownModel, Machine, find
 from harness.chat import ChatModel
 from harness.errors import AssayError, Unavailable
@@ -270,6 +271,33 @@ def test_sizes_that_are_not_those_of_the_weights_are_one_sentence_before_anythin
     with pytest.raises(AssayError, match=re.escape(said)) as caught:
         wake(str(absurd), quant="none", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("bytes_asked", "fits"), [(1024**3, True), (1024**3 + 1, False)])
+def test_tables_beyond_all_measure_are_one_sentence(
+    bytes_asked: int, fits: bool, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks and rotations are computed, and stand in no file."""
+    monkeypatch.setattr(configs, "bounded", lambda work: (1, bytes_asked))
+    stored = configs.header("llama", folder("llama"))
+    with nullcontext() if fits else pytest.raises(AssayError, match="it asks for tables of 1073741825 bytes"):
+        configs.check("llama", folder("llama"), stored)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError(), OSError(12, "Cannot allocate memory")],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_runs_out_is_no_damage(
+    error: Exception, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(Unavailable, match="memory ran out while loading with --quant none"):
+        wake(str(folder("llama")), quant="none", device="cpu")
 
 
 LOOPS = "{% for number in range(99999) %}" * 3 + "{% endfor %}" * 3

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness import catalog
+from harness.evidence import Store
 from harness.pairs import DATA
 from harness.run_list import latest
 from harness.runs import Run
@@ -102,6 +103,29 @@ def test_a_wrong_option_is_one_sentence_before_any_worker(
 
 
 ABSENT = "HF_HUB_OFFLINE is set and someone/some-model is not on this machine yet"
+
+
+def test_a_hub_model_is_pinned_and_that_is_said(
+    claim: Path, folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, main is where it led when the model was downloaded; it may lead elsewhere the next time."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    repository = tmp_path / "home" / "hub" / "models--some--model"
+    fingerprints = set()
+    for commit, shape in (("a" * 40, "llama"), ("b" * 40, "qwen2")):
+        shutil.copytree(folder(shape), repository / "snapshots" / commit)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / "main").write_text(commit)
+        done = judge(claim, "--model", "some/model", "--quant", "none", "--evidence", tmp_path / "evidence")
+        assert (
+            f"\nsome/model: pinned to commit {commit}; to stay with it, give --model some/model@{commit}\n"
+            in done.stdout
+        )
+        assert "2 passed" in done.stdout
+        records = [found for found in Store(tmp_path / "evidence") if found.recipe.kind == "model-record"]
+        (here,) = [found for found in records if found.values["revision"] == commit]
+        fingerprints.add(here.values["fingerprint"])
+    assert len(fingerprints) == 2
 
 
 def test_pairs_that_no_model_would_be_judged_on_are_refused(claim: Path) -> None:
