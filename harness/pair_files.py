@@ -21,6 +21,8 @@ SUFFIXES = (".jsonl", ".csv", ".json", ".txt")
 # is a title), HarmBench, StrongREJECT, and what lists of harmless prompts use.
 PROMPTS = ("goal", "behavior", "forbidden_prompt", "prompt", "instruction")
 CATEGORIES = ("category", "semanticcategory")
+# What stands before some prompts, as in HarmBench.
+CONTEXTS = ("contextstring",)
 # Of more columns the number is said.
 MOST_COLUMNS = 12
 
@@ -154,20 +156,32 @@ def _list(
     file: Rows, asked: str | None, number: int, seen: dict[str, tuple[int, str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Prompts, their categories, and where they were taken from; `seen` holds those of the list before, and its own."""
-    column = _column(file, asked)
-    by_kind = next((name for wanted in CATEGORIES for name in file.columns if _plain(name) == wanted), None)
-    prompts, kinds = [], []
+    column, by_kind, context = _column(file, asked), _named(file, CATEGORIES), _named(file, CONTEXTS)
+    prompts, kinds, again, with_context = [], [], 0, 0
     for place, row in file.rows:
         prompt = file.prompt(place, row, column)
-        kind = None if by_kind is None else file.text(place, row, by_kind)
+        kind, before = (None if name is None else file.text(place, row, name) for name in (by_kind, context))
         if prompt is None:
             continue
-        if (first := seen.setdefault(normalised(prompt), (number, place))) != (number, place):
-            of = "" if first[0] == number else " of the harmful list"
-            file.add(place, f"the prompt {short(prompt)} stands on {first[1]}{of} already; keep one of them")
-        prompts.append(prompt)
-        kinds.append(kind or NO_CATEGORY)
+        if before is not None:  # as HarmBench asks it
+            prompt, with_context = f"{before}\n\n---\n\n{prompt}", with_context + 1
+        first = seen.setdefault(normalised(prompt), (number, place))
+        if first[0] != number:
+            file.add(place, f"the prompt {short(prompt)} stands on {first[1]} of the harmful list")
+        elif first != (number, place):
+            again += 1
+        else:
+            prompts.append(prompt)
+            kinds.append(kind or NO_CATEGORY)
     file.check()
+    _require_both_sides(file, prompts)
+    said = [f"column {short(column)}"] if file.columns else []
+    said += [f"{with_context} after their {short(context)}"] if context is not None and with_context else []
+    said += [f"{again} that stand there again left out"] if again else []
+    return tuple(prompts), tuple(kinds) if by_kind is not None else (), ", ".join([file.path.name, *said])
+
+
+def _require_both_sides(file: Rows, prompts: Sequence[str]) -> None:
     if not prompts:
         raise AssayError(f"{file.path}: holds no pairs and no prompts")
     for side in ("discovery", "heldout"):
@@ -176,8 +190,11 @@ def _list(
                 f"{file.path}: {n} of its prompts fall into {side}, at least {FEWEST_PER_SIDE} is needed (a hash of "
                 "the prompt decides); add prompts"
             )
-    taken = f"{file.path.name}, column {short(column)}" if file.columns else file.path.name
-    return tuple(prompts), tuple(kinds) if by_kind is not None else (), taken
+
+
+def _named(file: Rows, names: Sequence[str]) -> str | None:
+    """The first of the file's columns that is called so, in any case."""
+    return next((name for wanted in names for name in file.columns if name.strip().casefold() == wanted), None)
 
 
 def _column(file: Rows, asked: str | None) -> str:
@@ -186,8 +203,7 @@ def _column(file: Rows, asked: str | None) -> str:
         if asked is not None:
             raise AssayError(f"{file.path}: has no columns, so --column {asked} says nothing; leave it out")
         return PLAIN
-    known = (name for wanted in PROMPTS for name in file.columns if _plain(name) == wanted)
-    name = asked if asked is not None else next(known, None)
+    name = asked if asked is not None else _named(file, PROMPTS)
     shown = ", ".join(short(one) for one in file.columns[:MOST_COLUMNS])
     more = len(file.columns) - MOST_COLUMNS
     there = shown + (f" and {more} more" if more > 0 else "")
@@ -242,7 +258,3 @@ def _opened(path: Path) -> Rows:
 
 def _default_id(harmful: str, harmless: str) -> str:
     return hashlib.sha256(f"{harmful}\n{harmless}".encode()).hexdigest()[:12]
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold()

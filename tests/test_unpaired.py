@@ -124,6 +124,23 @@ def test_categories_are_taken_along(tmp_path: Path) -> None:
     assert load(advbench(tmp_path)).categories == ("all",)
 
 
+def test_a_prompt_that_stands_twice_is_taken_once_and_said(tmp_path: Path) -> None:
+    lists = load(advbench(tmp_path, [*GOALS, GOALS[3].upper(), f" {GOALS[3]}\u200b"]))
+    assert lists.harmful == tuple(GOALS)
+    assert "column 'goal', 2 that stand there again left out" in lists.described
+
+
+def test_the_context_of_a_behaviour_stands_before_it(tmp_path: Path) -> None:
+    rows = [[one, "A: hello" * (at % 2), "Fraud"] for at, one in enumerate(GOALS)]
+    # One behaviour with two contexts is two prompts.
+    rows += [[GOALS[1], "B: hello", "Fraud"]]
+    lists = load(table(tmp_path / "harmbench.csv", ["Behavior", "ContextString", "SemanticCategory"], rows))
+    assert len(lists.harmful) == 31
+    assert lists.harmful[0] == GOALS[0]
+    assert lists.harmful[1] == f"A: hello\n\n---\n\n{GOALS[1]}"
+    assert "column 'Behavior', 16 after their 'ContextString'" in lists.described
+
+
 def test_any_other_column_can_be_named(tmp_path: Path) -> None:
     mine = table(tmp_path / "mine.csv", ["text", "note"], [[one, "n"] for one in GOALS])
     other = table(tmp_path / "other.csv", ["harmless text", "note"], [[one, "n"] for one in OTHERS])
@@ -162,7 +179,6 @@ def test_two_lists_come_from_a_folder_or_from_two_files(tmp_path: Path) -> None:
 
 
 LIST_DEFECTS: dict[str, tuple[list[str], str]] = {
-    "twice": ([*GOALS, GOALS[3].upper()], "line 32: the prompt .* stands on line 5 already"),
     "empty": ([*GOALS, " "], "line 32: the prompt is empty"),
     "nothing visible": ([*GOALS, "\u200b\u200d"], "line 32: the prompt shows nothing"),
     "broken": ([*GOALS, "caf\ufffd"], "line 32: the field 'goal' holds a broken character"),
@@ -203,7 +219,7 @@ def test_two_lists_that_are_no_two_lists_are_one_sentence(tmp_path: Path) -> Non
         load(goals, DATA / "pairs.jsonl")
     with pytest.raises(AssayError, match="--pairs was given 3 times"):
         load(goals, goals, goals)
-    with pytest.raises(AssayError, match="line 2: the prompt .* stands on line 2 of the harmful list already"):
+    with pytest.raises(AssayError, match="line 2: the prompt .* stands on line 2 of the harmful list"):
         load(goals, goals)
     with pytest.raises(AssayError, match="is among the harmless prompts of the other file as well"):
         load(goals).beside(load(plain(tmp_path / "h.txt", OTHERS), plain(tmp_path / "x.txt", GOALS)), "the other file")
