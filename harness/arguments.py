@@ -86,21 +86,23 @@ def check_fields(value: Any, *names: str) -> None:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is what an annotation says, as far as claims can err; what is not understood fits."""
+    """Whether a value is what an annotation says; an annotation that is not understood lets everything through."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return isinstance(value, str | int) and value in inner
     if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
+        return any(fits(value, alternative) for alternative in inner)
     if hint in (float, int):
         wanted = Real if hint is float else Integral
-        return isinstance(value, wanted) and not isinstance(value, bool) and not math.isnan(value)
+        return isinstance(value, wanted) and not isinstance(value, bool) and math.isfinite(value)
     if origin is tuple:
         return _holds(value, inner)
     if origin in (Iterable, Sequence):
         if isinstance(value, Iterator):
             return origin is Iterable
-        return isinstance(value, Iterable) and not isinstance(value, str) and all(fits(one, inner[0]) for one in value)
+        if not isinstance(value, Iterable) or isinstance(value, str):
+            return False
+        return all(fits(member, inner[0]) for member in value)
     if origin is not None or not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
         return True
     return isinstance(value, hint)
@@ -108,7 +110,7 @@ def fits(value: object, hint: Any) -> bool:
 
 def refusal(name: str, value: object, hint: Any) -> str:
     """What an argument may be, and that this is not it."""
-    words = tuple(one for one in _leaves(hint) if isinstance(one, str))
+    words = tuple(leaf for leaf in _leaves(hint) if isinstance(leaf, str))
     near = did_you_mean(value, words) if isinstance(value, str) else ""
     odd = _odd(value, hint)
     given = f"{called(value)} was given" if odd is None else f"{odd} is among those given"
@@ -144,7 +146,7 @@ def called(value: object) -> str:
 
 
 def noun(kind: type) -> str:
-    """What one of a class is called."""
+    """What an object of a class is called."""
     for base in kind.__mro__:
         if base.__name__ in _NOUNS:
             return _NOUNS[base.__name__][0]
@@ -158,28 +160,28 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _holds(value: object, inner: tuple[Any, ...]) -> bool:
     if len(inner) == 2 and inner[1] is Ellipsis:  # kept as it is, so that it must be a tuple
-        return isinstance(value, tuple) and all(fits(one, inner[0]) for one in value)
+        return isinstance(value, tuple) and all(fits(member, inner[0]) for member in value)
     return (
         isinstance(value, tuple | list)
         and len(value) == len(inner)
-        and all(fits(one, hint) for one, hint in zip(value, inner, strict=True))
+        and all(fits(member, hint) for member, hint in zip(value, inner, strict=True))
     )
 
 
 def _odd(value: object, hint: Any) -> str | None:
-    """Of a list that is one, the first that should not be in it."""
-    for one in _leaves(hint):
-        several = get_origin(one) in (Iterable, Sequence) or (get_origin(one) is tuple and isinstance(value, tuple))
+    """The first member that a list should not have, where the value is a list and may be one."""
+    for leaf in _leaves(hint):
+        several = get_origin(leaf) in (Iterable, Sequence) or (get_origin(leaf) is tuple and isinstance(value, tuple))
         if several and isinstance(value, Iterable) and not isinstance(value, str | Iterator):
-            return next((called(part) for part in value if not fits(part, get_args(one)[0])), None)
+            return next((called(member) for member in value if not fits(member, get_args(leaf)[0])), None)
     return None
 
 
 def _leaves(hint: Any) -> Iterator[Any]:
     """Allowed words and classes, alternatives one after the other."""
     if get_origin(hint) in (Union, types.UnionType, Literal):
-        for one in get_args(hint):
-            yield from _leaves(one)
+        for alternative in get_args(hint):
+            yield from _leaves(alternative)
     else:
         yield hint
 
@@ -187,41 +189,43 @@ def _leaves(hint: Any) -> Iterator[Any]:
 def _meant(hint: Any) -> Iterator[str]:
     """What an annotation allows, in words."""
     leaves = list(_leaves(hint))
-    if words := [repr(one) for one in leaves if isinstance(one, str)]:
+    if words := [repr(leaf) for leaf in leaves if isinstance(leaf, str)]:
         yield listed(words, "or")
-    for one in leaves:
-        if isinstance(one, str) or one is type(None):
+    for leaf in leaves:
+        if isinstance(leaf, str) or leaf is type(None):
             continue
-        if get_origin(one) is tuple and get_args(one) == (int, ...):
+        inner = get_args(leaf)
+        if get_origin(leaf) is tuple and inner == (int, ...):
             yield "positions from the end such as (-1,)"
-        elif get_origin(one) is tuple and Ellipsis in get_args(one):
-            yield f"a tuple, each {' or '.join(_meant(get_args(one)[0]))}"
-        elif get_origin(one) is tuple:
-            yield f"({', '.join(' or '.join(_meant(inner)) for inner in get_args(one))})"
-        elif get_origin(one) is not None:
-            yield f"a list, each {' or '.join(_meant(get_args(one)[0]))}"
+        elif get_origin(leaf) is tuple and Ellipsis in inner:
+            yield f"a tuple, each {' or '.join(_meant(inner[0]))}"
+        elif get_origin(leaf) is tuple:
+            yield f"({', '.join(' or '.join(_meant(member)) for member in inner)})"
+        elif get_origin(leaf) is not None:
+            yield f"a list, each {' or '.join(_meant(inner[0]))}"
         else:
-            word, source = _NOUNS.get(getattr(one, "__name__", ""), (f"a {getattr(one, '__name__', one)}", ""))
+            word, source = _NOUNS.get(getattr(leaf, "__name__", ""), (f"a {getattr(leaf, '__name__', leaf)}", ""))
             yield f"{word} such as {source}" if source else word
 
 
 def _misfit(signature: inspect.Signature, args: Sequence[object], kwargs: Collection[str]) -> str:
-    """Why these arguments are not those of the function: the first of unknown, too many, and missing ones."""
-    takes = [one for one in signature.parameters.values() if one.name not in ("self", "cls")]
-    own = len(signature.parameters) - len(takes)
-    names = [one.name for one in takes]
-    placed = [one.name for one in takes if one.kind is not inspect.Parameter.KEYWORD_ONLY]
-    takes_words = f"it takes {listed(names)}" if names else "it takes none"
+    """Why these arguments are not those of the function: the first unknown, too many of them, or those missing."""
+    takes = [parameter for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")]
+    given = len(args) - (len(signature.parameters) - len(takes))
+    names = [parameter.name for parameter in takes]
+    placed = [parameter.name for parameter in takes if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
     for name in kwargs:
         if name not in names:
-            return f"there is no argument `{name}`{did_you_mean(name, names) or f'; {takes_words}'}"
-    if (given := len(args) - own) > len(placed):
-        by_name = [one for one in names if one not in placed]
+            takes_words = f"; it takes {listed(names) if names else 'none'}"
+            return f"there is no argument `{name}`{did_you_mean(name, names) or takes_words}"
+    if given > len(placed):
+        by_name = [name for name in names if name not in placed]
         more = f"; {listed(by_name)} go by name, such as {by_name[0]}=…" if by_name else ""
         in_order = f"{len(placed)} in order ({listed(placed)})" if placed else "none in order"
         return f"{given} were given in order, and it takes {in_order}{more}"
     for name in placed[:given]:
         if name in kwargs:
             return f"`{name}` was given twice"
-    missing = [one.name for one in takes[given:] if one.default is one.empty and one.name not in kwargs]
-    return f"{listed(f'`{one}`' for one in missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    empty = inspect.Parameter.empty
+    missing = [f"`{each.name}`" for each in takes[given:] if each.default is empty and each.name not in kwargs]
+    return f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} missing"

@@ -127,13 +127,15 @@ class Claim:
             self.test(**given)
 
     def judge(self, model: Any, pairs: PromptSet) -> Outcome:
-        """What its test comes to on this subject, outside of pytest; broken code raises."""
+        """What its test comes to on this subject, outside of pytest; broken code raises one sentence."""
         try:
             self.run(model=model, pairs=pairs)
         except Refuted:
             return "REFUTED"
         except Inconclusive:
             return "INCONCLUSIVE"
+        except mistakes.RAISED as error:
+            raise AssayError(mistakes.sentence(error, Path(inspect.getfile(self.test)))) from error
         return "SUPPORTED"
 
     def check(self) -> None:

@@ -76,6 +76,10 @@ class RecordedSubject:
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
         return unrecorded(f"first token refuses, {side}"), said, *costs, random
 
+    def __dir__(self) -> list[str]:
+        """All that a claim may ask of a model, be it recorded or not."""
+        return [*super().__dir__(), *dir(Subject)]
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(Subject, name):
             raise AttributeError(f"a recorded model has no {name}", name=name, obj=self)

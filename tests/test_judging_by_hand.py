@@ -275,6 +275,19 @@ def test_bounds_of_a_bounded_mean_lie_within_them() -> None:
     assert 0 <= found.low <= found.value <= found.high <= 1
 
 
+def test_the_chance_that_the_whole_is_negative_is_taken_off_the_level() -> None:
+    level, worst = 0.05, -3.0
+    below = np.array([3.0, 2.0, 2.5, 3.0, -2.0, 2.0, 1.5, 2.0])
+    rest = np.array([1.0, -1.0, 0.5, 2.0, -0.5, -1.0, 0.0, -1.0])
+    weights = np.random.default_rng(8).standard_exponential((400_000, 9))
+    whole = weights @ np.append(below, below.mean())
+    negative = float((whole <= 0).mean())
+    assert 0.002 < negative < level / 2
+    found = resampling._gaffke(rest, below, worst, level)
+    beyond = weights @ np.append(rest, worst) - found * whole <= 0
+    assert float(beyond.mean()) == pytest.approx(level - negative, abs=0.002)
+
+
 def cosine(rows: np.ndarray, groups: np.ndarray) -> float:
     """Mean cosine between two groups' means, lengths from products of different rows: by loops."""
     own = [rows[groups == name] for name in np.unique(groups)]
@@ -339,6 +352,40 @@ def test_prompts_that_stand_higher_or_lower_as_a_whole_correlate_the_same() -> N
     lifted = x + rng.normal(0, 50, (10, 1)), y + rng.normal(0, 50, (10, 1))
     found, same = (resampling.correlation(*both, LEVEL) for both in (lifted, (x, y)))
     assert (found.value, found.low, found.high) == pytest.approx((same.value, same.low, same.high), abs=0.05)
+
+
+def of_different_prompts(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r from products of different prompts alone, which share no noise."""
+    a, b = (rows - rows.mean(1, keepdims=True) for rows in (x, y))
+
+    def product(some: np.ndarray, others: np.ndarray) -> float:
+        return float(np.mean([some[i] @ others[j] for i, j in itertools.permutations(range(len(some)), 2)]))
+
+    return product(a, b) / math.sqrt(product(a, a) * product(b, b))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_correlation_lies_between_that_of_the_means_and_that_without_their_noise(shared: bool) -> None:
+    rng = np.random.default_rng(6)
+    truth, other, noise = rng.normal(size=300), rng.normal(size=300), 3 * rng.normal(size=(3, 10, 300))
+    # Noise that both share lifts r above what is true of them, noise of each one's own pulls it down.
+    x, y = (truth + noise[0], other + noise[0]) if shared else (truth + noise[0], truth + noise[1])
+    found, clean = resampling.correlation(x, y, 0.05), of_different_prompts(x, y)
+    assert abs(clean - found.value) > 0.3
+    assert (found.low < clean < found.value) if shared else (found.value < clean <= found.high)
+
+
+def test_the_bootstrap_of_few_prompts_is_widened_to_what_they_would_vary() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=8)
+    x, y = truth + rng.normal(0, 0.7, (2, 3, 8))
+    found = resampling.correlation(x, y, 0.05)
+    each = [
+        np.arctanh(np.corrcoef(x[list(some)].sum(0), y[list(some)].sum(0))[0, 1])
+        for some in itertools.product(range(3), repeat=3)
+    ]
+    reach = reference.t.ppf(0.95, 2) * np.std(each) * math.sqrt(3 / 2)
+    assert np.arctanh(found.value) - np.arctanh(found.low) == pytest.approx(reach, rel=0.08)
 
 
 def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:

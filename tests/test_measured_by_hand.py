@@ -195,8 +195,10 @@ def test_depths_are_compared_on_the_pairs_that_both_stages_have() -> None:
     pairs = pairs_of(*"a" * 8)
     early, late = np.tile([1.0, 0.0, 0.0], (5, 1)), np.tile([0.0, 0.0, 1.0], (8, 1))
     late[5:] = [1.0, 0.0, 0.0]
-    gap = Given(pairs, change=lambda what: late if what.direct else early).depths(pairs).gap("detect", "execute")
-    assert (gap.value, gap.n) == (1.0, 5)
+    depths = Given(pairs, change=lambda what: late if what.direct else early).depths(pairs)
+    for first, second, value in (("detect", "execute", 1.0), ("execute", "detect", -1.0)):
+        gap = depths.gap(first, second)
+        assert (gap.value, gap.n) == (value, 5)
 
 
 def test_pairs_without_any_effect_have_no_depth_and_templates_count_once() -> None:

@@ -1,24 +1,30 @@
 """Mistakes inside a claim's file: one sentence with file and line, what is wrong, and what there is instead."""
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from harness import mistakes
 from harness.chat import ChatModel
 from harness.claims import claims_in
+from harness.depths import Depths
 from harness.errors import AssayError
+from harness.geometry import Geometry
 from harness.interventions import Circuit, Direction, Remove, ablate, add, patch, remove
 from harness.pairs import Pair, PairSet
 from harness.planning import Joint, Sweep
 from harness.recorded import RecordedSubject
 from harness.recordings import NotRecorded, recording
+from harness.refusals import Refusals
 from harness.run_list import latest
 from harness.runs import Run
+from harness.sideeffects import SideEffects
 from harness.sites import Site
+from harness.subject import Subject
 from harness.synthetic import Synthetic, Truth
 from tests.material import PAIRS as MATERIAL
 from tests.test_claims import HEAD, judge, loaded
@@ -164,7 +170,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
         lambda: SUBJECT.circuit(PAIRS, heads=-1),
         "-1 heads were asked for, of 32: give a whole number up to that, or a share",
     ),
-    (lambda: SUBJECT.circuit(PAIRS, neurons=1e9), "1e+09 neurons were asked for, of 2048"),
+    (lambda: SUBJECT.circuit(PAIRS, neurons=5000), "5000 neurons were asked for, of 2048"),
     (lambda: SUBJECT.circuit(PAIRS, heads=2.5), "2.5 heads were asked for"),
 ]
 
@@ -330,6 +336,37 @@ def test_what_is_no_name_of_a_model_is_a_mistake_on_a_recorded_one_too() -> None
         _ = subject.circuit
     with pytest.raises(AttributeError, match="directoin"):
         _ = subject.directoin
+
+
+def test_a_recorded_model_is_told_of_all_that_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "test_mine.py"
+    claim = loaded(path, HEAD.format(name="mine").rpartition("    fall =")[0] + "    model.circut\n    assert 1 > 0\n")
+    with pytest.raises(AttributeError) as raised:
+        claim.test(model=RecordedSubject(recording("llama-2-7b-chat-hf"), 0.01), pairs=PAIRS)
+    said = mistakes.sentence(raised.value, path)
+    assert said == "test_mine.py:8: a recorded model has no `circut`; did you mean `circuit`?"
+
+
+def test_outside_of_pytest_a_mistake_is_one_sentence_too(tmp_path: Path) -> None:
+    path = tmp_path / "test_mine.py"
+    body = "    assert model.refuses(pairs).fall(undr=3) > 0.3\n"
+    claim = loaded(path, HEAD.format(name="mine").rpartition("    fall =")[0] + body)
+    with pytest.raises(AssayError, match="^test_mine.py:8: fall: there is no argument `undr`; did you mean `under`"):
+        claim.judge(SUBJECT, PAIRS)
+
+
+@pytest.mark.parametrize("kind", [Subject, Refusals, Depths, Geometry, SideEffects])
+def test_every_question_has_annotations_that_can_be_read(kind: type) -> None:
+    methods = {name: each for name, each in vars(kind).items() if not name.startswith("_") and inspect.isfunction(each)}
+    assert methods
+    for name, method in methods.items():
+        assert method.__wrapped__ is not method, name
+        hints = get_type_hints(method.__wrapped__)
+        assert set(inspect.signature(method).parameters) - {"self"} <= hints.keys(), name
+
+
+def test_control_characters_of_a_message_are_shown_and_not_obeyed() -> None:
+    assert mistakes.sentence(ValueError("\x1b[2Jgone"), Path("test_mine.py")) == r"ValueError: \x1b[2Jgone"
 
 
 FILES = {
