@@ -16,6 +16,7 @@ from harness.estimate import Inconclusive, asides
 from harness.evidence import Evidence, Recipe, Store
 from harness.interventions import Circuit, Direction, patch, remove
 from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores
+from harness.origins import Found
 from harness.pairs import Pair, PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
@@ -67,6 +68,11 @@ class Given(Bare):
         self.swept: list[tuple[Any, Mode]] = []
         self.asked: list[Measurement] = []
         vars(self).update(tokens=(1,), area=1.0)
+
+    @property
+    def _tokens_found(self) -> Found:
+        """Given like all the rest, and found nowhere."""
+        return Found("the tokens that refuse", "were", frozenset())
 
     def ask(self, what: Measurement) -> Evidence:
         self.asked.append(what)

@@ -435,7 +435,7 @@ def test_a_claim_with_a_mistake_is_broken_on_its_line_and_shows_no_traceback(tmp
     assert f"\nBROKEN       typo[recorded:llama-2-7b-chat-hf]: {said['typo']}" in done.stdout
 
 
-@pytest.mark.parametrize("takes", ["modle, pairs", "model", "", "model, pairs, tmp_path"])
+@pytest.mark.parametrize("takes", ["model", "model, prompts", "model, pairs, tmp_path"])
 def test_a_claim_takes_model_and_pairs(tmp_path: Path, takes: str) -> None:
     text = HEAD.format(name="mine").replace("(model, pairs):", f"({takes}):") + "    assert fall > 0.30\n"
     with pytest.raises(AssayError, match=re.escape(f"takes ({takes}); a claim takes (model, pairs) and nothing else")):
