@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import AssayError
-from harness.pairs import NO_CATEGORY, Pair, PairSet, PromptLists, PromptSet, grouped, normalised, side_of
+from harness.pairs import NO_CATEGORY, Pair, PairSet, PromptLists, PromptSet, grouped, side_of
 from harness.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
+from harness.prompt_text import normalised
 
 # With none of a category on one side, nothing found there could be judged there.
 FEWEST_PER_SIDE = 1

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -13,6 +11,7 @@ from typing import Any, Literal
 
 from harness.arguments import did_you_mean
 from harness.errors import AssayError
+from harness.prompt_text import Slot, differing_words, normalised
 
 Side = Literal["discovery", "heldout"]
 PromptSide = Literal["harmful", "harmless"]
@@ -23,16 +22,6 @@ SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
 # How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none
 # share one, 2 is 1.
 SPLIT = 2
-
-_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The words in which a pair differs: the character span [start, end) of each prompt."""
-
-    harmful: tuple[int, int]
-    harmless: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -367,13 +356,6 @@ def connected(items: Sequence[Iterable[Hashable]]) -> list[int]:
     return [root(place) for place in range(len(items))]
 
 
-def normalised(text: str) -> str:
-    """The text as it is compared: composed, without zero-width characters, case and differences in white space."""
-    plain = "".join(sign for sign in text if sign.isascii() or unicodedata.category(sign) != "Cf")
-    # Again after folding: it may take a character apart.
-    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
-
-
 def require_category(name: str, known: Sequence[str]) -> None:
     """Refuses a category that none of some prompts is of; where there are no prompts at all, there is none to miss."""
     if known and name not in known:
@@ -386,24 +368,3 @@ def require_category(name: str, known: Sequence[str]) -> None:
 def side_of(key: str) -> Side:
     """The half a pair belongs to, by a stable hash of its id."""
     return "heldout" if hashlib.sha256(key.encode()).digest()[0] % 2 else "discovery"
-
-
-def differing_words(harmful: str, harmless: str) -> Slot:
-    """The slot left after the longest common prefix, then suffix, of words is taken away."""
-    ours, theirs = (list(_WORD.finditer(text)) for text in (harmful, harmless))
-    shorter = min(len(ours), len(theirs))
-    head = 0
-    while head < shorter and ours[head].group() == theirs[head].group():
-        head += 1
-    tail = 0
-    while tail < shorter - head and ours[-1 - tail].group() == theirs[-1 - tail].group():
-        tail += 1
-    return Slot(_span(ours, head, tail, harmful), _span(theirs, head, tail, harmless))
-
-
-def _span(words: list[re.Match[str]], head: int, tail: int, text: str) -> tuple[int, int]:
-    inner = words[head : len(words) - tail]
-    if inner:
-        return inner[0].start(), inner[-1].end()
-    at = words[head].start() if head < len(words) else len(text)
-    return at, at

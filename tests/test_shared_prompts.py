@@ -11,7 +11,8 @@ from harness import texts
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store
 from harness.pair_files import load, load_pairs
-from harness.pairs import DATA, Pair, PairSet, grouped, normalised, side_of
+from harness.pairs import DATA, Pair, PairSet, grouped, side_of
+from harness.prompt_text import normalised
 
 # As they were when the first evidence was measured.
 FINGERPRINTS = {

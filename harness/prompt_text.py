@@ -1,0 +1,43 @@
+"""The text of prompts: as it is compared, and where two of them differ."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The words in which a pair differs: the character span [start, end) of each prompt."""
+
+    harmful: tuple[int, int]
+    harmless: tuple[int, int]
+
+
+def normalised(text: str) -> str:
+    """The text as it is compared: composed, without zero-width characters, case and differences in white space."""
+    plain = "".join(sign for sign in text if sign.isascii() or unicodedata.category(sign) != "Cf")
+    # Again after folding: it may take a character apart.
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
+
+
+def differing_words(harmful: str, harmless: str) -> Slot:
+    """The slot left after the longest common prefix, then suffix, of words is taken away."""
+    ours, theirs = (list(_WORD.finditer(text)) for text in (harmful, harmless))
+    shorter = min(len(ours), len(theirs))
+    head = 0
+    while head < shorter and ours[head].group() == theirs[head].group():
+        head += 1
+    tail = 0
+    while tail < shorter - head and ours[-1 - tail].group() == theirs[-1 - tail].group():
+        tail += 1
+    return Slot(_span(ours, head, tail, harmful), _span(theirs, head, tail, harmless))
+
+
+def _span(words: list[re.Match[str]], head: int, tail: int, text: str) -> tuple[int, int]:
+    inner = words[head : len(words) - tail]
+    if inner:
+        return inner[0].start(), inner[-1].end()
+    at = words[head].start() if head < len(words) else len(text)
+    return at, at
