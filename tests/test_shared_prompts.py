@@ -13,6 +13,8 @@ from harness.evidence import Evidence, Recipe, Store
 from harness.pair_files import load, load_pairs
 from harness.pairs import DATA, Pair, PairSet, grouped, side_of
 from harness.prompt_text import normalised
+from harness.report import write
+from tests import stories
 
 # As they were when the first evidence was measured.
 FINGERPRINTS = {
@@ -102,6 +104,15 @@ def test_the_evidence_of_pairs_keeps_groups_and_the_rule_of_the_split(tmp_path: 
     assert texts.kept(kept) == pairs
     assert texts.kept(kept).heldout.fingerprint == pairs.heldout.fingerprint
     assert texts.kept(kept).clusters == pairs.clusters
+
+
+def test_the_page_says_how_many_share_a_prompt(tmp_path: Path) -> None:
+    for pairs, said in ((load_pairs(shared(tmp_path / "mine.jsonl")), True), (stories.pairs(40), False)):
+        folder = stories.told(tmp_path / str(said), ["a-claim"], ["organism:reference"], pairs)
+        page = write(folder, Store(tmp_path / str(said) / "evidence"), tmp_path / str(said) / "index.html").page
+        html = page.read_text(encoding="utf-8")
+        assert f"{len(pairs.discovery)} pairs to find, {len(pairs.heldout)} others to judge" in html
+        assert ("40 share a prompt with another one" in html) == said
 
 
 def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -> None:
