@@ -110,7 +110,7 @@ def test_several_directions_stand_beside_as_many_random_ones(subject: Subject) -
     one, two = subject.direction(SOME.discovery), subject.subspace(SOME.discovery, rank=2)
     with asides() as made:
         subject.refuses(SOME.heldout).gain(remove(two), over=remove(one))
-    assert {"fall, random directions", "fall, random directions of rank 2"} <= made.keys()
+    assert {"fall, random directions, the other arm", "fall, random directions of rank 2"} <= made.keys()
 
 
 @pytest.mark.parametrize("side", ["harmful", "harmless"])
