@@ -66,9 +66,21 @@ def test_every_shape_passes_every_check(shape: str, quant: str, awake: Callable[
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4"])
-@pytest.mark.parametrize("shape", ["llama", "gemma2", "qwen3"])
+@pytest.mark.parametrize("shape", ["gemma2", "qwen3"])
 def test_bfloat16_passes(shape: str, quant: str, tmp_path: Path) -> None:
     folder = shapes.build(shape, tmp_path / shape, dtype=torch.bfloat16)
+    woken = wake(str(folder), quant=quant, device="cpu")
+    assert woken.loaded.dtype == torch.bfloat16
+    assert not woken.record.examination.failed
+
+
+@pytest.mark.parametrize("quant", ["none", "nf4"])
+def test_a_trained_llama_passes_in_bfloat16(quant: str, tmp_path: Path) -> None:
+    # A random one stands at the border: where padding flips one rounding, as some processors do, it moves by 0.052.
+    folder = Path(shutil.copytree(DATA / "organisms" / "reference", tmp_path / "reference"))
+    weights = load_file(folder / "model.safetensors")
+    rounded = {name: tensor.bfloat16() for name, tensor in weights.items()}
+    save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
     woken = wake(str(folder), quant=quant, device="cpu")
     assert woken.loaded.dtype == torch.bfloat16
     assert not woken.record.examination.failed
