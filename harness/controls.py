@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness import resampling
+from harness import means
 from harness.estimate import Estimate
 from harness.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
 from harness.measurements import Encoding, Measurement, PromptSide, Swept
@@ -72,7 +72,7 @@ class Controls:
 
     def _estimated(self, name: str, fall: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
         values = fall if self.side == "harmful" else -fall
-        interval = resampling.mean(values, self.subject.level, clusters, BOTH_WAYS)
+        interval = means.mean(values, self.subject.level, clusters, BOTH_WAYS)
         found = estimated(name, interval, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(found, method=f"{by}, {found.method}")
 

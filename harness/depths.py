@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from harness import gate, resampling
+from harness import gate, means
 from harness.arguments import all_checked
 from harness.effects import Effects
 from harness.estimate import Estimate
@@ -61,7 +61,7 @@ class Depths:
         found = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
         effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
-        interval = resampling.ratio_of_means(
+        interval = means.ratio_of_means(
             weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
         )
         return estimated("depth of looking at the words", interval, reach=RANGES["depths.keywords"])
@@ -111,7 +111,7 @@ class Depths:
             )
         template = {pair.id: pair.template for pair in pairs}
         clusters = np.array([template[one] for one in found.pairs])[there]
-        interval = resampling.mean(depth[there], self.subject.level, clusters)
+        interval = means.mean(depth[there], self.subject.level, clusters)
         return estimated(name, interval, reach=RANGES["depths.of"])
 
     def _mean(
@@ -119,7 +119,7 @@ class Depths:
     ) -> Estimate:
         there = np.isfinite(values)
         clusters = self.subject.clusters(pairs)[there]
-        return estimated(name, resampling.mean(values[there], self.subject.level, clusters), reach=reach)
+        return estimated(name, means.mean(values[there], self.subject.level, clusters), reach=reach)
 
 
 def _towards_twin(found: Effects) -> Float[np.ndarray, "pair ..."]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from harness import resampling
+from harness import correlations, means
 from harness.arguments import all_checked
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
@@ -65,7 +65,7 @@ class Geometry:
         slopes = _slopes(ours - theirs)
         random = (slopes[1:] * np.sign(slopes[1:].mean(1, keepdims=True))).mean(0)
         clusters = self._clusters(range(len(random)))
-        interval = resampling.mean(slopes[0] - random, self.subject.level, clusters)
+        interval = means.mean(slopes[0] - random, self.subject.level, clusters)
         return estimated("growth over random", interval, unit=self.pairs.unit)
 
     @property
@@ -102,7 +102,7 @@ class Geometry:
         return found if np.isfinite(found.value) else unmeasured(found.name, f"not measurable: {found.method}")
 
     def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
-        interval = resampling.alignment(table, groups, self.subject.level, clusters)
+        interval = correlations.alignment(table, groups, self.subject.level, clusters)
         return estimated(name, interval, unit=self.pairs.unit, reach=RANGES["geometry.agreement"])
 
 

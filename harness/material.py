@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from harness import resampling
+from harness import means
 from harness.effects import LEAST_GAP, Effects
 from harness.evidence import Evidence
 from harness.interventions import Direction
@@ -238,7 +238,7 @@ class Swept:
         there = np.isfinite(change)
         if not there.any() or self.gap[there].sum() <= 0:
             return Interval(np.nan, np.nan, np.nan, 0, "nothing to take a share of")
-        return resampling.ratio_of_means(change[there], self.gap[there], self.material.level, self.clusters[there])
+        return means.ratio_of_means(change[there], self.gap[there], self.material.level, self.clusters[there])
 
 
 def named(under: Mapping[str, Any] | None, direction: Known | None = None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from harness import charts, resampling
+from harness import charts, permutations
 from harness.material import Material, Swept, asked_of, layer_of
 from harness.plans import (
     LEAST_LIMIT,
@@ -89,7 +89,7 @@ def _ranked(one: Swept) -> Plan:
     _, place = np.unique(one.clusters, return_inverse=True)
     sums = np.zeros((int(place.max()) + 1, len(values)))
     np.add.at(sums, place, np.nan_to_num(one.change))
-    reach = resampling.max_t_reach(sums) * len(sums) / one.gap.sum()
+    reach = permutations.max_t_reach(sums) * len(sums) / one.gap.sum()
     found, band = [one.share(one.change[:, at]) for at in order], [float(reach[at]) for at in order]
     names = [one.names[at] for at in order]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float
 
-from harness import charts, resampling
+from harness import charts, means
 from harness.evidence import Evidence
 from harness.material import Material
 from harness.pairs import SIDES, PromptLists
@@ -81,10 +81,10 @@ def _means(
     material: Material,
     one: Evidence,
     rows: Float[np.ndarray, "layer pair"],
-    bounds: Ends = resampling.UNBOUNDED,
+    bounds: Ends = means.UNBOUNDED,
 ) -> list[Interval]:
     clusters = material.of(one).clusters_of(one.recipe.of["side"])
-    return [resampling.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
+    return [means.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
 
 
 def stream_map(material: Material) -> Iterator[Plan]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool
 
-from harness import gate, resampling, stats
+from harness import gate, means, stats
 from harness.arguments import all_checked
 from harness.categories import too_few
 from harness.effects import Effects
@@ -177,7 +177,7 @@ class Refusals:
         beside(
             Estimate("lead over the best random one", least, least, least, len(hits.T), "no interval", self.pairs.unit)
         )
-        interval = resampling.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
+        interval = means.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
         return estimated("lead over random", interval, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:

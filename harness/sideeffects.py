@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from harness import resampling, stats
+from harness import means, stats
 from harness.arguments import all_checked
 from harness.estimate import Estimate
 from harness.interventions import Intervention, Patch
@@ -70,7 +70,7 @@ class SideEffects:
         """Mean divergence of the harmless prompts' next token, in nats."""
         values = self.subject.ask(Scores(self.pairs, "harmless", self.under)).values["kl"]
         clusters = self.pairs.clusters_of("harmless")
-        interval = resampling.mean(values, self.subject.level, clusters, (0.0, np.inf))
+        interval = means.mean(values, self.subject.level, clusters, (0.0, np.inf))
         return estimated("KL", interval, unit="prompts", reach=RANGES["side_effects.divergence"])
 
     def cross_entropy(self) -> Estimate:
@@ -78,7 +78,7 @@ class SideEffects:
         before, after = (
             self.subject.ask(PlainText(self.pairs, passages(), under)).values["nats"] for under in (None, self.under)
         )
-        interval = resampling.mean_difference(after, before, self.subject.level)
+        interval = means.mean_difference(after, before, self.subject.level)
         return estimated("cross-entropy", interval, unit="passages")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from jaxtyping import Bool
 
-from harness import gate, resampling, stats
+from harness import correlations, gate, means, stats
 from harness.arguments import all_checked
 from harness.controls import Controls, beside_random, dose
 from harness.depths import Depths
@@ -282,7 +282,7 @@ class Subject:
         what = Sweep(kind, ("post",))
         exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
         rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        interval = resampling.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs))
+        interval = correlations.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs))
         return estimated("r", interval, reach=RANGES["model.agreement"])
 
     def parts_and_whole(self, circuit: Circuit, pairs: PairSet) -> None:
@@ -310,7 +310,7 @@ class Subject:
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         # Bonferroni: one claim on all of them.
         level = self.level / change.shape[1]
-        each = [resampling.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
+        each = [means.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
         counts = [sum(getattr(one, end) > share for one in each) for end in ("value", "low", "high")]
         value, low, high = (count / asked for count in counts)
         said = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
@@ -336,7 +336,7 @@ class Subject:
             raise Inconclusive(
                 f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
             )
-        return estimated("shared", resampling.transfer(change, own, self.level, self.clusters(found.pairs)[kept]))
+        return estimated("shared", means.transfer(change, own, self.level, self.clusters(found.pairs)[kept]))
 
     def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds as a share of the whole gap between prompts and twins."""
@@ -347,7 +347,7 @@ class Subject:
         if nothing := self._no_gap(gap):
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         part = change.astype(float) * np.sign((found.source - found.clean).mean())
-        return estimated(name, resampling.ratio_of_means(part, gap, self.level, clusters=clusters))
+        return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters))
 
     def _no_gap(self, gap: np.ndarray) -> str:
         if abs(float(gap.mean())) >= LEAST_GAP:

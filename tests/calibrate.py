@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import placebo, power, refusals, resampling, stats, synthetic
+from harness import correlations, means, permutations, placebo, power, refusals, stats, synthetic
 from harness.claims import claim_named, claims_in
 from harness.depths import Depths
 from harness.estimate import Estimate
@@ -153,11 +153,11 @@ def beside(which: str) -> Callable[[Synthetic], Estimate]:
 
 
 def drawn(draw: Callable[[np.random.Generator, int], np.ndarray], bounds: tuple[float, float]) -> Study:
-    """A study by `resampling.mean` itself."""
-    return lambda n, seed, level: resampling.mean(draw(np.random.default_rng([seed, n]), n), level, bounds=bounds)
+    """A study by `means.mean` itself."""
+    return lambda n, seed, level: means.mean(draw(np.random.default_rng([seed, n]), n), level, bounds=bounds)
 
 
-FREE = resampling.UNBOUNDED
+FREE = means.UNBOUNDED
 SIXES: dict[str, Any] = {"template": 6, "alike": 0.3}
 
 RULES: dict[str, tuple[Cell, ...]] = {
@@ -303,7 +303,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
             levels=COARSE,
         ),
     ),
-    "resampling.mean": (
+    "means.mean": (
         Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=80, sizes=(16, 64, 256)),
         Cell(
             "t, 3 degrees of freedom",
@@ -408,7 +408,7 @@ class Kept:
     """Shares by key, in a file: of this very code alone."""
 
     def __init__(self) -> None:
-        modules = [stats, resampling, refusals, synthetic, sys.modules[__name__]]
+        modules = [stats, means, permutations, correlations, refusals, synthetic, sys.modules[__name__]]
         owners = {owner.__name__: owner for owner in (Subject, Depths, Geometry, SideEffects)}
         named = (rule.partition(".") for rule in RULES)
         methods = [getattr(owners[owner], name) for owner, _, name in named if owner in owners]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness import resampling, stats
+from harness import correlations, means, permutations, stats
 from harness.ranges import RANGES
 from harness.stats import Interval
 from harness.synthetic import Synthetic, Truth
@@ -53,19 +53,19 @@ def test_orders(data: st.DataObject, n: int, k: int, level: float) -> None:
 def test_means_within_bounds(data: st.DataObject, n: int, bounds: tuple[float, float], level: float) -> None:
     low, high = bounds
     values = data.draw(arrays(float, n, elements=st.floats(low, min(high, 50.0), allow_subnormal=False)))
-    within(resampling.mean(values, level, data.draw(clusters(n)), bounds), low, high)
+    within(means.mean(values, level, data.draw(clusters(n)), bounds), low, high)
 
 
 @drawn
 @given(st.data(), st.integers(1, 12), st.integers(2, 6), levels)
 def test_correlations_and_what_overlaps(data: st.DataObject, n: int, k: int, level: float) -> None:
     first, second = (data.draw(arrays(float, (n, k), elements=st.floats(-9, 9, width=16))) for _ in range(2))
-    within(resampling.correlation(first, second, level, data.draw(clusters(n))), -1, 1)
-    assert -1 <= resampling.rank_correlation(first, second) <= 1
-    assert 0 <= resampling.top_overlap(first, second) <= 1
-    assert 0 <= resampling.split_half(first, 20) <= 1
-    assert 0 < resampling.sign_flip(first[:, 0], 99) <= 1
-    chances = resampling.max_t(first, 99)
+    within(correlations.correlation(first, second, level, data.draw(clusters(n))), -1, 1)
+    assert -1 <= correlations.rank_correlation(first, second) <= 1
+    assert 0 <= correlations.top_overlap(first, second) <= 1
+    assert 0 <= correlations.split_half(first, 20) <= 1
+    assert 0 < permutations.sign_flip(first[:, 0], 99) <= 1
+    chances = permutations.max_t(first, 99)
     assert 0 < chances.min() <= chances.max() <= 1
 
 
@@ -75,7 +75,7 @@ def test_cosines(seed: int, groups: int, each: int, cosine: float, level: float)
     rng, names = np.random.default_rng(seed), np.repeat(np.arange(groups), each)
     ours = np.sqrt(cosine) * np.eye(1, 9) + np.sqrt(1 - cosine) * np.eye(groups, 9, 1)[names]
     ours = ours + rng.normal(size=ours.shape) * rng.uniform(0, 0.5)
-    found = resampling.alignment(ours @ ours.T, names, level, rng.integers(0, 6, len(names)))
+    found = correlations.alignment(ours @ ours.T, names, level, rng.integers(0, 6, len(names)))
     assert -1 <= found.low <= found.high <= 1
     if np.isfinite(found.value):
         within(found, -1, 1)
@@ -89,8 +89,8 @@ def test_a_cosine_that_noise_lifts_above_one_is_one() -> None:
         ours = np.eye(1, 5) + 0.3 * rng.normal(size=(16, 5))
         names = np.arange(16) % 2
         member = (names[:, None] == np.arange(2)).astype(float)
-        lifted += resampling._cosine(ours @ ours.T, member) > 1
-        within(resampling.alignment(ours @ ours.T, names, 0.0025), -1, 1)
+        lifted += correlations._cosine(ours @ ours.T, member) > 1
+        within(correlations.alignment(ours @ ours.T, names, 0.0025), -1, 1)
     assert 10 < lifted < 30
 
 

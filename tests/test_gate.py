@@ -195,7 +195,7 @@ def test_the_gate_is_shut_again_when_a_claim_has_ended() -> None:
 def test_estimates_know_what_they_can_reach() -> None:
     for rule, cells in calibrate.RULES.items():
         owner, name = rule.split(".")
-        if owner != "resampling":
+        if owner != "means":
             found = cells[0].study(32, 0, 0.05)
             assert found.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
             low, high = found.range or (-np.inf, np.inf)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from harness import gate, power, resampling, stats, story, verdicts
+from harness import correlations, gate, means, power, stats, story, verdicts
 from harness.claims import claim_named
 from harness.effects import Effects, joined
 from harness.errors import AssayError
@@ -255,7 +255,7 @@ def test_the_unseen_unit_stands_three_unseen_shares_of_the_range_beyond_it(
     sign: int,
 ) -> None:
     level, values = 0.05, np.array([0.0] * 8 + [1.0, 1.5, 2.0, 2.5])
-    found = resampling.mean(sign * values, level)
+    found = means.mean(sign * values, level)
     low = found.low if sign > 0 else -found.high
     # So that it is Gaffke's bound and not Student's that is seen.
     assert low < reference.ttest_1samp(values, 0).confidence_interval(1 - 2 * level).low - 0.01
@@ -265,13 +265,13 @@ def test_the_unseen_unit_stands_three_unseen_shares_of_the_range_beyond_it(
 
 def test_a_bounded_mean_lets_the_unseen_unit_stand_at_the_bound() -> None:
     values = np.array([0.4] * 5 + [0.6, 0.7, 0.9])
-    found = resampling.mean(values, 0.05, bounds=(0, 1))
+    found = means.mean(values, 0.05, bounds=(0, 1))
     assert draws_below(values, 0.0, found.low) == pytest.approx(0.05, abs=0.005)
     assert draws_below(1 - values, 0.0, 1 - found.high) == pytest.approx(0.05, abs=0.005)
 
 
 def test_bounds_of_a_bounded_mean_lie_within_them() -> None:
-    found = resampling.mean([1.0] * 6 + [0.9], 0.0025, bounds=(0, 1))
+    found = means.mean([1.0] * 6 + [0.9], 0.0025, bounds=(0, 1))
     assert 0 <= found.low <= found.value <= found.high <= 1
 
 
@@ -283,7 +283,7 @@ def test_the_chance_that_the_whole_is_negative_is_taken_off_the_level() -> None:
     whole = weights @ np.append(below, below.mean())
     negative = float((whole <= 0).mean())
     assert 0.002 < negative < level / 2
-    found = resampling._gaffke(rest, below, worst, level)
+    found = means._gaffke(rest, below, worst, level)
     beyond = weights @ np.append(rest, worst) - found * whole <= 0
     assert float(beyond.mean()) == pytest.approx(level - negative, abs=0.002)
 
@@ -304,13 +304,13 @@ def test_the_jackknife_of_a_cosine_leaves_out_whole_clusters() -> None:
     rows = (
         np.repeat([[1.0, 0.2], [0.8, 0.6]], 12, 0) + rng.normal(0, 0.3, (4, 2))[clusters] + rng.normal(0, 0.1, (24, 2))
     )
-    found = resampling.alignment(rows @ rows.T, groups, 0.05, clusters)
+    found = correlations.alignment(rows @ rows.T, groups, 0.05, clusters)
     assert found.value == pytest.approx(cosine(rows, groups))
     left_out = np.array([cosine(rows[clusters != one], groups[clusters != one]) for one in range(4)])
     error = math.sqrt(3 / 4 * ((left_out - left_out.mean()) ** 2).sum())
     assert found.high - found.value == pytest.approx(reference.t.ppf(0.95, 3) * error)
     assert (found.n, found.method) == (24, "jackknife, 4 clusters")
-    alone = resampling.alignment(rows @ rows.T, groups, 0.05)
+    alone = correlations.alignment(rows @ rows.T, groups, 0.05)
     assert alone.high - alone.low < found.high - found.low
 
 
@@ -350,7 +350,7 @@ def test_prompts_that_stand_higher_or_lower_as_a_whole_correlate_the_same() -> N
     truth = rng.normal(size=12)
     x, y = truth + rng.normal(0, 1, (2, 10, 12))
     lifted = x + rng.normal(0, 50, (10, 1)), y + rng.normal(0, 50, (10, 1))
-    found, same = (resampling.correlation(*both, LEVEL) for both in (lifted, (x, y)))
+    found, same = (correlations.correlation(*both, LEVEL) for both in (lifted, (x, y)))
     assert (found.value, found.low, found.high) == pytest.approx((same.value, same.low, same.high), abs=0.05)
 
 
@@ -370,7 +370,7 @@ def test_a_correlation_lies_between_that_of_the_means_and_that_without_their_noi
     truth, other, noise = rng.normal(size=300), rng.normal(size=300), 3 * rng.normal(size=(3, 10, 300))
     # Noise that both share lifts r above what is true of them, noise of each one's own pulls it down.
     x, y = (truth + noise[0], other + noise[0]) if shared else (truth + noise[0], truth + noise[1])
-    found, clean = resampling.correlation(x, y, 0.05), of_different_prompts(x, y)
+    found, clean = correlations.correlation(x, y, 0.05), of_different_prompts(x, y)
     assert abs(clean - found.value) > 0.3
     assert (found.low < clean < found.value) if shared else (found.value < clean <= found.high)
 
@@ -379,7 +379,7 @@ def test_the_bootstrap_of_few_prompts_is_widened_to_what_they_would_vary() -> No
     rng = np.random.default_rng(7)
     truth = rng.normal(size=8)
     x, y = truth + rng.normal(0, 0.7, (2, 3, 8))
-    found = resampling.correlation(x, y, 0.05)
+    found = correlations.correlation(x, y, 0.05)
     each = [
         np.arctanh(np.corrcoef(x[list(some)].sum(0), y[list(some)].sum(0))[0, 1])
         for some in itertools.product(range(3), repeat=3)
@@ -395,7 +395,7 @@ def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
     evidence = replace(swept, recipe=Recipe("swept", 1, "m", of))
     (one,) = Material((evidence,), told, LEVEL).swept
     found = one.share(one.change[:, 0])
-    expected = resampling.ratio_of_means(one.change[:, 0], one.gap, LEVEL, told.heldout.clusters)
+    expected = means.ratio_of_means(one.change[:, 0], one.gap, LEVEL, told.heldout.clusters)
     assert found == expected
     assert found.method.endswith("clusters")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import resampling, stats
+from harness import means, stats
 from harness.controls import Controls, beside_random
 from harness.effects import Effects
 from harness.estimate import Inconclusive, asides
@@ -370,7 +370,7 @@ def test_parts_are_counted_each_at_a_level_shared_by_all_of_them() -> None:
     found = Given(pairs, change=lambda what: shares).counted(pairs, "head", 0.10, of=10)
     # A twentieth of 36 heads, two, are asked.
     assert (found.value, found.low, found.high) == (1.0, 0.5, 1.0)
-    alone = resampling.ratio_of_means(4 * shares[:, 1, 1, 0], np.full(30, 4.0), LEVEL)
+    alone = means.ratio_of_means(4 * shares[:, 1, 1, 0], np.full(30, 4.0), LEVEL)
     assert alone.low > 0.10
 
 

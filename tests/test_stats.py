@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from harness import resampling, stats
+from harness import correlations, means, permutations, stats
 from harness.pair_files import load_pairs
 from harness.pairs import DATA
 from harness.stats import order_share, paired_difference, rate
@@ -195,20 +195,20 @@ def test_a_tie_or_nan_is_out_of_order_and_chance_gives_the_null() -> None:
 def test_the_mean_of_yes_and_no_is_the_exact_rate(n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))
     hits = np.arange(n) < k
-    found, exact = resampling.mean(hits, 0.05, bounds=(0, 1)), rate(hits, 0.05)
+    found, exact = means.mean(hits, 0.05, bounds=(0, 1)), rate(hits, 0.05)
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.02)
 
 
 def test_mean_by_hand() -> None:
     # 10 units all at 1 of [0, 1]: the unseen part w has P(w > x) = (1 − x)^10.
-    found = resampling.mean([1.0] * 10, 0.01, bounds=(0, 1))
+    found = means.mean([1.0] * 10, 0.01, bounds=(0, 1))
     assert found.low == pytest.approx(0.01**0.1, abs=0.03)
     assert (found.value, found.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("values", [[2.0], [0.0] * 50, [0.1] * 3])
 def test_agreement_without_bounds_says_nothing(values: list[float]) -> None:
-    found = resampling.mean(values, 0.01)
+    found = means.mean(values, 0.01)
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.value == pytest.approx(values[0])
 
@@ -216,7 +216,7 @@ def test_agreement_without_bounds_says_nothing(values: list[float]) -> None:
 def test_the_mean_is_never_nearer_than_students() -> None:
     values = np.random.default_rng(3).normal(size=40)
     student = reference.ttest_1samp(values, 0).confidence_interval(0.98)
-    found = resampling.mean(values, 0.01)
+    found = means.mean(values, 0.01)
     assert found.low <= student.low + 1e-12
     assert found.high >= student.high - 1e-12
     assert found.high - found.low < 1.6 * (student.high - student.low)
@@ -225,14 +225,14 @@ def test_the_mean_is_never_nearer_than_students() -> None:
 def test_the_mean_agrees_with_scipys_bootstrap_on_many_units() -> None:
     values = np.random.default_rng(4).gamma(3, size=1000)
     boot = reference.bootstrap((values,), np.mean, confidence_level=0.9, method="BCa", n_resamples=2000, rng=0)
-    found = resampling.mean(values, 0.05)
+    found = means.mean(values, 0.05)
     width = boot.confidence_interval.high - boot.confidence_interval.low
     assert (found.low, found.high) == pytest.approx(tuple(boot.confidence_interval), abs=0.15 * width)
 
 
 def test_fieller_by_hand() -> None:
     # a = (1, 3), b = 1 each: Student with 1 degree of freedom, mean 2, standard error 1, quantile tan(0.45π) at 0.05.
-    low, high = resampling._fieller(np.array([-1.0, 1.0]), np.ones(2), 0.05)
+    low, high = means._fieller(np.array([-1.0, 1.0]), np.ones(2), 0.05)
     assert high == pytest.approx(math.tan(0.45 * math.pi))
     assert low == -high
 
@@ -246,13 +246,13 @@ def test_the_saddlepoint_is_what_draws_come_to(n: int, level: float) -> None:
     rest -= below * rest.sum() / below.sum()
     weights = rng.standard_exponential((40_000, n + 1))
     drawn = weights @ np.append(rest, worst) / (weights @ np.append(below, below.mean()))
-    found = resampling._gaffke(rest, below, worst, level)
+    found = means._gaffke(rest, below, worst, level)
     assert (drawn <= found).mean() == pytest.approx(level, abs=4 * math.sqrt(level / 40_000))
 
 
 def test_a_tail_too_small_for_draws_is_still_a_bound() -> None:
     # 0.05 shared among a hundred thousand heads; 100 of 100, and P = t^100.
-    found = resampling.mean(np.ones(100), 5e-7, bounds=(0, 1))
+    found = means.mean(np.ones(100), 5e-7, bounds=(0, 1))
     assert found.low == pytest.approx(5e-7**0.01, abs=0.002)
 
 
@@ -321,26 +321,26 @@ def test_clusters_only_widen(rows: list[tuple[bool, bool]], size: int, level: fl
 @few
 @given(numbers, st.sampled_from([0.0025, 0.01, 0.05]), st.randoms())
 def test_means_obey_their_laws(values: list[float], level: float, random: object) -> None:
-    found = resampling.mean(values, level)
+    found = means.mean(values, level)
     shuffled = list(values)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    again = resampling.mean(shuffled, level)
+    again = means.mean(shuffled, level)
     assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
-    alone = resampling.mean(values, level, clusters=np.arange(len(values)))
+    alone = means.mean(values, level, clusters=np.arange(len(values)))
     assert (alone.low, alone.high, alone.n) == pytest.approx((found.low, found.high, found.n), abs=1e-9)
     assert found.low <= found.value <= found.high
-    wider = resampling.mean(values, level / 2)
+    wider = means.mean(values, level / 2)
     assert wider.low <= found.low
     assert wider.high >= found.high
-    turned = resampling.mean_difference(np.zeros(len(values)), values, level)
+    turned = means.mean_difference(np.zeros(len(values)), values, level)
     assert turned.value == pytest.approx(-found.value)
 
 
 def test_clusters_are_the_units() -> None:
     values = np.random.default_rng(5).normal(size=20)
     once, copied = (
-        resampling.mean(values, 0.05),
-        resampling.mean(np.repeat(values, 10), 0.05, np.repeat(np.arange(20), 10)),
+        means.mean(values, 0.05),
+        means.mean(np.repeat(values, 10), 0.05, np.repeat(np.arange(20), 10)),
     )
     assert (copied.n, once.n) == (200, 20)
     assert copied.method.endswith("in 20 clusters")
@@ -348,38 +348,38 @@ def test_clusters_are_the_units() -> None:
 
 
 def test_ratio_by_hand() -> None:
-    found = resampling.ratio_of_means([1.0, 2, 3], [2.0, 4, 6], 0.05, bounds=(0, 1))
+    found = means.ratio_of_means([1.0, 2, 3], [2.0, 4, 6], 0.05, bounds=(0, 1))
     assert found.value == 0.5
     # Three units at 0.5 and one unseen of their mean size at 0 or 1: 0.5 · 0.05^(1/3), roughly, for unequal sizes.
     assert found.low == pytest.approx(0.5 * 0.05 ** (1 / 3), abs=0.05)
     assert found.high == pytest.approx(1 - found.low, abs=0.05)
-    assert resampling.over_ceiling([1.0, 2, 3], [2.0, 4, 6], 0.05).value == 0.5
+    assert means.over_ceiling([1.0, 2, 3], [2.0, 4, 6], 0.05).value == 0.5
 
 
 def test_a_ratio_to_what_may_be_zero_is_unbounded() -> None:
-    found = resampling.ratio_of_means([1.0, -1, 2, 0.5], [5.0, -4, 3, -3.5], 0.01)
+    found = means.ratio_of_means([1.0, -1, 2, 0.5], [5.0, -4, 3, -3.5], 0.01)
     assert (found.low, found.high) == (-math.inf, math.inf)
     with pytest.raises(ValueError, match="positive whole"):
-        resampling.ratio_of_means([1.0, 2], [1.0, -1], 0.01)
+        means.ratio_of_means([1.0, 2], [1.0, -1], 0.01)
 
 
 def test_transfer_by_hand() -> None:
     # Own falls 1, 1, 0.5; others (0.5 + 0)/2, (1 + 0)/2, (0.5 + 0.5)/2: (0.25 + 0.5 + 0.5)/2.5.
     falls = [[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]]
-    assert resampling.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
+    assert means.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
 
 
 def test_nothing_and_nonsense_are_refused_in_words() -> None:
-    for bad in (lambda: rate([], 0.01), lambda: resampling.mean([], 0.01)):
+    for bad in (lambda: rate([], 0.01), lambda: means.mean([], 0.01)):
         with pytest.raises(ValueError, match="nothing to judge"):
             bad()
-    for bad in (lambda: rate([True], 0.4), lambda: resampling.mean([1.0, 2.0], 0.0)):
+    for bad in (lambda: rate([True], 0.4), lambda: means.mean([1.0, 2.0], 0.0)):
         with pytest.raises(ValueError, match="level"):
             bad()
     with pytest.raises(ValueError, match="NaN"):
-        resampling.mean([1.0, math.nan], 0.01)
+        means.mean([1.0, math.nan], 0.01)
     with pytest.raises(ValueError, match="beyond its bounds"):
-        resampling.mean([1.0, 2.0], 0.01, bounds=(0, 1))
+        means.mean([1.0, 2.0], 0.01, bounds=(0, 1))
     with pytest.raises(ValueError, match="yes or no"):
         rate([0.5, 1.0], 0.01)
 
@@ -390,9 +390,9 @@ def test_intervals_hold_builtins_alone() -> None:
     found = [
         rate(x[:, 0] > 0, 0.01),
         paired_difference(x[:, 0] > 0, x[:, 1] > 0, 0.01),
-        resampling.mean(x[:, 0], 0.01),
-        resampling.mean(x[:, 0] > 0, 0.01, bounds=(0, 1)),
-        resampling.correlation(x, x + rng.normal(size=(8, 5)), 0.01),
+        means.mean(x[:, 0], 0.01),
+        means.mean(x[:, 0] > 0, 0.01, bounds=(0, 1)),
+        correlations.correlation(x, x + rng.normal(size=(8, 5)), 0.01),
         order_share(x, 0.01),
     ]
     for one in found:
@@ -406,16 +406,16 @@ def test_correlation_is_that_of_the_means() -> None:
     rng = np.random.default_rng(7)
     truth = rng.normal(size=200)
     x, y = truth + rng.normal(size=(2, 32, 200))
-    found = resampling.correlation(x, y, 0.05)
+    found = correlations.correlation(x, y, 0.05)
     assert found.value == pytest.approx(reference.pearsonr(x.mean(axis=0), y.mean(axis=0)).statistic)
     assert found.low < found.value < found.high
-    swapped = resampling.correlation(y, x, 0.05)
+    swapped = correlations.correlation(y, x, 0.05)
     assert (swapped.low, swapped.high) == pytest.approx((found.low, found.high), abs=0.01)
-    assert resampling.correlation(x, -y, 0.05).value == pytest.approx(-found.value)
+    assert correlations.correlation(x, -y, 0.05).value == pytest.approx(-found.value)
     holed = np.column_stack([x, np.full(32, np.nan)]), np.column_stack([y, np.ones(32)])
-    assert resampling.correlation(*holed, 0.05) == found
+    assert correlations.correlation(*holed, 0.05) == found
     order = rng.permutation(32)
-    again = resampling.correlation(x[order], y[order], 0.05)
+    again = correlations.correlation(x[order], y[order], 0.05)
     assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
@@ -423,45 +423,45 @@ def test_correlated_prompts_of_one_template_count_once() -> None:
     rng = np.random.default_rng(12)
     truth = rng.normal(size=40)
     x, y = truth + 2 * rng.normal(size=(2, 12, 40))
-    once = resampling.correlation(x, y, 0.05)
+    once = correlations.correlation(x, y, 0.05)
     copied = [np.repeat(rows, 4, axis=0) for rows in (x, y)]
-    found = resampling.correlation(*copied, 0.05, clusters=np.arange(48) // 4)
+    found = correlations.correlation(*copied, 0.05, clusters=np.arange(48) // 4)
     assert (found.value, found.low, found.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
     assert (found.n, found.method) == (48, once.method + ", in 12 clusters")
-    careless = resampling.correlation(*copied, 0.05)
+    careless = correlations.correlation(*copied, 0.05)
     assert careless.high - careless.low < 0.8 * (once.high - once.low)
 
 
 def test_correlation_survives_degenerate_arrays() -> None:
-    flat = resampling.correlation(np.ones((5, 4)), np.ones((5, 4)), 0.01)
+    flat = correlations.correlation(np.ones((5, 4)), np.ones((5, 4)), 0.01)
     assert (flat.value, flat.low, flat.high) == (0.0, -1.0, 1.0)
     x = np.random.default_rng(8).normal(size=(6, 10))
-    same = resampling.correlation(x, x, 0.01)
+    same = correlations.correlation(x, x, 0.01)
     assert same.value == pytest.approx(1)
     assert same.high == pytest.approx(1)
-    assert resampling.correlation(x[:2], -x[:2], 0.01).low == -1
+    assert correlations.correlation(x[:2], -x[:2], 0.01).low == -1
 
 
 def test_ranks_and_tops() -> None:
     x = np.array([[1.0, 2, 3, 4]])
-    assert resampling.rank_correlation(x, x**3) == pytest.approx(1)
-    assert resampling.rank_correlation(x, np.ones((1, 4))) == 0
+    assert correlations.rank_correlation(x, x**3) == pytest.approx(1)
+    assert correlations.rank_correlation(x, np.ones((1, 4))) == 0
     expected = reference.spearmanr([1, 2, 2, 4], [3, 1, 2, 9]).statistic
-    assert resampling.rank_correlation([[1, 2, 2, 4]], [[3, 1, 2, 9]]) == pytest.approx(expected)
-    assert resampling.top_overlap(x, -x, share=0.5) == 1
-    assert resampling.top_overlap(x, x[:, ::-1], share=0.5) == 0
-    assert resampling.top_overlap([[9, 8, 1, 0]], [[9, 0, 8, 1]], share=0.5) == 0.5
+    assert correlations.rank_correlation([[1, 2, 2, 4]], [[3, 1, 2, 9]]) == pytest.approx(expected)
+    assert correlations.top_overlap(x, -x, share=0.5) == 1
+    assert correlations.top_overlap(x, x[:, ::-1], share=0.5) == 0
+    assert correlations.top_overlap([[9, 8, 1, 0]], [[9, 0, 8, 1]], share=0.5) == 0.5
 
 
 def test_split_half_is_the_reliability_of_the_means() -> None:
     rng = np.random.default_rng(9)
     x = rng.normal(size=2000) + 4 * rng.normal(size=(32, 2000))
     # Variance of the truth over that of the means: 1 / (1 + 16/32).
-    assert resampling.split_half(x) == pytest.approx(2 / 3, abs=0.04)
-    assert resampling.split_half(np.tile(rng.normal(size=9), (6, 1))) == pytest.approx(1)
-    assert resampling.split_half(np.ones((6, 9))) == 0
-    assert resampling.split_half(rng.normal(size=(1, 9))) == 0
-    assert 0 <= resampling.split_half(rng.normal(size=(7, 9))) <= 1
+    assert correlations.split_half(x) == pytest.approx(2 / 3, abs=0.04)
+    assert correlations.split_half(np.tile(rng.normal(size=9), (6, 1))) == pytest.approx(1)
+    assert correlations.split_half(np.ones((6, 9))) == 0
+    assert correlations.split_half(rng.normal(size=(1, 9))) == 0
+    assert 0 <= correlations.split_half(rng.normal(size=(7, 9))) <= 1
 
 
 # permutations
@@ -470,34 +470,34 @@ def test_split_half_is_the_reliability_of_the_means() -> None:
 def test_sign_flip_by_hand_and_by_scipy() -> None:
     # Of 2^8 sign patterns, two are as extreme as all of one sign.
     values = np.arange(1.0, 9)
-    assert resampling.sign_flip(values) == pytest.approx(2 / 256, abs=0.003)
-    assert resampling.sign_flip(values, alternative="greater") == pytest.approx(1 / 256, abs=0.002)
-    assert resampling.sign_flip(values, alternative="less") == 1.0
+    assert permutations.sign_flip(values) == pytest.approx(2 / 256, abs=0.003)
+    assert permutations.sign_flip(values, alternative="greater") == pytest.approx(1 / 256, abs=0.002)
+    assert permutations.sign_flip(values, alternative="less") == 1.0
     mixed = np.array([0.3, -0.2, 1.1, 0.8, -0.4, 0.9, 0.1])
     exact = reference.permutation_test((mixed,), np.sum, permutation_type="samples", n_resamples=np.inf)
-    assert resampling.sign_flip(mixed) == pytest.approx(exact.pvalue, abs=0.02)
+    assert permutations.sign_flip(mixed) == pytest.approx(exact.pvalue, abs=0.02)
 
 
 def test_permutation_p_is_never_zero() -> None:
-    assert resampling.sign_flip(np.ones(200), draws=99) == 0.01
-    assert resampling.sign_flip(np.zeros(5)) == 1.0
-    assert resampling.max_t(np.ones((200, 3)), draws=999) == pytest.approx([0.001] * 3)
+    assert permutations.sign_flip(np.ones(200), draws=99) == 0.01
+    assert permutations.sign_flip(np.zeros(5)) == 1.0
+    assert permutations.max_t(np.ones((200, 3)), draws=999) == pytest.approx([0.001] * 3)
 
 
 def test_max_t_adjusts_for_all_components() -> None:
     rng = np.random.default_rng(10)
     table = rng.normal(size=(40, 200))
     table[:, 0] += 1.5
-    p = resampling.max_t(table, draws=1999)
+    p = permutations.max_t(table, draws=1999)
     assert p[0] < 0.001
     single = reference.ttest_1samp(table[:, 1:], 0).pvalue
     assert (p[1:] >= single).all()
     one = rng.normal(0.4, 1, 30)
-    assert resampling.max_t(one[:, None])[0] == pytest.approx(resampling.sign_flip(one))
+    assert permutations.max_t(one[:, None])[0] == pytest.approx(permutations.sign_flip(one))
 
 
 def test_max_t_keeps_the_chance_of_any_false_find() -> None:
     rng = np.random.default_rng(11)
     simulations = 400
-    found = sum(resampling.max_t(rng.standard_t(3, (16, 20)), draws=199).min() <= 0.05 for _ in range(simulations))
+    found = sum(permutations.max_t(rng.standard_t(3, (16, 20)), draws=199).min() <= 0.05 for _ in range(simulations))
     assert found / simulations <= 0.05 + 3 * math.sqrt(0.05 / simulations)
