@@ -54,21 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="talk to a model, one line a question")
     chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
     chat.set_defaults(run=_chat)
-    imported = commands.add_parser("import", help="bring a bundle, or a run of the published pipeline")
-    imported.add_argument("path", type=Path, metavar="PATH", help="a bundle's .zip; or the folder with completions/")
-    imported.add_argument(
-        "--arm",
-        choices=get_args(Where),
-        default="everywhere",
-        help="of a run: out of what its ablation took the direction (default: everywhere)",
-    )
-    imported.add_argument(
-        "--layer", type=int, metavar="N", help="of a run that does not say it: where its direction was found"
-    )
-    imported.add_argument("--position", type=int, metavar="N", help="likewise: at which token; -1 is the last")
-    imported.add_argument("--into", metavar="NAME", help="of a run: its arms go into the recording imported as NAME")
-    imported.add_argument("--sha256", default="", metavar="HEX", help="of a bundle: refuse any other file than this")
-    imported.set_defaults(run=_import)
+    imported = _parser_of_import(commands)
     bundled = commands.add_parser("bundle", help="a run and the evidence it read, in one .zip for someone else")
     bundled.add_argument(
         "path", type=Path, nargs="?", metavar="RUN", help="a folder of reports/runs, or its name (default: the last)"
@@ -116,6 +102,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--device", choices=get_args(Device), default="auto", help="default: auto")
         command.add_argument("--dtype", choices=get_args(Dtype), default="auto", help="default: auto, as it is stored")
     return parser
+
+
+def _parser_of_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    imported = commands.add_parser("import", help="bring a bundle, or a run of the published pipeline")
+    imported.add_argument("path", type=Path, metavar="PATH", help="a bundle's .zip; or the folder with completions/")
+    imported.add_argument(
+        "--arm",
+        choices=get_args(Where),
+        default="everywhere",
+        help="of a run: out of what its ablation took the direction (default: everywhere)",
+    )
+    imported.add_argument(
+        "--layer", type=int, metavar="N", help="of a run that does not say it: where its direction was found"
+    )
+    imported.add_argument("--position", type=int, metavar="N", help="likewise: at which token; -1 is the last")
+    imported.add_argument("--into", metavar="NAME", help="of a run: its arms go into the recording imported as NAME")
+    imported.add_argument("--sha256", default="", metavar="HEX", help="of a bundle: refuse any other file than this")
+    imported.set_defaults(run=_import)
+    return imported
 
 
 def _models(options: argparse.Namespace) -> None:
