@@ -19,7 +19,8 @@ from harness.archives import Unfit, opened, unpack
 from harness.errors import AssayError
 from harness.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of
 from harness.json_files import Count, Later, Malformed
-from harness.pairs import PairSet, PromptSet
+from harness.pairs import PairSet
+from harness.prompt_lists import PromptSet
 from harness.record import ModelRecord, Sizes
 from harness.recordings import IMPORTED, RECORDED, Recording, keep, may_be_called, read_recording
 from harness.runs import Run

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from harness import stats
-from harness.pairs import PromptSet
+from harness.prompt_lists import PromptSet
 
 # A fall of this size should be decided, with this chance, in every category at once.
 FALL, CHANCE = 0.8, 0.9

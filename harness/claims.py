@@ -18,7 +18,8 @@ from harness.catalog import known_models, nearest
 from harness.errors import AssayError
 from harness.estimate import Inconclusive, Outcome, Refuted
 from harness.json_files import Count, Finite
-from harness.pairs import DATA, PromptSet
+from harness.pairs import DATA
+from harness.prompt_lists import PromptSet
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025

@@ -1,7 +1,8 @@
 """What goes beside an arm without being asked: the same number for random ones in its place, and its dose."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -9,11 +10,12 @@ from harness import means
 from harness.estimate import Estimate
 from harness.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
 from harness.measurements import Encoding, Measurement, PromptSide, Swept
-from harness.pairs import PairSet, PromptSet, twins
+from harness.pairs import PairSet
 from harness.planning import Joint, Mode
+from harness.prompt_lists import PromptSet, twins
 from harness.ranges import BOTH_WAYS
 from harness.refusals import RANDOM, Measured, estimated, random_arms, unmeasured
-from harness.sites import At, Site
+from harness.sites import At, Kind, Site
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,18 @@ class Controls:
 def beside_random(circuit: Circuit, subject: Measured, at: At) -> Joint:
     """A circuit, and random ones that share nothing with it, each by itself."""
     return Joint((circuit, *(circuit.random(subject.sizes, seed) for seed in range(RANDOM))), at)
+
+
+def loudest(circuit: Circuit, norms: Mapping[str, np.ndarray], found_on: frozenset[str]) -> Circuit:
+    """As many heads and neurons as a circuit has, all others than its own: those of the largest norms."""
+    sites: list[Site] = []
+    kinds: tuple[Kind, ...] = ("head", "neuron")
+    for kind in kinds:
+        wanted = sum(site.kind == kind for site in circuit.sites)
+        ranked = (np.unravel_index(at, norms[kind].shape) for at in np.argsort(-norms[kind].ravel(), kind="stable"))
+        others = (Site(int(layer), kind, int(index), found_on=found_on) for layer, index in ranked)
+        sites += islice((site for site in others if site not in circuit.sites), wanted)
+    return Circuit(tuple(sites))
 
 
 def dose(subject: Measured, circuit: Circuit, at: At, pairs: PairSet, mode: Mode) -> Iterator[Measurement]:

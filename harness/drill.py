@@ -11,8 +11,9 @@ import numpy as np
 from harness.effects import Effects
 from harness.evidence import Evidence
 from harness.material import PHRASES, named
-from harness.pairs import SIDES, PairSet, PromptLists, PromptSet, side_of
+from harness.pairs import SIDES, PairSet, side_of
 from harness.parts import unpacked
+from harness.prompt_lists import PromptLists, PromptSet
 from harness.recordings import Recording
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from harness.chat import ChatModel, Hook
-from harness.pairs import PromptSet
+from harness.prompt_lists import PromptSet
 from harness.record import Check, Examination
 from harness.sites import Kind, Site
 from harness.tokens import Encoded

@@ -17,7 +17,7 @@ from harness.bars import WrittenBar
 from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.origins import Found, prompts_of
-from harness.pairs import PromptSet
+from harness.prompt_lists import PromptSet
 from harness.ranges import SHARE
 
 # Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.

@@ -11,7 +11,8 @@ from harness.arguments import all_checked
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.interventions import Direction
 from harness.measurements import Lens, Products, Projected, PromptSide
-from harness.pairs import NO_TWINS, PairSet, PromptLists, PromptSet, counterparts
+from harness.pairs import PairSet
+from harness.prompt_lists import NO_TWINS, PromptLists, PromptSet, counterparts
 from harness.ranges import RANGES
 from harness.refusals import Measured, estimated, unmeasured
 

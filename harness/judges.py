@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harness.chat import ChatModel
 from harness.errors import AssayError
-from harness.pairs import PromptSet
 from harness.phrases import PhraseRule
+from harness.prompt_lists import PromptSet
 
 # Runs of this many letters repeat in babble of any script, spaces or none, and hardly in language.
 _LETTERS = 8

@@ -12,8 +12,9 @@ from harness import means
 from harness.effects import LEAST_GAP, Effects
 from harness.evidence import Evidence
 from harness.interventions import Direction
-from harness.pairs import SIDES, PromptLists, PromptSet, twins
+from harness.pairs import SIDES
 from harness.parts import unpacked
+from harness.prompt_lists import PromptLists, PromptSet, twins
 from harness.refusals import RANDOM
 from harness.stats import Interval
 

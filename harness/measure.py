@@ -37,10 +37,11 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import Pair, PairSet, PromptSet
+from harness.pairs import Pair, PairSet
 from harness.parts import packed
 from harness.phrases import PREFIX, RULES
 from harness.planning import What
+from harness.prompt_lists import PromptSet
 from harness.scoring import Scorer
 from harness.selection import Prompts, select
 from harness.sites import Site

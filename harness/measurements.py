@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from harness.evidence import Recipe, digest
 from harness.interventions import LATER, Ablate, Circuit, Direction, Intervention, Patch
 from harness.origins import Found, found_in
-from harness.pairs import PairSet, PromptLists, PromptSet, twins
+from harness.pairs import PairSet
 from harness.pairs import PromptSide as PromptSide
 from harness.planning import Joint, Mode, Sweep
+from harness.prompt_lists import PromptLists, PromptSet, twins
 from harness.sites import At
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from harness.interventions import Ablate, Circuit, Direction, Patch, Remove
-from harness.pairs import PromptSet
+from harness.prompt_lists import PromptSet
 
 
 @dataclass(frozen=True)

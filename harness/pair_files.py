@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import AssayError
-from harness.pairs import NO_CATEGORY, Pair, PairSet, PromptLists, PromptSet, grouped, side_of
+from harness.pairs import NO_CATEGORY, Pair, PairSet, grouped, side_of
+from harness.prompt_lists import PromptLists, PromptSet
 from harness.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
 from harness.prompt_text import normalised
 

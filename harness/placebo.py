@@ -17,9 +17,10 @@ from harness.estimate import Outcome
 from harness.evidence import Store
 from harness.interventions import Circuit, Direction, Intervention, Patch
 from harness.measurements import PromptSide
-from harness.pairs import DATA, PairSet, PromptSet, twins
+from harness.pairs import DATA, PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
+from harness.prompt_lists import PromptSet, twins
 from harness.sites import At
 from harness.subject import Bare, Subject
 from harness.waking import Sleeper

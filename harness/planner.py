@@ -30,9 +30,9 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import twins
 from harness.phrases import RULES
 from harness.planning import Chosen, Sweep, What
+from harness.prompt_lists import twins
 from harness.subject import Subject
 
 # A backward pass costs about twice a forward one.

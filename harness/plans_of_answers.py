@@ -10,8 +10,9 @@ from harness import charts, stats
 from harness.charts import Series
 from harness.evidence import Evidence
 from harness.material import PHRASES, Material, asked_of
-from harness.pairs import PairSet, PromptSet, PromptSide
+from harness.pairs import PairSet, PromptSide
 from harness.plans import Ends, Plan, grouped, line_of, strip_of
+from harness.prompt_lists import PromptSet
 from harness.recordings import Recording
 from harness.svg import Drawing
 

@@ -8,7 +8,6 @@ import numpy as np
 from harness import charts, stats
 from harness.charts import Series
 from harness.material import Material, Swept, layer_of, part_of, place_of
-from harness.pairs import twins
 from harness.plans import (
     SHARE,
     TOP,
@@ -23,6 +22,7 @@ from harness.plans import (
     scale,
     strip_of,
 )
+from harness.prompt_lists import twins
 from harness.stats import Interval
 from harness.svg import Drawing
 

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from harness import charts, means
 from harness.evidence import Evidence
 from harness.material import Material
-from harness.pairs import SIDES, PromptLists
+from harness.pairs import SIDES
 from harness.plans import Ends, Plan, bounds_of, grouped, line_of, scale
+from harness.prompt_lists import PromptLists
 from harness.stats import Interval
 from harness.svg import Drawing
 

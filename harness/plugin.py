@@ -16,8 +16,9 @@ from harness.estimate import Comparison, Estimate, asides, decisions
 from harness.evidence import EVIDENCE, Imported, Store
 from harness.html_table import HtmlTable
 from harness.node_ids import node_id
-from harness.pairs import DATA, PromptLists, PromptSet
+from harness.pairs import DATA
 from harness.power import rehearse
+from harness.prompt_lists import PromptLists, PromptSet
 from harness.recordings import RECORDED, published, recording
 from harness.runs import Judged, Model
 from harness.stopping import leave_it_to_the_controller, like_ctrl_c

@@ -11,8 +11,9 @@ from harness.estimate import Estimate
 from harness.interventions import Direction, Intervention
 from harness.measurements import PromptSide
 from harness.origins import found_in, prompts_of
-from harness.pairs import PairSet, PromptSet, twins
+from harness.pairs import PairSet
 from harness.phrases import RULES
+from harness.prompt_lists import PromptSet, twins
 from harness.recordings import RECORDED, Arm, NotRecorded, Recording
 from harness.refusals import Refusals, counted, unrecorded
 from harness.subject import Subject

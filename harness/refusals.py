@@ -17,9 +17,10 @@ from harness.estimate import Estimate, Inconclusive, beside
 from harness.evidence import Evidence
 from harness.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements import Measurement, PromptSide
-from harness.pairs import NO_CATEGORY, PairSet, PromptSet
+from harness.pairs import NO_CATEGORY, PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
+from harness.prompt_lists import PromptSet
 from harness.ranges import RANGES, SHARE, Range
 from harness.record import Sizes
 from harness.sites import Site

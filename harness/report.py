@@ -23,7 +23,8 @@ from harness.evidence import Damaged, Evidence, Store, read
 from harness.figures import Figure, figures, recorded
 from harness.material import Material
 from harness.page_policy import policy
-from harness.pairs import PairSet, PromptSet
+from harness.pairs import PairSet
+from harness.prompt_lists import PromptSet
 from harness.recordings import RECORDED, Recording, recording
 from harness.rejudged import doubts
 from harness.runs import Judged, Run

@@ -11,7 +11,8 @@ from harness.arguments import all_checked
 from harness.estimate import Estimate
 from harness.interventions import Intervention, Patch
 from harness.measurements import Answers, PlainText, PromptSide, Scores
-from harness.pairs import DATA, PromptSet
+from harness.pairs import DATA
+from harness.prompt_lists import PromptSet
 from harness.ranges import BOTH_WAYS, RANGES
 from harness.refusals import Measured, counted, estimated
 

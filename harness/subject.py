@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from jaxtyping import Bool
 
 from harness import correlations, gate, means, stats
 from harness.arguments import all_checked
-from harness.controls import Controls, beside_random, dose
+from harness.controls import Controls, beside_random, dose, loudest
 from harness.depths import Depths
 from harness.effects import LEAST_GAP, Effects
 from harness.errors import AssayError
@@ -33,10 +32,11 @@ from harness.measurements import (
     Swept,
 )
 from harness.origins import Found, prompts_of
-from harness.pairs import PairSet, PromptSet, twins
+from harness.pairs import PairSet
 from harness.parts import Parts, unpacked
 from harness.phrases import PHRASES, RULES, judged_by
 from harness.planning import Joint, Mode, Sweep
+from harness.prompt_lists import PromptSet, twins
 from harness.ranges import RANGES, SHARE
 from harness.record import ModelRecord, Sizes
 from harness.refusals import Refusals, estimated
@@ -274,7 +274,9 @@ class Subject:
 
     def lead_over_loudest(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E less the E of as many other heads and neurons: those that say most, whatever they say."""
-        found = self.effects(pairs, Joint((circuit, self._loudest(circuit)), at))
+        on = self.all_pairs.discovery
+        others = loudest(circuit, self.seek(Norms(on)).arrays, prompts_of(on))
+        found = self.effects(pairs, Joint((circuit, others), at))
         return self.share_of("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
 
     def agreement(self, pairs: PairSet, kind: Kind) -> Estimate:
@@ -361,20 +363,6 @@ class Subject:
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
-
-    def _loudest(self, circuit: Circuit) -> Circuit:
-        on = self.all_pairs.discovery
-        arrays, prompts = self.seek(Norms(on)).arrays, prompts_of(on)
-        sites: list[Site] = []
-        kinds: tuple[Kind, ...] = ("head", "neuron")
-        for kind in kinds:
-            wanted = sum(site.kind == kind for site in circuit.sites)
-            ranked = (
-                np.unravel_index(at, arrays[kind].shape) for at in np.argsort(-arrays[kind].ravel(), kind="stable")
-            )
-            others = (Site(int(layer), kind, int(index), found_on=prompts) for layer, index in ranked)
-            sites += islice((site for site in others if site not in circuit.sites), wanted)
-        return Circuit(tuple(sites))
 
 
 class Bare(Subject):

@@ -27,9 +27,10 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pairs import DATA, Pair, PairSet, PromptSet, twins
+from harness.pairs import DATA, Pair, PairSet
 from harness.phrases import RULES
 from harness.planning import Joint
+from harness.prompt_lists import PromptSet, twins
 from harness.record import Examination, ModelRecord, Sizes
 from harness.sites import At
 from harness.subject import Bare

@@ -3,7 +3,8 @@
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store
 from harness.json_files import fitting
-from harness.pairs import SPLIT, Pair, PairSet, PromptLists, PromptSet
+from harness.pairs import SPLIT, Pair, PairSet
+from harness.prompt_lists import PromptLists, PromptSet
 
 PAIRS, LISTS = "pairs", "prompt-lists"
 KINDS = (PAIRS, LISTS)

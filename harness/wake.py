@@ -12,7 +12,7 @@ from harness.foreign import library_call, ran_out
 from harness.hub import pinned
 from harness.loading import load, peak_bytes
 from harness.pair_files import load_pairs
-from harness.pairs import PromptSet
+from harness.prompt_lists import PromptSet
 from harness.record import ModelRecord
 
 

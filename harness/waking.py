@@ -13,7 +13,8 @@ from harness.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.evidence import Evidence, Recipe, Store, check
 from harness.json_files import fitting
 from harness.pair_files import load_pairs
-from harness.pairs import PairSet, PromptSet
+from harness.pairs import PairSet
+from harness.prompt_lists import PromptSet
 from harness.record import ModelRecord
 from harness.subject import Subject
 

@@ -19,8 +19,9 @@ from harness.evidence_kinds import KNOWN, Done, Patched
 from harness.interventions import Circuit, Direction, ablate, add, patch, remove
 from harness.json_files import fitting
 from harness.measurements import Measurement, described
-from harness.pairs import Pair, PairSet, PromptLists
+from harness.pairs import Pair, PairSet
 from harness.planning import Chosen, Joint, Sweep
+from harness.prompt_lists import PromptLists
 from harness.record import Check, Examination, ModelRecord, Sizes
 from harness.sites import Site
 from harness.tables import entries, export

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.errors import AssayError
 from harness.pair_files import OPTIONAL, REQUIRED, load, load_pairs
-from harness.pairs import DATA, Pair, PairSet, PromptLists, side_of
+from harness.pairs import DATA, Pair, PairSet, side_of
+from harness.prompt_lists import PromptLists
 from harness.prompt_text import differing_words
 
 SHIPPED = ["pairs", "objects", "context"]

@@ -35,8 +35,9 @@ from harness.measurements import (
     Swept,
 )
 from harness.pair_files import load, load_pairs
-from harness.pairs import DATA, PairSet, PromptLists, counterparts
+from harness.pairs import DATA, PairSet
 from harness.planning import Sweep
+from harness.prompt_lists import PromptLists, counterparts
 from harness.run_list import latest
 from harness.runs import Run
 from harness.subject import Subject
