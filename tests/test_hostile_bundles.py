@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import math
-import re
-import shlex
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,79 +12,31 @@ from typing import Any
 import pytest
 
 from harness import archives, bundles
-from harness import recordings as kept
-from harness.__main__ import main
-from harness.bundles import Unbundled, bundle, unbundle
+from harness.bundles import bundle
 from harness.errors import AssayError
 from harness.evidence import Evidence, Recipe, Store, digest
 from harness.measurements import FoundCircuit, RefusalTokens
 from harness.pairs import PairSet
-from harness.recordings import Recording
 from harness.runs import Run
 from tests import malformed, stories
-from tests.test_recording_files import WHOLE
-
-CLAIMS, MODEL = ("rises", "falls"), "told"
-Members = dict[str, bytes]
+from tests.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Here nobody imported anything yet."""
-    monkeypatch.setattr(kept, "IMPORTED", tmp_path / "there" / "recorded")
-    monkeypatch.setattr(bundles, "IMPORTED", tmp_path / "there" / "recorded")
+    elsewhere(tmp_path, monkeypatch)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was told, beside its evidence."""
-    return stories.told(tmp_path_factory.mktemp("told"), CLAIMS, [MODEL], stories.pairs(40))
+    return a_run(tmp_path_factory.mktemp("told"))
 
 
 @pytest.fixture(scope="module")
 def members(told: Path, tmp_path_factory: pytest.TempPathFactory) -> Members:
-    path = tmp_path_factory.mktemp("bundle") / "b.zip"
-    bundle(told, Store(told.parents[1] / "evidence"), path)
-    with zipfile.ZipFile(path) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-def packed(members: Mapping[str, bytes], to: Path) -> Path:
-    """These members as a bundle, listed as they are where there is a list."""
-    members = dict(members)
-    if "manifest.json" in members:
-        listed = {
-            name: {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-            for name, raw in members.items()
-            if name != "manifest.json"
-        }
-        members["manifest.json"] = json.dumps({"schema": 1, "run": "told", "members": listed}).encode()
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, raw in members.items():
-            file.writestr(name, raw)
-    return to
-
-
-def taken(path: Path, **more: str) -> Unbundled:
-    there = path.parent / "there"
-    return unbundle(path, Store(there / "evidence"), there / "runs", **more)
-
-
-def refused(path: Path, said: str) -> None:
-    """One sentence about the bundle, and nothing is there that was not before."""
-    before = tree(path.parent)
-    with pytest.raises(AssayError, match=said) as caught:
-        taken(path)
-    sentence = str(caught.value)
-    assert sentence.startswith(f"{path}: ")
-    assert "\n" not in sentence
-    assert ".writing-" not in sentence
-    assert tree(path.parent) == before
-
-
-def tree(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return members_of(told, tmp_path_factory.mktemp("bundle") / "b.zip")
 
 
 def rewritten(members: Members, kind: str, change: Callable[[dict[str, Any]], None]) -> Members:
@@ -241,136 +190,6 @@ def pairs_in(store: Store) -> list[str]:
     return [one.fingerprint for one in store if one.recipe.kind == "pairs"]
 
 
-# Recordings
-
-
-def with_recording(told: Path, folder: Path, name: str, whole: Recording = WHOLE) -> Path:
-    """A bundle whose run judged a recording of that name, which it brings."""
-    run = Run.load(told)
-    run.models |= {f"recorded:{name}": {"fingerprint": "f", "kind": "recorded", "record": whole.as_json()}}
-    run.verdicts = []
-    text = json.dumps({"schema": kept.SCHEMA} | asdict(whole))
-    return packed({"run.json": run.as_json, f"recorded/{name}.json": text.encode()}, folder / "b.zip")
-
-
-@pytest.mark.parametrize("name", ["yi-6b-chat", "YI-6b-chat", "..", ".hidden", "-k", "a\tb", " x", "a" * 200])
-def test_a_recording_takes_no_published_name_and_none_that_hides(name: str, told: Path, folder: Path) -> None:
-    refused(with_recording(told, folder, name), "it holds a recording called .*: a published one is, or it is no plain")
-
-
-def test_a_recording_is_whole_and_was_judged_or_the_bundle_is_refused(told: Path, folder: Path) -> None:
-    run = {"run.json": Run.load(told).as_json}
-    refused(packed(run | {"recorded/zzz.json": b"[]"}, folder / "b.zip"), "did not read|is missing|did not judge")
-    path = with_recording(told, folder, "mine")
-    with zipfile.ZipFile(path) as file:
-        run = {"run.json": file.read("run.json")}
-    refused(packed(run | {"recorded/mine.json": b"[]"}, folder / "b.zip"), r"recorded/mine\.json is no recording")
-    refused(packed(run | {"recorded/other.json": b"[]"}, folder / "b.zip"), "the recording other, and its run did not")
-
-
-def test_a_recording_never_replaces_one_of_yours(told: Path, folder: Path) -> None:
-    mine = replace(WHOLE, source="my own")
-    kept.keep(mine)
-    path = with_recording(told, folder, "mine")
-    before = tree(folder)
-    with pytest.raises(AssayError, match=r"mine\.json: another recording of that name is here already; move it away"):
-        taken(path)
-    assert tree(folder) == before
-    (folder / "there" / "recorded" / "mine.json").unlink()
-    found = taken(path)
-    brought = kept.recording("mine")
-    assert brought.imported is not None
-    assert (brought.imported["bundle"], brought.imported["sha256"]) == ("b.zip", found.sha256)
-    assert replace(brought, imported=None) == WHOLE
-    assert brought.fingerprint == WHOLE.fingerprint
-    # One that is the same stays as it is, its source too.
-    before = tree(folder / "there" / "recorded")
-    taken(path)
-    assert tree(folder / "there" / "recorded") == before
-
-
-def test_a_strangers_recording_is_said_to_be_one_on_the_verdicts_line(told: Path, folder: Path) -> None:
-    taken(with_recording(told, folder, "mine"))
-    from harness.account import line
-
-    record = kept.recording("mine").as_json()
-    assert record["imported"]["bundle"] == "b.zip"
-    found = {**Run.load(told).verdicts[0], "recording_from": record["imported"]["bundle"]}
-    assert line(found).endswith("; its recording was imported from b.zip")
-
-
-def test_a_strangers_run_is_neither_the_latest_nor_a_control_of_yours(members: Members, folder: Path) -> None:
-    from harness.run_list import latest, listed
-
-    run = Run.parsed(members["run.json"])
-    run.started, run.all_claims = "2999-01-01T00:00:00+00:00", True
-    run.models = {"organism:hydra": run.models[MODEL]}
-    run.verdicts = [{**one, "model": "organism:hydra"} for one in run.verdicts]
-    run.claims["rises"]["holds_on"] = ["hydra"]
-    found = taken(packed(members | {"run.json": run.as_json}, folder / "b.zip"))
-    (one,) = listed(folder / "there" / "runs")
-    assert (one.imported, one.whole, one.summary and one.summary["controls"]) == (True, False, [])
-    assert latest(folder / "there" / "runs") == found.folder
-    mine = folder / "there" / "runs" / "mine"
-    replace(run, started="2001-01-01T00:00:00+00:00", imported=None).save(mine)
-    assert latest(folder / "there" / "runs") == mine
-    (yours,) = (one for one in listed(folder / "there" / "runs") if one.folder == mine)
-    assert yours.whole
-    assert yours.summary is not None
-    assert yours.summary["controls"] != []
-
-
-def test_a_run_from_a_stranger_takes_no_other_file_along(told: Path, folder: Path) -> None:
-    (folder / "there" / "recorded").mkdir(parents=True)
-    (folder / "there" / "secret.json").write_text("{}")
-    run = replace(Run.load(told), verdicts=[])
-    about = {"fingerprint": "f", "kind": "recorded", "record": WHOLE.as_json()}
-    run.models = {"recorded:../secret": about, "recorded:yi-6b-chat": about}
-    run.save(folder / "runs" / "other")
-    bundle(folder / "runs" / "other", Store(folder / "evidence"), folder / "b.zip")
-    with zipfile.ZipFile(folder / "b.zip") as file:
-        assert sorted(file.namelist()) == ["manifest.json", "run.json"]
-
-
-# Runs
-
-
-def test_a_run_never_overwrites_one_of_yours(members: Members, folder: Path) -> None:
-    path = packed(members, folder / "b.zip")
-    mine = folder / "there" / "runs" / "told"
-    Run(["pytest", "mine"], "nf4", "cpu").save(mine)
-    before = (mine / "run.json").read_bytes()
-    found = taken(path)
-    assert found.folder.name == "told-2"
-    assert (mine / "run.json").read_bytes() == before
-    # The same run again lies there already.
-    assert taken(path).folder == found.folder
-    assert sorted(one.name for one in mine.parent.iterdir()) == ["told", "told-2"]
-
-
-def test_an_imported_run_says_where_it_came_from_and_keeps_its_numbers(
-    told: Path, members: Members, folder: Path
-) -> None:
-    run = Run.load(told)
-    run.verdicts[0]["estimates"][0] |= {"value": math.nan, "low": math.nan, "high": math.nan}
-    path = packed(members | {"run.json": run.as_json}, folder / "b.zip")
-    found = taken(path)
-    whole = Run.load(found.folder)
-    assert whole.imported is not None
-    assert (whole.imported["bundle"], whole.imported["sha256"]) == ("b.zip", found.sha256)
-    assert replace(whole, imported=None).as_json == run.as_json
-    assert taken(path).folder == found.folder
-
-
-@pytest.mark.parametrize("name", ["../x", ".x", "-rf", "a b", "x" * 200, "a\x1b[2J", ""])
-def test_a_runs_name_is_plain_or_another(name: str, members: Members, folder: Path) -> None:
-    old = {key: raw for key, raw in members.items() if key != "manifest.json"}
-    path = packed(old, folder / "its own.zip")
-    with zipfile.ZipFile(path, "a") as file:
-        file.comment = name.encode()
-    assert taken(path).folder == folder / "there" / "runs" / "run"
-
-
 # Bombs
 
 
@@ -451,90 +270,3 @@ def test_a_pipe_or_a_folder_is_one_sentence_and_is_not_waited_for(folder: Path) 
         refused_without_reading = pytest.raises(AssayError, match=rf"{name}: is no bundle, .*no regular file")
         with refused_without_reading:
             taken(folder / name)
-
-
-# Evidence of strangers
-
-
-def test_imported_evidence_answers_only_where_it_is_to_be_used_and_gives_way(members: Members, folder: Path) -> None:
-    found = taken(packed(members, folder / "b.zip"))
-    at = folder / "there" / "evidence"
-    (first, *_) = (one for one in Store(at) if one.recipe.kind == "answers")
-    assert first.imported is not None
-    assert (first.imported["bundle"], first.imported["sha256"]) == ("b.zip", found.sha256)
-    live = Store(at)
-    assert live.get(first.recipe) is None
-    assert live.imported == {}
-    using = Store(at, use_imported=True)
-    with using.account() as read:
-        answered = using.get(first.recipe)
-    assert answered is not None
-    assert set(using.imported) == read == {first.fingerprint}
-    live.put(
-        replace(first, imported=None, values=dict(first.values, repetition=[0.25] * len(first.values["repetition"])))
-    )
-    mine = live.get(first.recipe)
-    assert mine is not None
-    assert mine.imported is None
-    # What was measured here stays, whoever brings another.
-    again = taken(folder / "b.zip")
-    assert (again.placed, again.kept) == (0, len(found.run.evidence))
-    assert live.get(first.recipe) == mine
-
-
-def test_hashes_of_imported_evidence_stay(members: Members, folder: Path) -> None:
-    taken(packed(members, folder / "b.zip"))
-    for path in Store(folder / "there" / "evidence").files():
-        before = json.loads(members[f"evidence/{path.name}"])
-        after = json.loads(path.read_text())
-        assert (after["sha256"], after["body"]) == (before["sha256"], before["body"])
-
-
-# The terminal
-
-
-def test_nothing_in_a_bundle_commands_the_terminal_or_the_shell(
-    told: Path, members: Members, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    evil, name = "\x1b]0;owned\x07\x9b2J", "x; touch owned $(id) `id` 'a' \"b\""
-    run = Run.load(told)
-    run.verdicts[0]["reason"] = run.verdicts[0]["estimates"][0]["method"] = f"so{evil}"
-    run.verdicts = [dict(one, model=name) for one in run.verdicts]
-    run.models = {name: run.models[MODEL]}
-    run.quant, run.device = f"nf4{evil}", "cpu; id"
-    text = run.as_json
-    path = packed(members | {"run.json": text}, folder / "b.zip")
-    at = ["--evidence", str(folder / "there" / "evidence")]
-    assert main(["import", str(path), *at]) == 0
-    said = capsys.readouterr().out
-    command = shlex.split(said.partition("judge it: ")[2])
-    assert command[-2:] == ["--model", name]
-    assert "cpu; id" in command
-    Run.load(told).save(folder / "there" / "runs" / "mine")
-    for command in (["compare", "mine", "told"], ["evidence"], ["report", "told", "--to", str(folder / "index.html")]):
-        main([*command, *at])
-    said += "".join(capsys.readouterr())
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
-    assert main(["import", str(folder / f"no{evil}.zip"), *at]) == 2
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", capsys.readouterr().err)
-
-
-def test_a_name_that_commands_the_terminal_or_is_an_option_is_refused(
-    told: Path, members: Members, folder: Path
-) -> None:
-    for name in ("--fresh", "a\x1b[2J", "a\nb", "a\n"):
-        run = Run.load(told)
-        run.models = {name: run.models[MODEL]}
-        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
-        run = Run.load(told)
-        run.verdicts[-1]["claim"] = name
-        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
-
-
-def test_the_report_says_what_is_imported(members: Members, folder: Path) -> None:
-    from harness.report import write
-
-    found = taken(packed(members, folder / "b.zip"))
-    page = write(found.folder, Store(folder / "there" / "evidence"), folder / "index.html").page.read_text("utf-8")
-    assert "imported from b.zip</strong>, SHA-256" in page
-    assert f"Imported from b.zip: {len(found.run.verdicts[0]['evidence'])} of the" in page

@@ -4,21 +4,18 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertLMHeadModel
 
-from harness import catalog, configs, loading
+from harness import catalog, loading
 from harness.catalog import GIB, KnownModel, Machine, find
 from harness.chat import ChatModel
 from harness.errors import AssayError, Unavailable
@@ -27,6 +24,7 @@ from harness.loading import load, peak_bytes
 from harness.pairs import DATA
 from harness.wake import wake
 from tests import shapes
+from tests.test_damaged_folders import copy, edit_config
 
 ROOT = DATA.parent
 
@@ -124,202 +122,6 @@ def test_a_device_that_is_not_there_is_one_sentence(folder: Callable[[str], Path
         load(find(str(folder("llama"))), device="cuda")
 
 
-def copy(folder: Path, to: Path) -> Path:
-    shutil.copytree(folder, to)
-    return to
-
-
-def no_template(folder: Path) -> None:
-    (folder / "chat_template.jinja").unlink()
-
-
-def pickled(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-def truncated(folder: Path) -> None:
-    data = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
-
-
-def missing_weight(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def other_shape(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"] = torch.ones(32)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def edit_config(folder: Path, **changes: object) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-
-
-def dropped_layer(folder: Path) -> None:
-    edit_config(folder, num_hidden_layers=3)
-
-
-def quantized_already(folder: Path) -> None:
-    edit_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
-
-
-def encoder_decoder(folder: Path) -> None:
-    edit_config(folder, model_type="t5", architectures=["T5ForConditionalGeneration"])
-
-
-def words_for_numbers(folder: Path) -> None:
-    edit_config(folder, hidden_size="wide")
-
-
-def empty_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{}")
-
-
-def reads_ahead(folder: Path) -> None:
-    """A masked language model: it continues no text, though the library has a head for it."""
-    config = BertConfig(
-        vocab_size=512,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        initializer_range=0.25,
-    )
-    config.is_decoder = False
-    BertLMHeadModel(config).save_pretrained(folder)
-
-
-def no_config(folder: Path) -> None:
-    (folder / "config.json").unlink()
-
-
-def remote_code(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "model_type": "mine",
-        "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "mine.py").write_text("raise SystemExit('remote code was run')")
-
-
-def no_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-
-
-def ends_at_no_token(folder: Path) -> None:
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [[1]]}))
-
-
-BROKEN = {
-    ends_at_no_token: r"its generation_config.json ends answers at '\[\[1\]\]', which names no tokens",
-    no_template: "it has no chat template",
-    pickled: "its weights are not safetensors.*save_pretrained",
-    truncated: r"it cannot be used \(SafetensorError: .*its files are damaged",
-    missing_weight: r"1 weights are missing.*model\.layers\.1\.mlp\.up_proj\.weight",
-    other_shape: r"1 weights .*of another shape .*model\.norm\.weight",
-    dropped_layer: r"9 weights .*unknown to its config.json .*model\.layers\.3",
-    quantized_already: "its weights are stored quantized already",
-    encoder_decoder: "a t5 model does not continue text",
-    words_for_numbers: r"it cannot be used \(StrictDataclass.*hidden_size",
-    empty_tokenizer: "holds no tokenizer that can be read",
-    reads_ahead: "failed its self-examination .*later tokens change nothing earlier",
-    no_config: "holds no config.json",
-    remote_code: "models that bring their own code are not run",
-    no_tokenizer: "holds no tokenizer that can be read",
-}
-
-
-@pytest.mark.parametrize("damage", BROKEN, ids=lambda damage: damage.__name__)
-def test_a_damaged_folder_is_one_sentence(
-    damage: Callable[[Path], None], folder: Callable[[str], Path], tmp_path: Path
-) -> None:
-    broken = copy(folder("llama"), tmp_path / "broken")
-    damage(broken)
-    with pytest.raises(AssayError, match=BROKEN[damage]) as caught:
-        wake(str(broken), quant="none", device="cpu")
-    assert "\n" not in str(caught.value)
-
-
-SIZES = {
-    "num_hidden_layers": (1_000_000, "num_hidden_layers is 1000000, and they hold 4 layers"),
-    "vocab_size": (10**12, "vocab_size is 1000000000000, and no tensor of theirs has that length"),
-    "hidden_size": (96, "hidden_size is 96, and no tensor of theirs has that length"),
-    "intermediate_size": (10**9, "describes 768000115264 parameters, and they hold 213568"),
-    "head_dim": (10**8, "describes 307200164416 parameters, and they hold 213568"),
-    "num_labels": (10**10, "takes more than 3 s of the processor"),
-}
-
-
-@pytest.mark.parametrize("key", SIZES)
-def test_sizes_that_are_not_those_of_the_weights_are_one_sentence_before_anything_is_allocated(
-    key: str, folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    absurd = copy(folder("llama"), tmp_path / "absurd")
-    value, said = SIZES[key]
-    edit_config(absurd, **{key: value})
-
-    def allocated(*arguments: object, **settings: object) -> None:
-        raise MemoryError("the weights were asked for")
-
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", allocated)
-    with pytest.raises(AssayError, match=re.escape(said)) as caught:
-        wake(str(absurd), quant="none", device="cpu")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("bytes_asked", "fits"), [(1024**3, True), (1024**3 + 1, False)])
-def test_tables_beyond_all_measure_are_one_sentence(
-    bytes_asked: int, fits: bool, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Masks and rotations are computed, and stand in no file."""
-    monkeypatch.setattr(configs, "bounded", lambda work: (1, bytes_asked))
-    stored = configs.header("llama", folder("llama"))
-    with nullcontext() if fits else pytest.raises(AssayError, match="it asks for tables of 1073741825 bytes"):
-        configs.check("llama", folder("llama"), stored)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError(), OSError(12, "Cannot allocate memory")],
-    ids=lambda error: type(error).__name__,
-)
-def test_memory_that_runs_out_is_no_damage(
-    error: Exception, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: object, **settings: object) -> None:
-        raise error
-
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(Unavailable, match="memory ran out while loading with --quant none"):
-        wake(str(folder("llama")), quant="none", device="cpu")
-
-
-LOOPS = "{% for number in range(99999) %}" * 3 + "{% endfor %}" * 3
-TEMPLATES = {
-    "loops": (LOOPS + "{{ messages[0].content }}", "takes more than 3 s of the processor"),
-    "memory": ("{{ 'x' * 100000000000 }}{{ messages[0].content }}", "or a GiB of memory"),
-    "length": ("{{ 'x' * 10000000 }}{{ messages[0].content }}", "writes 10000030 characters around one prompt"),
-    "arithmetic": ("{{ 1 / 0 }}{{ messages[0].content }}", r"refuses the chat \(division by zero\)"),
-    "depth": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", r"refuses the chat \(maximum recursion"),
-}
-
-
-@pytest.mark.parametrize("kind", TEMPLATES)
-def test_a_chat_template_that_does_not_end_is_stopped(kind: str, folder: Callable[[str], Path], tmp_path: Path) -> None:
-    endless = copy(folder("llama"), tmp_path / "endless")
-    template, said = TEMPLATES[kind]
-    (endless / "chat_template.jinja").write_text(template)
-    with pytest.raises(AssayError, match=said) as caught:
-        wake(str(endless), quant="none", device="cpu")
-    assert "\n" not in str(caught.value)
-
-
 def stored_in(dtype: torch.dtype, folder: Path) -> Path:
     weights = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -386,18 +188,6 @@ def test_a_mistake_of_ours_is_not_called_damage_of_theirs(
                 wake(str(folder("llama")), quant="none", device="cpu")
 
 
-@pytest.mark.parametrize("place", ["harness.chat.build_bridge_from_module", "harness.wake.reference_logits"])
-def test_what_a_library_raises_is_one_sentence(
-    place: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def raising(*arguments: object, **settings: object) -> None:
-        raise KeyError("theirs")
-
-    monkeypatch.setattr(place, raising)
-    with pytest.raises(AssayError, match=r"it cannot be used \(KeyError: 'theirs'\)"):
-        wake(str(folder("llama")), quant="none", device="cpu")
-
-
 class Hub(http.server.BaseHTTPRequestHandler):
     """A hub on this machine: every repository is gated, gone, or failing, by its name."""
 
@@ -436,7 +226,6 @@ try:
 except AssayError as error:
     print(type(error).__name__, error)
 """
-
 HUB_ERRORS = {
     "a/gated": "Unavailable mine: access to a/gated is granted by its owners; ask for it at .*hf auth login",
     "a/missing": "Unavailable mine: the hub has no model a/missing, or it is private.*check the name",

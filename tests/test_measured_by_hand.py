@@ -1,97 +1,23 @@
-"""What instruments make of measurements that are given, in cases small enough to work out: no model, no draws."""
+"""Geometry, depths, side effects and random arms, from measurements that are given: no model, no draws."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness import means, stats
+from harness import stats
 from harness.controls import Controls, beside_random
-from harness.effects import Effects
 from harness.estimate import Inconclusive, asides
-from harness.evidence import Evidence, Recipe, Store
-from harness.interventions import Circuit, Direction, patch, remove
-from harness.measurements import Answers, Measurement, Norms, PlainText, Products, Projected, Scores
-from harness.origins import Found
+from harness.interventions import Circuit, remove
+from harness.measurements import PlainText, Products, Projected, Scores
 from harness.pairs import Pair, PairSet
 from harness.phrases import PHRASES
 from harness.planning import Joint, Mode, Sweep
-from harness.record import Examination, ModelRecord, Sizes
 from harness.refusals import RANDOM
-from harness.sites import Site
-from harness.subject import Bare, Subject
-
-LEVEL = 0.01
-SIZES = Sizes(9, 4, 4, 16, 4, 10, 3, 64, 10_000, None)
-RECORD = ModelRecord("given", "", "given", "none", "", "cpu", SIZES, Examination((), 1.0, 0.0, 0.0), 0, 0, 0)
-FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
-PATCH = patch(Circuit.of(heads=[(0, 0)]), at="post")
-RECIPE = Recipe("given", 1, "given", {})
-
-
-def pairs_of(*categories: str, template: int = 1) -> PairSet:
-    """One pair of each category named, so many in a row to a template."""
-    return PairSet(
-        "given",
-        tuple(
-            Pair(
-                str(number),
-                name,
-                f"harm {number}",
-                f"good {number}",
-                f"t{number // template}" if template > 1 else None,
-            )
-            for number, name in enumerate(categories)
-        ),
-    )
-
-
-class Given(Bare):
-    """A subject whose measurements are given by kind, and whose effects by a function of what is swept."""
-
-    def __init__(
-        self,
-        pairs: PairSet,
-        values: Callable[[Any], Mapping[str, Any]] = lambda what: {},
-        arrays: Callable[[Any], Mapping[str, np.ndarray]] = lambda what: {},
-        change: Callable[[Any], np.ndarray] | None = None,
-        sizes: Sizes = SIZES,
-    ) -> None:
-        super().__init__(
-            replace(RECORD, sizes=sizes), pairs, Store(Path("nowhere")), lambda: pytest.fail("woken"), LEVEL
-        )
-        self._values, self._arrays, self._change = values, arrays, change
-        self.swept: list[tuple[Any, Mode]] = []
-        self.asked: list[Measurement] = []
-        vars(self).update(tokens=(1,), area=1.0)
-
-    @property
-    def _tokens_found(self) -> Found:
-        """Given like all the rest, and found nowhere."""
-        return Found("the tokens that refuse", "were", frozenset())
-
-    def ask(self, what: Measurement) -> Evidence:
-        self.asked.append(what)
-        return Evidence(RECIPE, self._values(what), self._arrays(what))
-
-    def seek(self, what: Measurement) -> Evidence:
-        """A search may use pairs on which nothing is judged."""
-        return self.ask(what)
-
-    def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise", *, searching: bool = False) -> Effects:
-        """Of a gap from 2 down to −2, all of it by a change of 4 towards the twin."""
-        self.swept.append((what, mode))
-        assert self._change is not None
-        shares = self._change(what)
-        n, shape = len(shares), shares.shape[1:]
-        axes = {f"axis {number}": tuple(map(str, range(size))) for number, size in enumerate(shape)}
-        names = tuple(pair.id for pair in pairs)[:n]
-        return Effects(names, (), axes, 2 - 4 * shares, 0 * shares, np.full(n, 2.0), np.full(n, -2.0))
-
+from tests.given import FOUND, LEVEL, PATCH, Given, pairs_of
 
 # Geometry.
 
@@ -314,6 +240,14 @@ def test_an_arm_has_its_side_effects_beside_it(under: Any, side: Any, names: lis
         assert made[-1].value == pytest.approx(0.75)
 
 
+def test_refusals_beside_count_templates() -> None:
+    pairs = pairs_of(*"a" * 24, template=4)
+    hits = [1.0] * 8 + [0.0] * 16
+    made = beside(pairs, {PHRASES: hits}, {PHRASES: [0.0] * 24}).side_effects(pairs, PATCH).refused()
+    expected = stats.paired_difference(np.array(hits) > 0, [False] * 24, LEVEL, pairs.clusters)
+    assert (made.low, made.high) == (expected.low, expected.high)
+
+
 # Random ones beside.
 
 
@@ -339,163 +273,3 @@ def test_random_directions_fall_or_rise_as_the_arm_does(side: Any, value: float)
 
     (found,) = Controls(Given(pairs, values=values), pairs, side, remove(FOUND)).random()
     assert found.value == pytest.approx(value)
-
-
-# Effects of circuits, as shares.
-
-
-def test_a_lead_is_over_the_mean_of_random_circuits_or_over_the_loudest() -> None:
-    pairs, circuit = pairs_of(*"a" * 8), Circuit.of(heads=[(0, 0), (1, 1)], neurons=[(2, 3)])
-    wobble = np.linspace(-0.01, 0.01, 8)[:, None]
-
-    def change(what: Joint) -> np.ndarray:
-        return wobble + np.array([0.9, *[0.1, 0.3] * RANDOM])[: len(what.circuits)]
-
-    norms = {"head": np.zeros((9, 4)), "neuron": np.zeros((9, 10))}
-    norms["head"][0, 0], norms["head"][5, 2], norms["head"][6, 1], norms["head"][7, 0] = 9, 8, 7, 6
-    norms["neuron"][2, 3], norms["neuron"][4, 4] = 9, 8
-    subject = Given(pairs, arrays=lambda what: norms, change=change)
-    assert subject.effect(circuit, pairs).value == pytest.approx(0.9)
-    assert subject.lead(circuit, pairs).value == pytest.approx(0.9 - 0.2)
-    assert subject.lead_over_loudest(circuit, pairs).value == pytest.approx(0.9 - 0.1)
-    loudest = subject.swept[-1][0].circuits[1]
-    assert loudest == Circuit.of(heads=[(5, 2), (6, 1)], neurons=[(4, 4)])
-
-
-def test_parts_are_counted_each_at_a_level_shared_by_all_of_them() -> None:
-    pairs, rng = pairs_of(*"a" * 30), np.random.default_rng(2)
-    shares = rng.normal(0, 0.02, (30, 9, 4, 1))
-    shares[:, 0, 0, 0] = 0.5 + rng.normal(0, 0.02, 30)
-    shares[:, 1, 1, 0] = 0.13 + 0.05 * np.tile([-1, 1], 15)  # above a tenth alone, but not as one of 36
-    found = Given(pairs, change=lambda what: shares).counted(pairs, "head", 0.10, of=10)
-    # A twentieth of 36 heads, two, are asked.
-    assert (found.value, found.low, found.high) == (1.0, 0.5, 1.0)
-    alone = means.ratio_of_means(4 * shares[:, 1, 1, 0], np.full(30, 4.0), LEVEL)
-    assert alone.low > 0.10
-
-
-def test_of_many_heads_as_many_are_asked_as_the_claim_says() -> None:
-    pairs, wide = pairs_of(*"a" * 8), replace(SIZES, heads=40)
-    shares = np.zeros((8, 9, 40, 1))
-    shares[:, :, 0, 0] = 0.5 + np.linspace(-0.01, 0.01, 8)[:, None]
-    # Nine of 360; a twentieth of all would be eighteen.
-    assert Given(pairs, change=lambda what: shares, sizes=wide).counted(pairs, "head", 0.1, of=9).value == 1.0
-
-
-def test_a_share_of_next_to_no_gap_explains_nothing() -> None:
-    pairs = pairs_of(*"a" * 8)
-    subject = Given(pairs)
-    made = Effects(tuple(map(str, range(8))), (), {}, np.zeros(8), np.zeros(8), np.full(8, 0.2), np.full(8, -0.2))
-    found = subject.share_of("E", made, np.full(8, -0.4))
-    assert found.nothing == "nothing to explain: prompts and twins differ by 0.40 in log-odds of refusing"
-    assert math.isnan(found.value)
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_share_is_positive_towards_the_twin_whichever_way_that_is(sign: int) -> None:
-    pairs = pairs_of(*"a" * 8, template=2)
-    gap = np.linspace(3, 5, 8)
-    made = Effects(tuple(map(str, range(8))), (), {}, np.zeros(8), np.zeros(8), sign * gap / 2, -sign * gap / 2)
-    found = Given(pairs).share_of("E", made, -sign * gap / 4)
-    assert found.value == pytest.approx(0.25)
-    assert found.method.endswith("in 4 clusters")
-
-
-def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
-    pairs = pairs_of(*"ab" * 8)
-
-    class Found(Given):
-        def circuit(self, pairs: PairSet, **asked: Any) -> Circuit:
-            (name,) = {pair.category for pair in pairs}
-            return Circuit.of(heads=[(0, "ab".index(name))])
-
-    def change(what: Joint) -> np.ndarray:
-        assert what.circuits == (Circuit.of(heads=[(0, 0)]), Circuit.of(heads=[(0, 1)]))
-        own = np.array(["ab".index(pair.category) for pair in pairs])
-        return np.where(np.arange(2) == own[:, None], 0.8, 0.4) + np.linspace(0, 0.001, 16)[:, None]
-
-    assert Found(pairs, change=change).shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.001)
-    fours = PairSet("given", tuple(replace(pair, template=f"t{int(pair.id) // 4}") for pair in pairs))
-    found = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
-    assert found.method.endswith("in 4 clusters")
-    with pytest.raises(Inconclusive, match="on their own categories the circuits carry 0.20"):
-        Found(pairs, change=lambda what: change(what) / 4).shared(pairs, found_on=pairs, heads=1)
-
-
-def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:
-    pairs = pairs_of(*"a" * 40)
-    half = PairSet("given", tuple(pair for pair in pairs if pair.side == "discovery"))
-    n = len(half)
-
-    def subject(swapped: int) -> Subject:
-        def values(what: Any) -> Mapping[str, Any]:
-            sign = 1.0 if what.side == "harmful" else -1.0
-            if isinstance(what, Answers):
-                return {PHRASES: [float(sign > 0)] * n}
-            return {"odds": [sign * (-1 if number < swapped else 1) for number in range(n)]}
-
-        made = Given(pairs, values=values)
-        vars(made).pop("area")
-        return made
-
-    # With s of n on each side swapped, a hit scores above a miss with a chance of 1 − s/n, ties by half.
-    assert subject(0).area == 1.0
-    assert subject(1).area == pytest.approx(1 - 1 / n)
-    assert subject(0).score_serves
-    assert not subject(2).score_serves
-
-
-def test_where_the_score_does_not_serve_effects_say_nothing_and_answers_are_judged() -> None:
-    pairs = pairs_of(*"a" * 4)
-    made = Given(pairs, values=lambda what: {PHRASES: [1.0, 0, 0, 1], "odds": [-1.0, 1, 1, -1]})
-    assert made.scored(pairs, "harmful", None).tolist() == [False, True, True, False]
-    vars(made)["area"] = 0.94
-    assert made.scored(pairs, "harmful", None).tolist() == [True, False, False, True]
-    with pytest.raises(Inconclusive, match="an AUC of 0.94"):
-        Subject.effects(made, pairs, Sweep("head"))
-
-
-def test_gradients_agree_with_patches_by_templates() -> None:
-    rng = np.random.default_rng(3)
-    truth = rng.normal(size=(9, 4, 1))
-    # Pairs of one template err alike, by either method.
-    exact, guess = (truth + np.repeat(rng.normal(0, 0.7, (6, 9, 4, 1)), 4, 0) for _ in range(2))
-    exact, guess = (one + rng.normal(0, 0.1, one.shape) for one in (exact, guess))
-    own = {"patched": 2 - guess * 4, "kl": 0 * guess, "clean": np.full(24, 2.0), "source": np.full(24, -2.0)}
-    axes = {"layer": tuple("012345678"), "head": tuple("0123"), "position": ("post",)}
-
-    def agreement(size: int) -> Any:
-        pairs = pairs_of(*"a" * 24, template=size)
-        values = {"pairs": [pair.id for pair in pairs], "set_aside": [], "axes": axes}
-        return Given(pairs, values=lambda what: values, arrays=lambda what: own, change=lambda what: exact).agreement(
-            pairs, "head"
-        )
-
-    alone, fours = agreement(1), agreement(4)
-    assert fours.method.endswith("in 6 clusters")
-    assert fours.low < alone.low
-
-
-def test_a_circuit_that_was_found_is_ranked_and_no_other() -> None:
-    pairs = pairs_of(*"a" * 4)
-    found = {"heads": [[1, 2], [0, 3]], "neurons": [], "effects": {"heads": [0.2, 0.7], "neurons": []}}
-    subject = Given(pairs, values=lambda what: found)
-    circuit = subject.circuit(pairs, heads=2)
-    assert subject.ranked(circuit) == (Site(0, "head", 3), Site(1, "head", 2))
-    assert subject.ranked(circuit + Circuit.of(heads=[(5, 0)])) == ()
-
-
-def test_norms_are_asked_of_discovery_pairs() -> None:
-    pairs = pairs_of(*"a" * 40)
-    norms = {"head": np.ones((9, 4)), "neuron": np.ones((9, 10))}
-    subject = Given(pairs, arrays=lambda what: norms, change=lambda what: np.full((8, 2), [0.9, 0.1]))
-    subject.lead_over_loudest(Circuit.of(heads=[(0, 0)]), pairs)
-    assert [one.pairs for one in subject.asked if isinstance(one, Norms)] == [pairs.discovery]
-
-
-def test_refusals_beside_count_templates() -> None:
-    pairs = pairs_of(*"a" * 24, template=4)
-    hits = [1.0] * 8 + [0.0] * 16
-    made = beside(pairs, {PHRASES: hits}, {PHRASES: [0.0] * 24}).side_effects(pairs, PATCH).refused()
-    expected = stats.paired_difference(np.array(hits) > 0, [False] * 24, LEVEL, pairs.clusters)
-    assert (made.low, made.high) == (expected.low, expected.high)

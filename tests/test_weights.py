@@ -24,7 +24,7 @@ from harness.evidence import Evidence, Store
 from harness.loading import load
 from harness.pairs import DATA
 from harness.waking import Sleeper
-from tests.test_loading import copy
+from tests.test_damaged_folders import copy
 
 ROOT = DATA.parent
 OLD, NEW = "a" * 40, "b" * 40

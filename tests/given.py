@@ -1,0 +1,86 @@
+"""A subject whose measurements are given, for cases small enough to work out by hand: no model, no draws."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.effects import Effects
+from harness.evidence import Evidence, Recipe, Store
+from harness.interventions import Circuit, Direction, patch
+from harness.measurements import Measurement
+from harness.origins import Found
+from harness.pairs import Pair, PairSet
+from harness.planning import Mode
+from harness.record import Examination, ModelRecord, Sizes
+from harness.subject import Bare
+
+LEVEL = 0.01
+SIZES = Sizes(9, 4, 4, 16, 4, 10, 3, 64, 10_000, None)
+RECORD = ModelRecord("given", "", "given", "none", "", "cpu", SIZES, Examination((), 1.0, 0.0, 0.0), 0, 0, 0)
+FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
+PATCH = patch(Circuit.of(heads=[(0, 0)]), at="post")
+RECIPE = Recipe("given", 1, "given", {})
+
+
+def pairs_of(*categories: str, template: int = 1) -> PairSet:
+    """One pair of each category named, so many in a row to a template."""
+    return PairSet(
+        "given",
+        tuple(
+            Pair(
+                str(number),
+                name,
+                f"harm {number}",
+                f"good {number}",
+                f"t{number // template}" if template > 1 else None,
+            )
+            for number, name in enumerate(categories)
+        ),
+    )
+
+
+class Given(Bare):
+    """A subject whose measurements are given by kind, and whose effects by a function of what is swept."""
+
+    def __init__(
+        self,
+        pairs: PairSet,
+        values: Callable[[Any], Mapping[str, Any]] = lambda what: {},
+        arrays: Callable[[Any], Mapping[str, np.ndarray]] = lambda what: {},
+        change: Callable[[Any], np.ndarray] | None = None,
+        sizes: Sizes = SIZES,
+    ) -> None:
+        super().__init__(
+            replace(RECORD, sizes=sizes), pairs, Store(Path("nowhere")), lambda: pytest.fail("woken"), LEVEL
+        )
+        self._values, self._arrays, self._change = values, arrays, change
+        self.swept: list[tuple[Any, Mode]] = []
+        self.asked: list[Measurement] = []
+        vars(self).update(tokens=(1,), area=1.0)
+
+    @property
+    def _tokens_found(self) -> Found:
+        """Given like all the rest, and found nowhere."""
+        return Found("the tokens that refuse", "were", frozenset())
+
+    def ask(self, what: Measurement) -> Evidence:
+        self.asked.append(what)
+        return Evidence(RECIPE, self._values(what), self._arrays(what))
+
+    def seek(self, what: Measurement) -> Evidence:
+        """A search may use pairs on which nothing is judged."""
+        return self.ask(what)
+
+    def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise", *, searching: bool = False) -> Effects:
+        """Of a gap from 2 down to −2, all of it by a change of 4 towards the twin."""
+        self.swept.append((what, mode))
+        assert self._change is not None
+        shares = self._change(what)
+        n, shape = len(shares), shares.shape[1:]
+        axes = {f"axis {number}": tuple(map(str, range(size))) for number, size in enumerate(shape)}
+        names = tuple(pair.id for pair in pairs)[:n]
+        return Effects(names, (), axes, 2 - 4 * shares, 0 * shares, np.full(n, 2.0), np.full(n, -2.0))

@@ -1,0 +1,226 @@
+"""Values and places that cannot be: one sentence where they are made, and whatever is right is let through."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.chat import ChatModel
+from harness.errors import AssayError
+from harness.interventions import Circuit, Direction, Remove, ablate, add, patch, remove
+from harness.pairs import Pair, PairSet
+from harness.planning import Joint, Sweep
+from harness.recordings import recording
+from harness.sites import Site
+from harness.synthetic import Synthetic, Truth
+from tests.material import PAIRS as MATERIAL
+
+SUBJECT = Synthetic(Truth((0.9,)), 60, 0, 0.01)
+PAIRS = SUBJECT.all_pairs
+DIRECTION = Direction("difference", 4, -1, ("a bomb",), ("a tree",))
+CIRCUIT = Circuit.of(heads=[(0, 1), (2, 3)])
+ANSWERS = SUBJECT.refuses(PAIRS)
+DEPTHS = SUBJECT.depths(PAIRS)
+VALUES: list[tuple[Callable[[], Any], str]] = [
+    (
+        lambda: remove(DIRECTION, "steam"),
+        "remove: `where` is 'everywhere', 'stream', 'attention' or 'mlp', and 'steam' was "
+        "given; did you mean `stream`?",
+    ),
+    (lambda: Remove(DIRECTION, "steam"), "Remove: `where` is 'everywhere', 'stream'"),
+    (lambda: remove(DIRECTION, where=3), "'attention' or 'mlp', and 3 was given"),
+    (lambda: remove(DIRECTION, layers=5), "remove: `layers` is a list, each a whole number, and 5 was given"),
+    (lambda: remove(DIRECTION, layers=[1, -2]), "layer -2 is none: layers count from 0, the first"),
+    (
+        lambda: remove(DIRECTION, to_mean_of="a bomb"),
+        "remove: `to_mean_of` is a list, each a text, and 'a bomb' was given",
+    ),
+    (
+        lambda: remove(CIRCUIT),
+        "remove: `direction` is a direction such as model.direction(pairs.discovery), and a circuit",
+    ),
+    (
+        lambda: ablate(CIRCUIT, "men"),
+        "ablate: `to` is 'resample', 'mean' or 'zero', and 'men' was given; did you mean `mean`?",
+    ),
+    (
+        lambda: ablate(DIRECTION),
+        "ablate: `circuit` is a circuit such as model.circuit(pairs.discovery, heads=10), and a dir",
+    ),
+    (lambda: ablate(CIRCUIT, "mean", over=[1]), "ablate: `over` is a list, each a text, and 1 is among those given"),
+    (lambda: ablate(CIRCUIT, at="pots"), "and 'pots' was given; did you mean `post`?"),
+    (
+        lambda: patch(DIRECTION),
+        "patch: `what` is a circuit such as model.circuit(pairs.discovery, heads=10) or a list, each",
+    ),
+    (lambda: patch([1, 2]), "and 1 is among those given"),
+    (lambda: patch(CIRCUIT, at=-1), "or positions from the end such as (-1,), and -1 was given"),
+    (lambda: patch(CIRCUIT, at=[-1]), "or positions from the end such as (-1,), and a list was given"),
+    (
+        lambda: add(CIRCUIT),
+        "add: `direction` is a direction such as model.direction(pairs.discovery), and a circuit was given",
+    ),
+    (lambda: add(DIRECTION, "3"), "add: `layer` is a whole number, and '3' was given"),
+    (lambda: add(DIRECTION, -1), "layer -1 is none"),
+    (lambda: add(DIRECTION, scale=float("nan")), "add: `scale` is a number, and nan was given"),
+    (lambda: remove(DIRECTION) + DIRECTION, "+ joins interventions with interventions, and a direction was given"),
+    (lambda: CIRCUIT + DIRECTION, "+ joins circuits with circuits, and a direction was given"),
+    (lambda: Direction("difrence", 3), "did you mean `difference`?"),
+    (lambda: Direction("difference", -1), "layer -1 is none"),
+    (lambda: Direction("difference", 3, rank=0), "a direction of rank 0 is none"),
+    (
+        lambda: Direction.given([1.0, 2.0]),
+        "Direction.given: `vectors` is a list, each a list, each a number, and 1.0 is among",
+    ),
+    (
+        lambda: Circuit.of(heads=[3]),
+        "Circuit.of: `heads` is a list, each (a whole number, a whole number), and 3 is among",
+    ),
+    (
+        lambda: Circuit((3,)),
+        'Circuit: `sites` is a tuple, each a site such as Site(3, "head", 1), and 3 is among those given',
+    ),
+    (
+        lambda: Sweep("hed"),
+        "Sweep: `kind` is 'resid_pre', 'resid_mid', 'resid_post', 'attn_out', 'mlp_out', 'head' or 'neuron'",
+    ),
+    (lambda: Sweep("head", "post"), "and 'post' was given"),
+    (lambda: Joint(CIRCUIT), "Joint: `circuits` is a tuple, each a circuit"),
+    (
+        lambda: PAIRS.category("weapon"),
+        "no category of these prompts is called 'weapon'; there are category 0, category 1,",
+    ),
+    (lambda: PAIRS.category("category 11"), "category 3; did you mean `category 1`?"),
+    (
+        lambda: recording("llama-2-7b-chat-hf").pairs.category("weapon"),
+        "no category of these prompts is called 'weapon'",
+    ),
+    (
+        lambda: SUBJECT.refuses("heldout"),
+        "refuses: `pairs` is a set of pairs such as pairs.heldout or lists of prompts, and 'heldout' was given",
+    ),
+    (
+        lambda: ANSWERS.fall(DIRECTION),
+        "fall: `under` is an intervention such as remove(direction) or patch(circuit), and a dir",
+    ),
+    (lambda: ANSWERS.fall(None), "and None was given"),
+    (lambda: ANSWERS.fall(remove), "and the function `remove` itself was given"),
+    (lambda: ANSWERS.fall(), "fall: `under` is missing"),
+    (lambda: ANSWERS.fall(undr=remove(DIRECTION)), "fall: there is no argument `undr`; did you mean `under`?"),
+    (lambda: ANSWERS.rise(under=remove(DIRECTION), x=1), "rise: there is no argument `x`; it takes under"),
+    (
+        lambda: ANSWERS.fall(remove(DIRECTION), remove(DIRECTION)),
+        "fall: 2 were given in order, and it takes 1 in order (under); given go by name, such as given=…",
+    ),
+    (lambda: ANSWERS.fall(remove(DIRECTION), under=remove(DIRECTION)), "fall: `under` was given twice"),
+    (
+        lambda: ANSWERS.rate("harmfull"),
+        "rate: `side` is 'harmful' or 'harmless', and 'harmfull' was given; did you mean `harmful`?",
+    ),
+    (lambda: ANSWERS.lead(patch(CIRCUIT)), "and a patch was given"),
+    (lambda: ANSWERS.gain(remove(DIRECTION)), "gain: `over` is missing"),
+    (
+        lambda: DEPTHS.of("detct"),
+        "of: `stage` is 'detect', 'assess' or 'execute', and 'detct' was given; did you mean `detect`?",
+    ),
+    (lambda: DEPTHS.restored("pots"), "did you mean `post`?"),
+    (lambda: SUBJECT.geometry(PAIRS).growth(CIRCUIT), "growth: `direction` is a direction"),
+    (
+        lambda: SUBJECT.side_effects(remove(DIRECTION), PAIRS),
+        "side_effects: `pairs` is a set of pairs such as pairs.heldout or lists of prompts, and a",
+    ),
+    (lambda: SUBJECT.side_effects(PAIRS, DIRECTION), "side_effects: `under` is an intervention"),
+    (lambda: SUBJECT.effect(PAIRS, CIRCUIT), "effect: `circuit` is a circuit"),
+    (
+        lambda: SUBJECT.effect(CIRCUIT, PAIRS, mode="nois"),
+        "effect: `mode` is 'noise' or 'denoise', and 'nois' was given; did you",
+    ),
+    (
+        lambda: SUBJECT.counted(PAIRS, "neurn", 0.1, of=3),
+        "counted: `kind` is 'head' or 'neuron', and 'neurn' was given",
+    ),
+    (
+        lambda: SUBJECT.counted(PAIRS, "head", 0.1, of=0),
+        "counted: `of` is how many heads are asked, 1 or more, and not 0",
+    ),
+    (lambda: SUBJECT.agreement(PAIRS, "hed"), "agreement: `kind` is"),
+    (lambda: SUBJECT.effects(PAIRS, "head"), "effects: `what` is a Sweep or a Joint, and 'head' was given"),
+    (lambda: SUBJECT.share(DIRECTION), "share: `circuit` is a circuit"),
+    (lambda: SUBJECT.subspace(PAIRS, rank=1.5), "subspace: `rank` is a whole number, and 1.5 was given"),
+    (lambda: SUBJECT.subspace(PAIRS, rank=0), "a direction of rank 0 is none"),
+    (lambda: SUBJECT.circuit("head"), "circuit: `pairs` is a set of pairs such as pairs.heldout, and 'head' was given"),
+    (lambda: SUBJECT.circuit(PAIRS, heads="3"), "circuit: `heads` is a number, and '3' was given"),
+    (lambda: SUBJECT.circuit(PAIRS, heads=True), "circuit: `heads` is a number, and True was given"),
+    (
+        lambda: SUBJECT.circuit(PAIRS, heads=-1),
+        "-1 heads were asked for, of 32: give a whole number up to that, or a share",
+    ),
+    (lambda: SUBJECT.circuit(PAIRS, neurons=5000), "5000 neurons were asked for, of 2048"),
+    (lambda: SUBJECT.circuit(PAIRS, heads=2.5), "2.5 heads were asked for"),
+]
+
+
+@pytest.mark.parametrize(("call", "said"), VALUES, ids=range(len(VALUES)))
+def test_a_value_that_cannot_be_is_one_sentence_where_it_is_made(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(AssayError) as raised:
+        call()
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: patch(CIRCUIT, at=(5,)), "position 5 is none: positions count from the end, and -1 is the last token"),
+        (lambda: ablate(CIRCUIT, "zero", at=(-1, 0)), "position 0 is none"),
+        (lambda: Sweep("head", ((5,),)), "position 5 is none"),
+        (lambda: Joint((CIRCUIT,), (5,)), "position 5 is none"),
+        (lambda: patch([Site(1, "hed")]), "Site: `kind` is"),
+        (lambda: patch([Site("1", "head")]), "Site: `layer` is a whole number, and '1' was given"),
+        (
+            lambda: remove(DIRECTION, during="always"),
+            "remove: `during` is 'prompt' or 'answer', and 'always' was given",
+        ),
+    ],
+    ids=range(7),
+)
+def test_places_that_cannot_be_are_one_sentence(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(AssayError, match=re.escape(said)):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (remove(DIRECTION, layers=[1, 9]), "has 4 layers, 9.resid_pre is not in them"),
+        (add(DIRECTION, 9), "has 4 layers, 9.resid_pre is not in them"),
+        (patch(Circuit.of(heads=[(9, 0)])), "has 4 layers, 9.head.0 is not in them"),
+        (ablate(Circuit.of(heads=[(1, 99)]), "zero"), "has no 1.head.99; heads go to 4"),
+        (Joint((Circuit.of(heads=[(1, 99)]),)), "has no 1.head.99; heads go to 4"),
+        (Joint((Circuit.of(neurons=[(9, 0)]),)), "has 4 layers, 9.neuron.0 is not in them"),
+        (Sweep("head", layers=(9,)), "has 4 layers, 9.head is not in them"),
+    ],
+    ids=str,
+)
+def test_a_place_that_the_model_does_not_have_is_one_sentence(
+    what: Any, said: str, awake: Callable[..., ChatModel]
+) -> None:
+    from harness.apply import live
+    from harness.sweep import sweep
+
+    model = awake()
+    with pytest.raises(AssayError, match=re.escape(said)):
+        sweep(model, MATERIAL, what, (5,)) if isinstance(what, Sweep | Joint) else live(model, what, twins=MATERIAL)
+
+
+def test_what_is_right_is_let_through() -> None:
+    assert patch(CIRCUIT, at=(-1, -2)).at == (-1, -2)
+    assert patch(site for site in CIRCUIT.sites).sites == CIRCUIT.sites
+    assert patch([Site(1, "resid_pre", None, -1)], "later").at == "later"
+    assert add(DIRECTION, 0, scale=-3).scale == -3
+    assert remove(DIRECTION, layers=range(3)).layers == (0, 1, 2)
+    assert Circuit.of(heads=[[1, 2]], mlps=range(2)) == Circuit.of(heads=[(1, 2)], mlps=[0, 1])
+    assert PairSet("none", ()).category("weapon").pairs == ()
+    assert len(SUBJECT.circuit(PAIRS, heads=32, neurons=0.01)) == 32 + 20
+    assert PairSet("one", (Pair("1", "arson", "a", "b"),)).category("arson").categories == ("arson",)
