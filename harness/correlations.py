@@ -134,7 +134,7 @@ def split_half(x: ArrayLike, splits: int = 200) -> float:
     gram = a @ a.T
     other = 1 - half
     r = float(_cross(half, other, gram).mean())
-    return max(0.0, 2 * r / (1 + r))
+    return 2 * r / (1 + r) if r > 0 else 0.0
 
 
 def _r(weights: Floats, a: Floats, b: Floats) -> Floats:

@@ -462,6 +462,8 @@ def test_split_half_is_the_reliability_of_the_means() -> None:
     assert correlations.split_half(np.ones((6, 9))) == 0
     assert correlations.split_half(rng.normal(size=(1, 9))) == 0
     assert 0 <= correlations.split_half(rng.normal(size=(7, 9))) <= 1
+    # Two prompts that are each other's opposite.
+    assert correlations.split_half(np.eye(2)) == 0
 
 
 # permutations
