@@ -273,7 +273,9 @@ def _unbundle(path: Path, store: Store, sha256: str) -> None:
     options = ["--judge-only", "--quant", found.run.quant, "--device", found.run.device]
     options += [part for name in found.run.models for part in ("--model", name)]
     say(f"{path}: SHA-256 {found.sha256}")
-    say(f"{found.folder}: {len(found.run.verdicts)} verdicts, {found.placed} measurements put in place{here}")
+    count = len(found.run.verdicts)
+    verdicts = "1 verdict" if count == 1 else f"{count} verdicts"
+    say(f"{found.folder}: {verdicts}, {found.placed} measurements put in place{here}")
     say("its hashes show damage and no forgery: whoever made it may have made up what it says")
     say(f"judge it: {shlex.join(['pytest', 'hypotheses', *options])}")
     front_page.write(found.folder.parent, front_page_of(found.folder.parent))

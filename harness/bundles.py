@@ -106,7 +106,9 @@ def unbundle(path: Path, store: Store, runs: Path, sha256: str = "") -> Unbundle
     except (Unfit, Malformed, Damaged) as error:
         raise AssayError(f"{path}: is no bundle, or a damaged one ({error}); ask for it again") from None
     except OSError as error:
-        raise AssayError(f"{path}: cannot be read ({error.strerror}); ask for it again") from None
+        raise AssayError(
+            f"{path}: cannot be read ({error.strerror}); give the .zip that `bundle` wrote, or a run's folder"
+        ) from None
 
 
 def _digest(path: Path, wanted: str) -> str:

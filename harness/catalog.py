@@ -97,6 +97,10 @@ def find(name: str) -> KnownModel:
         return KnownModel(alias=name, hub="", folder=folder)
     hub, _, revision = name.partition("@")
     if not _HUB_ID.fullmatch(hub) or not _COMMIT.fullmatch(revision):
+        if name.startswith((".", "/", "~")):
+            raise AssayError(
+                f"{name}: there is no such folder; give a model's folder in Hugging Face format, or a name"
+            )
         close = nearest(name)
         hint = f"did you mean {close}? " if close else ""
         raise AssayError(f"no model is called {name!r}; {hint}`python -m harness models` lists all")

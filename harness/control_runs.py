@@ -10,7 +10,7 @@ from harness import story
 from harness.catalog import Device, Quant
 from harness.claims import verdicts_seen
 from harness.errors import AssayError
-from harness.evidence import Store
+from harness.evidence import EVIDENCE, Store
 from harness.run_list import Control, controls_in, listed
 from harness.runs import Claimed, Run
 from harness.truth import weights
@@ -71,7 +71,8 @@ class Seen:
     def _with(self, found: Controls, name: str, about: Claimed, more: Iterable[Control]) -> Controls:
         sides: dict[str, dict[str, str]] = {"SUPPORTED": dict(found.holds), "REFUTED": dict(found.fails)}
         for one in more:
-            if (one["claim"], one["fingerprint"]) == (name, about["fingerprint"]) and _same_weights(one):
+            same_claim = (one["claim"], one["fingerprint"]) == (name, about["fingerprint"])
+            if same_claim and _same_weights(one, self._runs.parent / EVIDENCE.name):
                 sides[one["word"]].setdefault(one["organism"], one["numbers"])
         return Controls(sides["SUPPORTED"], sides["REFUTED"])
 
@@ -80,17 +81,17 @@ class Seen:
         return [one for run in listed(self._runs) if run.summary is not None for one in run.summary["controls"]]
 
 
-def _same_weights(one: Control) -> bool:
+def _same_weights(one: Control, evidence: Path) -> bool:
     """Whether the organism that was judged then is the one that is here: its record is among what was read."""
-    return _record(one["organism"], one["quant"], one["device"]) in one["evidence"]
+    return _record(one["organism"], one["quant"], one["device"], evidence) in one["evidence"]
 
 
 @cache
-def _record(organism: str, quant: str, device: str) -> str:
+def _record(organism: str, quant: str, device: str, evidence: Path) -> str:
     if quant not in get_args(Quant) or device not in get_args(Device):
         return ""
     try:
-        return Sleeper(f"organism:{organism}", quant, device, Store(Path())).recipe.fingerprint  # type: ignore[arg-type]
+        return Sleeper(f"organism:{organism}", quant, device, Store(evidence)).recipe.fingerprint  # type: ignore[arg-type]
     except (AssayError, OSError):
         return ""
 

@@ -245,7 +245,8 @@ def _list_in(folder: Path, side: str) -> Path:
     there = [path for suffix in SUFFIXES if (path := folder / f"{side}{suffix}").exists()]
     if not there:
         raise AssayError(
-            f"{folder}: holds no {side}.txt, nor {side} as .csv, .json or .jsonl; a folder holds both lists"
+            f"{folder}: has no list of {side} prompts; a folder must hold one file called harmful and one called "
+            f"harmless, each a {', '.join(SUFFIXES)}"
         )
     if len(there) > 1:
         raise AssayError(f"{folder}: holds {there[0].name} and {there[1].name}; keep one of them")

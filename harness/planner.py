@@ -83,20 +83,22 @@ class Planner(Subject):
         chat = self.wake().chat
         prompts = {side: [chat.encode(one) for one in getattr(what.pairs, side)] for side in ("harmful", "harmless")}
         length = {side: sum(map(len, encoded)) for side, encoded in prompts.items()}
-        both, count = sum(length.values()), len(what.pairs)
+        both = sum(length.values())
+        count = {side: len(encoded) for side, encoded in prompts.items()}
+        generated = 24 * sum(count.values())
         match what:
             case Encoding():
                 return 0
             case RefusalTokens():
-                return both + 2 * count * 24
+                return both + generated
             case Answers():
                 # Generated, and read once more for its coherence; a patch runs the twins as well.
-                return 2 * (length[what.side] + count * what.tokens) + (both if what.under else 0)
+                return 2 * (length[what.side] + count[what.side] * what.tokens) + (both if what.under else 0)
             case Scores():
                 return 2 * length[what.side] + (both if what.under else 0)
             case Contrasted():
                 # Answered, up to where the answers part.
-                return 2 * both + 2 * count * 24 + self._swept(what, what.what)
+                return 2 * both + generated + self._swept(what, what.what)
             case Swept():
                 return self._swept(what, what.what)
             case Estimated():
@@ -139,7 +141,8 @@ def rate(subject: Subject) -> float:
 
 
 def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    sizes, n = subject.sizes, len(what.pairs)
+    sizes = subject.sizes
+    n = len(getattr(what.pairs, getattr(what, "side", "harmful")))  # lists differ in length
     match what:
         case RefusalTokens():
             return {"tokens": [0]}, {}
@@ -168,7 +171,7 @@ def _placeholder(subject: Subject, what: Measurement) -> tuple[dict[str, Any], d
         case Attended():
             return {}, {"words": np.ones((n, sizes.layers, sizes.heads))}
         case Products():
-            return {}, {"products": np.eye(2 * n)}
+            return {}, {"products": np.eye(len(what.pairs.harmful) + len(what.pairs.harmless))}
         case PlainText():
             return {"nats": [0.0] * len(what.passages)}, {}
         case Projected():

@@ -94,7 +94,10 @@ def import_run(
         )
     answers = dict(_answers(folder))
     if ("harmful", "baseline") not in answers:
-        raise AssayError(f"{folder}/completions: holds no jailbreakbench_baseline_evaluations.json to compare with")
+        raise AssayError(
+            f"{folder}: is no run of the refusal_direction pipeline: it holds no "
+            "completions/jailbreakbench_baseline_evaluations.json; give the folder that the pipeline wrote"
+        )
     found = _direction(folder, layer, position)
     judge, agreement = _judge(folder, answers)
     run = Recording(

@@ -159,14 +159,15 @@ class _Report:
         verdicts = [self._verdicts.get((name, model)) for model in self._models]
         judged = [one for one in verdicts if one is not None and one["word"] not in NOT_JUDGED]
         estimate = story.deciding(verdicts[0]) if verdicts[0] in judged and verdicts[0] is not None else None
-        height = max(24, 5 * len(judged) + 4)
+        drawn = [(one, estimate) for one in judged if (estimate := story.deciding(one)) is not None]
+        height = max(24, 5 * len(drawn) + 4)
         return {
             "name": name,
             "slug": _slug(name),
             "about": about,
             "title": about["title"] if about else name,
             "cells": verdicts,
-            "marks": list(_marks(judged, height)),
+            "marks": list(_marks(drawn, height)),
             "height": height,
             "number": "" if estimate is None else story.number(estimate),
             "estimate": estimate,
@@ -328,15 +329,13 @@ class _Report:
         return [one for key in found["evidence"] if (one := self._read[key]) is not None]
 
 
-def _marks(judged: Sequence[Judged], height: int) -> Iterator[dict[str, Any]]:
-    """The forest of one claim: a line for each model that was judged."""
-    for place, one in enumerate(judged):
-        estimate = story.deciding(one)
-        if estimate is None:
-            continue
+def _marks(drawn: Sequence[tuple[Judged, Mapping[str, Any]]], height: int) -> Iterator[dict[str, Any]]:
+    """The forest of one claim: a line for each model with an estimate, in the order of the columns."""
+    for place, (one, estimate) in enumerate(drawn):
+        each = (height - 4) / len(drawn)  # two pixels above and below part a claim from the next
         yield {
-            "y": f"{height * (place + 0.5) / len(judged):.1f}",
-            "half": f"{min(8.0, height / len(judged) / 2):.1f}",
+            "y": f"{2 + each * (place + 0.5):.1f}",
+            "half": f"{min(8.0, each / 2):.1f}",
             "low": f"{_across(estimate['low']):.1f}",
             "high": f"{_across(estimate['high']):.1f}",
             "value": f"{_across(estimate['value']):.1f}",

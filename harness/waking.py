@@ -169,9 +169,10 @@ class Sleeper:
         found = {kept.values["fingerprint"]: kept for kept in _records(self.store) if self._may_be(kept)}
         if len(found) > 1:
             of = sorted(f"{kept.values['revision']} in {kept.values['dtype']}" for kept in found.values())
+            by = "--dtype" if self.known.folder is not None else "--model NAME@COMMIT or by --dtype"
             raise NotMeasured(
-                f"{self.name}: evidence has several of this name ({', '.join(of)}); choose by --model NAME@COMMIT or "
-                "by --dtype"
+                f"{self.name}: was measured in more than one way, and --judge-only cannot know which is meant "
+                f"({', '.join(of)}); choose by {by}"
             )
         return next(iter(found.values()), None)
 

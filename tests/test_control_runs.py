@@ -7,7 +7,7 @@ import pytest
 from harness import control_runs
 from harness.claims import claim_named, verdicts_seen
 from harness.control_runs import Seen
-from harness.evidence import Store
+from harness.evidence import EVIDENCE, Store
 from harness.runs import Claimed, Judged, Run
 from harness.waking import Sleeper
 
@@ -28,7 +28,7 @@ ABOUT = Claimed(
 
 def record(organism: str) -> str:
     """The fingerprint of what is kept of the organism that is here."""
-    return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(Path())).recipe.fingerprint
+    return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(EVIDENCE)).recipe.fingerprint
 
 
 def run(
@@ -118,3 +118,12 @@ def test_a_damaged_run_is_no_control_and_no_failure(tmp_path: Path) -> None:
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "run.json").write_text("{")
     assert not Seen(tmp_path, own).of("mine", ABOUT).fails
+
+
+def test_looking_for_controls_writes_nothing_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, here = tmp_path / "runs", tmp_path / "here"
+    here.mkdir()
+    own = run(runs, "organism:reference", "SUPPORTED")
+    monkeypatch.chdir(here)
+    assert Seen(runs, own).of("mine", ABOUT).holds
+    assert not list(here.iterdir())

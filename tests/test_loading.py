@@ -51,9 +51,15 @@ def test_a_folder_does_not_shadow_a_known_model(tmp_path: Path, monkeypatch: pyt
     assert known.folder is None
 
 
-@pytest.mark.parametrize("name", ["", "~nobody-of-that-name/x", "x" * 5000, "a\0b", "a/b/c"])
+@pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "a/b/c"])
 def test_names_that_cannot_be_are_one_sentence(name: str) -> None:
     with pytest.raises(AssayError, match="no model is called"):
+        find(name)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "~/no-where", "~nobody-of-that-name/x"])
+def test_a_folder_that_is_not_there_is_called_one(name: str) -> None:
+    with pytest.raises(AssayError, match=rf"^{name}: there is no such folder; give a model's folder"):
         find(name)
 
 

@@ -259,7 +259,9 @@ def test_two_plain_lists_are_read_and_split(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="line 2: the prompt 'harmful prompt 1' stands on line 2 of the harmful list"):
         load(tmp_path)
     (tmp_path / "harmless.txt").unlink()
-    with pytest.raises(AssayError, match="holds no harmless.txt"):
+    with pytest.raises(
+        AssayError, match="has no list of harmless prompts; a folder must hold one file called harmful and one"
+    ):
         load(tmp_path)
 
 

@@ -13,9 +13,10 @@ from harness import planner
 from harness.chat import ChatModel
 from harness.errors import AssayError
 from harness.evidence import Store
-from harness.measurements import Measurement
+from harness.measurements import Answers, Lens, Measurement, Products, PromptSide, Scores
 from harness.pair_files import load_pairs
 from harness.pairs import DATA, PairSet
+from harness.prompt_lists import PromptLists
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,16 @@ def test_every_measurement_has_its_place_in_a_plan(function: Callable[..., objec
     }
     theirs = {one.__name__ for one in Measurement.__subclasses__() if one.__module__ == Measurement.__module__}
     assert named == theirs
+
+
+def test_lists_of_unequal_length_are_planned_prompt_by_prompt(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
+    rows = load_pairs(DATA / "pairs.jsonl").pairs
+    lists = PromptLists("l", tuple(pair.harmful for pair in rows[:5]), tuple(pair.harmless for pair in rows[:8]))
+    asking = planner.Planner(awake("llama").record, lists, Store(tmp_path), lambda: awake("llama"), 0.01)
+    known = asking.plan(planner.Work(), set())
+    sides: dict[PromptSide, int] = {"harmful": 5, "harmless": 8}
+    for side, count in sides.items():
+        assert len(known.seek(Answers(lists, side)).values["cross_entropy"]) == count
+        assert len(known.seek(Scores(lists, side)).values["odds"]) == count
+        assert len(known.seek(Lens(lists, side)).arrays["odds"]) == count
+    assert known.seek(Products(lists, 1, -1)).arrays["products"].shape == (13, 13)

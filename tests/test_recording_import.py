@@ -303,6 +303,13 @@ def test_a_run_that_does_not_say_where_its_direction_was_found_is_told(run: Path
     assert (direction.layer, direction.position) == (7, -3)
 
 
+def test_a_folder_that_is_no_run_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        AssayError, match=rf"^{tmp_path}: is no run of the refusal_direction pipeline: it holds no comp"
+    ):
+        import_run(tmp_path)
+
+
 def test_a_run_named_as_a_published_recording_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="no recording of yours can be called yi-6b-chat: a published one is"):
         import_run(pipeline_run(tmp_path / "yi-6b-chat"))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,23 @@ def test_an_interrupted_run_says_so_and_how_far_it_came() -> None:
     assert story.headline(run) == "4 of 22 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
     run.expected = 0  # older runs did not keep it
     assert story.headline(run) == "4 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
+
+
+def test_the_marks_of_a_claim_stay_in_its_row_and_leave_no_room_for_models_without_numbers(tmp_path: Path) -> None:
+    run = told({"a": ["SUPPORTED"], "b": ["INCONCLUSIVE"], "c": ["INCONCLUSIVE"], "d": ["INCONCLUSIVE"]})
+    for found in run.verdicts[1:]:
+        found["estimates"] = []
+    run.save(tmp_path / "runs" / "one")
+    text = write(tmp_path / "runs" / "one", Store(tmp_path / "evidence")).page.read_text(encoding="utf-8")
+    ((place, half),) = re.findall(r'class="bar" d="M[\d.]+ ([\d.]+)m2.5-([\d.]+)', text)
+    assert (place, half) == ("12.0", "8.0")  # in the middle of 24
+    whole = told({name: ["SUPPORTED"] for name in "abcdef"})
+    whole.save(tmp_path / "runs" / "two")
+    text = write(tmp_path / "runs" / "two", Store(tmp_path / "evidence")).page.read_text(encoding="utf-8")
+    (height,) = {float(found) for found in re.findall(r'viewBox="0 0 100 (\d+)" height', text)}
+    bars = [(float(y), float(half)) for y, half in re.findall(r'class="bar" d="M[\d.]+ ([\d.]+)m[\d.]+-([\d.]+)', text)]
+    assert len(bars) == 6
+    assert all(y - half + 0.06 >= 2 and y + half - 0.06 <= height - 2 for y, half in bars)
 
 
 @given(

@@ -207,7 +207,7 @@ def test_judging_alone_takes_the_commit_that_was_measured(awake: Callable[..., C
     filed(alone(), awake("llama").record, OLD)
     assert alone().record.revision == OLD
     filed(alone(), awake("llama").record, NEW)
-    with pytest.raises(NotMeasured, match=rf"several of this name \({OLD} in float32, {NEW} in float32\); choose by"):
+    with pytest.raises(NotMeasured, match=rf"which is meant \({OLD} in float32, {NEW} in float32\); choose by"):
         _ = alone().record
     assert alone(f"some/model@{NEW}").record.revision == NEW
     with pytest.raises(NotMeasured, match="no record of this model"):
