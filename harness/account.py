@@ -6,13 +6,15 @@ from typing import Any, get_args
 
 import pytest
 
-from harness import front_page, verdicts
+from harness import forecast, front_page, verdicts
 from harness.claims import HYPOTHESES, claim_of, claimed_in, claims_in
 from harness.control_runs import Seen
 from harness.errors import AssayError
 from harness.estimate import Outcome
 from harness.evidence import Store
+from harness.forecast import Progress
 from harness.node_ids import model_of
+from harness.recordings import RECORDED
 from harness.report import front_page_of, page_of, write
 from harness.runs import Judged, Run, Writer, runs_beside
 from harness.terminal import shown
@@ -33,6 +35,9 @@ class Account:
         option = config.getoption
         self._evidence = Path(option("--evidence"))
         self._report: list[str] = []
+        self._measured: dict[str, Progress | None] = {}  # by model, as it last said
+        # Any other distribution has several workers on one model, and none knows what the others do.
+        self._foretold = option("dist", "no") in ("no", "load")
         run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
         self._writer = Writer(runs_beside(self._evidence), run)
         self._seen: Seen | None = None
@@ -148,6 +153,7 @@ class Account:
 
     def _judged(self, found: Judged, about: Mapping[str, Any]) -> None:
         self._words[found["test"]] = found["word"]
+        self._measured[found["model"]] = about["progress"]
         if not self._config.getoption("--plan"):
             try:
                 self._writer.judged(found, about["claim"], about["model"], about["peak"])
@@ -178,7 +184,7 @@ class Account:
             evidence=[],
             seconds=0.0,
         )
-        vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0}
+        vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0, "progress": None}
         report.longrepr, report.when = f"BROKEN: {reason}", "call"
         return True
 
@@ -189,8 +195,11 @@ class Account:
             reporter.write_line(text)
 
     def _progress(self) -> str:
-        """How many are done, and no time: claims differ a hundredfold in cost, and evidence may answer any of them."""
-        return f"{len(self._words)} of {len(self._expected | self._words.keys())}"
+        """How many are judged, and how long the rest takes; recordings never measure."""
+        models = {model_of(test, self._models) or "" for test in self._expected - self._words.keys()}
+        live = [self._measured.get(model) for model in models if not model.startswith(RECORDED)]
+        seconds = forecast.until_all(live) if self._foretold else None
+        return forecast.words(len(self._words), len(self._expected | self._words.keys()), seconds)
 
 
 def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:

@@ -127,6 +127,12 @@ class Store:
         self._written: set[str] = set()
         self._accounts: list[set[str]] = []
 
+    def glance(self) -> "Store":
+        """The same evidence for planning: what is looked at counts as read nowhere, and damage is left to readers."""
+        seen = _Glance(self.folder, fresh=self.fresh, use_imported=self.use_imported, judge_only=self.judge_only)
+        seen._written = self._written
+        return seen
+
     @contextmanager
     def account(self) -> Iterator[set[str]]:
         """Fingerprints of what is read or written while the block runs."""
@@ -220,6 +226,11 @@ class Store:
                 one.rename(one.with_name(one.name + ".damaged"))
         then = "--judge-only measures nothing in its place" if self.judge_only else "and measured again"
         warnings.warn(shown(f"{path}: {what}; set aside, {then}"), DamagedEvidence, stacklevel=4)
+
+
+class _Glance(Store):
+    def _set_aside(self, path: Path, what: str) -> None:
+        """Not while planning."""
 
 
 class Damaged(AssayError):

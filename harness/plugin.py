@@ -12,8 +12,9 @@ from harness.account import Account
 from harness.claims import HYPOTHESES, claim_of, is_claim_file
 from harness.environment import peak_bytes
 from harness.errors import AssayError, Refused, Unavailable
-from harness.estimate import Comparison, Estimate, asides, decisions
+from harness.estimate import Comparison, Estimate, Outcome, asides, decisions
 from harness.evidence import EVIDENCE, Imported, Store
+from harness.forecast import Forecast
 from harness.html_table import HtmlTable
 from harness.node_ids import node_id
 from harness.pairs import DATA
@@ -241,7 +242,12 @@ def pytest_runtest_makereport(
     model = item.stash.get(JUDGED_ON, None)
     if model is not None and (source := model["record"].get("imported")):
         vars(report)["verdict"]["recording_from"] = source["bundle"]
-    vars(report)["about"] = {"claim": claim.as_json, "model": model, "peak": peak_bytes()}
+    progress = None
+    if FORECAST in item.stash:
+        measured = report.when == "call" and found.word in get_args(Outcome)
+        progress = item.stash[FORECAST].judged(item.nodeid, report.duration if measured else None)
+    about = {"claim": claim.as_json, "model": model, "peak": peak_bytes(), "progress": progress}
+    vars(report)["about"] = about
     # Of the item: junit writes what the report of the teardown says.
     item.user_properties.append(("verdict", found.word))
     item.user_properties.extend((one["name"], f"{one['value']:+z.4f}") for one in found.estimates)
@@ -306,6 +312,9 @@ class Planned:
 
 PLANNED = pytest.StashKey[Planned]()
 """Of the run."""
+
+FORECAST = pytest.StashKey[Forecast]()
+"""Of the model on which a claim's item is judged."""
 
 PROMPTS = pytest.StashKey[PromptSet]()
 """Those of `--pairs`, as they were given."""

@@ -109,6 +109,11 @@ class Sleeper:
             self._awake.memory = {}
         return self._awake
 
+    @property
+    def awake(self) -> bool:
+        """Whether something had to be measured already."""
+        return self._awake is not None
+
     def close(self) -> None:
         """Lets go of the weights, if they were ever loaded."""
         if self._awake is not None:

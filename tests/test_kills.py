@@ -10,11 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from harness.account import Account
 from harness.pairs import DATA
 from harness.report import page_of
 from harness.run_list import all_runs, latest
@@ -111,15 +109,6 @@ def test_workers_that_are_told_to_stop_leave_the_report_to_the_one_that_started_
     assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
     assert (run.finished, run.expected) == (False, 2)
     assert f"report: {page_of(latest(tmp_path / 'runs'))}" in said
-
-
-def test_progress_says_how_many_and_promises_no_time(tmp_path: Path) -> None:
-    options = {"--evidence": str(tmp_path / "evidence"), "--quant": "nf4", "--device": "cpu"}
-    config = SimpleNamespace(getoption=options.__getitem__, invocation_params=SimpleNamespace(args=()))
-    account = Account(config, ["organism:reference"])  # type: ignore[arg-type]
-    account._expected = {f"t_{number}[organism:reference]" for number in range(22)}
-    account._words = {"t_0[organism:reference]": "SUPPORTED"}
-    assert account._progress() == "1 of 22"
 
 
 def test_a_run_that_ends_at_its_first_failure_was_interrupted(tmp_path: Path) -> None:
