@@ -159,7 +159,7 @@ class _Report:
         verdicts = [self._verdicts.get((name, model)) for model in self._models]
         judged = [one for one in verdicts if one is not None and one["word"] not in NOT_JUDGED]
         estimate = story.deciding(verdicts[0]) if verdicts[0] in judged and verdicts[0] is not None else None
-        drawn = [(one, estimate) for one in judged if (estimate := story.deciding(one)) is not None]
+        drawn = [(one, rests_on) for one in judged if (rests_on := story.deciding(one)) is not None]
         height = max(24, 5 * len(drawn) + 4)
         return {
             "name": name,
