@@ -20,7 +20,7 @@ from harness.evidence import Store
 from harness.pairs import DATA
 from harness.report import anchor, page_of, write
 from harness.run_list import latest, listed
-from harness.runs import Judged, Run
+from harness.runs import Claimed, Judged, Run
 from harness.verdicts import plain
 from tests import stories
 
@@ -119,6 +119,26 @@ def test_an_interrupted_run_says_so_and_how_far_it_came() -> None:
     assert story.headline(run) == "4 of 22 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
     run.expected = 0  # older runs did not keep it
     assert story.headline(run) == "4 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
+
+
+def test_what_broke_is_no_verdict_and_not_provisional(tmp_path: Path) -> None:
+    run = told({"a": ["SUPPORTED", "BROKEN"]})
+    for name in ("c0", "c1"):
+        run.claims[name] = Claimed(
+            title=name,
+            prose="",
+            source="mine",
+            bar="fall > 0.3",
+            file="test_mine.py",
+            line=1,
+            level=0.01,
+            holds_on=["reference"],
+            fails_on=["flat"],
+            fingerprint="0",
+        )
+    run.save(tmp_path / "runs" / "one")
+    text = write(tmp_path / "runs" / "one", Store(tmp_path / "evidence")).page.read_text(encoding="utf-8")
+    assert text.count(">provisional<") == 2  # in the table and at the verdict, of what was judged alone
 
 
 def test_the_marks_of_a_claim_stay_in_its_row_and_leave_no_room_for_models_without_numbers(tmp_path: Path) -> None:
