@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from harness.chat import ChatModel
 from harness.wake import wake
@@ -21,6 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         config.addinivalue_line("filterwarnings", line)
 
+
+# How fast examples are drawn says how busy the machine is, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Tiny matrices: a second thread costs more than it brings, and far more on a busy machine.
 torch.set_num_threads(1)
