@@ -159,7 +159,7 @@ class Subject:
     @property
     def score_serves(self) -> bool:
         """Whether the first token's score tells generated refusals from answers well enough to stand for them."""
-        return self.area >= LEAST_AREA
+        return bool(self.tokens) and self.area >= LEAST_AREA
 
     @cached_property
     def area(self) -> float:
