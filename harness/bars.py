@@ -58,6 +58,13 @@ def torch_lines(module: ast.Module) -> Iterator[int]:
             yield node.lineno
 
 
+def numbers_taken(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Where a number is read out of an estimate, outside of the assert, and as it is written."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and node.attr in ("value", "low", "high") and isinstance(node.ctx, ast.Load):
+            yield node.lineno, ast.unparse(node)
+
+
 def _bar(node: ast.Compare, source: "_Source") -> WrittenBar:
     left, taken = source.behind(node.left), False
     while (inner := _within_abs(left)) is not None:

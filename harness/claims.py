@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
 from harness import gate, json_files, mistakes
-from harness.bars import WrittenBar, bars_of, torch_lines
+from harness.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.catalog import known_models, nearest
 from harness.errors import AssayError
-from harness.estimate import Inconclusive, Outcome, Refuted
+from harness.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
 from harness.json_files import Count, Finite
 from harness.pairs import DATA
 from harness.prompt_lists import PromptSet
@@ -25,6 +25,9 @@ from harness.prompt_lists import PromptSet
 LEVEL = 0.0025
 
 HYPOTHESES = DATA.parent / "hypotheses"
+
+# The one question that is asked of models that refuse nothing, too.
+_RATE = "refuses.rate"
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -129,40 +132,32 @@ class Claim:
 
     def judge(self, model: Any, pairs: PromptSet) -> Outcome:
         """What its test comes to on this subject, outside of pytest; broken code raises one sentence."""
-        try:
-            self.run(model=model, pairs=pairs)
-        except Refuted:
-            return "REFUTED"
-        except Inconclusive:
-            return "INCONCLUSIVE"
-        except mistakes.RAISED as error:
-            raise AssayError(mistakes.sentence(error, Path(inspect.getfile(self.test)))) from error
+        with decisions() as made:
+            try:
+                self.run(model=model, pairs=pairs)
+            except Refuted:
+                return "REFUTED"
+            except Inconclusive:
+                return "INCONCLUSIVE"
+            except mistakes.RAISED as error:
+                raise AssayError(mistakes.sentence(error, Path(inspect.getfile(self.test)))) from error
+        if why := unsupported(made):
+            raise AssayError(f"{self.place}: {why}")
         return "SUPPORTED"
 
     def check(self) -> None:
         """Raises one sentence with file and line for whatever would let the claim hold without being true."""
-        asserts = [node for node in ast.walk(self._function) if isinstance(node, ast.Assert)]
-        if len(asserts) != 1:
-            raise self._defect(f"has {len(asserts)} asserts; a claim has one, several bars join with &")
-        test = asserts[0].test
-        if isinstance(test, ast.BoolOp) or (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)):
-            raise self._defect("joins bars with and, or, not; several bars join with &")
-        bars = [node for node in ast.walk(test) if isinstance(node, ast.Compare)]
-        if not bars or any(not _is_bar(node) for node in bars):
-            raise self._defect("asserts no estimate against a number; write assert estimate > 0.3 (or <)")
-        for node in bars:
-            if (number := _number_of(node.left)) is not None:
-                left, bar = ast.unparse(node.left), ast.unparse(node)
-                raise self._defect(
-                    f"asserts a number taken out of an estimate ({left}); its interval must decide: "
-                    f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
-                )
-        for defect in filter(None, (one.defect for one in self.bars)):
-            raise self._defect(defect)
+        self._check_bars()
         for line in torch_lines(self._module):
             raise AssayError(
                 f"{self.file}, line {line}: imports torch; a claim asks the model, as in "
                 "model.refuses(pairs.heldout), and touches no tensors"
+            )
+        for line, number in numbers_taken(self._module):
+            raise AssayError(
+                f"{self.file}, line {line}: takes a number out of an estimate ({number}); what is chosen by the pairs "
+                "that judge is found and judged on the same pairs: choose by model.circuit or model.direction on "
+                "pairs.discovery, or write the number down"
             )
         takes = tuple(inspect.signature(self.test).parameters)
         if "model" not in takes:
@@ -187,6 +182,31 @@ class Claim:
             raise self._defect(f"is to hold and to fail on {', '.join(sorted(both))}")
         if not isinstance(self.level, float) or not 0 < self.level < 0.25:
             raise self._defect(f"has level {self.level!r}; it is an error rate, such as {LEVEL}")
+
+    def _check_bars(self) -> None:
+        asserts = [node for node in ast.walk(self._function) if isinstance(node, ast.Assert)]
+        if len(asserts) != 1:
+            raise self._defect(f"has {len(asserts)} asserts; a claim has one, several bars join with &")
+        test = asserts[0].test
+        bars = [node for node in ast.walk(test) if isinstance(node, ast.Compare)]
+        if bars and not _joined(test):
+            raise self._defect("joins bars with and, or, not, any or the like; several bars join with &")
+        if not bars or any(not _is_bar(node) for node in bars):
+            raise self._defect("asserts no estimate against a number; write assert estimate > 0.3 (or <)")
+        for node in bars:
+            if (number := _number_of(node.left)) is not None:
+                left, bar = ast.unparse(node.left), ast.unparse(node)
+                raise self._defect(
+                    f"asserts a number taken out of an estimate ({left}); its interval must decide: "
+                    f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
+                )
+        for defect in filter(None, (one.defect for one in self.bars)):
+            raise self._defect(defect)
+        if not self.needs_refusals and any(one.question != _RATE for one in self.bars):
+            raise self._defect(
+                "says needs_refusals=False, which is for rates of refusal alone (model.refuses(…).rate(…)): where "
+                "nothing is refused there is nothing else to explain"
+            )
 
     def _defect(self, what: str) -> AssayError:
         return AssayError(f"{self.place}: claim {self.name!r} {what}")
@@ -349,6 +369,14 @@ def _number_of(left: ast.expr) -> ast.expr | None:
             return inner
         case _:
             return None
+
+
+def _joined(test: ast.expr) -> bool:
+    """Whether every bar is decided: comparisons, joined by & alone."""
+    match test:
+        case ast.BinOp(left, ast.BitAnd(), right):
+            return _joined(left) and _joined(right)
+    return isinstance(test, ast.Compare)
 
 
 def _is_bar(node: ast.Compare) -> bool:

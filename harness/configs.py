@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import safe_open
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
@@ -25,6 +26,10 @@ _DIMENSIONS = ("vocab_size", "hidden_size", "n_embd", "d_model")
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # Tables that are no weights (of rotations, of what may be attended to): beyond this, and beyond the weights, absurd.
 _TABLES = 1024**3
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def header(name: str, folder: Path) -> Header:
 
 
 def check(name: str, folder: Path, stored: Header) -> None:
-    """One sentence where config.json asks for what the weights do not hold."""
+    """One sentence where config.json asks for what the weights do not hold, or their index leads elsewhere."""
+    _require_own(name, folder)
     for key, value in _sizes(_raw(name, folder)):
         if key in _LAYERS and value > stored.layers:
             raise _disagree(name, f"{key} is {value}", f"they hold {stored.layers} layers")
@@ -103,6 +109,20 @@ def _raw(name: str, folder: Path) -> Any:
             f"{name}: its config.json cannot be read ({str(error) or 'nested too deep'}); download or save the model "
             "again"
         ) from None
+
+
+def _require_own(name: str, folder: Path) -> None:
+    """Weights are known by the files beside config.json: an index that leads to others would load what nobody knows."""
+    if not (index := folder / "model.safetensors.index.json").exists():
+        return
+    with json_files.told(index, no="index of weights", do="download or save the model again"):
+        named = set(json_files.typed(json_files.parsed(json_files.contents(index)), _Index).weight_map.values())
+    own = {path.name for path in folder.glob(WEIGHTS)}
+    if others := sorted(named - own):
+        raise AssayError(
+            f"{name}: its model.safetensors.index.json names {others[0]!r}, which is none of the files {WEIGHTS} "
+            "beside it; download or save the model again"
+        )
 
 
 def _sizes(raw: Any) -> list[tuple[str, int]]:

@@ -160,13 +160,22 @@ def asides() -> Iterator[dict[str, Estimate]]:
 
 @contextmanager
 def decisions() -> Iterator[list[Comparison]]:
-    """The comparisons that are decided while the block runs."""
+    """The comparisons that are decided while the block runs; blocks around it have them too."""
     made: list[Comparison] = []
     token = _ledger.set(made)
     try:
         yield made
     finally:
         _ledger.reset(token)
+        _ledger.get([]).extend(made)
+
+
+def unsupported(made: Sequence[Comparison]) -> str:
+    """Why a test that ended well supports nothing; empty if it supports its claim."""
+    if not made:
+        return "it asserted no estimate against a bar, so nothing was decided"
+    missed = [str(one) for one in made if one.outcome != "SUPPORTED"]
+    return f"it went on though its bars were not met: {'; '.join(missed)}" if missed else ""
 
 
 _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")

@@ -18,7 +18,9 @@ from harness.errors import AssayError
 from harness.estimate import Estimate, Inconclusive, beside
 from harness.origins import Found, prompts_of
 from harness.prompt_lists import PromptSet
+from harness.prompt_text import normalised
 from harness.ranges import SHARE
+from harness.sites import origins_kept
 
 # Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
 REFUSES = 0.5
@@ -60,7 +62,8 @@ def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -
     refused = _something_to_explain(subject) if needs_refusals else {}
     token = _running.set(_Claim(bars, refused))
     try:
-        yield
+        with origins_kept():
+            yield
     finally:
         _running.reset(token)
 
@@ -78,8 +81,9 @@ def least_bars() -> tuple[WrittenBar, ...]:
 def judges(pairs: PromptSet, found: Iterable[Found]) -> None:
     """Refuses to judge on pairs on which anything judged was found, or of which too few are refused to begin with."""
     prompts = prompts_of(pairs)
+    compared = frozenset(map(normalised, prompts))
     for one in found:
-        if both := one.on & prompts:
+        if both := compared & set(map(normalised, one.on)):
             raise AssayError(
                 f"found on and judged on the same pairs: {one.name} {one.was} found on {len(both)} of the "
                 f"{len(prompts)} prompts that judge; find on pairs.discovery, judge on pairs.heldout"

@@ -3,7 +3,12 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
+# What shows nothing and is no format character (Cf): controls, fillers, variation selectors, the braille blank.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
@@ -15,9 +20,10 @@ class Slot:
     harmless: tuple[int, int]
 
 
+@lru_cache(maxsize=65536)
 def normalised(text: str) -> str:
-    """The text as it is compared: composed, without zero-width characters, case and differences in white space."""
-    plain = "".join(sign for sign in text if sign.isascii() or unicodedata.category(sign) != "Cf")
+    """The text as it is compared: composed, without unseen characters, case and differences in white space."""
+    plain = "".join(sign for sign in _UNSEEN.sub("", text) if sign.isascii() or unicodedata.category(sign) != "Cf")
     # Again after folding: it may take a character apart.
     return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
 

@@ -50,7 +50,9 @@ def absolute(reach: Range | None) -> Range:
 
 def beyond(name: str, reach: Range | None, bar: float) -> str:
     """Why no interval could fall on both sides of this bar, in words; nothing where one could."""
-    if reach is None or reach[0] < bar < reach[1]:
+    if reach is None:
+        return "" if math.isfinite(bar) else f"{name} is a number"
+    if reach[0] < bar < reach[1]:
         return ""
     low, high = reach
     where = f"lies between {low:g} and {high:g}" if math.isfinite(high) else f"is never below {low:g}"

@@ -33,12 +33,14 @@ def doubts(run: Run) -> dict[tuple[str, str], str]:
 def doubt(found: Judged, bar: str) -> str:
     """Why a verdict does not follow from its numbers, or from the bars as the claim wrote them; empty if it does."""
     word, estimates = found["word"], found["estimates"]
-    if word not in get_args(Outcome):
-        return ""
+    judged = word in get_args(Outcome)
     if not estimates:
-        return "" if word == "INCONCLUSIVE" else f"it says {word}, and no estimate was held against a bar"
+        return "" if word == "INCONCLUSIVE" or not judged else f"it says {word}, and no estimate was held against a bar"
     outcomes = [outcome(one) for one in estimates]
-    if (follows := worst(outcomes)) != word:
+    follows = worst(outcomes)
+    if not judged and follows == "SUPPORTED":  # it went wrong after it had asserted
+        return ""
+    if follows != word:
         deciding = next(one for one, came in zip(estimates, outcomes, strict=True) if came == follows)
         return f"it says {word}, and its numbers come to {follows}: {_said(deciding)}"
     missing = _bars(bar) - Counter((one["sign"], float(one["bar"])) for one in estimates)

@@ -1,5 +1,8 @@
 """Where in a model something is read or written. Never touches a model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -45,6 +48,16 @@ class Site:
     # The prompts on which a search came upon it: no part of what it is, and carried along wherever it goes.
     found_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """While a claim runs, what a search of its own came upon keeps its origin, however it is made again."""
+        if (known := _come_upon.get()) is None:
+            return
+        place = self.layer, self.kind, self.index
+        if self.found_on:
+            known[place] = known.get(place, self.found_on) | self.found_on
+        elif place in known:
+            object.__setattr__(self, "found_on", known[place])
+
     @property
     def hook(self) -> str:
         """The hook at which TransformerLens shows this site's activations."""
@@ -54,3 +67,16 @@ class Site:
         index = "" if self.index is None else f".{self.index}"
         position = "" if self.position is None else f"@{self.position}"
         return f"{self.layer}.{self.kind}{index}{position}"
+
+
+@contextmanager
+def origins_kept() -> Iterator[None]:
+    """While the block runs, sites that a search comes upon are known by their place."""
+    token = _come_upon.set({})
+    try:
+        yield
+    finally:
+        _come_upon.reset(token)
+
+
+_come_upon: ContextVar[dict[tuple[int, Kind, int | None], frozenset[str]] | None] = ContextVar("sites", default=None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
 from harness.errors import NotMeasured, Refused
-from harness.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted
+from harness.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted, unsupported
 from harness.json_files import Count, Finite
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
@@ -73,8 +73,8 @@ def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped:
         for estimate, sign, bar in comparison.bars
     )
     match error:
-        case None if not decided:
-            return Verdict("BROKEN", "it asserted no estimate against a bar, so nothing was decided")
+        case None if why := unsupported(decided):
+            return Verdict("BROKEN", why)
         case None:
             return Verdict("SUPPORTED", "; ".join(map(str, decided)), estimates)
         case Refuted():

@@ -24,6 +24,7 @@ WEIGHTS = "model*.safetensors"
 # Whatever of a folder decides what the model reads, computes or says.
 IDENTITY = (
     WEIGHTS,
+    "model.safetensors.index.json",  # of several files, which hold what
     "config.json",
     "generation_config.json",
     "tokenizer*.json",

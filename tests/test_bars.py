@@ -131,6 +131,9 @@ def test_an_estimate_refuses_such_a_bar_whoever_wrote_it() -> None:
 def test_a_bar_is_within_reach_if_intervals_can_lie_on_both_sides(low: float, width: float, bar: float) -> None:
     reach = (low, low + width)
     assert (beyond("x", reach, bar) == "") == (reach[0] < bar < reach[1])
+    for endless in (float("inf"), float("-inf"), float("nan")):
+        assert beyond("x", reach, endless) != ""
+        assert beyond("x", None, endless) == "x is a number"
     held = absolute(reach)
     for value in (reach[0], reach[1], (reach[0] + reach[1]) / 2):
         assert held[0] <= abs(value) <= held[1]

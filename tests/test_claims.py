@@ -15,6 +15,7 @@ from harness.errors import AssayError
 from harness.pairs import DATA
 from harness.run_list import latest
 from harness.runs import Run
+from harness.synthetic import Synthetic, Truth
 from harness.verdicts import Word, exit_code
 
 ROOT = DATA.parent
@@ -37,7 +38,8 @@ CLAIMS = {
     "equivalence": "    assert abs(fall) < 0.15",
     "wrong": "    import numpy\n    numpy.testing.assert_equal(1, 2)\n    assert fall > 0.30",
     "raises": "    fall = fall.missing\n    assert fall > 0.30",
-    "number": "    fall = fall.value\n    assert fall > 0.30",
+    "early": "    if pairs:\n        return\n    assert fall > 0.30",
+    "caught": "    import contextlib\n    with contextlib.suppress(Exception):\n        assert fall > 0.99",
     "two": "    fall = fall > fall\n    assert fall > 0.30",
     "unrecorded": "    fall = model.effect(None, pairs)\n    assert fall > 0.30",
 }
@@ -136,7 +138,8 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
         "equivalence": "REFUTED",
         "wrong": "BROKEN",
         "raises": "BROKEN",
-        "number": "BROKEN",
+        "early": "BROKEN",
+        "caught": "BROKEN",
         "two": "BROKEN",
         "unrecorded": "SKIPPED",
     }
@@ -145,6 +148,7 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     assert "SKIPPED      1 on" in done.stdout
     assert "fall +0.90 [" in done.stdout
     assert "asserted no estimate against a bar" in done.stdout
+    assert "it went on though its bars were not met: fall +0.90" in done.stdout
     assert "two estimates are compared by a paired difference" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert '<property name="verdict" value="REFUTED"' in (tmp_path / "junit.xml").read_text()
@@ -173,6 +177,10 @@ def test_the_same_verdicts_in_several_processes(tmp_path: Path) -> None:
         ("    assert fall > 0.3\n    assert fall > 0.2", "has 2 asserts"),
         ("    assert fall > 0.3 and fall < 0.9", "several bars join with &"),
         ("    assert not fall > 0.3", "several bars join with &"),
+        ("    assert any([fall > 0.3, fall < -0.9])", "several bars join with &"),
+        ("    assert [fall > 0.3]", "several bars join with &"),
+        ("    assert (fall > 0.3) if pairs else (fall > 0.9)", "several bars join with &"),
+        ("    assert (fall > 0.3) | (fall > 0.9)", "several bars join with &"),
         ("    assert fall.value", "asserts no estimate against a number"),
         ("    assert fall.value > 0.3", "its interval must decide: write assert fall > 0.3"),
         ("    assert (fall > 0.3) & (fall.low > 0.2)", "(fall.low); its interval must decide: write assert fall > 0.2"),
@@ -186,6 +194,32 @@ def test_a_claim_that_could_hold_untrue_is_not_accepted(tmp_path: Path, body: st
     with pytest.raises(AssayError, match=re.escape(sentence)) as raised:
         loaded(tmp_path / "test_loose.py", HEAD.format(name="loose") + body + "\n").check()
     assert str(raised.value).startswith("test_loose.py, line 5: claim 'loose' ")
+
+
+@pytest.mark.parametrize("text", ["fall.value", "min(fall.low, fall.high)"])
+def test_no_number_is_taken_out_of_an_estimate_to_choose_by(tmp_path: Path, text: str) -> None:
+    body = f"    best = {text}\n    assert fall > 0.3\n"
+    with pytest.raises(
+        AssayError, match=r"^test_loose\.py, line 9: takes a number out of an estimate \(fall\."
+    ) as raised:
+        loaded(tmp_path / "test_loose.py", HEAD.format(name="loose") + body).check()
+    assert "is found and judged on the same pairs" in str(raised.value)
+
+
+def test_only_rates_of_refusal_pass_the_gate_by(tmp_path: Path) -> None:
+    text = HEAD.format(name="gate").replace("level=0.0025", "needs_refusals=False")
+    loaded(tmp_path / "test_gate.py", text + "    assert model.refuses(pairs).rate('harmless') < 0.1\n").check()
+    for body in ("fall > 0.3", "(model.refuses(pairs).rate() > 0.8) & (model.geometry(pairs).agreement() > 0.7)"):
+        with pytest.raises(AssayError, match="says needs_refusals=False, which is for rates of refusal alone"):
+            loaded(tmp_path / "test_gate.py", f"{text}    assert {body}\n").check()
+
+
+def test_outside_of_pytest_too_nothing_is_supported_that_was_not_decided(tmp_path: Path) -> None:
+    subject = Synthetic(Truth((0.6, 0.1)), 40, 0, 0.01)
+    for name, said in (("early", "asserted no estimate"), ("caught", "went on though its bars were not met: fall")):
+        made = loaded(tmp_path / f"test_{name}.py", HEAD.format(name=name) + CLAIMS[name] + "\n")
+        with pytest.raises(AssayError, match=f"^test_{name}\\.py, line 5: it {said}"):
+            made.judge(subject, subject.all_pairs)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Nothing is judged on pairs on which it was found: every way to find, every subject, in the one place all pass."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,41 @@ def test_a_single_pair_in_common_is_enough(name: str) -> None:
     on = PairSet("leaking", (*model.all_pairs.discovery.pairs, *one))
     with pytest.raises(AssayError, match=f"{SAME}.* on [236] of the 80 prompts"):
         FOUND[name](model, model.all_pairs.heldout, on)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_pairs_that_differ_in_nothing_to_be_seen_are_the_same(name: str) -> None:
+    model = drawn()
+    held = model.all_pairs.heldout
+    rewritten = (replace(pair, harmful=f" {pair.harmful}\u200b", harmless=pair.harmless.upper()) for pair in held)
+    with pytest.raises(AssayError, match=SAME):
+        FOUND[name](model, held, PairSet("copied", tuple(rewritten)))
+
+
+AGAIN: dict[str, Callable[[Circuit], Circuit]] = {
+    "by numbers": lambda circuit: Circuit.of(heads=[(site.layer, site.index) for site in circuit.sites]),
+    "site by site": lambda circuit: Circuit(tuple(Site(site.layer, site.kind, site.index) for site in circuit.sites)),
+    "replaced": lambda circuit: Circuit(tuple(replace(site, found_on=frozenset()) for site in circuit.sites)),
+    "one of them": lambda circuit: Circuit.of(heads=[(circuit.sites[0].layer, circuit.sites[0].index), (7, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_what_a_claim_came_upon_keeps_its_origin_however_it_is_made_again(name: str) -> None:
+    made_again = AGAIN[name]
+
+    @claim("again", source="a test", holds_on="reference", fails_on="cone")
+    def test_again(model: Subject, pairs: PairSet) -> None:
+        on = pairs.heldout if leaking else pairs.discovery
+        assert model.effect(made_again(model.circuit(on, heads=2)), pairs.heldout) > -9
+
+    leaking = True
+    with pytest.raises(AssayError, match=SAME):
+        vars(test_again)["claim"].judge(drawn(), drawn().all_pairs)
+    leaking = False
+    assert vars(test_again)["claim"].judge(drawn(), drawn().all_pairs) == "SUPPORTED"
+    # Whoever writes numbers down in a claim of its own has found them elsewhere.
+    assert Site(0, "head", 0).found_on == frozenset()
 
 
 def test_a_category_is_judged_by_what_was_found_on_others_and_not_on_itself() -> None:

@@ -97,6 +97,14 @@ def test_a_word_without_any_estimate_says_nothing_but_inconclusive() -> None:
     assert doubt(nothing | {"word": "SKIPPED"}, "e > 0.3") == ""
 
 
+@pytest.mark.parametrize("word", ["SKIPPED", "UNFIT", "UNMEASURED", "BROKEN"])
+def test_a_refutation_is_not_hidden_behind_another_word(word: str) -> None:
+    refuted = judged(compared([([0.1, 0.2], ">", 0.3, "")]))
+    assert doubt(refuted | {"word": word}, "").startswith(f"it says {word}, and its numbers come to REFUTED: e ")
+    # What went wrong after it had asserted says nothing else.
+    assert doubt(judged(compared([([0.5, 0.6], ">", 0.3, "")])) | {"word": word}, "") == ""
+
+
 def test_a_run_changed_by_hand_is_said_in_red_at_the_top_and_on_the_command_line(tmp_path: Path) -> None:
     run = stories.told(tmp_path, ["a", "b"], ["m"], stories.pairs(12))
     before = write(run, Store(tmp_path / "evidence"))

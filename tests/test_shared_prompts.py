@@ -67,6 +67,14 @@ def test_pairs_that_share_a_prompt_are_one_cluster_on_one_side(tmp_path: Path) -
     assert "40 share a prompt with another pair: 10 groups" in pairs.described
 
 
+@pytest.mark.parametrize("sign", ["\x01", "\u034f", "\u180b", "\u2800", "\u3164", "\ufe0f", "\U000e0101"])
+def test_signs_that_show_nothing_make_no_other_prompt(tmp_path: Path, sign: str) -> None:
+    rows = [{"id": f"x-{i}", "harmful": f"Break lock {i}", "harmless": f"Oil lock {i}"} for i in range(40)]
+    again = {"id": "again", "harmful": f"Break{sign} lock 3", "harmless": "Oil lock 3"}
+    with pytest.raises(AssayError, match="line 41: the pair stands on line 4 already"):
+        load_pairs(written(tmp_path / "mine.jsonl", [*rows, again]))
+
+
 def test_a_chain_of_shared_prompts_is_one_group_and_takes_templates_along() -> None:
     chain = [
         Pair("b", "x", "harm 1", "help 1", "one"),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,42 @@ def test_a_folder_is_known_by_its_contents(folder: Callable[[str], Path], tmp_pa
     assert recipe() == before
     other_weights(mine)
     assert recipe() != before
+
+
+def sharded(folder: Path, holds: str) -> None:
+    """Two files of other weights under the same names, and an index that takes one of them."""
+    if (whole := folder / "model.safetensors").exists():
+        first = load_file(whole)
+        whole.unlink()
+        save_file(first, folder / "model-1.safetensors", metadata={"format": "pt"})
+        first["model.norm.weight"][0] += 1
+        save_file(first, folder / "model-2.safetensors", metadata={"format": "pt"})
+    weight_map = dict.fromkeys(load_file(folder / "model-1.safetensors"), holds)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_of_several_files_the_index_says_which_weights_these_are(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    mine = copy(folder("llama"), tmp_path / "mine")
+    seen = set()
+    for holds in ("model-1.safetensors", "model-2.safetensors"):
+        sharded(mine, holds)
+        loaded = load(find(str(mine)), quant="none", device="cpu")
+        recipe = Sleeper(str(mine), "none", "cpu", Store(tmp_path / "evidence")).recipe.fingerprint
+        seen.add((loaded.fingerprint, recipe, float(loaded.hf.state_dict()["model.norm.weight"][0])))
+    assert [len(set(part)) for part in zip(*seen, strict=True)] == [2, 2, 2]
+
+
+def test_an_index_leads_nowhere_else(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    mine = copy(folder("llama"), tmp_path / "mine")
+    shutil.copy(mine / "model.safetensors", tmp_path / "model-3.safetensors")
+    for elsewhere in ("../model-3.safetensors", "other.safetensors"):
+        sharded(mine, elsewhere)
+        with pytest.raises(AssayError, match="its model.safetensors.index.json names '.*', which is none of the files"):
+            load(find(str(mine)), quant="none", device="cpu")
+    (mine / "model.safetensors.index.json").write_text('{"weight_map": [1]}')
+    with pytest.raises(AssayError, match=r"is no index of weights \(\$\.weight_map: expected object, got array\)"):
+        load(find(str(mine)), quant="none", device="cpu")
 
 
 def test_a_link_is_no_proof_of_what_it_leads_to(
