@@ -271,7 +271,10 @@ def test_a_recording_can_hold_places_languages_and_judges() -> None:
         (lambda run: (run / "direction_metadata.json").unlink(), "direction_metadata.json: is not there.*--layer and"),
         (lambda run: (run / "direction_metadata.json").write_text("{"), "is no place of a direction .not JSON"),
         (lambda run: (run / "direction_metadata.json").write_text('{"pos": -2}'), "missing required field layer"),
-        (lambda run: (run / "completions/jailbreakbench_baseline_evaluations.json").unlink(), "to compare with"),
+        (
+            lambda run: (run / "completions/jailbreakbench_baseline_evaluations.json").unlink(),
+            "is no run of the refusal_direction pipeline: it holds no comp",
+        ),
         (lambda run: (run / "completions/harmless_actadd_evaluations.json").write_text("{}"), "field completions"),
         (lambda run: write(run, "harmless", "actadd", []), "holds no completions"),
         (lambda run: write(run, "harmless", "actadd", [{"response": 3}]), r"completions\[0\].response: expected str"),
