@@ -12,6 +12,7 @@ from harness.pairs import DATA
 from tests.notebook import PATH, copied, executed, said
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+_RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def shown(notebook: NotebookNode, source: str) -> str:
 
 
 def everything(cell: NotebookNode) -> str:
-    """What a cell shows, with the words and numbers of its pictures."""
+    """What a cell shows, with the words and numbers of its pictures; no run has another's name."""
     drawn = (text for output in cell.outputs for _, text in sorted(output.get("data", {}).items()))
-    return said(cell) + "".join(re.sub(r"<[^>]*>", " ", text) for text in drawn)
+    return _RUN.sub("RUN", said(cell)) + "".join(re.sub(r"<[^>]*>", " ", text) for text in drawn)
 
 
 def values(text: str) -> list[float]:

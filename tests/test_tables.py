@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.evidence import Evidence, Recipe, Store
+from harness.evidence import Evidence, Store
+from harness.measurements import Swept
+from harness.pairs import Pair, PairSet
+from harness.planning import Sweep
 from harness.tables import _as_text, export
 
 
@@ -16,8 +19,8 @@ def test_what_begins_as_a_formula_is_text_in_the_table(tmp_path: Path) -> None:
     values = {"pairs": names, "set_aside": [], "axes": {"layer": ["0"]}}
     patched = np.array([[-1.5], [0.25], [0.0], [1.0], [2.0], [-3.0]], dtype=np.float32)
     arrays = {"patched": patched, "kl": patched, "clean": patched[:, 0], "source": patched[:, 0]}
-    recipe = Recipe("a-kind", 1, "m", {"pairs": {"pairs": "0" * 16, "n": 6}})
-    store.put(Evidence(recipe, values, arrays))
+    pairs = PairSet("named", tuple(Pair(name, "all", f"harm {name}", f"no harm {name}") for name in names))
+    store.put(Evidence(Swept(pairs, Sweep("attn_out", ("post",))).recipe("m", (1,)), values, arrays))
     to = tmp_path / "numbers.csv"
     assert export(store, to) > 0
     with to.open(newline="", encoding="utf-8") as file:
