@@ -11,31 +11,15 @@ from harness.claims import claim_named
 from harness.estimate import Estimate, Inconclusive, asides, decided
 from harness.interventions import Add, Circuit, Direction, Intervention, Remove, add, patch, remove
 from harness.measurements import PromptSide
-from harness.pairs import Pair, PairSet
+from harness.pairs import PairSet
 from harness.recordings import HeldOut
 from harness.refusals import Refusals
 from harness.synthetic import Truth
+from tests.given import pairs_of
 
 LEVEL = 0.01
 PATCH, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)]))
 FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
-
-
-def pairs_of(*categories: str, template: int = 1) -> PairSet:
-    """One pair of each category named, so many in a row to a template."""
-    return PairSet(
-        "told",
-        tuple(
-            Pair(
-                str(number),
-                name,
-                f"harm {number}",
-                f"good {number}",
-                f"t{number // template}" if template > 1 else None,
-            )
-            for number, name in enumerate(categories)
-        ),
-    )
 
 
 class Told:
