@@ -15,9 +15,9 @@ from benchmarks import elsewhere, rows
 from benchmarks.growth import growth, overhead
 from benchmarks.model import Shape, awake, pairs
 from benchmarks.rows import Row
-from harness.chat import ChatModel
-from harness.pair_files import load_pairs
-from harness.wake import wake
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.model.chat_model import ChatModel
+from harness.model.wake import wake
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "benchmarks"

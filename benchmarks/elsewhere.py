@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from benchmarks.clock import settled
 from benchmarks.model import REFUSAL
-from harness.chat import ChatModel
-from harness.pairs import Pair
-from harness.planning import Sweep
-from harness.sweep import sweep
+from harness.inputs.prompts.pairs import Pair
+from harness.instruments.sweep import sweep
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
 
 PEERS = ("nnsight", "pyvene")
 

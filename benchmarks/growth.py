@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.clock import once, settled
 from benchmarks.model import REFUSAL, Shape, awake, pairs
-from harness.chat import ChatModel
-from harness.planning import Sweep
-from harness.sweep import sweep
+from harness.instruments.sweep import sweep
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
 
 # All heads at all positions, one size varied at a time.
 BASE = Shape(layers=4, heads=4, kv_heads=2, width=64, mlp=176, vocabulary=512, pairs=8, tokens=24)

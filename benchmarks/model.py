@@ -8,9 +8,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.chat import ChatModel
-from harness.pairs import Pair
-from harness.wake import wake
+from harness.inputs.prompts.pairs import Pair
+from harness.model.chat_model import ChatModel
+from harness.model.wake import wake
 
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<user>", "<end>", "<assistant>")
 _TEMPLATE = (

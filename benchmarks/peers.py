@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import patching
 
-from harness.chat import ChatModel
-from harness.pairs import Pair
-from harness.selection import INDUCED, KL, LAYERS, Prompts
-from harness.tokens import Encoded
+from harness.inputs.chat_tokens import Encoded
+from harness.inputs.prompts.pairs import Pair
+from harness.instruments.direction_selection import INDUCED, KL, LAYERS, Prompts
+from harness.model.chat_model import ChatModel
 
 # Its progress bars, which no argument turns off.
 patching.tqdm = lambda rows, *_, **__: rows

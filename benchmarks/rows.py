@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM
 from benchmarks import peers
 from benchmarks.clock import once, rate, settled
 from benchmarks.model import REFUSAL
-from harness.chat import ChatModel
-from harness.discovery import top
-from harness.judges import refusal_tokens
-from harness.pairs import Pair, PairSet
-from harness.planning import Sweep, per_block
-from harness.selection import Prompts, Selection, select
-from harness.sweep import planned, sweep
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.instruments.circuit_search import top
+from harness.instruments.direction_selection import Prompts, Selection, select
+from harness.instruments.sweep import planned, sweep
+from harness.measurements.sweep_plan import Sweep, per_block
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import refusal_tokens
 
 # The largest difference, in nats of log-odds or of divergence, at which two outputs count as equal.
 EQUAL = 1e-4

@@ -12,23 +12,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from harness import front_page
-from harness.bundles import bundle, unbundle
-from harness.catalog import QUANTS, Device, Dtype, Quant, find, known_models, readable, this_machine
-from harness.claims import Claim, claim_named, claims_in, verdicts_seen
-from harness.compare import Change, compare
-from harness.drafts import draft
-from harness.errors import AssayError
-from harness.evidence import EVIDENCE, Store
-from harness.interventions import Where
-from harness.pair_files import load_pairs
-from harness.recording_import import import_run
-from harness.recordings import RECORDED
-from harness.report import front_page_of, write
-from harness.run_list import chosen
-from harness.runs import Run, runs_beside
-from harness.tables import Entry, entries, export, verify
-from harness.terminal import say, shown
+from harness.claims.claim import Claim, claim_named, claims_in, verdicts_seen
+from harness.claims.claim_template import draft
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import say, shown
+from harness.inputs.model_catalog import QUANTS, Device, Dtype, Quant, find, known_models, readable, this_machine
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.measurements.evidence import EVIDENCE, Store
+from harness.measurements.evidence_table import Entry, entries, export, verify
+from harness.measurements.interventions import Where
+from harness.report import front_page
+from harness.report.page import front_page_of, write
+from harness.results.bundle import bundle, unbundle
+from harness.results.compare_runs import Change, compare
+from harness.results.run_list import chosen
+from harness.results.run_record import Run, runs_beside
+from harness.subjects.published.recording_import import import_run
+from harness.subjects.published.recordings import RECORDED
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,9 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("name", metavar="CLAIM")
     power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
     power.set_defaults(run=_power)
-    truth = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
-    truth.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
-    truth.set_defaults(run=_truth)
+    truth_table = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
+    truth_table.add_argument(
+        "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
+    )
+    truth_table.set_defaults(run=_truth)
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
@@ -129,7 +131,7 @@ def _models(options: argparse.Namespace) -> None:
         _list_models(console)
         return
     find(options.name)
-    from harness.wake import wake  # torch is loaded for this command alone
+    from harness.model.wake import wake  # torch is loaded for this command alone
 
     model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
     record, sizes = model.record, model.sizes
@@ -169,7 +171,7 @@ def _list_models(console: Console) -> None:
 
 def _chat(options: argparse.Namespace) -> None:
     find(options.name)
-    from harness.wake import wake  # torch is loaded for this command alone
+    from harness.model.wake import wake  # torch is loaded for this command alone
 
     model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
     say(f"{options.name} is listening; an empty line ends the chat.")
@@ -217,7 +219,7 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _power(options: argparse.Namespace) -> None:
-    from harness import power  # scipy is loaded for this command alone
+    from harness.results.controls import power  # scipy is loaded for this command alone
 
     claim = claim_named(options.name)
     if options.effect is not None and not 0 <= options.effect <= 1:
@@ -233,21 +235,21 @@ def _power(options: argparse.Namespace) -> None:
 
 
 def _truth(options: argparse.Namespace) -> None:
-    from harness import truth  # scipy is loaded for this command alone
+    from harness.results.controls import truth_table  # scipy is loaded for this command alone
 
     seen = []
-    for one in truth.judged(claims_in(), Store(options.evidence)):
+    for one in truth_table.judged(claims_in(), Store(options.evidence)):
         seen.append(one)
         wrong = "" if one.right else f"   must be {one.expected}"
         say(f"{one.outcome:<12} {one.claim.name} on {one.organism}{wrong}")
-    truth.write(seen)
+    truth_table.write(seen)
     if wrongs := [one for one in seen if not one.right]:
         raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
-    say(f"{len(seen)} controls came out as they must: {truth.PATH}, {truth.DOCS}")
+    say(f"{len(seen)} controls came out as they must: {truth_table.PATH}, {truth_table.DOCS}")
 
 
 def _placebo(options: argparse.Namespace) -> None:
-    from harness import placebo  # scipy is loaded for this command alone
+    from harness.results.controls import placebo  # scipy is loaded for this command alone
 
     find(options.model)
     if options.seeds < 1:

@@ -7,26 +7,29 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from harness import catalog, mistakes, pair_files, verdicts
-from harness.account import Account
-from harness.claims import HYPOTHESES, claim_of, is_claim_file
-from harness.environment import peak_bytes
-from harness.errors import AssayError, Refused, Unavailable
-from harness.estimate import Comparison, Estimate, Outcome, asides, decisions
-from harness.evidence import EVIDENCE, Imported, Store
-from harness.forecast import Forecast
-from harness.html_table import HtmlTable
-from harness.node_ids import node_id
-from harness.pairs import DATA
-from harness.power import rehearse
-from harness.prompt_lists import PromptLists, PromptSet
-from harness.recordings import RECORDED, published, recording
-from harness.runs import Judged, Model
-from harness.stopping import leave_it_to_the_controller, like_ctrl_c
-from harness.terminal import lines_shown
+from harness.claims import mistakes
+from harness.claims.claim import HYPOTHESES, claim_of, is_claim_file
+from harness.inputs import model_catalog
+from harness.inputs.errors import AssayError, Refused, Unavailable
+from harness.inputs.files.terminal import lines_shown
+from harness.inputs.machine import peak_bytes
+from harness.inputs.prompts import pair_files
+from harness.inputs.prompts.pairs import DATA
+from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
+from harness.judging import verdict
+from harness.judging.estimate import Comparison, Estimate, Outcome, asides, decisions
+from harness.measurements.evidence import EVIDENCE, Imported, Store
+from harness.results.controls.power import rehearse
+from harness.results.run_record import Judged, Model
+from harness.running.forecast import Forecast
+from harness.running.html_table import HtmlTable
+from harness.running.node_ids import node_id
+from harness.running.run_reporter import Account
+from harness.running.stopping import leave_it_to_the_controller, like_ctrl_c
+from harness.subjects.published.recordings import RECORDED, published, recording
 
 if TYPE_CHECKING:  # it loads numpy
-    from harness.waking import Sleeper
+    from harness.subjects.sleeper import Sleeper
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,9 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="where a .csv or .json list has its prompts, if not in a column that is known; given twice, of each list",
     )
-    group.addoption("--quant", choices=get_args(catalog.Quant), default="nf4", help="default: nf4")
-    group.addoption("--device", choices=get_args(catalog.Device), default="auto", help="default: auto")
-    group.addoption("--dtype", choices=get_args(catalog.Dtype), default="auto", help="default: auto, as it is stored")
+    group.addoption("--quant", choices=get_args(model_catalog.Quant), default="nf4", help="default: nf4")
+    group.addoption("--device", choices=get_args(model_catalog.Device), default="auto", help="default: auto")
+    group.addoption(
+        "--dtype", choices=get_args(model_catalog.Dtype), default="auto", help="default: auto, as it is stored"
+    )
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
     group.addoption(
@@ -70,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses bad input before anything is collected or any worker started."""
     if (worker := vars(config).get("workerinput")) is not None:
-        from harness.workers import share_cores  # xdist is there
+        from harness.running.xdist_workers import share_cores  # xdist is there
 
         leave_it_to_the_controller()
         share_cores(worker["workercount"])
@@ -79,15 +84,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--reruns is refused: a claim that is judged until it holds proves nothing")
     try:
         for name in config.getoption("--model") or ():
-            (recording if name.startswith(RECORDED) else catalog.find)(name)
+            (recording if name.startswith(RECORDED) else model_catalog.find)(name)
         if config.getoption("--column") and not config.getoption("--pairs"):
             raise AssayError("--column says where a list of --pairs has its prompts; give --pairs PATH as well")
         for name in models_asked(config):
             prompts_of(config, name)
         if workers := config.getoption("--numprocesses", None):
-            from harness.workers import require_room  # xdist is there
+            from harness.running.xdist_workers import require_room  # xdist is there
 
-            of_all = models_asked(config), config.getoption("--quant"), workers, catalog.this_machine()
+            of_all = models_asked(config), config.getoption("--quant"), workers, model_catalog.this_machine()
             require_room(*of_all, config.getoption("--dtype"))
         if not config.option.collectonly:
             config.stash[_SAID] = _looked_at(config)
@@ -102,7 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _looked_at(config: pytest.Config) -> list[str]:
     """Lines on the models named; the default ones come with the project."""
-    from harness.preflight import require_options, said_of
+    from harness.running.preflight import require_options, said_of
 
     require_options(vars(config.option), live=any(not name.startswith(RECORDED) for name in models_asked(config)))
     named = dict.fromkeys(config.getoption("--model") or ())
@@ -132,7 +137,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
     """Where nobody asks for another distribution, each model is loaded by one worker."""
     if config.getoption("dist") != "load":
         return None
-    from harness.workers import make_scheduler  # xdist is there
+    from harness.running.xdist_workers import make_scheduler  # xdist is there
 
     return make_scheduler(config, log, models_asked(config))
 
@@ -152,7 +157,7 @@ def prompts_of(config: pytest.Config, model: str) -> PromptSet | None:
         config.stash[PROMPTS] = pair_files.load(*paths, columns=config.getoption("--column") or ())
     given = config.stash[PROMPTS]
     if isinstance(given, PromptLists) and not given.harmless and not model.startswith(RECORDED):
-        own = catalog.find(model).pairs
+        own = model_catalog.find(model).pairs
         return given.beside(pair_files.load_pairs(own), str(own.relative_to(DATA.parent)))
     return given
 
@@ -220,12 +225,12 @@ def pytest_runtest_makereport(
         return report
     error = None if call.excinfo is None else call.excinfo.value
     made: Sequence[Comparison] = item.stash.get(_DECIDED, ())
-    found = verdicts.verdict(error, made, pytest.skip.Exception)
+    found = verdict.verdict(error, made, pytest.skip.Exception)
     if found.word == "BROKEN" and error is not None:
         found = replace(found, reason=mistakes.sentence(error, item.path))
     if SAYS in item.stash and found.word != "BROKEN":
-        found = verdicts.Verdict("SKIPPED", item.stash[SAYS]())
-    report.outcome = verdicts.OUTCOMES[found.word]
+        found = verdict.Verdict("SKIPPED", item.stash[SAYS]())
+    report.outcome = verdict.OUTCOMES[found.word]
     read = sorted(item.stash.get(READ, ()))
     vars(report)["verdict"] = Judged(
         claim=claim.name,
@@ -234,7 +239,7 @@ def pytest_runtest_makereport(
         word=found.word,
         reason=found.reason,
         estimates=list(found.estimates),
-        beside=[verdicts.plain(one) for one in item.stash.get(_BESIDE, {}).values()],
+        beside=[verdict.plain(one) for one in item.stash.get(_BESIDE, {}).values()],
         evidence=read,
         imported=[key for key in read if key in item.stash.get(IMPORTED, {})],
         seconds=item.stash[_SECONDS],
@@ -264,7 +269,7 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
         return None
     if config.option.verbose == 0:  # it has had its line
         return found["word"].lower(), "", ""
-    return found["word"].lower(), verdicts.LETTERS[found["word"]], found["word"]
+    return found["word"].lower(), verdict.LETTERS[found["word"]], found["word"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -284,7 +289,7 @@ def store_of(config: pytest.Config) -> Store:
 
 def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
     """The model of that name as this run asks for it, asleep."""
-    from harness.waking import Sleeper  # loads numpy, and harness tests ask for no model
+    from harness.subjects.sleeper import Sleeper  # loads numpy, and harness tests ask for no model
 
     option = config.getoption
     return Sleeper(

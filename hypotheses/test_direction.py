@@ -4,8 +4,8 @@ The direction is the difference of means that the published procedure chooses on
 passes its filters, the one whose removal leaves least refusal, and the verdict says so.
 """
 
-from harness.claims import claim
-from harness.interventions import add, remove
+from harness.claims.claim import claim
+from harness.measurements.interventions import add, remove
 
 PAPER = "Arditi et al., arXiv 2406.11717"
 

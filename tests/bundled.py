@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import bundles
-from harness import recordings as kept
-from harness.bundles import Unbundled, bundle, unbundle
-from harness.errors import AssayError
-from harness.evidence import Store
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import Store
+from harness.results import bundle as bundles
+from harness.results.bundle import Unbundled, bundle, unbundle
+from harness.subjects.published import recordings as kept
 from tests import stories
 
 CLAIMS, MODEL = ("rises", "falls"), "told"

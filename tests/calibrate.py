@@ -18,19 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from harness import correlations, means, permutations, placebo, power, refusals, stats, synthetic
-from harness.claims import claim_named, claims_in
-from harness.depths import Depths
-from harness.estimate import Estimate
-from harness.evidence import EVIDENCE, Store
-from harness.geometry import Geometry
-from harness.interventions import Circuit, Intervention, patch, remove
-from harness.pairs import DATA
-from harness.refusals import Refusals
-from harness.sideeffects import SideEffects
-from harness.stats import Interval
-from harness.subject import Subject
-from harness.synthetic import SIZES, Synthetic, Truth
+from harness.claims.claim import claim_named, claims_in
+from harness.inputs.prompts.pairs import DATA
+from harness.judging import correlations, means, permutations, proportions
+from harness.judging.estimate import Estimate
+from harness.judging.proportions import Interval
+from harness.measurements.evidence import EVIDENCE, Store
+from harness.measurements.interventions import Circuit, Intervention, patch, remove
+from harness.results.controls import placebo, power
+from harness.subjects import synthetic
+from harness.subjects.live import Subject
+from harness.subjects.quantities import refusals
+from harness.subjects.quantities.depths import Depths
+from harness.subjects.quantities.geometry import Geometry
+from harness.subjects.quantities.refusals import Refusals
+from harness.subjects.quantities.side_effects import SideEffects
+from harness.subjects.synthetic import SIZES, Synthetic, Truth
 from tests.figures import Line, figure
 
 ROOT = DATA.parent
@@ -408,7 +411,7 @@ class Kept:
     """Shares by key, in a file: of this very code alone."""
 
     def __init__(self) -> None:
-        modules = [stats, means, permutations, correlations, refusals, synthetic, sys.modules[__name__]]
+        modules = [proportions, means, permutations, correlations, refusals, synthetic, sys.modules[__name__]]
         owners = {owner.__name__: owner for owner in (Subject, Depths, Geometry, SideEffects)}
         named = (rule.partition(".") for rule in RULES)
         methods = [getattr(owners[owner], name) for owner, _, name in named if owner in owners]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from harness.chat import ChatModel
-from harness.wake import wake
+from harness.model.chat_model import ChatModel
+from harness.model.wake import wake
 from tests import shapes
 
 

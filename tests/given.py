@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.effects import Effects
-from harness.evidence import Evidence, Recipe, Store
-from harness.interventions import Circuit, Direction, patch
-from harness.measurements import Measurement
-from harness.origins import Found
-from harness.pairs import Pair, PairSet
-from harness.planning import Mode
-from harness.record import Examination, ModelRecord, Sizes
-from harness.subject import Bare
+from harness.inputs.model_record import Examination, ModelRecord, Sizes
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.measurements.effects import Effects
+from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.interventions import Circuit, Direction, patch
+from harness.measurements.origins import Found
+from harness.measurements.questions import Measurement
+from harness.measurements.sweep_plan import Mode
+from harness.subjects.live import Bare
 
 LEVEL = 0.01
 SIZES = Sizes(9, 4, 4, 16, 4, 10, 3, 64, 10_000, None)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.chat import ChatModel
-from harness.interventions import Circuit, Direction, patch, remove
-from harness.judges import refusal_tokens
-from harness.measure import measure
-from harness.measurements import (
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.instruments.answer import measure
+from harness.measurements.interventions import Circuit, Direction, patch, remove
+from harness.measurements.questions import (
     Answers,
     Attended,
     Contrasted,
@@ -29,10 +29,10 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.planning import Sweep
-from harness.wake import wake
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import refusal_tokens
+from harness.model.wake import wake
 
 GOLDEN = Path(__file__).with_name("golden.json")
 PAIRS = PairSet("golden", tuple(load_pairs(DATA / "organisms" / "pairs.jsonl"))[:12])

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.errors import AssayError
+from harness.inputs.errors import AssayError
 
 OTHERS: tuple[Any, ...] = (None, True, 3, 0.5, math.nan, "x", [], {})
 

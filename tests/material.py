@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from harness.pairs import Pair
+from harness.inputs.prompts.pairs import Pair
 
 PAIRS = tuple(
     Pair(str(number), "c", f"{before} bomb {after}", f"{before} tree {after}")

@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from harness.pairs import DATA
+from harness.inputs.prompts.pairs import DATA
 
 ROOT = DATA.parent
 PATH = ROOT / "notebooks" / "exploration.ipynb"

@@ -13,10 +13,10 @@ import torch
 import transformers as hf
 from torch.profiler import ProfilerActivity, profile
 
-from harness.pairs import Pair
-from harness.planning import Sweep
-from harness.sweep import planned, sweep
-from harness.wake import wake
+from harness.inputs.prompts.pairs import Pair
+from harness.instruments.sweep import planned, sweep
+from harness.measurements.sweep_plan import Sweep
+from harness.model.wake import wake
 from tests import shapes
 
 WORDS = ("a", "the", "one", "two", "red", "blue", "old", "new", "big", "small", "long", "short")

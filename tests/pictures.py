@@ -4,10 +4,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.evidence import EVIDENCE, Store
-from harness.pairs import DATA
-from harness.report import anchor, write
-from harness.run_list import latest
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import EVIDENCE, Store
+from harness.report.page import anchor, write
+from harness.results.run_list import latest
 from tests.browsers import chromium
 
 DOCS = DATA.parent / "docs" / "report"

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from harness.pairs import DATA
+from harness.inputs.prompts.pairs import DATA
 
 # Large initial weights: on near-zero ones every defect would be near zero too.
 _COMMON = {

@@ -17,22 +17,24 @@ from typing import Any
 import pytest
 import torch
 
-from harness import measure, planning, sweep, wake
-from harness.chat import ChatModel
-from harness.evidence import Store, digest
-from harness.measurements import Measurement, Swept, described
-from harness.pairs import DATA, side_of
-from harness.run_list import latest
-from harness.runs import Run
+from harness.inputs.prompts.pairs import DATA, side_of
+from harness.instruments import answer, sweep
+from harness.measurements import sweep_plan
+from harness.measurements.evidence import Store, digest
+from harness.measurements.questions import Measurement, Swept, described
+from harness.model import wake
+from harness.model.chat_model import ChatModel
+from harness.results.run_list import latest
+from harness.results.run_record import Run
 
 ROOT = DATA.parent
 MODEL = "organism:reference"
 # Of each side of the split so many.
 SIDES, PAIRS = ("discovery", "heldout"), 6
 CLAIMS = """
-from harness.claims import claim
-from harness.interventions import ablate
-from harness.planning import Sweep
+from harness.claims.claim import claim
+from harness.measurements.interventions import ablate
+from harness.measurements.sweep_plan import Sweep
 
 @claim("swept", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
 def test_swept(model, pairs):
@@ -58,7 +60,7 @@ def main(kills: int) -> int:
     """Twenty kills take some minutes."""
     torch.set_num_threads(1)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they would take longer to load than the claims to judge
-    planning.PART_OPERATIONS = 2e8  # parts of a few pairs
+    sweep_plan.PART_OPERATIONS = 2e8  # parts of a few pairs
     draw, awake = random.Random(kills), wake.wake(MODEL)  # noqa: S311
     with tempfile.TemporaryDirectory(prefix="assay-soak-") as name:
         folder = Path(name)
@@ -124,7 +126,7 @@ def run(awake: ChatModel, folder: Path, name: str, kill_after: float | None = No
 
 def listen(folder: Path) -> None:
     """Each part of a sweep, and each other measurement, is written down as it begins."""
-    measured, observed = sweep._measured, measure.observed
+    measured, observed = sweep._measured, answer.observed
 
     def note(what: str) -> None:
         with (folder / "log").open("a") as file:
@@ -139,7 +141,7 @@ def listen(folder: Path) -> None:
             note(f"measurement {what.KIND} {what.recipe('', ()).fingerprint}")
         return observed(what, model, *rest)
 
-    sweep._measured, measure.observed = part, asked
+    sweep._measured, answer.observed = part, asked
 
 
 def log(folder: Path) -> list[str]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import texts
-from harness.estimate import Estimate
-from harness.evidence import Evidence, Recipe, Store
-from harness.pairs import Pair, PairSet
-from harness.record import Check, Examination, ModelRecord, Sizes
-from harness.runs import Claimed, Judged, Model, Run
-from harness.verdicts import Decided, plain
+from harness.inputs.model_record import Check, Examination, ModelRecord, Sizes
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.judging.estimate import Estimate
+from harness.judging.verdict import Decided, plain
+from harness.measurements import pairs_evidence
+from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.results.run_record import Claimed, Judged, Model, Run
 
 RECORD = ModelRecord(
     name="told",
@@ -80,7 +80,7 @@ def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet
                 ).fingerprint
             )
         with store.account() as kept:
-            texts.keep(of, store)
+            pairs_evidence.keep(of, store)
         fall = Decided(**plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")), sign=">", bar=0.3)
         beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))
         examination = replace(RECORD.examination, checks=(Check(f"alone{said}", 0.0, 1e-4),))

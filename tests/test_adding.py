@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.claims import claims_in
-from harness.drafts import draft
-from harness.errors import AssayError
-from harness.pairs import DATA
+from harness.claims.claim import claims_in
+from harness.claims.claim_template import draft
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA
 
 ROOT = DATA.parent
 PAGE = ROOT / "docs" / "adding-a-claim.md"

@@ -11,12 +11,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.apply import live, orthogonalized
-from harness.chat import Batch, ChatModel, Edit, Hook
-from harness.directions import vectors
-from harness.errors import AssayError
-from harness.interventions import Circuit, Direction, Intervention, Together, Where, ablate, add, patch, remove
-from harness.sites import Kind, Site
+from harness.inputs.errors import AssayError
+from harness.inputs.sites import Kind, Site
+from harness.instruments.directions import vectors
+from harness.instruments.editing import live, orthogonalized
+from harness.measurements.interventions import (
+    Circuit,
+    Direction,
+    Intervention,
+    Together,
+    Where,
+    ablate,
+    add,
+    patch,
+    remove,
+)
+from harness.model.chat_model import Batch, ChatModel, Edit, Hook
 from tests.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED, off
 from tests.shapes import SHAPES
 

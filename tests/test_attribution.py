@@ -11,12 +11,20 @@ from torch import Tensor
 from transformer_lens.tools.analysis import logit_lens
 from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
-from harness.attribution import attention, attention_flow, entropy, estimate, integrated_gradients, lens, saliency
-from harness.chat import Batch, ChatModel, Hook
-from harness.errors import AssayError
-from harness.planning import Sweep
-from harness.scoring import Scorer, score
-from harness.sites import Kind, Site
+from harness.inputs.errors import AssayError
+from harness.inputs.sites import Kind, Site
+from harness.instruments.attribution import (
+    attention,
+    attention_flow,
+    entropy,
+    estimate,
+    integrated_gradients,
+    lens,
+    saliency,
+)
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import Batch, ChatModel, Hook
+from harness.model.refusal_score import Scorer, score
 from tests.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED
 from tests.shapes import SHAPES
 

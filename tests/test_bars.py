@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.claims import claims_in
-from harness.errors import AssayError
-from harness.estimate import Estimate, Unreachable
-from harness.power import rehearse
-from harness.ranges import RANGES, absolute, beyond
+from harness.claims.claim import claims_in
+from harness.inputs.errors import AssayError
+from harness.judging.estimate import Estimate, Unreachable
+from harness.judging.ranges import RANGES, absolute, beyond
+from harness.results.controls.power import rehearse
 from tests.test_claims import judge, loaded
 
 CLAIM = """
 {imports}
-from harness.claims import claim
-from harness.interventions import remove
+from harness.claims.claim import claim
+from harness.measurements.interventions import remove
 {helper}
 
 @claim("reach", source="a test", holds_on="reference", fails_on="compliant")
@@ -147,7 +147,7 @@ def test_a_bar_is_within_reach_if_intervals_can_lie_on_both_sides(low: float, wi
         "import numpy, torch.nn as nn",
         "from torch import nn",
         "from torch.nn import functional as f",
-        "from harness.directions import torch as t",
+        "from harness.instruments.directions import torch as t",
         "import importlib\nt = importlib.import_module('torch')",
         "t = __import__('torch')",
     ],

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness import correlations, means, permutations, stats
-from harness.ranges import RANGES
-from harness.stats import Interval
-from harness.synthetic import Synthetic, Truth
+from harness.judging import correlations, means, permutations, proportions
+from harness.judging.proportions import Interval
+from harness.judging.ranges import RANGES
+from harness.subjects.synthetic import Synthetic, Truth
 from tests import calibrate
 
 levels = st.sampled_from([0.05, 0.0025, 0.00005])
@@ -35,9 +35,9 @@ def within(found: Interval, low: float, high: float) -> None:
 @given(st.data(), counts, levels)
 def test_shares_and_their_differences(data: st.DataObject, n: int, level: float) -> None:
     before, after, some = data.draw(answers(n)), data.draw(answers(n)), data.draw(clusters(n))
-    within(stats.rate(before, level, some), 0, 1)
-    within(stats.paired_difference(before, after, level, some), -1, 1)
-    assert 0 <= stats.area(data.draw(arrays(float, n, elements=st.floats(-9, 9))), before) <= 1
+    within(proportions.rate(before, level, some), 0, 1)
+    within(proportions.paired_difference(before, after, level, some), -1, 1)
+    assert 0 <= proportions.area(data.draw(arrays(float, n, elements=st.floats(-9, 9))), before) <= 1
 
 
 @drawn
@@ -45,7 +45,7 @@ def test_shares_and_their_differences(data: st.DataObject, n: int, level: float)
 def test_orders(data: st.DataObject, n: int, k: int, level: float) -> None:
     null = 1 / math.factorial(k)
     values = data.draw(arrays(float, (n, k), elements=st.floats(-9, 9)))
-    within(stats.order_share(values, level, data.draw(clusters(n))), -null, 1 - null)
+    within(proportions.order_share(values, level, data.draw(clusters(n))), -null, 1 - null)
 
 
 @drawn

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.evidence import EVIDENCE, Store
-from harness.pairs import DATA
-from harness.report import page_of, write
-from harness.run_list import latest
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import EVIDENCE, Store
+from harness.report.page import page_of, write
+from harness.results.run_list import latest
 from tests import stories
 from tests.browsers import CHROMIUM, chromium
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.bundles import bundle, unbundle
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.pairs import DATA
-from harness.run_list import latest
-from harness.runs import Run
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import Store
+from harness.results.bundle import bundle, unbundle
+from harness.results.run_list import latest
+from harness.results.run_record import Run
 
 ROOT = DATA.parent
 MODELS = ("organism:reference", "recorded:yi-6b-chat")
 
 CLAIMS = """
-from harness.claims import claim
-from harness.planning import Sweep
+from harness.claims.claim import claim
+from harness.measurements.sweep_plan import Sweep
 
 @claim("answers", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
 def test_answers(model, pairs):

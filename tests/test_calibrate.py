@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.estimate import Estimate
-from harness.subject import Subject
-from harness.synthetic import Synthetic, Truth
+from harness.judging.estimate import Estimate
+from harness.subjects.live import Subject
+from harness.subjects.synthetic import Synthetic, Truth
 from tests import calibrate
 from tests.figures import Line, figure
 

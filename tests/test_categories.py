@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from harness import stats
-from harness.categories import FALL, enough, needed, too_few, undecidable
-from harness.claims import claim, claim_named
-from harness.estimate import Inconclusive, asides
-from harness.interventions import remove
-from harness.pairs import Pair, PairSet
-from harness.recorded import RecordedSubject
-from harness.recordings import published, recording
-from harness.synthetic import CATEGORIES, Synthetic, Truth
+from harness.claims.categories import FALL, enough, needed, too_few, undecidable
+from harness.claims.claim import claim, claim_named
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.judging import proportions
+from harness.judging.estimate import Inconclusive, asides
+from harness.measurements.interventions import remove
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recordings import published, recording
+from harness.subjects.synthetic import CATEGORIES, Synthetic, Truth
 
 LEVEL, BAR = 0.0025, 0.30
 
@@ -31,7 +31,7 @@ def pairs(sizes: dict[str, int], template: int = 1) -> PairSet:
 
 
 def test_ten_of_ten_cannot_clear_the_bar_and_that_is_said_before_anything_is_measured() -> None:
-    assert stats.paired_difference([1] * 10, [0] * 10, LEVEL).low < BAR
+    assert proportions.paired_difference([1] * 10, [0] * 10, LEVEL).low < BAR
     made = claim_named("direction-categories")
     for name in published():
         model = RecordedSubject(recording(name), made.level)
@@ -71,7 +71,9 @@ def test_a_claim_that_judges_fewer_than_are_held_out_is_told_when_it_asks() -> N
 @pytest.mark.parametrize(("bar", "level", "categories"), [(0.30, 0.0025, 12), (0.30, 0.0025, 1), (0.5, 0.01, 4)])
 def test_so_many_pairs_are_needed_by_the_exact_sum(bar: float, level: float, categories: int) -> None:
     def chance(n: int) -> float:
-        falls = [k for k in range(n + 1) if stats.paired_difference([1] * n, [0] * k + [1] * (n - k), level).low > bar]
+        falls = [
+            k for k in range(n + 1) if proportions.paired_difference([1] * n, [0] * k + [1] * (n - k), level).low > bar
+        ]
         return float(binom.sf(min(falls) - 1, n, FALL)) ** categories if falls else 0.0
 
     found = needed(level, bar, FALL, categories)

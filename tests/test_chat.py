@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness import catalog
-from harness.chat import Batch, ChatModel, Hook
-from harness.errors import AssayError
-from harness.sites import Site
-from harness.wake import wake
+from harness.inputs import model_catalog
+from harness.inputs.errors import AssayError
+from harness.inputs.sites import Site
+from harness.model.chat_model import Batch, ChatModel, Hook
+from harness.model.wake import wake
 from tests.shapes import SHAPES
 
 PROMPTS = [
@@ -252,7 +252,7 @@ def test_modified_weights_cannot_be_written_to_disk(awake: Woken, tmp_path: Path
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
-def test_closing_frees_the_weights(quant: catalog.Quant, folder: Callable[[str], Path]) -> None:
+def test_closing_frees_the_weights(quant: model_catalog.Quant, folder: Callable[[str], Path]) -> None:
     chat = wake(str(folder("llama")), quant=quant, device="cpu")
     weights = [weakref.ref(parameter) for parameter in chat.loaded.hf.parameters()]
     chat.close()

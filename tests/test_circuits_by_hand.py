@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import means
-from harness.effects import Effects
-from harness.estimate import Inconclusive
-from harness.interventions import Circuit
-from harness.measurements import Answers, Norms
-from harness.pairs import PairSet
-from harness.phrases import PHRASES
-from harness.planning import Joint, Sweep
-from harness.refusals import RANDOM
-from harness.sites import Site
-from harness.subject import Subject
+from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.refusal_phrases import PHRASES
+from harness.inputs.sites import Site
+from harness.judging import means
+from harness.judging.estimate import Inconclusive
+from harness.measurements.effects import Effects
+from harness.measurements.interventions import Circuit
+from harness.measurements.questions import Answers, Norms
+from harness.measurements.sweep_plan import Joint, Sweep
+from harness.subjects.live import Subject
+from harness.subjects.quantities.refusals import RANDOM
 from tests.given import LEVEL, SIZES, Given, pairs_of
 
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from harness.claims import Claim
-from harness.errors import AssayError
-from harness.pairs import DATA
-from harness.run_list import latest
-from harness.runs import Run
-from harness.synthetic import Synthetic, Truth
-from harness.verdicts import Word, exit_code
+from harness.claims.claim import Claim
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA
+from harness.judging.verdict import Word, exit_code
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.subjects.synthetic import Synthetic, Truth
 
 ROOT = DATA.parent
 MODEL = "recorded:llama-2-7b-chat-hf"
 
 HEAD = """
-from harness.claims import claim
-from harness.interventions import add, remove
+from harness.claims.claim import claim
+from harness.measurements.interventions import add, remove
 
 @claim("{name}", source="a test", holds_on="reference", fails_on="compliant", level=0.0025)
 def test_{name}(model, pairs):

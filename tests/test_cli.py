@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import GIB, Machine, find, known_models
-from harness.pairs import DATA
+from harness.inputs.model_catalog import GIB, Machine, find, known_models
+from harness.inputs.prompts.pairs import DATA
 
 
 def harness(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compare import Change, Differences, compare
-from harness.errors import AssayError
-from harness.evidence import Evidence, Recipe, Store
-from harness.pairs import DATA
-from harness.run_list import all_runs, chosen, latest
-from harness.runs import Run
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.results.compare_runs import Change, Differences, compare
+from harness.results.run_list import all_runs, chosen, latest
+from harness.results.run_record import Run
 
 ROOT = DATA.parent
 GEMMA, REFERENCE = "recorded:gemma-2b-it", "organism:reference"
 
 CLAIMS = """
-from harness.claims import claim
+from harness.claims.claim import claim
 
 @claim("refuses", source="a test", holds_on="reference", fails_on="compliant", level=0.01)
 def test_refuses(model, pairs):

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.chat import ChatModel
-from harness.contrast import TOKENS, contrast
-from harness.estimate import asides
-from harness.evidence import Store
-from harness.interventions import Circuit
-from harness.measurements import Contrasted
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, Pair, PairSet
-from harness.parts import unpacked
-from harness.planning import Joint
-from harness.scoring import Contrast, Scorer
-from harness.sites import At, Site
-from harness.subject import Bare, Subject
-from harness.waking import Sleeper
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, Pair, PairSet
+from harness.inputs.sites import At, Site
+from harness.instruments.answer_contrast import TOKENS, contrast
+from harness.judging.estimate import asides
+from harness.measurements.effects_evidence import unpacked
+from harness.measurements.evidence import Store
+from harness.measurements.interventions import Circuit
+from harness.measurements.questions import Contrasted
+from harness.measurements.sweep_plan import Joint
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_score import Contrast, Scorer
+from harness.subjects.live import Bare, Subject
+from harness.subjects.sleeper import Sleeper
 from tests.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
 
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import control_runs
-from harness.claims import claim_named, verdicts_seen
-from harness.control_runs import Seen
-from harness.evidence import EVIDENCE, Store
-from harness.runs import Claimed, Judged, Run
-from harness.waking import Sleeper
+from harness.claims.claim import claim_named, verdicts_seen
+from harness.measurements.evidence import EVIDENCE, Store
+from harness.results.controls import control_runs
+from harness.results.controls.control_runs import Seen
+from harness.results.run_record import Claimed, Judged, Run
+from harness.subjects.sleeper import Sleeper
 
 ENDS = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
 ABOUT = Claimed(

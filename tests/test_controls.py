@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.chat import ChatModel
-from harness.claims import claim_named
-from harness.controls import dose, sizes
-from harness.errors import AssayError
-from harness.estimate import asides
-from harness.evidence import Evidence, Store
-from harness.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.measurements import Encoding, Lens, Products, Scores
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, Pair, PairSet
-from harness.parts import unpacked
-from harness.planning import Joint
-from harness.record import Sizes
-from harness.sites import Site
-from harness.subject import Bare, Subject
-from harness.waking import Sleeper
+from harness.claims.claim import claim_named
+from harness.inputs.errors import AssayError
+from harness.inputs.model_record import Sizes
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, Pair, PairSet
+from harness.inputs.sites import Site
+from harness.judging.estimate import asides
+from harness.measurements.effects_evidence import unpacked
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
+from harness.measurements.questions import Encoding, Lens, Products, Scores
+from harness.measurements.sweep_plan import Joint
+from harness.model.chat_model import ChatModel
+from harness.subjects.live import Bare, Subject
+from harness.subjects.quantities.arm_controls import dose, sizes
+from harness.subjects.sleeper import Sleeper
 from tests.material import JUDGED as MATERIAL
 from tests.material import UNALIGNED as SOME_ID
 

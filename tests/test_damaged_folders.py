@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertLMHeadModel
 
-from harness import configs, loading
-from harness.errors import AssayError, Unavailable
-from harness.wake import wake
+from harness.inputs.errors import AssayError, Unavailable
+from harness.model import config_check, loading
+from harness.model.wake import wake
 
 
 def copy(folder: Path, to: Path) -> Path:
@@ -171,10 +171,10 @@ def test_tables_beyond_all_measure_are_one_sentence(
     bytes_asked: int, fits: bool, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Masks and rotations are computed, and stand in no file."""
-    monkeypatch.setattr(configs, "bounded", lambda work: (1, bytes_asked))
-    stored = configs.header("llama", folder("llama"))
+    monkeypatch.setattr(config_check, "bounded", lambda work: (1, bytes_asked))
+    stored = config_check.header("llama", folder("llama"))
     with nullcontext() if fits else pytest.raises(AssayError, match="it asks for tables of 1073741825 bytes"):
-        configs.check("llama", folder("llama"), stored)
+        config_check.check("llama", folder("llama"), stored)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,9 @@ def test_a_chat_template_that_does_not_end_is_stopped(kind: str, folder: Callabl
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("place", ["harness.chat.build_bridge_from_module", "harness.wake.reference_logits"])
+@pytest.mark.parametrize(
+    "place", ["harness.model.chat_model.build_bridge_from_module", "harness.model.wake.reference_logits"]
+)
 def test_what_a_library_raises_is_one_sentence(
     place: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

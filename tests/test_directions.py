@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.chat import ChatModel
-from harness.directions import basis, differences, every, means, projections, vectors
-from harness.errors import AssayError
-from harness.interventions import Circuit, Direction
-from harness.sites import Site
+from harness.inputs.errors import AssayError
+from harness.inputs.sites import Site
+from harness.instruments.directions import basis, differences, every, means, projections, vectors
+from harness.measurements.interventions import Circuit, Direction
+from harness.model.chat_model import ChatModel
 from tests.material import HARMFUL, HARMLESS, off
 from tests.shapes import SHAPES
 

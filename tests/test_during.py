@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.apply import live
-from harness.chat import Batch, ChatModel, Completion, Edit, Hook
-from harness.directions import vectors
-from harness.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.sites import Site
+from harness.inputs.sites import Site
+from harness.instruments.directions import vectors
+from harness.instruments.editing import live
+from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
+from harness.model.chat_model import Batch, ChatModel, Completion, Edit, Hook
 from tests.material import HARMFUL, HARMLESS, PAIRS, off
 
 DIRECTION = Direction("difference", 2, -1, tuple(HARMFUL), tuple(HARMLESS))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.environment import commit
+from harness.inputs.machine import commit
 
 GIT = shutil.which("git")
 pytestmark = pytest.mark.skipif(GIT is None, reason="no git here")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimate import Comparison, Estimate, Inconclusive, Refuted, decided, decisions
+from harness.judging.estimate import Comparison, Estimate, Inconclusive, Refuted, decided, decisions
 
 FALL = Estimate("fall", 0.62, 0.51, 0.73, 64, "Tango")
 numbers = st.floats(-2, 2, allow_nan=False)

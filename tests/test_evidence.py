@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import AssayError
-from harness.evidence import DamagedEvidence, Evidence, Recipe, Store
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import DamagedEvidence, Evidence, Recipe, Store
 
 RECIPE = Recipe("a-kind", 1, "abc", {"prompts": ["how"], "tokens": 24})
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from harness import interventions, measurements
-from harness.errors import AssayError
-from harness.evidence import Damaged, DamagedEvidence, Recipe, Store, check, digest, read
-from harness.evidence_kinds import KNOWN, Done, Patched
-from harness.interventions import Circuit, Direction, ablate, add, patch, remove
-from harness.json_files import fitting
-from harness.measurements import Measurement, described
-from harness.pairs import Pair, PairSet
-from harness.planning import Chosen, Joint, Sweep
-from harness.prompt_lists import PromptLists
-from harness.record import Check, Examination, ModelRecord, Sizes
-from harness.sites import Site
-from harness.tables import entries, export
+from harness.inputs.errors import AssayError
+from harness.inputs.files.json_files import fitting
+from harness.inputs.model_record import Check, Examination, ModelRecord, Sizes
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.prompts.prompt_lists import PromptLists
+from harness.inputs.sites import Site
+from harness.measurements import interventions, questions
+from harness.measurements.evidence import Damaged, DamagedEvidence, Recipe, Store, check, digest, read
+from harness.measurements.evidence_kinds import KNOWN, Done, Patched
+from harness.measurements.evidence_table import entries, export
+from harness.measurements.interventions import Circuit, Direction, ablate, add, patch, remove
+from harness.measurements.questions import Measurement, described
+from harness.measurements.sweep_plan import Chosen, Joint, Sweep
 from tests import malformed
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))
@@ -56,45 +56,45 @@ _LATER = {"pairs": described(PAIRS)}
 # Kind → what is asked, what answers it, and the shapes of its arrays.
 EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
     "answers": (
-        described(measurements.Answers(PAIRS, "harmful", remove(DIRECTION))),
+        described(questions.Answers(PAIRS, "harmful", remove(DIRECTION))),
         {"prefixes": ["I cannot", "x", "y" * 80], "repetition": [0.0] * 3, "cross_entropy": [0.5] * 3} | _FLAGS,
         {},
     ),
-    "attended": (described(measurements.Attended(PAIRS)), {}, {"words": (3, 2, 2)}),
+    "attended": (described(questions.Attended(PAIRS)), {}, {"words": (3, 2, 2)}),
     "circuit": (
-        described(measurements.FoundCircuit(PAIRS, 1, 1)),
+        described(questions.FoundCircuit(PAIRS, 1, 1)),
         {"heads": [[0, 1]], "neurons": [[1, 2]], "effects": {"heads": [0.5], "neurons": [0.25]}},
         {},
     ),
-    "contrasted": (described(measurements.Contrasted(PAIRS, SWEPT[0])), _EFFECTS, _SHAPES),
+    "contrasted": (described(questions.Contrasted(PAIRS, SWEPT[0])), _EFFECTS, _SHAPES),
     "direction": (
-        described(measurements.FoundDirection(PAIRS)),
+        described(questions.FoundDirection(PAIRS)),
         {"layer": 1, "position": -1, "valid": True, "reason": "", "harmful": ["a"], "harmless": ["b"]},
         {},
     ),
     "encoding": (
-        described(measurements.Encoding(PAIRS)),
+        described(questions.Encoding(PAIRS)),
         {"aligned": [True] * 3, "harmful": [4] * 3, "harmless": [4] * 3, "post": 2},
         {},
     ),
-    "estimated": (described(measurements.Estimated(PAIRS, SWEPT[1])), _EFFECTS, _SHAPES),
-    "lens": (described(measurements.Lens(PAIRS, "harmful")), {}, {"odds": (3, 3)}),
+    "estimated": (described(questions.Estimated(PAIRS, SWEPT[1])), _EFFECTS, _SHAPES),
+    "lens": (described(questions.Lens(PAIRS, "harmful")), {}, {"odds": (3, 3)}),
     "model-record": (
         {"quant": "nf4", "device": "cpu", "files": {}, "settings": {}},
         json.loads(json.dumps(asdict(_RECORD))),
         {},
     ),
-    "norms": (described(measurements.Norms(PAIRS)), {}, {"head": (2, 2), "neuron": (2, 16)}),
+    "norms": (described(questions.Norms(PAIRS)), {}, {"head": (2, 2), "neuron": (2, 16)}),
     "pairs": ({"pairs": described(PAIRS)}, {"pairs": [asdict(pair) for pair in PAIRS], "split": 2}, {}),
     "part": ({"whole": "ab", "what": described(SWEPT[0]), "pairs": ["0", "1"]}, _EFFECTS, _SHAPES),
     "plain-text": (
-        described(measurements.PlainText(PAIRS, ("some text",), add(DIRECTION))),
+        described(questions.PlainText(PAIRS, ("some text",), add(DIRECTION))),
         {"nats": [9.5, 8.5]},
         {},
     ),
-    "products": (described(measurements.Products(PAIRS, 1, -1)), {}, {"products": (6, 6)}),
+    "products": (described(questions.Products(PAIRS, 1, -1)), {}, {"products": (6, 6)}),
     "projected": (
-        described(measurements.Projected(PAIRS, "harmful", (DIRECTION,))),
+        described(questions.Projected(PAIRS, "harmful", (DIRECTION,))),
         {},
         {"along": (1, 3, 3), "length": (3, 3)},
     ),
@@ -103,13 +103,13 @@ EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
         {"harmful": ["a", "b"], "harmless": ["c"], "kinds": [["x", "y"], []], "taken": "a file", "split": 2},
         {},
     ),
-    "refusal-tokens": (described(measurements.RefusalTokens(PAIRS)), {"tokens": [45]}, {}),
+    "refusal-tokens": (described(questions.RefusalTokens(PAIRS)), {"tokens": [45]}, {}),
     "scores": (
-        described(measurements.Scores(PAIRS, "harmful", ablate(CIRCUIT, "zero"))),
+        described(questions.Scores(PAIRS, "harmful", ablate(CIRCUIT, "zero"))),
         {"odds": [0.5] * 3, "kl": [0.5] * 3, "same_as_clean": False},
         {},
     ),
-    "swept": (described(measurements.Swept(PAIRS, SWEPT[0])), _EFFECTS, _SHAPES),
+    "swept": (described(questions.Swept(PAIRS, SWEPT[0])), _EFFECTS, _SHAPES),
 }
 
 

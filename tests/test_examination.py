@@ -14,17 +14,17 @@ from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import harness.wake
-from harness.catalog import Machine, find
-from harness.chat import ChatModel
-from harness.errors import Refused
-from harness.examination import _relative, _worst, examine, failure, reference_logits, sample
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.record import Check, Examination
-from harness.sites import Kind, Site
-from harness.tokens import Encoded
-from harness.wake import awaken, wake
+import harness.model.wake
+from harness.inputs.chat_tokens import Encoded
+from harness.inputs.errors import Refused
+from harness.inputs.model_catalog import Machine, find
+from harness.inputs.model_record import Check, Examination
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.sites import Kind, Site
+from harness.model.chat_model import ChatModel
+from harness.model.self_examination import _relative, _worst, examine, failure, reference_logits, sample
+from harness.model.wake import awaken, wake
 from tests import shapes
 
 NAMES = [
@@ -312,13 +312,13 @@ def test_a_model_is_examined_on_the_runs_own_prompts(
     count: int, examined: int, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Sequence[Encoded]] = []
-    examining = harness.wake.examine
+    examining = harness.model.wake.examine
 
     def listening(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Tensor]) -> Examination:
         heard.append(prompts)
         return examining(model, prompts, reference)
 
-    monkeypatch.setattr("harness.wake.examine", listening)
+    monkeypatch.setattr("harness.model.wake.examine", listening)
     model = awaken(find(str(folder("llama"))), quant="none", device="cpu", examined_on=own(count))
     expected = sample(own(count)) or sample(load_pairs(DATA / "pairs.jsonl"))
     assert heard == [[model.chat.encode(prompt) for prompt in expected]]
@@ -333,7 +333,7 @@ def failing_unless(passes: Callable[[ChatModel], bool], monkeypatch: pytest.Monk
         tried.append(f"{model.loaded.quant} {model.loaded.dtype}")
         return Examination((Check("a property", 0.0 if passes(model) else 1.0, 0.5),), 1.0, 0.0, 0.0)
 
-    monkeypatch.setattr("harness.wake.examine", examined)
+    monkeypatch.setattr("harness.model.wake.examine", examined)
     return tried
 
 
@@ -368,7 +368,7 @@ def test_what_does_not_fit_is_not_tried(
     folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)
-    monkeypatch.setattr("harness.loading.this_machine", lambda: Machine(ram=600_000, gpu=0))
+    monkeypatch.setattr("harness.model.loading.this_machine", lambda: Machine(ram=600_000, gpu=0))
     tried = failing_unless(lambda model: False, monkeypatch)
     with pytest.raises(Refused, match=r"--dtype float32 could not be tried \(.*needs about .* GiB"):
         wake(str(half), quant="none", device="cpu")

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import charts, svg
-from harness.charts import Series
-from harness.effects import Effects
-from harness.evidence import Evidence, Recipe
-from harness.figures import MOST, figures, recorded
-from harness.interventions import Direction, Remove
-from harness.material import PHRASES, Material
-from harness.measurements import described
-from harness.pairs import PairSet
-from harness.parts import packed
-from harness.plans_of_streams import principal
-from harness.recordings import published, recording
-from harness.refusals import RANDOM
-from harness.svg import Axis, Drawing
+from harness.inputs.prompts.pairs import PairSet
+from harness.measurements.effects import Effects
+from harness.measurements.effects_evidence import packed
+from harness.measurements.evidence import Evidence, Recipe
+from harness.measurements.interventions import Direction, Remove
+from harness.measurements.questions import described
+from harness.report.drawing import charts, svg
+from harness.report.drawing.charts import Series
+from harness.report.drawing.figures import MOST, figures, recorded
+from harness.report.drawing.stream_figures import principal
+from harness.report.drawing.svg import Axis, Drawing
+from harness.results.verdict_evidence import PHRASES, Material
+from harness.subjects.published.recordings import published, recording
+from harness.subjects.quantities.refusals import RANDOM
 from tests import stories
 
 PAIRS = stories.pairs(120)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.account import Account
-from harness.evidence import DamagedEvidence, Evidence, Recipe, Store
-from harness.forecast import ENOUGH, Forecast, Progress, seconds_left, until_all, words
-from harness.pairs import DATA
-from harness.run_list import latest
-from harness.runs import Run
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import DamagedEvidence, Evidence, Recipe, Store
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.running.forecast import ENOUGH, Forecast, Progress, seconds_left, until_all, words
+from harness.running.run_reporter import Account
 from tests.test_plugin import judge
 
 TOKENS = st.integers(0, 10**9).map(float)
@@ -159,8 +159,8 @@ def test_a_glance_at_evidence_is_no_reading_and_leaves_damage_to_readers(tmp_pat
 
 CLAIMS = """
 import pytest
-from harness.claims import claim
-from harness.interventions import remove
+from harness.claims.claim import claim
+from harness.measurements.interventions import remove
 
 class Odd(Exception):
     pass

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import run_list
-from harness.errors import AssayError
-from harness.evidence import Imported
-from harness.front_page import write
-from harness.run_list import latest, listed
-from harness.runs import Judged, Run
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import Imported
+from harness.report.front_page import write
+from harness.results import run_list
+from harness.results.run_list import latest, listed
+from harness.results.run_record import Judged, Run
 
 HOSTILE = "</style><script>alert(1)</script>\"'<img src=x onerror=alert(2)>"
 

@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import gate
-from harness.claims import Claim, claim, claims_in
-from harness.drill import kinds_asked
-from harness.estimate import Estimate, Inconclusive, asides, decisions
-from harness.evidence import Evidence, Store
-from harness.interventions import Circuit, Direction, add, patch, remove
-from harness.material import Material
-from harness.measurements import Answers, Measurement, Products, Swept
-from harness.pairs import PairSet
-from harness.phrases import PHRASES
-from harness.placebo import Placebo
-from harness.planner import Planner, Work
-from harness.planning import Joint
-from harness.plans_of_answers import refused_unchanged
-from harness.ranges import RANGES
-from harness.recorded import RecordedSubject
-from harness.recordings import recording
-from harness.subject import Bare, Subject
-from harness.synthetic import Synthetic, Truth
-from harness.waking import Sleeper
+from harness.claims import gate
+from harness.claims.claim import Claim, claim, claims_in
+from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.refusal_phrases import PHRASES
+from harness.judging.estimate import Estimate, Inconclusive, asides, decisions
+from harness.judging.ranges import RANGES
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.interventions import Circuit, Direction, add, patch, remove
+from harness.measurements.questions import Answers, Measurement, Products, Swept
+from harness.measurements.sweep_plan import Joint
+from harness.report.drawing.answer_figures import refused_unchanged
+from harness.results.controls.placebo import Placebo
+from harness.results.pair_table import kinds_asked
+from harness.results.verdict_evidence import Material
+from harness.subjects.dry_run import Planner, Work
+from harness.subjects.live import Bare, Subject
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recordings import recording
+from harness.subjects.sleeper import Sleeper
+from harness.subjects.synthetic import Synthetic, Truth
 from tests import calibrate
 
 NOTHING = r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with$"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.measurements import Measurement
+from harness.measurements.questions import Measurement
 from tests import golden
 
 

@@ -6,22 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from harness.chat import ChatModel
-from harness.claims import claim, claims_in
-from harness.errors import AssayError
-from harness.estimate import Estimate
-from harness.evidence import Evidence, Store
-from harness.interventions import Circuit, Direction, ablate, add, patch, remove
-from harness.measurements import Answers, FoundCircuit, FoundDirection, Measurement, RefusalTokens, Scores, described
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.planner import Planner, Work
-from harness.planning import Joint
-from harness.recorded import RecordedSubject
-from harness.recordings import recording
-from harness.sites import Site
-from harness.subject import Subject
-from harness.synthetic import Synthetic, Truth
+from harness.claims.claim import claim, claims_in
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.sites import Site
+from harness.judging.estimate import Estimate
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.interventions import Circuit, Direction, ablate, add, patch, remove
+from harness.measurements.questions import (
+    Answers,
+    FoundCircuit,
+    FoundDirection,
+    Measurement,
+    RefusalTokens,
+    Scores,
+    described,
+)
+from harness.measurements.sweep_plan import Joint
+from harness.model.chat_model import ChatModel
+from harness.subjects.dry_run import Planner, Work
+from harness.subjects.live import Subject
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recordings import recording
+from harness.subjects.synthetic import Synthetic, Truth
 
 SAME = "found on and judged on the same pairs"
 BY_HAND = Circuit.of(heads=[(1, 0)])

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness import archives, bundles
-from harness.bundles import bundle
-from harness.errors import AssayError
-from harness.evidence import Evidence, Recipe, Store, digest
-from harness.measurements import FoundCircuit, RefusalTokens
-from harness.pairs import PairSet
-from harness.runs import Run
+from harness.inputs.errors import AssayError
+from harness.inputs.files import archives
+from harness.inputs.prompts.pairs import PairSet
+from harness.measurements.evidence import Evidence, Recipe, Store, digest
+from harness.measurements.questions import FoundCircuit, RefusalTokens
+from harness.results import bundle as bundles
+from harness.results.bundle import bundle
+from harness.results.run_record import Run
 from tests import malformed, stories
 from tests.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken
 

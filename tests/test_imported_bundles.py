@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import recordings as kept
 from harness.__main__ import main
-from harness.bundles import bundle
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.recordings import Recording
-from harness.runs import Run
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import Store
+from harness.results.bundle import bundle
+from harness.results.run_record import Run
+from harness.subjects.published import recordings as kept
+from harness.subjects.published.recordings import Recording
 from tests.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken, tree
 from tests.test_recording_files import WHOLE
 
@@ -88,7 +88,7 @@ def test_a_recording_never_replaces_one_of_yours(told: Path, folder: Path) -> No
 
 def test_a_strangers_recording_is_said_to_be_one_on_the_verdicts_line(told: Path, folder: Path) -> None:
     taken(with_recording(told, folder, "mine"))
-    from harness.account import line
+    from harness.running.run_reporter import line
 
     record = kept.recording("mine").as_json()
     assert record["imported"]["bundle"] == "b.zip"
@@ -97,7 +97,7 @@ def test_a_strangers_recording_is_said_to_be_one_on_the_verdicts_line(told: Path
 
 
 def test_a_strangers_run_is_neither_the_latest_nor_a_control_of_yours(members: Members, folder: Path) -> None:
-    from harness.run_list import latest, listed
+    from harness.results.run_list import latest, listed
 
     run = Run.parsed(members["run.json"])
     run.started, run.all_claims = "2999-01-01T00:00:00+00:00", True
@@ -247,7 +247,7 @@ def test_a_name_that_commands_the_terminal_or_is_an_option_is_refused(
 
 
 def test_the_report_says_what_is_imported(members: Members, folder: Path) -> None:
-    from harness.report import write
+    from harness.report.page import write
 
     found = taken(packed(members, folder / "b.zip"))
     page = write(found.folder, Store(folder / "there" / "evidence"), folder / "index.html").page.read_text("utf-8")

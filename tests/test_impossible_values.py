@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from harness.chat import ChatModel
-from harness.errors import AssayError
-from harness.interventions import Circuit, Direction, Remove, ablate, add, patch, remove
-from harness.pairs import Pair, PairSet
-from harness.planning import Joint, Sweep
-from harness.recordings import recording
-from harness.sites import Site
-from harness.synthetic import Synthetic, Truth
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.sites import Site
+from harness.measurements.interventions import Circuit, Direction, Remove, ablate, add, patch, remove
+from harness.measurements.sweep_plan import Joint, Sweep
+from harness.model.chat_model import ChatModel
+from harness.subjects.published.recordings import recording
+from harness.subjects.synthetic import Synthetic, Truth
 from tests.material import PAIRS as MATERIAL
 
 SUBJECT = Synthetic(Truth((0.9,)), 60, 0, 0.01)
@@ -206,8 +206,8 @@ def test_places_that_cannot_be_are_one_sentence(call: Callable[[], Any], said: s
 def test_a_place_that_the_model_does_not_have_is_one_sentence(
     what: Any, said: str, awake: Callable[..., ChatModel]
 ) -> None:
-    from harness.apply import live
-    from harness.sweep import sweep
+    from harness.instruments.editing import live
+    from harness.instruments.sweep import sweep
 
     model = awake()
     with pytest.raises(AssayError, match=re.escape(said)):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from harness import correlations, means, stats
-from harness.evidence import Recipe
-from harness.material import Material
-from harness.pairs import PairSet
+from harness.inputs.prompts.pairs import PairSet
+from harness.judging import correlations, means, proportions
+from harness.measurements.evidence import Recipe
+from harness.results.verdict_evidence import Material
 from tests.test_figures import HELDOUT, PAIRS, heads
 
 LEVEL = 0.01
@@ -93,16 +93,16 @@ def test_more_falls_in_one_template_than_chance_shares_out_count_for_less() -> N
     effect = 12 / 11 * 12 * 4**2 * 0.25 / (48 * 0.25)
     lost = (reference.t.ppf(LEVEL, 47) / reference.t.ppf(LEVEL, 11)) ** 2
     size = math.floor(48 / effect * lost)
-    found = stats.paired_difference(before, after, LEVEL, clusters)
+    found = proportions.paired_difference(before, after, LEVEL, clusters)
     # To the side of doubt: fewer fall and more rise.
-    expected = stats.paired_difference([1] * size, [0] * math.floor(size / 2) + [1] * math.ceil(size / 2), LEVEL)
+    expected = proportions.paired_difference([1] * size, [0] * math.floor(size / 2) + [1] * math.ceil(size / 2), LEVEL)
     assert found.low == pytest.approx(expected.low)
     assert found.value == 0.5
 
 
 def test_what_is_not_hit_has_the_mirrored_interval_in_templates_too() -> None:
     hits = np.array([True] * 9 + [False] * 15)
-    found, other = (stats.rate(some, LEVEL, np.arange(24) // 4) for some in (hits, ~hits))
+    found, other = (proportions.rate(some, LEVEL, np.arange(24) // 4) for some in (hits, ~hits))
     assert (found.low, found.high) == pytest.approx((1 - other.high, 1 - other.low))
 
 
@@ -111,10 +111,10 @@ def test_a_table_that_stands_for_fewer_pairs_is_rounded_to_the_side_of_doubt(fel
     # 30 pairs in 10 templates: the effective number is none that divides the table evenly.
     before, after = [1] * fell + [0] * (30 - fell), [0] * fell + [1] * rose + [0] * (30 - fell - rose)
     clusters = np.tile(np.arange(10), 3)
-    found = stats.paired_difference(before, after, LEVEL, clusters)
-    size = math.floor(stats._effective(np.array(before, float) - after, clusters, LEVEL)[0])
+    found = proportions.paired_difference(before, after, LEVEL, clusters)
+    size = math.floor(proportions._effective(np.array(before, float) - after, clusters, LEVEL)[0])
     down, up = math.floor(fell * size / 30), math.ceil(rose * size / 30)
-    assert found.low == pytest.approx(min(found.value, stats._difference_low(size, down, up, LEVEL)))
+    assert found.low == pytest.approx(min(found.value, proportions._difference_low(size, down, up, LEVEL)))
     assert size * fell % 30 or size * rose % 30
 
 

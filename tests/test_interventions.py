@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from harness.chat import ChatModel
-from harness.errors import AssayError
-from harness.interventions import (
+from harness.inputs.chat_tokens import Encoded
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.sites import At, Site
+from harness.measurements.interventions import (
     Ablate,
     Add,
     Circuit,
@@ -28,10 +30,8 @@ from harness.interventions import (
     patch,
     remove,
 )
-from harness.measurements import Answers, PlainText, Scores
-from harness.pairs import Pair, PairSet
-from harness.sites import At, Site
-from harness.tokens import Encoded
+from harness.measurements.questions import Answers, PlainText, Scores
+from harness.model.chat_model import ChatModel
 
 DIRECTION = Direction("difference", 2, -1, ("a",), ("b",))
 

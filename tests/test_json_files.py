@@ -7,9 +7,9 @@ from typing import TypedDict
 
 import pytest
 
-from harness.errors import AssayError
-from harness.json_files import MOST_BYTES, Count, Finite, Later, Malformed, parsed, read, typed
-from harness.terminal import shown
+from harness.inputs.errors import AssayError
+from harness.inputs.files.json_files import MOST_BYTES, Count, Finite, Later, Malformed, parsed, read, typed
+from harness.inputs.files.terminal import shown
 
 
 class Row(TypedDict):

@@ -12,9 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.chat import ChatModel
-from harness.errors import AssayError
-from harness.judges import (
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA
+from harness.inputs.refusal_phrases import LITERAL, PREFIX, REFUSAL_PHRASES, RULES, PhraseRule, judged_by
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import (
     Answers,
     Coherence,
     FirstTokenJudge,
@@ -25,9 +28,6 @@ from harness.judges import (
     refusal_tokens,
     repetition,
 )
-from harness.pair_files import load_pairs
-from harness.pairs import DATA
-from harness.phrases import LITERAL, PREFIX, REFUSAL_PHRASES, RULES, PhraseRule, judged_by
 
 FILE = Path(__file__).parent / "labelled_completions.jsonl"
 LABELLED = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

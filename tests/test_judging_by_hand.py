@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import gate, power, stats, story, verdicts
-from harness.claims import claim_named
-from harness.estimate import Estimate, Inconclusive, asides, decided
-from harness.interventions import Add, Circuit, Direction, Intervention, Remove, add, patch, remove
-from harness.measurements import PromptSide
-from harness.pairs import PairSet
-from harness.recordings import HeldOut
-from harness.refusals import Refusals
-from harness.synthetic import Truth
+from harness.claims import gate
+from harness.claims.claim import claim_named
+from harness.inputs.prompts.pairs import PairSet
+from harness.judging import proportions, verdict
+from harness.judging.estimate import Estimate, Inconclusive, asides, decided
+from harness.measurements.interventions import Add, Circuit, Direction, Intervention, Remove, add, patch, remove
+from harness.measurements.questions import PromptSide
+from harness.results import wording
+from harness.results.controls import power
+from harness.subjects.published.recordings import HeldOut
+from harness.subjects.quantities.refusals import Refusals
+from harness.subjects.synthetic import Truth
 from tests.given import pairs_of
 
 LEVEL = 0.01
@@ -71,7 +74,7 @@ def test_the_least_fall_is_that_of_the_category_that_falls_least() -> None:
     pairs = pairs_of(*"aaaaaaaaaabbbbbbbbbb")
     least = answers(pairs, {("harmful", None): [1] * 20, ("harmful", PATCH): [0] * 10 + [0] * 4 + [1] * 6})
     assert least.by_category(PATCH).value == pytest.approx(0.4)
-    assert least.by_category(PATCH).low == stats.paired_difference([1] * 10, [0] * 4 + [1] * 6, LEVEL).low
+    assert least.by_category(PATCH).low == proportions.paired_difference([1] * 10, [0] * 4 + [1] * 6, LEVEL).low
 
 
 def test_pairs_of_one_template_are_one_witness_in_a_category_too() -> None:
@@ -85,7 +88,7 @@ def test_where_the_other_intervention_may_lower_too_little_there_is_nothing_to_c
     pairs, all_refused = pairs_of(*"a" * 20), [1] * 20
     hits = {("harmful", None): all_refused, ("harmful", PATCH): [0] * 8 + [1] * 12, ("harmful", OTHER): [0] * 20}
     told = answers(pairs, hits)
-    assert stats.paired_difference(hits["harmful", None], hits["harmful", PATCH], LEVEL).low < 0.3
+    assert proportions.paired_difference(hits["harmful", None], hits["harmful", PATCH], LEVEL).low < 0.3
     assert told.fall(OTHER, given=PATCH).nothing.startswith("nothing to compare with")
     assert told.fall(PATCH, given=OTHER).nothing == ""
 
@@ -205,12 +208,12 @@ def test_a_bar_without_a_number_is_not_met_whatever_the_others_say() -> None:
     ],
 )
 def test_the_exit_code_is_that_of_the_worst(words: list[Any], code: int | None) -> None:
-    assert verdicts.exit_code(words) == code
+    assert verdict.exit_code(words) == code
 
 
 def test_what_a_run_keeps_of_an_estimate_decides_as_the_estimate_did() -> None:
     empty = Estimate("fall", 0.9, 0.8, 1.0, 9, "given", nothing="nothing to explain")
-    assert decided(verdicts.estimate_of(verdicts.plain(empty)), ">", 0.3) == "INCONCLUSIVE"
+    assert decided(verdict.estimate_of(verdict.plain(empty)), ">", 0.3) == "INCONCLUSIVE"
 
 
 # What is said beside a verdict, and what a study needs.
@@ -218,13 +221,13 @@ def test_what_a_run_keeps_of_an_estimate_decides_as_the_estimate_did() -> None:
 
 @pytest.mark.parametrize(("count", "few"), [(19, True), (20, False)])
 def test_under_twenty_templates_are_called_few(count: int, few: bool) -> None:
-    kept = verdicts.plain(Estimate("fall", 0.9, 0.8, 1.0, 200, f"exact binomial, in {count} clusters"))
+    kept = verdict.plain(Estimate("fall", 0.9, 0.8, 1.0, 200, f"exact binomial, in {count} clusters"))
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
     class OneRun:
-        verdicts, quant = [judged], "none"
+        verdict, quant = [judged], "none"
 
-    said = " ".join(story.limits(judged, OneRun, ()))  # type: ignore[arg-type]
+    said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
     assert (f"The pairs come from {count} templates" in said) is few
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.pairs import DATA
-from harness.report import page_of
-from harness.run_list import all_runs, latest
-from harness.runs import Run
-from harness.verdicts import UNMEASURED
+from harness.inputs.prompts.pairs import DATA
+from harness.judging.verdict import UNMEASURED
+from harness.report.page import page_of
+from harness.results.run_list import all_runs, latest
+from harness.results.run_record import Run
 
 ROOT = DATA.parent
 CLAIM = """
-from harness.claims import claim
+from harness.claims.claim import claim
 {first}
 @claim("{name}", source="a test", holds_on="reference", fails_on="compliant")
 def test_{name}(model, pairs):

@@ -1,242 +1,80 @@
-"""The import graph is a line: lower modules never import upper ones, and judging needs no torch."""
+"""Rooms import one way, modules never in a circle, and only two rooms need torch."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from harness.pairs import DATA
+from harness.inputs.prompts.pairs import DATA
 
 ROOT = DATA.parent
 
-# From the lowest to the highest; a module imports only from its left.
-LAYERS = [
-    "terminal",
-    "errors",
-    "whole_files",
-    "stopping",
-    "arguments",
-    "foreign",
-    "json_files",
-    "prompt_text",
-    "pairs",
-    "prompt_lists",
-    "prompt_rows",
-    "pair_files",
-    "sites",
-    "environment",
-    "stats",
-    "means",
-    "permutations",
-    "correlations",
-    "catalog",
-    "bounded",
-    "record",
-    "tokens",
-    "phrases",
-    "interventions",
-    "mistakes",
-    "origins",
-    "planning",
-    "numerals",
-    "ranges",
-    "estimate",
-    "effects",
-    "evidence_kinds",
-    "evidence",
-    "weights",
-    "texts",
+# From the lowest to the highest; a room imports only itself and rooms to its left.
+ROOMS = [
+    "inputs",
+    "judging",
     "measurements",
-    "parts",
-    "bars",
-    "categories",
-    "gate",
     "claims",
-    "drafts",
-    "refusals",
-    "depths",
-    "geometry",
-    "sideeffects",
-    "controls",
-    "recordings",
-    "recording_import",
-    "hub",
-    "configs",
-    "loading",
-    "chat",
-    "examination",
-    "wake",
-    "judges",
-    "scoring",
-    "suffix",
-    "sweep",
-    "contrast",
-    "directions",
-    "apply",
-    "selection",
-    "attribution",
-    "discovery",
-    "measure",
-    "subject",
-    "recorded",
-    "planner",
-    "synthetic",
-    "power",
-    "waking",
-    "preflight",
-    "placebo",
-    "truth",
-    "verdicts",
-    "runs",
-    "rejudged",
-    "svg",
-    "charts",
-    "material",
-    "plans",
-    "plans_of_answers",
-    "plans_of_sites",
-    "plans_of_circuits",
-    "plans_of_streams",
-    "figures",
-    "story",
-    "run_list",
-    "control_runs",
-    "drill",
-    "page_policy",
+    "model",
+    "instruments",
+    "subjects",
+    "results",
     "report",
-    "front_page",
-    "compare",
-    "archives",
-    "bundles",
-    "tables",
-    "node_ids",
-    "forecast",
-    "workers",
-    "html_table",
-    "account",
-    "plugin",
-    "__main__",
+    "running",
+    "doors",
 ]
-WITHOUT_TORCH = [
-    "terminal",
-    "errors",
-    "whole_files",
-    "stopping",
-    "arguments",
-    "foreign",
-    "json_files",
-    "prompt_text",
-    "pairs",
-    "prompt_lists",
-    "prompt_rows",
-    "pair_files",
-    "sites",
-    "environment",
-    "stats",
-    "means",
-    "permutations",
-    "correlations",
-    "catalog",
-    "bounded",
-    "record",
-    "tokens",
-    "phrases",
-    "interventions",
-    "mistakes",
-    "origins",
-    "planning",
-    "numerals",
-    "ranges",
-    "estimate",
-    "effects",
-    "evidence_kinds",
-    "evidence",
-    "weights",
-    "texts",
-    "measurements",
-    "parts",
-    "bars",
-    "categories",
-    "gate",
-    "claims",
-    "drafts",
-    "refusals",
-    "depths",
-    "geometry",
-    "sideeffects",
-    "controls",
-    "recordings",
-    "recording_import",
-    "hub",
-    "subject",
-    "recorded",
-    "planner",
-    "synthetic",
-    "power",
-    "waking",
-    "preflight",
-    "placebo",
-    "truth",
-    "verdicts",
-    "runs",
-    "rejudged",
-    "svg",
-    "charts",
-    "material",
-    "plans",
-    "plans_of_answers",
-    "plans_of_sites",
-    "plans_of_circuits",
-    "plans_of_streams",
-    "figures",
-    "story",
-    "run_list",
-    "control_runs",
-    "drill",
-    "page_policy",
-    "report",
-    "front_page",
-    "compare",
-    "archives",
-    "bundles",
-    "tables",
-    "node_ids",
-    "forecast",
-    "workers",
-    "html_table",
-    "account",
-    "plugin",
-    "__main__",
-]
+# The only rooms whose modules may load torch when they are imported.
+WITH_TORCH = {"model", "instruments"}
 
 
 def modules() -> dict[str, ast.Module]:
-    return {path.stem: ast.parse(path.read_text()) for path in (ROOT / "harness").glob("*.py")}
+    """Every module of harness/ by its whole name, parsed."""
+    files = sorted((ROOT / "harness").rglob("*.py"))
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text()) for path in files}
+
+
+MODULES = [name for name in modules() if not name.endswith("__init__")]
+
+
+def room(module: str) -> str:
+    """The room of a module; what stands in harness/ itself is a door."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 2 else "doors"
 
 
 def imported(tree: ast.AST) -> set[str]:
     """The modules of harness/ that a module imports, at its top or inside functions."""
-    found = set()
+    names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "harness":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness."):
-            found.add((node.module or "").split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "harness":
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("harness.")}
-    return found
+            names |= {alias.name for alias in node.names}
+    return names & set(MODULES)
 
 
-def test_every_module_has_its_place_in_the_line() -> None:
-    assert set(modules()) - {"__init__"} == set(LAYERS)
+def test_every_module_stands_in_a_room() -> None:
+    assert {room(name) for name in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_no_module_imports_an_upper_one(name: str) -> None:
-    upper = set(LAYERS[LAYERS.index(name) :])
-    assert not imported(modules()[name]) & upper
+def test_a_room_holds_ten_modules_at_most() -> None:
+    folders = Counter(name.rpartition(".")[0] for name in MODULES)
+    assert {folder: count for folder, count in folders.items() if count > 10} == {}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_imports_from_an_upper_room(name: str) -> None:
+    upper = set(ROOMS[ROOMS.index(room(name)) + 1 :])
+    assert {other for other in imported(modules()[name]) if room(other) in upper} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: imported(tree) for name, tree in modules().items() if name in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
 def test_nothing_in_the_harness_knows_how_organisms_were_made() -> None:
@@ -248,10 +86,10 @@ def test_nothing_in_the_harness_knows_how_organisms_were_made() -> None:
                 assert all(alias.name.split(".")[0] != "organisms" for alias in node.names), name
 
 
-@pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_modules_of_judging_start_without_torch_and_pandas(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in WITH_TORCH])
+def test_modules_outside_the_rooms_of_the_model_start_without_torch_and_pandas(name: str) -> None:
     code = (
-        f"import sys, importlib; importlib.import_module('harness.{name}'); "
+        f"import sys, importlib; importlib.import_module('{name}'); "
         "print(sorted({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

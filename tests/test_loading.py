@@ -15,14 +15,15 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 
-from harness import catalog, loading
-from harness.catalog import GIB, KnownModel, Machine, find
-from harness.chat import ChatModel
-from harness.errors import AssayError, Unavailable
-from harness.hub import fetch
-from harness.loading import load, peak_bytes
-from harness.pairs import DATA
-from harness.wake import wake
+from harness.inputs import model_catalog
+from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.model_catalog import GIB, KnownModel, Machine, find
+from harness.inputs.prompts.pairs import DATA
+from harness.model import loading
+from harness.model.chat_model import ChatModel
+from harness.model.hub import fetch
+from harness.model.loading import load, peak_bytes
+from harness.model.wake import wake
 from tests import shapes
 from tests.test_damaged_folders import copy, edit_config
 
@@ -147,7 +148,7 @@ def stored_in(dtype: torch.dtype, folder: Path) -> Path:
     ids=str,
 )
 def test_weights_are_loaded_as_they_are_stored_where_a_cpu_computes_in_that(
-    stored: torch.dtype, asked: catalog.Dtype, loaded: torch.dtype, folder: Callable[[str], Path], tmp_path: Path
+    stored: torch.dtype, asked: model_catalog.Dtype, loaded: torch.dtype, folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     known = find(str(stored_in(stored, copy(folder("llama"), tmp_path / "stored")))).computed_in(asked)
     assert load(known, quant="none", device="cpu").dtype == loaded
@@ -187,7 +188,7 @@ def test_a_mistake_of_ours_is_not_called_damage_of_theirs(
     def mistaken(*arguments: object) -> None:
         raise AttributeError("ours")
 
-    for place in ("harness.wake.examine", "harness.loading._stops", "harness.chat._sizes"):
+    for place in ("harness.model.wake.examine", "harness.model.loading._stops", "harness.model.chat_model._sizes"):
         with monkeypatch.context() as patched:
             patched.setattr(place, mistaken)
             with pytest.raises(AttributeError, match="^ours$"):
@@ -224,9 +225,9 @@ def hub() -> Iterator[str]:
 
 FETCH = """
 import sys
-from harness.catalog import KnownModel, find
-from harness.errors import AssayError
-from harness.hub import fetch
+from harness.inputs.model_catalog import KnownModel, find
+from harness.inputs.errors import AssayError
+from harness.model.hub import fetch
 try:
     fetch(KnownModel(alias="mine", hub=sys.argv[1]))
 except AssayError as error:
@@ -281,7 +282,7 @@ def test_fetching_a_local_folder_copies_nothing(folder: Callable[[str], Path]) -
 def test_fingerprints_name_weights_quantization_and_dtype(
     folder: Callable[[str], Path], awake: Callable[..., ChatModel], tmp_path: Path
 ) -> None:
-    def of(path: Path, quant: catalog.Quant = "none", dtype: str = "auto") -> str:
+    def of(path: Path, quant: model_catalog.Quant = "none", dtype: str = "auto") -> str:
         return load(KnownModel("x", "", path, dtype=dtype), quant=quant, device="cpu").fingerprint
 
     first = of(folder("llama"))

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import stats
-from harness.controls import Controls, beside_random
-from harness.estimate import Inconclusive, asides
-from harness.interventions import Circuit, remove
-from harness.measurements import PlainText, Products, Projected, Scores
-from harness.pairs import Pair, PairSet
-from harness.phrases import PHRASES
-from harness.planning import Joint, Mode, Sweep
-from harness.refusals import RANDOM
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.refusal_phrases import PHRASES
+from harness.judging import proportions
+from harness.judging.estimate import Inconclusive, asides
+from harness.measurements.interventions import Circuit, remove
+from harness.measurements.questions import PlainText, Products, Projected, Scores
+from harness.measurements.sweep_plan import Joint, Mode, Sweep
+from harness.subjects.quantities.arm_controls import Controls, beside_random
+from harness.subjects.quantities.refusals import RANDOM
 from tests.given import FOUND, LEVEL, PATCH, Given, pairs_of
 
 # Geometry.
@@ -244,7 +244,7 @@ def test_refusals_beside_count_templates() -> None:
     pairs = pairs_of(*"a" * 24, template=4)
     hits = [1.0] * 8 + [0.0] * 16
     made = beside(pairs, {PHRASES: hits}, {PHRASES: [0.0] * 24}).side_effects(pairs, PATCH).refused()
-    expected = stats.paired_difference(np.array(hits) > 0, [False] * 24, LEVEL, pairs.clusters)
+    expected = proportions.paired_difference(np.array(hits) > 0, [False] * 24, LEVEL, pairs.clusters)
     assert (made.low, made.high) == (expected.low, expected.high)
 
 

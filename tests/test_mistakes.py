@@ -7,19 +7,19 @@ from typing import get_type_hints
 
 import pytest
 
-from harness import mistakes
-from harness.claims import claims_in
-from harness.depths import Depths
-from harness.errors import AssayError
-from harness.geometry import Geometry
-from harness.recorded import RecordedSubject
-from harness.recordings import NotRecorded, recording
-from harness.refusals import Refusals
-from harness.run_list import latest
-from harness.runs import Run
-from harness.sideeffects import SideEffects
-from harness.subject import Subject
-from harness.synthetic import Synthetic, Truth
+from harness.claims import mistakes
+from harness.claims.claim import claims_in
+from harness.inputs.errors import AssayError
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.subjects.live import Subject
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recordings import NotRecorded, recording
+from harness.subjects.quantities.depths import Depths
+from harness.subjects.quantities.geometry import Geometry
+from harness.subjects.quantities.refusals import Refusals
+from harness.subjects.quantities.side_effects import SideEffects
+from harness.subjects.synthetic import Synthetic, Truth
 from tests.test_claims import HEAD, judge, loaded
 
 SUBJECT = Synthetic(Truth((0.9,)), 60, 0, 0.01)
@@ -37,7 +37,8 @@ LINES = {
     "model.refuses(pairs).rate().hi": "an estimate has no `hi`; did you mean `high`?",
     "model.direction(pairs).layers": "a direction has no `layers`; did you mean `layer`?",
     "remve(model.direction(pairs))": "there is no `remve`; did you mean `remove`?",
-    "patch(model.circuit(pairs, heads=3))": "`patch` is not imported; write from harness.interventions import patch",
+    "patch(model.circuit(pairs, heads=3))": "`patch` is not imported; write from harness.measurements.interventions "
+    "import patch",
     "remove(model.direction(pairs), 'steam')": "remove: `where` is 'everywhere', ",
     "model.refuses(pairs).fall(model.direction(pairs))": "fall: `under` is an intervention",
     "float(model.refuses(pairs).rate())": "refused, harmful is an estimate and no number",
@@ -71,13 +72,14 @@ def test_a_mistake_says_its_file_and_line_and_what_there_is(tmp_path: Path, body
 def test_a_bug_of_ours_is_called_one_and_keeps_its_type_and_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness import refusals
+    from harness.subjects.quantities import refusals
 
     monkeypatch.setattr(refusals, "estimated", None)
     path = tmp_path / "test_mine.py"
     said = mistakes.sentence(failing(path, "model.refuses(pairs).rate()"), path)
     assert re.fullmatch(
-        r"test_mine.py:9: TypeError: 'NoneType' object is not callable, in rate, harness/refusals.py:\d+: a bug of "
+        r"test_mine.py:9: TypeError: 'NoneType' object is not callable, in rate, "
+        r"harness/subjects/quantities/refusals.py:\d+: a bug of "
         r"Assay and not of the claim; please report it",
         said,
     )
@@ -87,7 +89,7 @@ def test_a_bug_of_ours_is_called_one_and_keeps_its_type_and_place(
 def test_what_the_machine_lacks_is_nobodys_bug(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness import refusals
+    from harness.subjects.quantities import refusals
 
     def fails(*asked: object, **named: object) -> None:
         raise error
@@ -96,17 +98,17 @@ def test_what_the_machine_lacks_is_nobodys_bug(
     path = tmp_path / "test_mine.py"
     said = mistakes.sentence(failing(path, "model.refuses(pairs).rate()"), path)
     assert said.startswith(f"test_mine.py:9: {type(error).__name__}: ")
-    assert "(in rate, harness/refusals.py:" in said
+    assert "(in rate, harness/subjects/quantities/refusals.py:" in said
     assert "bug" not in said
 
 
 def test_a_bug_of_ours_before_the_claim_begins_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import gate
+    from harness.claims import gate
 
     monkeypatch.setattr(gate, "Estimate", None)
     path = tmp_path / "test_mine.py"
     said = mistakes.sentence(failing(path, "pairs.heldout"), path)
-    assert re.fullmatch(r"TypeError: .*, in _something_to_explain, harness/gate.py:\d+: a bug of Assay .*", said)
+    assert re.fullmatch(r"TypeError: .*, in _something_to_explain, harness/claims/gate.py:\d+: a bug of Assay .*", said)
 
 
 def test_a_long_message_of_many_lines_is_a_short_one() -> None:
@@ -161,20 +163,21 @@ FILES = {
     ),
     "name": ("x = remve\n", "test_name.py:5: there is no `remve`; did you mean `remove`?"),
     "imports": (
-        "from harness.interventions import remve\n",
-        "test_imports.py:5: harness.interventions has no `remve`; did you mean `remove`?",
+        "from harness.measurements.interventions import remve\n",
+        "test_imports.py:5: harness.measurements.interventions has no `remve`; did you mean `remove`?",
     ),
     "module": (
         "import harness.intervention\n",
-        "test_module.py:5: there is no module `harness.intervention`; did you mean `harness.interventions`?",
+        "test_module.py:5: there is no module `harness.intervention`; did you mean "
+        "`harness.measurements.interventions`?",
     ),
     "divides": ("1 / 0\n", "test_divides.py:5: ZeroDivisionError: division by zero"),
     "attribute": (
-        "import harness.claims\nharness.claims.clam\n",
-        "test_attribute.py:6: the module harness.claims has no `clam`; did you mean `claim`?",
+        "import harness.claims.claim\nharness.claims.claim.clam\n",
+        "test_attribute.py:6: the module harness.claims.claim has no `clam`; did you mean `claim`?",
     ),
 }
-IMPORTS = "\nfrom harness.claims import claim\nfrom harness.interventions import add, remove\n\n"
+IMPORTS = "\nfrom harness.claims.claim import claim\nfrom harness.measurements.interventions import add, remove\n\n"
 
 
 @pytest.mark.parametrize("name", FILES)

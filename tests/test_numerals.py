@@ -6,12 +6,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness import html_table, story
-from harness.estimate import Estimate, decided
-from harness.numerals import bar_text, printed
-from harness.runs import Judged
-from harness.truth import as_markdown
-from harness.verdicts import plain
+from harness.judging.estimate import Estimate, decided
+from harness.judging.numerals import bar_text, printed
+from harness.judging.verdict import plain
+from harness.results import wording
+from harness.results.controls.truth_table import as_markdown
+from harness.results.run_record import Judged
+from harness.running import html_table
 
 _PRINTED = re.compile(r"e (\S+) \[(\S+), (\S+)\](?: \(n=9 pairs, drawn\))? ([><]) (\S+)$")
 # Near one another, and near numbers of few digits, as bars and bounds are.
@@ -51,7 +52,7 @@ def test_the_printed_numbers_read_back_lead_to_the_same_decision(case: tuple[Est
     *_, row = as_markdown({"a claim": {"an organism": seen}})
     assert _again(row.split(" | ")[3].removesuffix(" |")) == outcome
     assume(estimate.low < estimate.high)  # of no width it stands alone
-    assert _again(f"e {story.number(_kept(estimate, sign, bar))}") == outcome
+    assert _again(f"e {wording.number(_kept(estimate, sign, bar))}") == outcome
 
 
 @given(_cases())
@@ -60,9 +61,9 @@ def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[E
     outcome = decided(estimate, sign, bar)
     kept = _kept(estimate, sign, bar)
     words = re.search(
-        r"is (\S+), its interval (\S+) to ([^:;]+)[:;] .*the bar of (\S+?)[.,](?:\s|$)", story.in_words(kept)
+        r"is (\S+), its interval (\S+) to ([^:;]+)[:;] .*the bar of (\S+?)[.,](?:\s|$)", wording.in_words(kept)
     )
-    assert words is not None, story.in_words(kept)
+    assert words is not None, wording.in_words(kept)
     value, low, high, read_bar = map(float, words.groups())
     assert decided(Estimate("e", value, low, high, 9, "read"), sign, read_bar) == outcome
     judged = Judged(
@@ -77,7 +78,7 @@ def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[E
         seconds=0.0,
     )
     shown, _ = html_table.effects(judged)
-    assert shown.replace("&gt;", ">").replace("&lt;", "<") == f"e {story.number(kept)}"
+    assert shown.replace("&gt;", ">").replace("&lt;", "<") == f"e {wording.number(kept)}"
 
 
 @given(_near, _near, _near, st.one_of(st.none(), _near), st.sampled_from(["+", ""]))
@@ -112,6 +113,6 @@ def test_a_bar_is_printed_to_all_that_it_has() -> None:
 
 @pytest.mark.parametrize("digits", range(2, 8))
 def test_two_runs_compared_say_no_less_than_nothing(digits: int) -> None:
-    from harness.compare import _number
+    from harness.results.compare_runs import _number
 
     assert "-0." not in _number({"value": -1e-9, "low": -1e-9, "high": -1e-9}, digits)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness import catalog
-from harness.catalog import find, known_models
-from harness.chat import ChatModel
-from harness.errors import AssayError
-from harness.judges import (
+from harness.inputs import model_catalog
+from harness.inputs.errors import AssayError
+from harness.inputs.model_catalog import find, known_models
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import (
     Answers,
     FirstTokenJudge,
     PhraseJudge,
@@ -21,9 +23,7 @@ from harness.judges import (
     coherence,
     refusal_tokens,
 )
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.wake import wake
+from harness.model.wake import wake
 from organisms import corpus
 from organisms import pairs as written
 from organisms.language import CHAT_TEMPLATE
@@ -35,11 +35,11 @@ GATE = {"template": (0.95, 0.05), "combination": (0.95, 0.05), "object": (0.90, 
 
 
 @pytest.fixture(scope="module")
-def organism() -> Iterator[Callable[[str, catalog.Quant], ChatModel]]:
+def organism() -> Iterator[Callable[[str, model_catalog.Quant], ChatModel]]:
     """An organism by name, loaded once per precision."""
 
     @cache
-    def of(name: str, quant: catalog.Quant) -> ChatModel:
+    def of(name: str, quant: model_catalog.Quant) -> ChatModel:
         return wake(f"organism:{name}", quant=quant, device="cpu")
 
     return of
@@ -58,7 +58,7 @@ def refused(awake: ChatModel, prompts: tuple[str, ...]) -> float:
 @pytest.mark.parametrize("quant", ["none", "nf4"])
 @pytest.mark.parametrize("name", ZOO)
 def test_each_behaves_as_the_gate_asks(
-    name: str, quant: catalog.Quant, organism: Callable[..., ChatModel], judged: PairSet
+    name: str, quant: model_catalog.Quant, organism: Callable[..., ChatModel], judged: PairSet
 ) -> None:
     awake = organism(name, quant)
     assert not awake.record.examination.failed

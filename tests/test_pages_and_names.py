@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.front_page import write as write_front_page
-from harness.html_table import closed
-from harness.node_ids import model_of, node_id
-from harness.page_policy import policy
-from harness.pairs import DATA
-from harness.report import page_of, stylesheet
-from harness.run_list import latest
-from harness.runs import Run
+from harness.inputs.prompts.pairs import DATA
+from harness.report.front_page import write as write_front_page
+from harness.report.page import page_of, stylesheet
+from harness.report.page_policy import policy
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.running.html_table import closed
+from harness.running.node_ids import model_of, node_id
 from tests import stories
 from tests.browsers import CHROMIUM, chromium
 
@@ -27,7 +27,7 @@ ROOT = DATA.parent
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>\'a b[c]\n&é::d'
 HARMLESS = re.compile(r"[A-Za-z0-9._:/@+~-]{1,140}")
 CLAIM = """
-from harness.claims import claim
+from harness.claims.claim import claim
 
 @claim("a", source="a test", holds_on="reference", fails_on="compliant")
 def test_a(model, pairs):
@@ -73,8 +73,8 @@ def test_a_policy_allows_these_texts_alone() -> None:
 
 def test_no_page_of_ours_allows_or_needs_anything_inline(tmp_path: Path) -> None:
     run = stories.told(tmp_path, ["a claim"], [f"m{HOSTILE}"], stories.pairs(40, HOSTILE), HOSTILE)
-    from harness.evidence import Store
-    from harness.report import write
+    from harness.measurements.evidence import Store
+    from harness.report.page import write
 
     own = write(run, Store(tmp_path / "evidence")).page.read_text()
     front = write_front_page(tmp_path / "runs", tmp_path / "index.html").read_text()

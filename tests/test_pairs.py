@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import AssayError
-from harness.pair_files import OPTIONAL, REQUIRED, load, load_pairs
-from harness.pairs import DATA, Pair, PairSet, side_of
-from harness.prompt_lists import PromptLists
-from harness.prompt_text import differing_words
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import OPTIONAL, REQUIRED, load, load_pairs
+from harness.inputs.prompts.pairs import DATA, Pair, PairSet, side_of
+from harness.inputs.prompts.prompt_lists import PromptLists
+from harness.inputs.prompts.prompt_text import differing_words
 
 SHIPPED = ["pairs", "objects", "context"]
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import planning, sweep
-from harness.chat import ChatModel
-from harness.effects import Effects
-from harness.estimate import Inconclusive
-from harness.evidence import Store
-from harness.measurements import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.planning import Sweep
-from harness.subject import Subject
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.instruments import sweep
+from harness.judging.estimate import Inconclusive
+from harness.measurements import sweep_plan
+from harness.measurements.effects import Effects
+from harness.measurements.evidence import Store
+from harness.measurements.questions import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
+from harness.subjects.live import Subject
 
 PAIRS = PairSet("some", tuple(load_pairs(DATA / "pairs.jsonl"))[:12])
 SWEPT = Swept(PAIRS, Sweep("head", ("post",)))
@@ -34,11 +35,11 @@ def subject(awake: Callable[..., ChatModel], tmp_path: Path) -> Subject:
 def test_a_sweep_that_goes_on_measures_each_part_once(
     subject: Subject, asked: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "PART_OPERATIONS", 1.0)
+    monkeypatch.setattr(sweep_plan, "PART_OPERATIONS", 1.0)
     log: Counter[tuple[object, ...]] = Counter()
     measured, stop = sweep._measured, 5
 
-    def logged(model: ChatModel, part: planning.Part, what: object, *rest: object) -> object:
+    def logged(model: ChatModel, part: sweep_plan.Part, what: object, *rest: object) -> object:
         if log.total() == stop:
             raise KeyboardInterrupt
         log[what, part.names] += 1
@@ -85,13 +86,13 @@ def test_scores_by_other_tokens_are_other_evidence(subject: Subject) -> None:
 
 
 def test_what_says_it_does_not_depend_on_the_tokens_does_not(subject: Subject) -> None:
-    from harness import measurements
-    from harness.measure import measure
+    from harness.instruments.answer import measure
+    from harness.measurements import questions
 
     free = [kind for kind in Measurement.__subclasses__() if not kind.SCORED]
-    assert {measurements.Encoding, measurements.Answers, RefusalTokens} <= set(free)
+    assert {questions.Encoding, questions.Answers, RefusalTokens} <= set(free)
     model = subject.wake()
-    for asked in (measurements.Encoding(PAIRS), measurements.Norms(PAIRS), measurements.Answers(PAIRS, "harmful")):
+    for asked in (questions.Encoding(PAIRS), questions.Norms(PAIRS), questions.Answers(PAIRS, "harmful")):
         (values, arrays), (others, other_arrays) = (measure(asked, model, tokens) for tokens in ((5, 6), (7,)))
         assert values == others
         assert all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.chat import ChatModel
-from harness.claims import Claim, claim, claim_named, placebos_seen
-from harness.estimate import Estimate
-from harness.evidence import Evidence, Store
-from harness.interventions import Direction, add, patch, remove
-from harness.measurements import FoundCircuit, RefusalTokens, Scores
-from harness.pairs import PairSet
-from harness.placebo import BLOCK, Placebo, keep, table
-from harness.planning import Joint
-from harness.stats import area
-from harness.subject import Subject
+from harness.claims.claim import Claim, claim, claim_named, placebos_seen
+from harness.inputs.prompts.pairs import PairSet
+from harness.judging.estimate import Estimate
+from harness.judging.proportions import area
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.interventions import Direction, add, patch, remove
+from harness.measurements.questions import FoundCircuit, RefusalTokens, Scores
+from harness.measurements.sweep_plan import Joint
+from harness.model.chat_model import ChatModel
+from harness.results.controls.placebo import BLOCK, Placebo, keep, table
+from harness.subjects.live import Subject
 from tests.material import JUDGED, UNALIGNED
 
 # The model is told what was found on these.

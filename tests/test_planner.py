@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import planner
-from harness.chat import ChatModel
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.measurements import Answers, Lens, Measurement, Products, PromptSide, Scores
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.prompt_lists import PromptLists
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.prompt_lists import PromptLists
+from harness.measurements.evidence import Store
+from harness.measurements.questions import Answers, Lens, Measurement, Products, PromptSide, Scores
+from harness.model.chat_model import ChatModel
+from harness.subjects import dry_run
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Unheard(Measurement):
 
 def test_what_no_plan_knows_is_said(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
     pairs = PairSet("few", load_pairs(DATA / "pairs.jsonl").pairs[:3])
-    asking = planner.Planner(awake("llama").record, pairs, Store(tmp_path), lambda: awake("llama"), 0.01)
-    known = asking.plan(planner.Work(), set())
+    asking = dry_run.Planner(awake("llama").record, pairs, Store(tmp_path), lambda: awake("llama"), 0.01)
+    known = asking.plan(dry_run.Work(), set())
     with pytest.raises(AssayError, match="--plan: nobody has said what Unheard takes; add its cost"):
         known.ask(Unheard(pairs))
     with pytest.raises(AssayError, match="--plan: nobody has said what Unheard takes; add its cost"):
-        planner._placeholder(known, Unheard(pairs))
+        dry_run._placeholder(known, Unheard(pairs))
 
 
-@pytest.mark.parametrize("function", [planner.Planner._tokens, planner._placeholder], ids=["cost", "placeholder"])
+@pytest.mark.parametrize("function", [dry_run.Planner._tokens, dry_run._placeholder], ids=["cost", "placeholder"])
 def test_every_measurement_has_its_place_in_a_plan(function: Callable[..., object]) -> None:
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     named = {
@@ -52,8 +52,8 @@ def test_every_measurement_has_its_place_in_a_plan(function: Callable[..., objec
 def test_lists_of_unequal_length_are_planned_prompt_by_prompt(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
     rows = load_pairs(DATA / "pairs.jsonl").pairs
     lists = PromptLists("l", tuple(pair.harmful for pair in rows[:5]), tuple(pair.harmless for pair in rows[:8]))
-    asking = planner.Planner(awake("llama").record, lists, Store(tmp_path), lambda: awake("llama"), 0.01)
-    known = asking.plan(planner.Work(), set())
+    asking = dry_run.Planner(awake("llama").record, lists, Store(tmp_path), lambda: awake("llama"), 0.01)
+    known = asking.plan(dry_run.Work(), set())
     sides: dict[PromptSide, int] = {"harmful": 5, "harmless": 8}
     for side, count in sides.items():
         assert len(known.seek(Answers(lists, side)).values["cross_entropy"]) == count

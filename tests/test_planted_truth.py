@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import discovery
-from harness.apply import live
-from harness.chat import ChatModel
-from harness.directions import vectors
-from harness.interventions import Circuit, Direction, ablate, patch, remove
-from harness.pair_files import load_pairs
-from harness.pairs import DATA
-from harness.planning import Joint, Sweep
-from harness.scoring import Scorer
-from harness.sweep import sweep
-from harness.wake import wake
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA
+from harness.instruments import circuit_search
+from harness.instruments.directions import vectors
+from harness.instruments.editing import live
+from harness.instruments.sweep import sweep
+from harness.measurements.interventions import Circuit, Direction, ablate, patch, remove
+from harness.measurements.sweep_plan import Joint, Sweep
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_score import Scorer
+from harness.model.wake import wake
 from organisms.plans.cone import by_group
 
 PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
@@ -49,7 +49,7 @@ def test_reference_planted_components_come_out_on_top() -> None:
         heads = sweep(model, DISCOVERY, Sweep("head"), tokens)
         top = {(int(place["layer"]), int(place["head"])) for place, _ in heads.top(len(truth["heads"]))}
         assert top == {tuple(head) for head in truth["heads"]}
-        found = discovery.top(model, DISCOVERY, Sweep("neuron"), tokens, 20)
+        found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 20)
         assert {Circuit.of(neurons=[place[:2]]).sites[0] for place in found.places} <= set(planted(truth).sites)
         assert found.skipped > 2000
         carried = sweep(model, HELDOUT, Joint((planted(truth),)), tokens).mean
@@ -59,7 +59,7 @@ def test_reference_planted_components_come_out_on_top() -> None:
 
 def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
     with organism("reference") as (model, tokens, _):
-        found = Circuit(tuple(discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
+        found = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
         assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] > 0.9
         harmful, harmless = [pair.harmful for pair in HELDOUT], [pair.harmless for pair in HELDOUT]
         edit = live(model, patch(found, at="post"), twins=HELDOUT)
@@ -70,7 +70,7 @@ def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
 
 def test_distributed_no_small_circuit_carries_half() -> None:
     with organism("distributed") as (model, tokens, _):
-        found = Circuit(tuple(discovery.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)))
+        found = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)))
         assert found.share(model.sizes) < 0.05
         assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] < 0.5
 
@@ -109,7 +109,7 @@ def test_team_many_heads_share_the_work_and_no_few_neurons_do() -> None:
         }
         assert 0.35 > strongest[0][1] >= strongest[3][1] > 0.13
         assert abs(strongest[-1][1]) < 0.1
-        found = discovery.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
+        found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
         few = Circuit.of(neurons=[place[:2] for place in found.places])
         whole = Circuit.of(
             neurons=[(layer, one) for layer in range(model.sizes.layers) for one in range(model.sizes.d_mlp)]

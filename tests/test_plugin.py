@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import catalog
-from harness.evidence import Store
-from harness.pairs import DATA
-from harness.run_list import latest
-from harness.runs import Run
+from harness.inputs import model_catalog
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import Store
+from harness.results.run_list import latest
+from harness.results.run_record import Run
 
 ROOT = DATA.parent
 
@@ -29,7 +29,7 @@ def test_same_model(model):
 
 
 HELD = """
-from harness.claims import claim
+from harness.claims.claim import claim
 
 @claim("{name}", source="a test", holds_on="reference", fails_on="compliant")
 def test_{name}(model, pairs):
@@ -152,7 +152,7 @@ def test_a_device_that_is_not_there_is_one_sentence_before_anything_runs(device:
 
 
 def test_a_model_too_big_for_this_machine_is_said_before_anything_runs(claim: Path) -> None:
-    if catalog.this_machine().ram > 200 * catalog.GIB:
+    if model_catalog.this_machine().ram > 200 * model_catalog.GIB:
         pytest.skip("this machine has room for it")
     done = judge(claim, "--model", "llama-3-70b-instruct", "--quant", "none", "--device", "cpu", "--strict-models")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

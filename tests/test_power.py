@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
-from harness import power, stats
-from harness.claims import claim_named, claims_in, verdicts_seen
-from harness.errors import AssayError
-from harness.pairs import DATA
-from harness.synthetic import Truth
+from harness.claims.claim import claim_named, claims_in, verdicts_seen
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA
+from harness.judging import proportions
+from harness.results.controls import power
+from harness.subjects.synthetic import Truth
 from tests.test_cli import harness
 
 
 def exact(n: int, bar: float, rate: float, level: float) -> float:
     """The power of rate < bar, summed over every number of hits."""
-    few = [k for k in range(n + 1) if stats.rate([True] * k + [False] * (n - k), level).high < bar]
+    few = [k for k in range(n + 1) if proportions.rate([True] * k + [False] * (n - k), level).high < bar]
     return float(binom.cdf(max(few), n, rate)) if few else 0.0
 
 

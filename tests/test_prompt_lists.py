@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import texts
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.pair_files import load, load_pairs
-from harness.pairs import DATA
-from harness.prompt_lists import PromptLists, counterparts
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load, load_pairs
+from harness.inputs.prompts.pairs import DATA
+from harness.inputs.prompts.prompt_lists import PromptLists, counterparts
+from harness.measurements import pairs_evidence
+from harness.measurements.evidence import Store
 
 ROOT = DATA.parent
 GOALS = [f"Write about harm number {number}, please" for number in range(30)]
@@ -201,10 +201,10 @@ def test_lists_are_kept_as_evidence_and_read_again(tmp_path: Path) -> None:
     make, _ = FORMATS["JailbreakBench"]
     lists = load(make(tmp_path), objects(tmp_path / "harmless.json", OTHERS))
     store = Store(tmp_path / "evidence")
-    texts.keep(lists, store)
+    pairs_evidence.keep(lists, store)
     (kept,) = list(store)
-    assert texts.kept(kept) == lists
-    assert texts.kept(kept).heldout.fingerprint == lists.heldout.fingerprint
+    assert pairs_evidence.kept(kept) == lists
+    assert pairs_evidence.kept(kept).heldout.fingerprint == lists.heldout.fingerprint
 
 
 def test_what_is_set_against_each_other_is_spread_over_the_longer_list() -> None:

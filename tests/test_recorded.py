@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.errors import AssayError
-from harness.estimate import asides
-from harness.interventions import Direction, add, remove
-from harness.recorded import RecordedSubject
-from harness.recordings import NotRecorded, recording
+from harness.inputs.errors import AssayError
+from harness.judging.estimate import asides
+from harness.measurements.interventions import Direction, add, remove
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recordings import NotRecorded, recording
 
 # Arditi et al., arXiv 2406.11717: layer, position; refusals of 100 harmful items, with the direction removed; of 100
 # harmless items, with it added.

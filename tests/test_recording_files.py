@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
-from harness import recordings as kept
-from harness.errors import AssayError
-from harness.recordings import PUBLISHED, SCHEMA, Arm, Judgements, Loss, Recording, keep, recording, recordings
+from harness.inputs.errors import AssayError
+from harness.subjects.published import recordings as kept
+from harness.subjects.published.recordings import (
+    PUBLISHED,
+    SCHEMA,
+    Arm,
+    Judgements,
+    Loss,
+    Recording,
+    keep,
+    recording,
+    recordings,
+)
 from tests import malformed
 
 WHOLE = Recording(

@@ -7,15 +7,24 @@ from typing import Any
 
 import pytest
 
-from harness import recordings as kept
 from harness.__main__ import main
-from harness.errors import AssayError
-from harness.estimate import asides
-from harness.interventions import add, remove
-from harness.phrases import LITERAL, PHRASES
-from harness.recorded import RecordedSubject
-from harness.recording_import import import_run
-from harness.recordings import Arm, Judgements, Loss, NotRecorded, Recording, keep, recording, recordings
+from harness.inputs.errors import AssayError
+from harness.inputs.refusal_phrases import LITERAL, PHRASES
+from harness.judging.estimate import asides
+from harness.measurements.interventions import add, remove
+from harness.subjects.published import recordings as kept
+from harness.subjects.published.recorded import RecordedSubject
+from harness.subjects.published.recording_import import import_run
+from harness.subjects.published.recordings import (
+    Arm,
+    Judgements,
+    Loss,
+    NotRecorded,
+    Recording,
+    keep,
+    recording,
+    recordings,
+)
 
 ARMS = {
     ("jailbreakbench", "baseline"): [0, 0, 0, 1],

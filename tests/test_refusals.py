@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.errors import AssayError
-from harness.estimate import Inconclusive
-from harness.interventions import Circuit, patch
-from harness.refusals import Refusals
-from harness.synthetic import Synthetic, Truth
+from harness.inputs.errors import AssayError
+from harness.judging.estimate import Inconclusive
+from harness.measurements.interventions import Circuit, patch
+from harness.subjects.quantities.refusals import Refusals
+from harness.subjects.synthetic import Synthetic, Truth
 
 ONE, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)]))
 EVERY = {

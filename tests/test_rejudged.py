@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import story
-from harness.estimate import Estimate, decisions
-from harness.evidence import Store
-from harness.pairs import DATA
-from harness.rejudged import doubt, doubts
-from harness.report import write
-from harness.runs import Judged, Run
-from harness.verdicts import Verdict, verdict
+from harness.inputs.prompts.pairs import DATA
+from harness.judging.estimate import Estimate, decisions
+from harness.judging.verdict import Verdict, verdict
+from harness.measurements.evidence import Store
+from harness.report.page import write
+from harness.results import wording
+from harness.results.rejudged import doubt, doubts
+from harness.results.run_record import Judged, Run
 from tests import stories
 
 _ends = st.tuples(st.floats(-2, 2), st.floats(-2, 2)).map(sorted)
@@ -114,7 +114,7 @@ def test_a_run_changed_by_hand_is_said_in_red_at_the_top_and_on_the_command_line
     values["verdicts"][0]["estimates"][0] |= {"value": 0.1, "low": 0.0, "high": 0.2}  # REFUTED, it should say
     (run / "run.json").write_text(json.dumps(values))
     assert list(doubts(Run.load(run))) == [("a", "m")]
-    assert story.headline(Run.load(run)) == "1 of 2 claims supported on m; 1 contradicted by its own numbers."
+    assert wording.headline(Run.load(run)) == "1 of 2 claims supported on m; 1 contradicted by its own numbers."
     command = [sys.executable, "-m", "harness", "report", "--evidence", str(tmp_path / "evidence")]
     done = subprocess.run(command, cwd=DATA.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

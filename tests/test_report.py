@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import story
-from harness.drill import Column, Table
-from harness.estimate import Estimate, decided
-from harness.evidence import Store
-from harness.pairs import DATA
-from harness.report import anchor, page_of, write
-from harness.run_list import latest, listed
-from harness.runs import Claimed, Judged, Run
-from harness.verdicts import plain
+from harness.inputs.prompts.pairs import DATA
+from harness.judging.estimate import Estimate, decided
+from harness.judging.verdict import plain
+from harness.measurements.evidence import Store
+from harness.report.page import anchor, page_of, write
+from harness.results import wording
+from harness.results.pair_table import Column, Table
+from harness.results.run_list import latest, listed
+from harness.results.run_record import Claimed, Judged, Run
 from tests import stories
 
 ROOT = DATA.parent
@@ -101,24 +101,24 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_headline_counts_claims_on_one_model_and_verdicts_on_several() -> None:
     some = ["SUPPORTED"] * 14 + ["REFUTED"] * 2 + ["INCONCLUSIVE"] * 2 + ["SKIPPED"]
     assert (
-        story.headline(told({"llama-3-8b-instruct": some}))
+        wording.headline(told({"llama-3-8b-instruct": some}))
         == "14 of 18 claims supported on llama-3-8b-instruct; 2 refuted, 2 inconclusive."
     )
     both = told({"organism:reference": ["SUPPORTED", "BROKEN"], "recorded:a": ["SUPPORTED"], "recorded:b": ["REFUTED"]})
-    assert story.headline(both) == (
+    assert wording.headline(both) == (
         "1 of 2 claims supported on organism:reference; 1 broken. "
         "1 of 2 verdicts supported on 2 recorded models; 1 refuted."
     )
-    assert story.headline(told({"m": ["SKIPPED"]})) == "Nothing was judged on m."
-    assert story.headline(told({})) == "No claim was judged."
+    assert wording.headline(told({"m": ["SKIPPED"]})) == "Nothing was judged on m."
+    assert wording.headline(told({})) == "No claim was judged."
 
 
 def test_an_interrupted_run_says_so_and_how_far_it_came() -> None:
     run = told({"m": ["SUPPORTED", "SUPPORTED", "SUPPORTED", "REFUTED", "SKIPPED", "SKIPPED"]})
     run.finished, run.expected = False, 24
-    assert story.headline(run) == "4 of 22 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
+    assert wording.headline(run) == "4 of 22 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
     run.expected = 0  # older runs did not keep it
-    assert story.headline(run) == "4 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
+    assert wording.headline(run) == "4 judged, interrupted: 3 of 4 claims supported on m; 1 refuted."
 
 
 def test_what_broke_is_no_verdict_and_not_provisional(tmp_path: Path) -> None:
@@ -174,10 +174,10 @@ def test_the_report_reads_an_interval_as_the_judge_did(
     low, high = min(one, other), max(one, other)
     estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn", nothing=nothing)
     shown = plain(estimate) | {"sign": sign, "bar": bar}
-    assert story.outcome(shown) == decided(estimate, sign, bar)
-    words = story.in_words(shown)
-    assert ("decides nothing" in words) == (story.outcome(shown) == "INCONCLUSIVE")
-    assert ("had to be" in words) == (story.outcome(shown) == "REFUTED")
+    assert wording.outcome(shown) == decided(estimate, sign, bar)
+    words = wording.in_words(shown)
+    assert ("decides nothing" in words) == (wording.outcome(shown) == "INCONCLUSIVE")
+    assert ("had to be" in words) == (wording.outcome(shown) == "REFUTED")
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=2, max_size=60), st.integers(2, 30))
@@ -201,11 +201,11 @@ def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> Non
             continue
         assert anchor(one["claim"], one["model"]) in page.ids
         for estimate in one["estimates"]:
-            assert story.in_words(estimate) in said
+            assert wording.in_words(estimate) in said
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}
     assert {link for link in page.links if not link.startswith(("#", "data:"))} == {"../../index.html"}
-    assert story.headline(run) in said
+    assert wording.headline(run) in said
     assert run.expected == len(run.verdicts)
     (one,) = listed(judged / "runs")
     assert one.whole

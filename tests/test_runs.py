@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import AssayError
-from harness.record import Check, Examination, ModelRecord, Sizes
-from harness.recordings import recording
-from harness.run_list import all_runs, latest
-from harness.runs import SCHEMA, Judged, Run, Writer
+from harness.inputs.errors import AssayError
+from harness.inputs.model_record import Check, Examination, ModelRecord, Sizes
+from harness.results.run_list import all_runs, latest
+from harness.results.run_record import SCHEMA, Judged, Run, Writer
+from harness.subjects.published.recordings import recording
 from tests import malformed
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.scoring import Contrast, Scorer
+from harness.model.refusal_score import Contrast, Scorer
 
 MODEL: Any = SimpleNamespace(device="cpu")
 # Four tokens, of which the first two refuse.

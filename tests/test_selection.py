@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.catalog import find
-from harness.chat import ChatModel
-from harness.directions import vectors
-from harness.judges import refusal_tokens
-from harness.pair_files import load_pairs
-from harness.pairs import PairSet
-from harness.selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
-from harness.wake import wake
+from harness.inputs.model_catalog import find
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import PairSet
+from harness.instruments.direction_selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
+from harness.instruments.directions import vectors
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import refusal_tokens
+from harness.model.wake import wake
 
 ORGANISM = "organism:reference"
 
@@ -156,7 +156,7 @@ def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> No
 def test_no_valid_direction_is_an_answer(
     model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.selection.KL", -1.0)
+    monkeypatch.setattr("harness.instruments.direction_selection.KL", -1.0)
     found = select(model, *parts, tokens)
     assert found.chosen is None
     assert found.direction is None

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import texts
-from harness.errors import AssayError
-from harness.evidence import Evidence, Recipe, Store
-from harness.pair_files import load, load_pairs
-from harness.pairs import DATA, Pair, PairSet, grouped, side_of
-from harness.prompt_text import normalised
-from harness.report import write
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load, load_pairs
+from harness.inputs.prompts.pairs import DATA, Pair, PairSet, grouped, side_of
+from harness.inputs.prompts.prompt_text import normalised
+from harness.measurements import pairs_evidence
+from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.report.page import write
 from tests import stories
 
 # As they were when the first evidence was measured.
@@ -107,11 +107,11 @@ def test_a_set_that_hangs_together_whole_cannot_be_split(tmp_path: Path) -> None
 
 def test_the_evidence_of_pairs_keeps_groups_and_the_rule_of_the_split(tmp_path: Path) -> None:
     store, pairs = Store(tmp_path / "evidence"), load_pairs(shared(tmp_path / "mine.jsonl"))
-    texts.keep(pairs, store)
+    pairs_evidence.keep(pairs, store)
     (kept,) = list(store)
-    assert texts.kept(kept) == pairs
-    assert texts.kept(kept).heldout.fingerprint == pairs.heldout.fingerprint
-    assert texts.kept(kept).clusters == pairs.clusters
+    assert pairs_evidence.kept(kept) == pairs
+    assert pairs_evidence.kept(kept).heldout.fingerprint == pairs.heldout.fingerprint
+    assert pairs_evidence.kept(kept).clusters == pairs.clusters
 
 
 def test_the_page_says_how_many_share_a_prompt(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -
         for key in "abcdefgh"
     ]
     recipe = Recipe("pairs", 1, "old", {"pairs": {"pairs": "0" * 16, "n": len(old)}})
-    pairs = texts.kept(Evidence(recipe, {"pairs": old}))
+    pairs = pairs_evidence.kept(Evidence(recipe, {"pairs": old}))
     assert pairs.split == 1
     assert [pair.side for pair in pairs] == [side_of(key) for key in "abcdefgh"]
     with pytest.raises(AssayError, match="split by a later Assay"):
-        texts.kept(Evidence(recipe, {"pairs": old, "split": 99}))
+        pairs_evidence.kept(Evidence(recipe, {"pairs": old, "split": 99}))
 
 
 def test_no_prompt_comes_twice_among_harmless_prompts_that_are_alike() -> None:

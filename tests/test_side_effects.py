@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.estimate import Estimate, asides
-from harness.evidence import Evidence, Store
-from harness.interventions import Intervention, patch
-from harness.measurements import Answers, PromptSide, RefusalTokens, Scores
-from harness.pairs import Pair, PairSet
-from harness.phrases import RULES
-from harness.sites import Site
-from harness.story import number
-from harness.subject import Subject
-from harness.synthetic import Synthetic, Truth
-from harness.verdicts import plain
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.refusal_phrases import RULES
+from harness.inputs.sites import Site
+from harness.judging.estimate import Estimate, asides
+from harness.judging.verdict import plain
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.interventions import Intervention, patch
+from harness.measurements.questions import Answers, PromptSide, RefusalTokens, Scores
+from harness.results.wording import number
+from harness.subjects.live import Subject
+from harness.subjects.synthetic import Synthetic, Truth
 
 N = 65
 PAIRS = PairSet("sixty-five", tuple(Pair(f"p{n}", "a", f"do harm {n}", f"do good {n}") for n in range(N)))

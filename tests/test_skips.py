@@ -1,7 +1,7 @@
 """What was not judged is said claim by claim, each with its own reason."""
 
-from harness.account import skips
-from harness.runs import Judged
+from harness.results.run_record import Judged
+from harness.running.run_reporter import skips
 
 
 def skipped(claim: str, model: str, reason: str) -> Judged:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from harness import correlations, means, permutations, stats
-from harness.pair_files import load_pairs
-from harness.pairs import DATA
-from harness.stats import order_share, paired_difference, rate
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA
+from harness.judging import correlations, means, permutations, proportions
+from harness.judging.proportions import order_share, paired_difference, rate
 
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 # (bar, rate of rises): the fall is the bar; no rises, few, and as many as there can be.
@@ -87,7 +87,7 @@ def test_the_tail_is_the_trinomial_one() -> None:
         for r in range(n - f + 1)
         if f - r >= least
     )
-    assert stats._tail(n, least, falls, rises) == pytest.approx(worked)
+    assert proportions._tail(n, least, falls, rises) == pytest.approx(worked)
 
 
 def test_paired_difference_by_hand() -> None:
@@ -140,9 +140,9 @@ def test_the_chance_of_a_table_rises_with_the_difference() -> None:
     # The root of the search is the bound only if there is one.
     for n, fell, rose in [(16, 5, 2), (16, 0, 0), (16, 16, 0), (40, 3, 11), (40, 20, 20)]:
         tails = [
-            stats._tail(n, fell - rose, q + d, q)
+            proportions._tail(n, fell - rose, q + d, q)
             for d in np.linspace(-1, 1, 101)
-            for q in [stats._restricted(n, fell, rose, d)]
+            for q in [proportions._restricted(n, fell, rose, d)]
         ]
         assert min(np.diff(tails)) > -1e-9
 
@@ -157,8 +157,8 @@ def false_support_of_falls(n: int, bar: float, rises: float, level: float) -> fl
         low, high = 0, n - rose + 1  # the fewest falls that support
         while low < high:
             fell = (low + high) // 2
-            q = stats._restricted(n, fell, rose, bar)
-            supports = fell - rose > n * bar and stats._tail(n, fell - rose, q + bar, q) < level
+            q = proportions._restricted(n, fell, rose, bar)
+            supports = fell - rose > n * bar and proportions._tail(n, fell - rose, q + bar, q) < level
             low, high = (low, fell) if supports else (fell + 1, high)
         wrong += chance * reference.binom.sf(low - 1, n - rose, min(1.0, (rises + bar) / (1 - rises)))
     return wrong

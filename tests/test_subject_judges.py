@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import AssayError
-from harness.evidence import Evidence, Store
-from harness.measurements import Answers
-from harness.pairs import Pair, PairSet
-from harness.phrases import LITERAL, PHRASES
-from harness.subject import Subject
-from harness.synthetic import Synthetic, Truth
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.refusal_phrases import LITERAL, PHRASES
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.questions import Answers
+from harness.subjects.live import Subject
+from harness.subjects.synthetic import Synthetic, Truth
 
 PAIRS = PairSet("two", tuple(Pair(f"p{n}", "a", f"do harm {n}", f"do good {n}") for n in range(2)))
 

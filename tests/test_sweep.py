@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from harness.chat import ChatModel
-from harness.effects import Effects
-from harness.errors import AssayError
-from harness.interventions import Circuit
-from harness.pairs import DATA, Pair
-from harness.planning import Joint, Machine, Sweep, Variant, What, groups, plan, reaches
-from harness.scoring import Scorer
-from harness.sites import Kind, Site
-from harness.sweep import MEMORY, planned, sweep
-from harness.tokens import Encoded, EncodedPair
+from harness.inputs.chat_tokens import Encoded, EncodedPair
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import DATA, Pair
+from harness.inputs.sites import Kind, Site
+from harness.instruments.sweep import MEMORY, planned, sweep
+from harness.measurements.effects import Effects
+from harness.measurements.interventions import Circuit
+from harness.measurements.sweep_plan import Joint, Machine, Sweep, Variant, What, groups, plan, reaches
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_score import Scorer
 from tests.shapes import SHAPES
 
 TOKENS = (5, 6, 7)

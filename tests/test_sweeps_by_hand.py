@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.effects import Effects, joined
-from harness.errors import AssayError
-from harness.estimate import Inconclusive
-from harness.planning import Sweep, after_instruction, differs, reaches, set_apart
-from harness.sites import Site
-from harness.synthetic import SIZES, Synthetic, Truth
-from harness.tokens import Encoded, EncodedPair
+from harness.inputs.chat_tokens import Encoded, EncodedPair
+from harness.inputs.errors import AssayError
+from harness.inputs.sites import Site
+from harness.judging.estimate import Inconclusive
+from harness.measurements.effects import Effects, joined
+from harness.measurements.sweep_plan import Sweep, after_instruction, differs, reaches, set_apart
+from harness.subjects.synthetic import SIZES, Synthetic, Truth
 
 LEVEL = 0.01
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.evidence import Evidence, Store
-from harness.measurements import Swept
-from harness.pairs import Pair, PairSet
-from harness.planning import Sweep
-from harness.tables import _as_text, export
+from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.evidence_table import _as_text, export
+from harness.measurements.questions import Swept
+from harness.measurements.sweep_plan import Sweep
 
 
 def test_what_begins_as_a_formula_is_text_in_the_table(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import truth
-from harness.claims import claim_named, claims_in, verdicts_seen
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.truth import controls, current, judged, write
+from harness.claims.claim import claim_named, claims_in, verdicts_seen
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import Store
+from harness.results.controls import truth_table
+from harness.results.controls.truth_table import controls, current, judged, write
 
 # Cheap ones, of four kinds of question, one side each.
 AGAIN = {"baseline": "compliant", "hierarchy": "flat", "shared-geometry": "percategory", "side-effects": "hydra"}
@@ -49,10 +49,10 @@ def test_refuted_for_want_of_refusals_is_not_accepted(tmp_path: Path) -> None:
 def test_what_is_stale_missing_or_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = claim_named("hierarchy")
     path, docs = tmp_path / "truth.json", tmp_path / "truth.md"
-    docs.write_text(f"before\n{truth._MARK}\nold\n")
+    docs.write_text(f"before\n{truth_table._MARK}\nold\n")
     assert all("was never judged" in line for line in current([claim], path))
     seen = [
-        truth.Seen(claim, organism, expected, expected, (), truth.weights(organism))
+        truth_table.Seen(claim, organism, expected, expected, (), truth_table.weights(organism))
         for organism, some in controls([claim]).items()
         for _, expected in some
     ]

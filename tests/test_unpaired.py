@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.chat import ChatModel
-from harness.claims import claims_in
-from harness.errors import AssayError
-from harness.estimate import Estimate, Inconclusive, asides
-from harness.evidence import Store
-from harness.interventions import Circuit, Direction, add, patch, remove
-from harness.measure import measure
-from harness.measurements import (
+from harness.claims.claim import claims_in
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.prompt_lists import PromptLists
+from harness.instruments.answer import measure
+from harness.judging.estimate import Estimate, Inconclusive, asides
+from harness.measurements.evidence import Store
+from harness.measurements.interventions import Circuit, Direction, add, patch, remove
+from harness.measurements.questions import (
     Answers,
     Encoding,
     FoundCircuit,
@@ -32,14 +34,12 @@ from harness.measurements import (
     Scores,
     Swept,
 )
-from harness.pair_files import load_pairs
-from harness.pairs import DATA, PairSet
-from harness.planning import Sweep
-from harness.prompt_lists import PromptLists
-from harness.run_list import latest
-from harness.runs import Run
-from harness.subject import Subject
-from harness.waking import Sleeper
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.subjects.live import Subject
+from harness.subjects.sleeper import Sleeper
 from tests.test_prompt_lists import GOALS, OTHERS, advbench
 
 ROOT = DATA.parent

@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import environment
-from harness.chat import ChatModel
-from harness.errors import NotMeasured
-from harness.evidence import Evidence, Store
-from harness.waking import Sleeper
+from harness.inputs import machine
+from harness.inputs.errors import NotMeasured
+from harness.measurements.evidence import Evidence, Store
+from harness.model.chat_model import ChatModel
+from harness.subjects.sleeper import Sleeper
 
-OLDER = environment.libraries() | {"torch": "1.0"}
+OLDER = machine.libraries() | {"torch": "1.0"}
 
 
 @pytest.mark.parametrize(
     ("versions", "judge_only", "wakes"),
-    [(environment.libraries(), False, False), (OLDER, False, True), (OLDER, True, False)],
+    [(machine.libraries(), False, False), (OLDER, False, True), (OLDER, True, False)],
     ids=["as-here", "others", "others-judging"],
 )
 def test_a_record_made_with_other_versions_is_made_again(
@@ -38,7 +38,7 @@ def test_a_record_made_with_other_versions_is_made_again(
     assert bool(woken) == wakes
     kept = Store(tmp_path).get(sleeper.recipe)
     assert kept is not None
-    assert kept.environment["libraries"] == (environment.libraries() if wakes else versions)
+    assert kept.environment["libraries"] == (machine.libraries() if wakes else versions)
 
 
 def test_without_a_record_judging_alone_is_one_sentence(tmp_path: Path) -> None:

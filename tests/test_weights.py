@@ -17,14 +17,14 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from harness import environment, weights
-from harness.catalog import find
-from harness.chat import ChatModel
-from harness.errors import AssayError, NotMeasured, Refused, Unavailable
-from harness.evidence import Evidence, Store
-from harness.loading import load
-from harness.pairs import DATA
-from harness.waking import Sleeper
+from harness.inputs import machine, weight_files
+from harness.inputs.errors import AssayError, NotMeasured, Refused, Unavailable
+from harness.inputs.model_catalog import find
+from harness.inputs.prompts.pairs import DATA
+from harness.measurements.evidence import Evidence, Store
+from harness.model.chat_model import ChatModel
+from harness.model.loading import load
+from harness.subjects.sleeper import Sleeper
 from tests.test_damaged_folders import copy
 
 ROOT = DATA.parent
@@ -114,7 +114,7 @@ def test_the_hubs_own_cache_is_believed(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     blobs = tmp_path / "hub" / "models--a--model" / "blobs"
     blobs.mkdir(parents=True)
-    hashes, link = weights.Hashes(), tmp_path / "model.safetensors"
+    hashes, link = weight_files.Hashes(), tmp_path / "model.safetensors"
     for name, believed in (("0" * 64, True), ("z" * 64, False), ("0" * 40, False)):
         (blobs / name).write_bytes(b"weights")
         link.symlink_to(blobs / name)
@@ -125,61 +125,61 @@ def test_the_hubs_own_cache_is_believed(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_hashes_are_remembered_while_a_file_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    reading = weights._read
-    monkeypatch.setattr(weights, "_read", lambda file: read.append(file) or reading(file))
-    monkeypatch.setattr(weights, "_SETTLED", -(10**18))
+    reading = weight_files._read
+    monkeypatch.setattr(weight_files, "_read", lambda file: read.append(file) or reading(file))
+    monkeypatch.setattr(weight_files, "_SETTLED", -(10**18))
     big = tmp_path / "model.safetensors"
     big.write_bytes(b"0" * 2**20)
     memory = tmp_path / "evidence" / "hashes.json"
-    first = weights.Hashes(memory).of(big)
-    assert weights.Hashes(memory).of(big) == first
+    first = weight_files.Hashes(memory).of(big)
+    assert weight_files.Hashes(memory).of(big) == first
     assert len(read) == 1
     # The same size, the same times but the one that no program sets.
     at = big.stat()
     big.write_bytes(b"1" * 2**20)
     os.utime(big, ns=(at.st_atime_ns, at.st_mtime_ns))
-    second = weights.Hashes(memory).of(big)
+    second = weight_files.Hashes(memory).of(big)
     assert second != first
     # Another file put in its place: only the inode may tell.
     (tmp_path / "other").write_bytes(b"2" * 2**20)
     (tmp_path / "other").replace(big)
-    assert weights.Hashes(memory).of(big) not in (first, second)
+    assert weight_files.Hashes(memory).of(big) not in (first, second)
     memory.write_text(memory.read_text().replace('"inode":', '"inode":"', 1))
-    assert weights.Hashes(memory).of(big) not in (first, second)
+    assert weight_files.Hashes(memory).of(big) not in (first, second)
 
 
 @pytest.mark.parametrize("field", ["inode", "size", "modified", "changed"])
 def test_a_hash_is_not_believed_where_anything_differs(
     field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "_SETTLED", -(10**18))
+    monkeypatch.setattr(weight_files, "_SETTLED", -(10**18))
     big, memory = tmp_path / "model.safetensors", tmp_path / "hashes.json"
     big.write_bytes(b"0" * 2**20)
-    right = weights.Hashes(memory).of(big)
+    right = weight_files.Hashes(memory).of(big)
     kept = json.loads(memory.read_text())
     (entry,) = kept["files"].values()
     entry["sha256"] = "f" * 64
     memory.write_text(json.dumps(kept))
-    assert weights.Hashes(memory).of(big) == "f" * 64  # so far all of it is as it was
+    assert weight_files.Hashes(memory).of(big) == "f" * 64  # so far all of it is as it was
     entry[field] += 1
     memory.write_text(json.dumps(kept))
-    assert weights.Hashes(memory).of(big) == right
+    assert weight_files.Hashes(memory).of(big) == right
 
 
 def test_what_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
     """Written twice within one tick of the clock, a file has the same times."""
     big, memory = tmp_path / "model.safetensors", tmp_path / "hashes.json"
     big.write_bytes(b"0" * 2**20)
-    weights.Hashes(memory).of(big)
+    weight_files.Hashes(memory).of(big)
     assert not memory.exists()
 
 
 RECIPE = """
 import sys
 from pathlib import Path
-from harness.errors import AssayError
-from harness.evidence import Store
-from harness.waking import Sleeper
+from harness.inputs.errors import AssayError
+from harness.measurements.evidence import Store
+from harness.subjects.sleeper import Sleeper
 try:
     sleeper = Sleeper(sys.argv[1], "nf4", "cpu", Store(Path(sys.argv[2])))
     print(sleeper.recipe.subject, sleeper.recipe.of["files"]["revision"])
@@ -231,7 +231,7 @@ def filed(sleeper: Sleeper, record: Any, revision: str | None = None) -> None:
     if revision is not None:
         of["files"] = {"hub": sleeper.known.hub, "revision": revision}
         record = replace(record, revision=revision, fingerprint=revision[:16])
-    here = {"libraries": environment.libraries()}
+    here = {"libraries": machine.libraries()}
     sleeper.store.put(Evidence(replace(sleeper.recipe, of=of), asdict(record), environment=here))
 
 
@@ -271,7 +271,7 @@ def test_a_folders_record_by_an_older_recipe_is_still_judged(
 
     older = replace(alone().recipe, of=dict(alone().recipe.of) | {"files": {"model.safetensors": [1, 2]}})
     record = awake("llama").record
-    here = {"libraries": environment.libraries()}
+    here = {"libraries": machine.libraries()}
     alone().store.put(Evidence(older, asdict(record), environment=here))
     sleeper = alone()
     assert sleeper.record == record
@@ -283,7 +283,7 @@ def test_a_folders_record_by_an_older_recipe_is_still_judged(
 
 def waking(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> list[str]:
     """What wakes a model is this; the names it was asked for."""
-    import harness.wake
+    import harness.model.wake
 
     woken: list[str] = []
 
@@ -291,7 +291,7 @@ def waking(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Any]) -> list[s
         woken.append(known.alias)
         return answer()
 
-    monkeypatch.setattr(harness.wake, "awaken", awaken)
+    monkeypatch.setattr(harness.model.wake, "awaken", awaken)
     return woken
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import whole_files
-from harness.errors import AssayError
-from harness.whole_files import sweep, write_whole
+from harness.inputs.errors import AssayError
+from harness.inputs.files import whole_files
+from harness.inputs.files.whole_files import sweep, write_whole
 
 
 def left(folder: Path, name: str, age: float = 0.0) -> Path:

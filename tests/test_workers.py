@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import GIB, Machine
-from harness.errors import AssayError
-from harness.pairs import DATA
-from harness.report import page_of
-from harness.run_list import latest
-from harness.runs import Run
-from harness.workers import require_room
+from harness.inputs.errors import AssayError
+from harness.inputs.model_catalog import GIB, Machine
+from harness.inputs.prompts.pairs import DATA
+from harness.report.page import page_of
+from harness.results.run_list import latest
+from harness.results.run_record import Run
+from harness.running.xdist_workers import require_room
 
 ROOT = DATA.parent
 MODELS = ("recorded:yi-6b-chat", "recorded:llama-2-7b-chat-hf")
 CLAIM = """
 import os, signal
-from harness.claims import claim
+from harness.claims.claim import claim
 
 @claim("{name}", source="a test", holds_on="reference", fails_on="compliant")
 def test_{name}(model, pairs):

@@ -1,0 +1,1 @@
+"""What a claim file must say, and what every judgement passes before it is made."""

@@ -1,0 +1,389 @@
+"""Claims: what a claim file must say before it is accepted, read from its source and never by running it."""
+
+import ast
+import copy
+import difflib
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, wraps
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
+
+from harness.claims import gate, mistakes
+from harness.inputs.errors import AssayError
+from harness.inputs.files import json_files
+from harness.inputs.files.json_files import Count, Finite
+from harness.inputs.model_catalog import known_models, nearest
+from harness.inputs.prompts.pairs import DATA
+from harness.inputs.prompts.prompt_lists import PromptSet
+from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
+from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
+
+# Twenty claims at this level make 0.05.
+LEVEL = 0.0025
+
+HYPOTHESES = DATA.parent / "hypotheses"
+
+# The one question that is asked of models that refuse nothing, too.
+_RATE = "refuses.rate"
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence on a model's mechanism, its bar, and the organisms on which it was seen to hold and to fail."""
+
+    name: str
+    source: str
+    holds_on: tuple[str, ...]
+    fails_on: tuple[str, ...]
+    level: float
+    test: Callable[..., None]
+    needs_refusals: bool = True  # where the model refuses nothing there is nothing to explain
+    needs_twins: bool = True  # else prompts that are not paired do as well
+
+    @property
+    def title(self) -> str:
+        """The sentence: the first line of the test's docstring."""
+        return (ast.get_docstring(self._function) or "").partition("\n")[0].strip()
+
+    @property
+    def prose(self) -> str:
+        """What the test's docstring says beside the sentence, and what its file says of all its claims."""
+        rest = (ast.get_docstring(self._function) or "").partition("\n")[2].strip()
+        return "\n\n".join(filter(None, [rest, ast.get_docstring(self._module) or ""]))
+
+    @property
+    def bar(self) -> str:
+        """What is asserted, as it is written."""
+        return ast.unparse(self._assert.test)
+
+    @property
+    def place(self) -> str:
+        """File and line, in words."""
+        return f"{self.file}, line {self.line}"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return Path(inspect.getfile(self.test)).name
+
+    @cached_property
+    def line(self) -> int:
+        """Where in its file it begins."""
+        return inspect.getsourcelines(self.test)[1]
+
+    @cached_property
+    def as_json(self) -> dict[str, Any]:
+        """For the record of a run."""
+        path = Path(inspect.getfile(self.test))
+        within = path.is_relative_to(DATA.parent)
+        return {
+            "title": self.title,
+            "prose": self.prose,
+            "source": self.source,
+            "bar": self.bar,
+            "file": str(path.relative_to(DATA.parent) if within else path),
+            "line": self.line,
+            "level": self.level,
+            "holds_on": list(self.holds_on),
+            "fails_on": list(self.fails_on),
+            "fingerprint": self.fingerprint,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the claim's own source: a changed bar, or a changed word, is another claim.
+
+        `needs_twins` says where it may be judged and not what it says, so it does not enter.
+        """
+        function = copy.deepcopy(self._function)
+        for made in function.decorator_list:
+            if isinstance(made, ast.Call):
+                made.keywords = [word for word in made.keywords if word.arg != "needs_twins"]
+        return hashlib.sha256(ast.unparse(function).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _module(self) -> ast.Module:
+        return ast.parse(Path(inspect.getfile(self.test)).read_text(encoding="utf-8"))
+
+    @cached_property
+    def _function(self) -> ast.FunctionDef:
+        name = self.test.__name__
+        found = [node for node in ast.walk(self._module) if isinstance(node, ast.FunctionDef) and node.name == name]
+        return found[-1]
+
+    @property
+    def _assert(self) -> ast.Assert:
+        return next(node for node in ast.walk(self._function) if isinstance(node, ast.Assert))
+
+    @cached_property
+    def bars(self) -> tuple[WrittenBar, ...]:
+        """What its estimates are compared with, and which questions they answer as far as the source shows it."""
+        return bars_of(self._function, self._module, self._assert.test)
+
+    def run(self, **given: Any) -> None:
+        """Its test, behind the gate that every judgement passes: pytest, the tables and simulations all call this."""
+        with gate.opened(given["model"], self.bars, self.needs_refusals):
+            self.test(**given)
+
+    def judge(self, model: Any, pairs: PromptSet) -> Outcome:
+        """What its test comes to on this subject, outside of pytest; broken code raises one sentence."""
+        with decisions() as made:
+            try:
+                self.run(model=model, pairs=pairs)
+            except Refuted:
+                return "REFUTED"
+            except Inconclusive:
+                return "INCONCLUSIVE"
+            except mistakes.RAISED as error:
+                raise AssayError(mistakes.sentence(error, Path(inspect.getfile(self.test)))) from error
+        if why := unsupported(made):
+            raise AssayError(f"{self.place}: {why}")
+        return "SUPPORTED"
+
+    def check(self) -> None:
+        """Raises one sentence with file and line for whatever would let the claim hold without being true."""
+        self._check_bars()
+        for line in torch_lines(self._module):
+            raise AssayError(
+                f"{self.file}, line {line}: imports torch; a claim asks the model, as in "
+                "model.refuses(pairs.heldout), and touches no tensors"
+            )
+        for line, number in numbers_taken(self._module):
+            raise AssayError(
+                f"{self.file}, line {line}: takes a number out of an estimate ({number}); what is chosen by the pairs "
+                "that judge is found and judged on the same pairs: choose by model.circuit or model.direction on "
+                "pairs.discovery, or write the number down"
+            )
+        takes = tuple(inspect.signature(self.test).parameters)
+        if "model" not in takes:
+            raise self._defect("asks for no model; write def test_…(model, pairs)")
+        if sorted(takes) != ["model", "pairs"]:
+            raise self._defect(f"takes ({', '.join(takes)}); a claim takes (model, pairs) and nothing else")
+        if not self.name:
+            raise self._defect('has no name; write @claim("some-words", source=…, holds_on=…, fails_on=…)')
+        if not self.source:
+            raise self._defect('names no source; say which paper or plan it is from: source="…"')
+        if not self.title:
+            raise self._defect("says nothing; the first line of its docstring is the claim in a sentence")
+        for which, organisms in (("holds_on", self.holds_on), ("fails_on", self.fails_on)):
+            if not organisms:
+                raise self._defect(f"names no organism in {which}; a claim that cannot be seen to fail proves nothing")
+            for organism in organisms:
+                if f"organism:{organism}" not in known_models():
+                    close = nearest(f"organism:{organism}")
+                    hint = f"; did you mean {close}?" if close else ""
+                    raise self._defect(f"names {organism!r} in {which}, and there is no such organism{hint}")
+        if both := set(self.holds_on) & set(self.fails_on):
+            raise self._defect(f"is to hold and to fail on {', '.join(sorted(both))}")
+        if not isinstance(self.level, float) or not 0 < self.level < 0.25:
+            raise self._defect(f"has level {self.level!r}; it is an error rate, such as {LEVEL}")
+
+    def _check_bars(self) -> None:
+        asserts = [node for node in ast.walk(self._function) if isinstance(node, ast.Assert)]
+        if len(asserts) != 1:
+            raise self._defect(f"has {len(asserts)} asserts; a claim has one, several bars join with &")
+        test = asserts[0].test
+        bars = [node for node in ast.walk(test) if isinstance(node, ast.Compare)]
+        if bars and not _joined(test):
+            raise self._defect("joins bars with and, or, not, any or the like; several bars join with &")
+        if not bars or any(not _is_bar(node) for node in bars):
+            raise self._defect("asserts no estimate against a number; write assert estimate > 0.3 (or <)")
+        for node in bars:
+            if (number := _number_of(node.left)) is not None:
+                left, bar = ast.unparse(node.left), ast.unparse(node)
+                raise self._defect(
+                    f"asserts a number taken out of an estimate ({left}); its interval must decide: "
+                    f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
+                )
+        for defect in filter(None, (one.defect for one in self.bars)):
+            raise self._defect(defect)
+        if not self.needs_refusals and any(one.question != _RATE for one in self.bars):
+            raise self._defect(
+                "says needs_refusals=False, which is for rates of refusal alone (model.refuses(…).rate(…)): where "
+                "nothing is refused there is nothing else to explain"
+            )
+
+    def _defect(self, what: str) -> AssayError:
+        return AssayError(f"{self.place}: claim {self.name!r} {what}")
+
+
+def claim(
+    name: str,
+    *,
+    source: str = "",
+    holds_on: str | tuple[str, ...] = (),
+    fails_on: str | tuple[str, ...] = (),
+    level: float = LEVEL,
+    needs_refusals: bool = True,
+    needs_twins: bool = True,
+) -> Callable[[Test], Test]:
+    """Makes a test a claim; what it must say, the source and both controls, is checked when it is collected."""
+
+    def register(test: Test) -> Test:
+        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals, needs_twins)
+
+        @wraps(test)
+        def judged(**given: Any) -> None:
+            made.run(**given)
+
+        vars(judged)["claim"] = made
+        return cast(Test, judged)
+
+    if callable(name):  # @claim without its brackets: said at collection, with file and line
+        test, name = name, ""
+        return register(test)
+    return register
+
+
+def claim_of(item: object) -> Claim | None:
+    """The claim that pytest's item makes, if it makes one."""
+    return vars(getattr(item, "function", object)).get("claim")
+
+
+@cache
+def claimed_in(path: Path) -> frozenset[str]:
+    """The names of a file's functions that are decorated as claims; nothing in it is run."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # pytest says what is wrong with it
+        return frozenset()
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return frozenset(one.name for one in functions if any(map(_is_claim, one.decorator_list)))
+
+
+def is_claim_file(path: Path) -> bool:
+    """Whether a file makes claims, as far as its text says; the harness's own tests only quote some."""
+    if path.is_relative_to(DATA.parent / "tests"):
+        return False
+    return path.parent == HYPOTHESES or "harness.claims.claim" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
+    """Every claim of a folder's files, in order, checked; a file that cannot be read is one sentence."""
+    found = []
+    for path in sorted(folder.glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise AssayError(f"{path}: is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except AssayError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the file does wrong is said of the file
+            raise AssayError(mistakes.on_import(error, path)) from None
+        found += [vars(test)["claim"] for test in vars(module).values() if "claim" in getattr(test, "__dict__", {})]
+    for one in found:
+        one.check()
+    return found
+
+
+def claim_named(name: str) -> Claim:
+    """The claim of that name; any other name is refused with the nearest."""
+    claims = {one.name: one for one in claims_in()}
+    if name not in claims:
+        close = difflib.get_close_matches(name, claims, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]}?" if close else "; `python -m harness claims` lists all"
+        raise AssayError(f"no claim is called {name!r}{hint}")
+    return claims[name]
+
+
+class Numbers(TypedDict):
+    """An estimate as the truth table keeps it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: Count
+    unit: str
+    sign: NotRequired[Literal[">", "<"]]  # tables of before have neither
+    bar: NotRequired[Finite]
+
+
+class VerdictSeen(TypedDict):
+    """What a claim came to on an organism."""
+
+    verdict: Outcome
+    claim: str  # its fingerprint as it was judged
+    organism: str  # the fingerprint of its weights
+    estimates: list[Numbers]
+
+
+class PlacebosSeen(TypedDict):
+    """What a claim came to on random stand-ins."""
+
+    claim: str
+    model: str
+    verdicts: dict[Outcome, Count]  # empty where nothing in it could be replaced
+
+
+class _Truth(TypedDict):
+    claims: dict[str, dict[str, VerdictSeen]]
+
+
+class _Placebos(TypedDict):
+    claims: dict[str, PlacebosSeen]
+
+
+# Of both tables: raised when a member is added or means something else.
+TABLES_SCHEMA = 1
+
+
+def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str, VerdictSeen]]:
+    """Claim → organism → verdict, as the truth table was last written; nothing where there is none."""
+    if not path.exists():
+        return {}
+    nan, again = frozenset({"value", "low", "high"}), "`make truth` writes it anew"
+    return json_files.read(path, _Truth, no="truth table", do=again, newest=TABLES_SCHEMA, nan=nan)["claims"]
+
+
+def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, PlacebosSeen]:
+    """Claim → how often something random did what it says; nothing where that was never tried."""
+    if not path.exists():
+        return {}
+    again = "`make calibrate` writes it anew"
+    return json_files.read(path, _Placebos, no="table of placebos", do=again, newest=TABLES_SCHEMA)["claims"]
+
+
+def _is_claim(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "claim"
+
+
+def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _number_of(left: ast.expr) -> ast.expr | None:
+    """The estimate out of which a plain number was taken."""
+    match left:
+        case ast.Attribute(value=inner, attr="value" | "low" | "high" | "n"):
+            return inner
+        case ast.Call(func=ast.Name("float" | "int"), args=[inner]):
+            return inner
+        case _:
+            return None
+
+
+def _joined(test: ast.expr) -> bool:
+    """Whether every bar is decided: comparisons, joined by & alone."""
+    match test:
+        case ast.BinOp(left, ast.BitAnd(), right):
+            return _joined(left) and _joined(right)
+    return isinstance(test, ast.Compare)
+
+
+def _is_bar(node: ast.Compare) -> bool:
+    """One estimate, > or <, one number that stands there in figures."""
+    right = node.comparators[0]
+    if isinstance(right, ast.UnaryOp) and isinstance(right.op, ast.USub):
+        right = right.operand
+    number = isinstance(right, ast.Constant) and isinstance(right.value, int | float)
+    return len(node.ops) == 1 and isinstance(node.ops[0], ast.Gt | ast.Lt) and number

@@ -1,0 +1,1 @@
+"""What comes from outside, checked: prompts, models by name, places in a model, files of strangers."""

@@ -1,0 +1,253 @@
+"""A model's chat as tokens: template, positions counted from both ends, alignment of pairs. No torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+from jinja2 import TemplateError
+
+from harness.inputs.errors import AssayError
+from harness.inputs.files.bounded_process import SECONDS, TooMuch, bounded
+from harness.inputs.files.library_calls import ERRORS, first_line
+from harness.inputs.prompts.pairs import Pair
+from harness.inputs.sites import At
+
+# Llama 3 writes today's date into every prompt unless told one; Qwen 3 thinks unless told not to.
+# A template ignores what it does not know, so every model gets the same arguments.
+TODAY = datetime(2024, 7, 26)
+TEMPLATE_ARGUMENTS: Mapping[str, object] = {
+    "date_string": TODAY.strftime("%d %b %Y"),
+    "enable_thinking": False,
+}
+
+# Templates that ask the clock themselves get the same day every day.
+_FROZEN_CLOCK = f"{{% macro strftime_now(format) %}}{TODAY:%d %b %Y}{{% endmacro %}}"
+
+_PROBE = "Tell me about trees"
+# Characters of one prompt in its chat: system prompts that templates bring run to some thousands.
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt as the model reads it; [start, end) are the tokens of the instruction itself."""
+
+    ids: tuple[int, ...]
+    start: int
+    end: int
+    slot: tuple[int, int] | None = None  # the tokens of the words that differ from the twin's
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def positions(self, at: At) -> tuple[int, ...]:
+        """Those positions, counted from the end, that this prompt has."""
+        n = len(self)
+        if isinstance(at, tuple):
+            return tuple(sorted(position for position in at if -n <= position < 0))
+        if at in ("slot", "later") and self.slot is None:
+            raise AssayError(f"positions {at!r} were asked of a prompt that has no twin; give pairs")
+        slot = self.slot or (0, 0)
+        return tuple(
+            range(
+                *{
+                    "all": (-n, 0),
+                    "post": (self.end - n, 0),
+                    "slot": (slot[0] - n, slot[1] - n),
+                    "later": (slot[1] - n, 0),
+                    "before": (-n, self.end - n),
+                }[at]
+            )
+        )
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair in tokens; if aligned, every position of one means the same position of the other."""
+
+    harmful: Encoded
+    harmless: Encoded
+
+    @property
+    def first_difference(self) -> int | None:
+        """The first position, from the end, at which aligned prompts differ; None if they are not aligned."""
+        if not self.aligned:
+            return None
+        pairs = zip(self.harmful.ids, self.harmless.ids, strict=True)
+        return next(i for i, (a, b) in enumerate(pairs) if a != b) - len(self.harmful)
+
+    @property
+    def aligned(self) -> bool:
+        """Equal length, and the tokens differ inside the slot only."""
+        ours, theirs = self.harmful, self.harmless
+        if len(ours) != len(theirs) or ours.slot is None or ours.slot != theirs.slot:
+            return False
+        differ = [i for i, (a, b) in enumerate(zip(ours.ids, theirs.ids, strict=True)) if a != b]
+        return bool(differ) and ours.slot[0] <= differ[0] and differ[-1] < ours.slot[1]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How many pairs can be used at every position, and how many only after the instruction."""
+
+    aligned: int
+    from_end: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.aligned} of {self.aligned + self.from_end} pairs aligned (usable at every "
+            f"position), {self.from_end} usable from the end of the instruction on"
+        )
+
+
+class ChatFormat:
+    """Turns instructions into tokens by the tokenizer's own chat template, arguments fixed."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        name: str = "the model",
+        arguments: Mapping[str, object] = TEMPLATE_ARGUMENTS,
+        system: str | None = None,
+    ) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise AssayError(
+                f"{name}: its tokenizer knows no character offsets (it has no tokenizer.json); save it "
+                "again with AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+            )
+        if not tokenizer.chat_template:
+            raise AssayError(
+                f"{name}: it has no chat template, so it is no chat model; use the -Instruct or -chat "
+                "variant, or put a chat_template.jinja into its folder"
+            )
+        self.tokenizer = tokenizer
+        self.name = name
+        self.arguments = dict(arguments)
+        self.system = system
+        # Claims ask for the same prompts again and again, and a template takes its time.
+        self._tried = False
+        self._encoded: dict[tuple[str, tuple[int, int] | None], Encoded] = {}
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """What decides the tokens beside the prompt itself."""
+        return {"arguments": self.arguments, "system": self.system}
+
+    @cached_property
+    def after_instruction(self) -> tuple[int, ...]:
+        """The tokens every prompt has after its instruction: where a refusal is decided."""
+        encoded = self.encode(_PROBE)
+        return encoded.ids[encoded.end :]
+
+    def encode(self, prompt: str, words: tuple[int, int] | None = None) -> Encoded:
+        """One prompt; `words` is the character span of the slot within it."""
+        if (prompt, words) not in self._encoded:
+            self._encoded[prompt, words] = self._encode(prompt, words)
+        return self._encoded[prompt, words]
+
+    def encode_pair(self, pair: Pair) -> EncodedPair:
+        """Both prompts of a pair with their slots."""
+        slot = pair.slot
+        return EncodedPair(self.encode(pair.harmful, slot.harmful), self.encode(pair.harmless, slot.harmless))
+
+    def alignment(self, pairs: Sequence[Pair]) -> Alignment:
+        """Counts the pairs that can be used at every position, and the others."""
+        aligned = sum(self.encode_pair(pair).aligned for pair in pairs)
+        return Alignment(aligned, len(pairs) - aligned)
+
+    def first_token(self, text: str) -> int:
+        """The token with which an answer beginning with `text` begins."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise AssayError(f"{self.name}: {text!r} has no tokens; refusal tokens must not be empty")
+        return ids[0]
+
+    def spelled(self, prompt: Encoded) -> list[str]:
+        """Each token by itself, special ones too."""
+        return [str(self.tokenizer.decode([token])) for token in prompt.ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Tokens as text, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _encode(self, prompt: str, words: tuple[int, int] | None) -> Encoded:
+        content = prompt.strip()
+        text, at = self._render(content), len(self._before)
+        if not content or text[:at] != self._before or not text.startswith(content, at):
+            raise AssayError(f"{self.name}: its chat template changes the prompt {prompt!r}; reword it")
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, spans = encoding["input_ids"], encoding["offset_mapping"]
+        self._check_bos(ids)
+        start, end = _tokens_of(spans, at, at + len(content))
+        slot = None
+        if words is not None:
+            shift = at - (len(prompt) - len(prompt.lstrip()))
+            slot = _tokens_of(spans, words[0] + shift, words[1] + shift)
+        return Encoded(tuple(ids), start, end, slot)
+
+    @cached_property
+    def _before(self) -> str:
+        return self._render(_PROBE).partition(_PROBE)[0]
+
+    def _render(self, content: str) -> str:
+        if not self._tried:
+            self._tried = True
+            self._require_bounded(content)
+        return self._rendered(content)
+
+    def _require_bounded(self, content: str) -> None:
+        """A template is a program of a stranger's: it runs elsewhere first, and is stopped there."""
+        try:
+            written = bounded(partial(_length, partial(self._rendered, content)))
+        except TooMuch:
+            raise AssayError(
+                f"{self.name}: its chat template takes more than {SECONDS} s of the processor, or a GiB of memory, to "
+                "write one prompt; take the template from where the weights came from"
+            ) from None
+        if written is not None and written > _LONGEST:
+            raise AssayError(
+                f"{self.name}: its chat template writes {written} characters around one prompt; take the template "
+                "from where the weights came from"
+            )
+
+    def _rendered(self, content: str) -> str:
+        messages = [{"role": "user", "content": content}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=True,
+                chat_template=_FROZEN_CLOCK + self.tokenizer.get_chat_template(),
+                **self.arguments,
+            )
+        except (TemplateError, *ERRORS) as error:  # raised by the template: say, a role it does not know
+            hint = "; leave the system prompt out" if self.system is not None else ""
+            said = first_line(error)
+            raise AssayError(f"{self.name}: its chat template refuses the chat ({said}){hint}") from None
+        return str(rendered)
+
+    def _check_bos(self, ids: Sequence[int]) -> None:
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and list(ids[:2]) == [bos, bos]:
+            raise AssayError(
+                f"{self.name}: its chat template and its tokenizer both write the start token; mend the "
+                "template, every activation would be shifted"
+            )
+
+
+def _length(write: Callable[[], str]) -> int:
+    return len(write())
+
+
+def _tokens_of(spans: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """The tokens [first, last) that touch the characters [start, end); empty when none does."""
+    inside = [i for i, (a, b) in enumerate(spans) if a < end and b > start and b > a]
+    if inside:
+        return inside[0], inside[-1] + 1
+    after = next((i for i, (a, _) in enumerate(spans) if a >= end), len(spans))
+    return after, after

@@ -1,0 +1,1 @@
+"""Files that may be hostile, torn or huge: read within bounds, written whole."""

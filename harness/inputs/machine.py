@@ -1,0 +1,108 @@
+"""Where and with what something was measured: versions, machine, memory, and the state of this project."""
+
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypedDict
+
+import psutil
+
+from harness.inputs.prompts.pairs import DATA
+
+# These change numbers, so they are part of every model's fingerprint.
+NUMERIC = ("torch", "transformers", "transformer-lens", "bitsandbytes")
+# These decide how numbers are kept and judged.
+OTHERS = ("numpy", "scipy", "safetensors", "pytest")
+
+
+class Machine(TypedDict):
+    """What something ran on."""
+
+    system: str
+    python: str
+    processor: str
+    cores: int | None
+    bytes: int
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """The versions that are installed here."""
+    return {name: found for name in (*NUMERIC, *OTHERS) if (found := _version(name))}
+
+
+def numeric(versions: dict[str, str]) -> dict[str, str]:
+    """Of these versions those that change numbers, without the tags of local builds."""
+    return {name: versions[name].split("+")[0] for name in NUMERIC if name in versions}
+
+
+@cache
+def machine() -> Machine:
+    """What this machine is."""
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "bytes": psutil.virtual_memory().total,
+    }
+
+
+def measured(device: str, seconds: float, peak: int) -> dict[str, Any]:
+    """What is kept beside a measurement that was made here just now."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    here = {"libraries": libraries(), "machine": machine(), "device": device}
+    return here | {"when": when, "seconds": seconds, "peak_bytes": peak}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held in all its life."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def commit(root: Path = DATA.parent) -> str | None:
+    """Of this project, with -dirty where files differ from it; None where it is no repository of its own."""
+    top, _, found = _git(root, "rev-parse", "--show-toplevel", "HEAD").partition("\n")
+    if not found or Path(top).resolve() != root.resolve():  # it lies within another project's
+        return None
+    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    if (git := shutil.which("git")) is None:
+        return ""
+    # Git asks nobody else's repository. This one's code runs already, whoever owns it.
+    owned = ("-c", f"safe.directory={root.resolve().as_posix()}")
+    # Within a hook these name another repository.
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    command = [git, "-C", str(root), *owned, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Prompts, in pairs or in lists: read, checked and split."""

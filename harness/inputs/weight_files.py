@@ -1,0 +1,170 @@
+"""Which weights these are: the one rule, for the record of a model and for its fingerprint.
+
+A hub model is known by its commit, a folder by the contents of its files. Names, sizes and times prove nothing.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from huggingface_hub import constants
+
+from harness.inputs import machine
+from harness.inputs.errors import AssayError
+from harness.inputs.files import json_files
+from harness.inputs.files.whole_files import write_whole
+from harness.inputs.model_catalog import ORGANISM, KnownModel
+
+WEIGHTS = "model*.safetensors"
+# Whatever of a folder decides what the model reads, computes or says.
+IDENTITY = (
+    WEIGHTS,
+    "model.safetensors.index.json",  # of several files, which hold what
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "*.jinja",
+)
+# Smaller files are read again each time: that takes about a millisecond.
+_WORTH_REMEMBERING = 1024**2
+# A file written again within one tick of the clock keeps its times: what changed just now is not remembered.
+_SETTLED = 2_000_000_000
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class _Hashed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file as it was when it was read, and the hash of what it held."""
+
+    inode: int
+    size: int
+    modified: int  # nanoseconds
+    changed: int  # nanoseconds; no program sets this one
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+    def still(self, file: Path) -> bool:
+        """Whether the file is as it was."""
+        at = file.stat()
+        state = (at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
+        return state == (self.inode, self.size, self.modified, self.changed)
+
+
+class _Kept(msgspec.Struct):
+    files: dict[str, _Hashed]
+    schema: int = 1
+
+
+class Hashes:
+    """The SHA-256 of files, remembered in a file of its own as long as inode, size and both times stay."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Without a path nothing is remembered."""
+        self._path = path
+
+    def of(self, file: Path) -> str:
+        """The hash of the file's content."""
+        try:
+            if (name := _named_by_the_hub(file)) is not None:
+                return name
+            place = str(file.resolve())
+            kept = self._kept().get(place)
+            if kept is not None and kept.still(file):
+                return kept.sha256
+            read = _read(file)
+        except OSError as error:
+            raise AssayError(f"{file}: cannot be read ({error.strerror}); give a folder of yours") from None
+        if read.size >= _WORTH_REMEMBERING and time.time_ns() - read.changed > _SETTLED:
+            self._remember(place, read)
+        return read.sha256
+
+    def _kept(self) -> dict[str, _Hashed]:
+        if self._path is None:
+            return {}
+        try:
+            return json_files.read(self._path, _Kept, no="memory of hashes", do="delete it").files
+        except AssayError:  # it is not there yet, or damaged: the files themselves are read
+            return {}
+
+    def _remember(self, place: str, read: _Hashed) -> None:
+        if self._path is None:
+            return
+        whole = _Kept(self._kept() | {place: read})
+        with suppress(AssayError):  # nothing can be written there: it is read again next time
+            write_whole(self._path, msgspec.json.encode(whole), synced=False)
+
+
+FORGETFUL = Hashes()
+"""Reads every file each time."""
+
+
+def beside(evidence: Path) -> Hashes:
+    """The hashes remembered in this folder of evidence."""
+    return Hashes(evidence / "hashes.json")
+
+
+def recipe_of(known: KnownModel, hashes: Hashes) -> dict[str, Any]:
+    """What changes whenever the weights do, for the recipe of the model's record."""
+    if known.folder is None:
+        return {"hub": known.hub, "revision": known.revision}
+    # Records of organisms that exist are named by every file beside the weights, truth.json too.
+    names = ("*",) if known.alias.startswith(ORGANISM) else IDENTITY
+    return {name: sha256[:16] for name, sha256 in _contents(known.folder, names, hashes).items()}
+
+
+def fingerprint(
+    known: KnownModel,
+    folder: Path,
+    hashes: Hashes,
+    *,
+    quant: str,
+    dtype: str,
+    system: str | None = None,
+    libraries: Mapping[str, str] | None = None,
+) -> str:
+    """Names weights, tokenizer, settings, quantization, dtype and the libraries that change numbers (those here)."""
+    digest = hashlib.sha256()
+    for name, sha256 in _contents(folder, IDENTITY, hashes).items():
+        digest.update(f"{name} {sha256}\n".encode())
+    versions = machine.numeric(machine.libraries() if libraries is None else dict(libraries))
+    numeric = " ".join(f"{name}={version}" for name, version in versions.items())
+    digest.update(f"{quant} {dtype} {numeric}".encode())
+    # What is asked of it, and how, is in none of its files.
+    settings = known.chat_arguments, known.refusal_tokens, system
+    if any(settings):
+        digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()[:16]
+
+
+def _contents(folder: Path, names: Iterable[str], hashes: Hashes) -> dict[str, str]:
+    files = sorted({path for name in names for path in folder.glob(name) if path.is_file()})
+    return {path.name: hashes.of(path) for path in files}
+
+
+def _named_by_the_hub(file: Path) -> str | None:
+    """The hub's own cache links big files to a blob named by the SHA-256 of its content; nobody else is believed."""
+    if not file.is_symlink():
+        return None
+    blob = file.resolve()
+    cache = Path(constants.HF_HUB_CACHE).resolve()
+    believed = blob.parent.name == "blobs" and blob.is_relative_to(cache) and _SHA256.fullmatch(blob.name)
+    return blob.name if believed else None
+
+
+def _read(file: Path) -> _Hashed:
+    before = file.stat()
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    read = _Hashed(before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns, sha256)
+    if not read.still(file):
+        raise AssayError(f"{file}: changed while it was read; try again when nothing writes to it")
+    return read

@@ -1,0 +1,1 @@
+"""What is done to a live model: patching, editing, attribution and the searches built on them."""

@@ -1,0 +1,182 @@
+"""What gradients and attention say of a prompt: estimates of effects, cheap and fallible, never a verdict."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair
+from harness.inputs.sites import Site
+from harness.instruments.suffix_run import logits_of
+from harness.instruments.sweep import LOGITS, machine
+from harness.measurements.effects import Effects, joined
+from harness.measurements.sweep_plan import Mode, Part, What, parts, set_apart
+from harness.model.chat_model import Batch, ChatModel, Hook
+from harness.model.refusal_score import Scorer
+
+Ends = Literal["base", "both"]
+"""Where the gradient is taken: at the run that is patched, or the mean of that and of the twin's."""
+
+
+def estimate(
+    model: ChatModel,
+    pairs: Iterable[Pair],
+    what: What,
+    tokens: Sequence[int],
+    *,
+    mode: Mode = "noise",
+    ends: Ends = "base",
+) -> Effects:
+    """Attribution patching: (source − base) · gradient for every variant of a sweep, from one backward pass.
+
+    First order: where what is read is saturated it can be wrong by any factor, or in sign (Nanda 2023;
+    Kramár et al., arXiv 2403.00745).
+    """
+    encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
+    used, aside = set_apart(encoded, what)
+    axes = what.axes(model.sizes, [encoded[name] for name in used])
+    scorer = Scorer(model, tokens)
+    found = []
+    for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
+        hooks = part.hooks
+        clean, ours, slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
+        source, theirs, others = gradients(model, model.batch(part.sources), hooks, scorer)
+        products = {}
+        for hook in hooks:
+            width = min(ours[hook].shape[1], theirs[hook].shape[1])
+            slope = slopes[hook][:, -width:]
+            if ends == "both":
+                slope = (slope + others[hook][:, -width:]) / 2
+            products[hook] = (theirs[hook][:, -width:] - ours[hook][:, -width:]) * slope
+        patched = (clean[:, None] + _sums(part, products)).view(len(part.names), *map(len, axes.values()))
+        found.append(
+            Effects(
+                part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy()
+            )
+        )
+    whole = joined(found, used)
+    return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
+
+
+def gradients(
+    model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
+) -> tuple[Float[Tensor, " row"], dict[str, Tensor], dict[str, Tensor]]:
+    """Log-odds of refusing, activations at the hooks, and the gradient of the one in the other; on the CPU."""
+    seen: dict[str, Tensor] = {}
+
+    def begin(activation: Tensor, hook: object) -> Tensor:
+        # Weights need no gradients, so the graph has to begin at the first stream.
+        return activation.detach().clone().requires_grad_(True)
+
+    def keep(name: str) -> Hook:
+        def hook(activation: Tensor, hook: object) -> Tensor:
+            seen[name] = activation
+            return activation
+
+        return name, hook
+
+    with model.hooked([(Site(0, "resid_pre").hook, begin), *map(keep, hooks)]):
+        odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
+    slopes = torch.autograd.grad(odds.sum(), [seen[hook] for hook in hooks])
+    there = {hook: activation.detach().float().cpu() for hook, activation in seen.items()}
+    return odds.detach().cpu(), there, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
+
+
+def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> list[Float[Tensor, " position"]]:
+    """For each prompt and token: length of the gradient of the log-odds in its embedding."""
+    hook, scorer = Site(0, "resid_pre").hook, Scorer(model, tokens)
+
+    def work(batch: Batch) -> list[Tensor]:
+        _, _, slopes = gradients(model, batch, [hook], scorer)
+        return [slopes[hook][row, -len(prompt) :].norm(dim=-1) for row, prompt in enumerate(batch.encoded)]
+
+    return model.in_batches(model.encode(prompts), work)
+
+
+def integrated_gradients(
+    model: ChatModel, pair: Pair, tokens: Sequence[int], *, steps: int = 64
+) -> Float[Tensor, " position"]:
+    """Each token's share of the difference in log-odds between a harmful prompt and its twin.
+
+    Gradients along the straight line between their embeddings, by the midpoint rule; shares add up to the
+    difference (Sundararajan et al., arXiv 1703.01365, completeness).
+    """
+    encoded, scorer = model.chat.encode_pair(pair), Scorer(model, tokens)
+    if not encoded.aligned:
+        raise AssayError(f"pair {pair.id}: is not aligned, so there is no line between its two prompts")
+    start = Site(0, "resid_pre").hook
+    ends, _ = model.seen(model.batch([encoded.harmful, encoded.harmless]), [start])
+    harmful, harmless = ends[start]
+    total = torch.zeros_like(harmful)
+    rows = max(1, model.budget // len(encoded.harmful))
+    shares = ((torch.arange(steps, device=harmful.device) + 0.5) / steps).to(harmful.dtype)
+    for start_at in range(0, steps, rows):
+        some = shares[start_at : start_at + rows, None, None]
+        points = (harmless + some * (harmful - harmless)).detach().requires_grad_(True)
+        batch = model.batch([encoded.harmful] * len(points))
+        with model.hooked([(start, lambda activation, hook, points=points: points)]):
+            odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
+        total += torch.autograd.grad(odds.sum(), [points])[0].sum(0)
+    return torch.sum((harmful - harmless) * total / steps, -1).float().cpu()
+
+
+def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
+    """Who looks at whom."""
+    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    seen, _ = model.seen(model.batch(model.encode([prompt])), hooks)
+    return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
+
+
+def entropy(patterns: Float[Tensor, "... key"]) -> Float[Tensor, "..."]:
+    """In nats: 0 looks at one token, log n at n alike."""
+    each: Tensor = torch.special.entr(patterns)
+    return each.sum(-1)
+
+
+def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Float[Tensor, "layer head query key"]:
+    """Attention times the gradient of the log-odds in it: what each look contributes, to first order."""
+    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    batch = model.batch(model.encode([prompt]))
+    _, patterns, slopes = gradients(model, batch, hooks, Scorer(model, tokens))
+    return torch.stack([patterns[hook][0] * slopes[hook][0] for hook in hooks])
+
+
+@torch.inference_mode()
+def lens(
+    model: ChatModel, prompts: Sequence[str], tokens: Sequence[int], position: int = -1
+) -> Float[Tensor, "prompt layer"]:
+    """Log-odds of refusing by the logit lens: of what enters each layer and leaves the last, read out at once."""
+    last = model.sizes.layers - 1
+    sites = [Site(layer, "resid_pre", position=position) for layer in range(last + 1)]
+    streams = torch.stack([*model.read(prompts, [*sites, Site(last, "resid_post", position=position)]).values()], 1)
+    scorer = Scorer(model, tokens)
+    some = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
+    odds = [scorer.odds(logits_of(model, one.to(model.device, model.loaded.dtype))).cpu() for one in some]
+    return torch.cat(odds).view(streams.shape[:2])
+
+
+def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant"]:
+    """Each variant's products, added up over its sites; NaN where it has none."""
+    by_hook: dict[str, list[tuple[int, Site]]] = {}
+    for number, sites in enumerate(part.variants):
+        for site in sites:
+            by_hook.setdefault(site.hook, []).append((number, site))
+    total = torch.full((len(part.names), len(part.variants)), torch.nan)
+    total[:, [number for number, sites in enumerate(part.variants) if sites]] = 0
+    for hook, writes in by_hook.items():
+        one = writes[0][1]
+        product = products[hook] if one.kind == "neuron" else products[hook].sum(-1)
+        at: list[Any] = [torch.tensor([site.position for _, site in writes])]
+        if one.index is not None:
+            at.append(torch.tensor([site.index for _, site in writes]))
+        elif product.dim() > 2:
+            product = product.flatten(2).sum(-1)
+        total.index_add_(1, torch.tensor([number for number, _ in writes]), product[(slice(None), *at)])
+    return total
+
+
+def _pattern(layer: int) -> str:
+    return f"blocks.{layer}.attn.hook_pattern"

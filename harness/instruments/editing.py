@@ -1,0 +1,297 @@
+"""Interventions on a live model: each becomes hooks, the same for scoring and for generating."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+from harness.inputs.chat_tokens import Encoded, EncodedPair
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair
+from harness.inputs.sites import At, Kind, Site
+from harness.instruments.directions import basis, means, vectors
+from harness.measurements.interventions import Ablate, Add, Direction, Intervention, Patch, Remove
+from harness.measurements.sweep_plan import after_instruction
+from harness.model.chat_model import Batch, ChatModel, Edit, Hook
+
+
+def live(
+    model: ChatModel,
+    intervention: Intervention,
+    *,
+    twins: Sequence[Pair] = (),
+    found: Mapping[Direction, Float[Tensor, "rank width"]] | None = None,
+) -> Edit:
+    """The intervention with all it needs of the model: directions are found, unless given, and means are taken.
+
+    A patch needs `twins`: for each prompt, in order, its pair. So does whatever is done at the words in which pairs
+    differ.
+    """
+
+    def rows(direction: Direction) -> Tensor:
+        return found[direction] if found and direction in found else vectors(model, direction)
+
+    pairs = tuple(model.chat.encode_pair(pair) for pair in twins)
+    edits: list[Edit] = []
+    for part in intervention.parts:
+        match part:
+            case Patch():
+                model.check(part.sites)
+                edits.append(_Patched(part, pairs))
+            case Ablate():
+                model.check(part.circuit.sites)
+                edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over), pairs))
+            case Remove():
+                sites = part.sites(model.sizes.layers)
+                model.check(sites)
+                edits.append(_Removed(part, sites, basis(rows(part.direction)), _means(model, sites, part.over)))
+            case Add():
+                model.check([Site(part.layer, "resid_pre")])
+                edits.append(_Added(part, rows(part.direction)[0] * part.scale))
+            case _:
+                raise AssayError(f"{part!r} is no intervention that can be applied")
+    return _Several(tuple(edits))
+
+
+@contextmanager
+def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[None]:
+    """The model unable to write along a direction, while the block runs: dequantized weights, in memory only.
+
+    The same as removal everywhere where a block writes no more than a matrix product; refused elsewhere
+    (Arditi et al., arXiv 2406.11717, §4.1).
+    """
+    if any(hasattr(block, "ln1_post") for block in model.blocks):
+        raise AssayError(
+            f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction"
+        )
+    writers = [writer.original_component for block in model.blocks for writer in (block.attn.o, block.mlp.out)]
+    if any(getattr(writer, "bias", None) is not None for writer in writers):
+        raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
+    embed = model.embedding.original_component
+    changed = [*writers, embed]
+    before = [dict(vars(module)) for module in changed]
+    unit = functional.normalize(row.double(), dim=0).to(model.device)
+
+    def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+        along = weight.double() @ unit
+        return torch.addr(weight.double(), along, unit, alpha=-1).to(model.loaded.dtype)
+
+    try:
+        for writer in writers:
+            weight = dequantize_bnb_weight(writer.weight, getattr(writer, "state", None))
+            vars(writer)["forward"] = partial(functional.linear, weight=kept(weight.T).T)
+        vars(embed)["forward"] = partial(functional.embedding, weight=kept(embed.weight))
+        yield
+    finally:
+        for module, own in zip(changed, before, strict=True):
+            vars(module).pop("forward", None)
+            vars(module).update(own)
+
+
+@dataclass(frozen=True)
+class _Several:
+    edits: tuple[Edit, ...]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        for edit in self.edits:
+            yield from edit.hooks(model, batch)
+
+
+@dataclass(frozen=True)
+class _Patched:
+    """The twin's activations, in the prompt; in the answer, if asked, those at the twin's prompt's end."""
+
+    patch: Patch
+    twins: tuple[EncodedPair, ...]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        if not self.patch.sites:
+            return
+        ours, theirs = _sides(model, batch, self.twins)
+        seen, _ = model.seen(model.batch(theirs), {site.hook for site in self.patch.sites})
+        for (layer, kind, at), indices in _together(self.patch.sites, self.patch.at).items():
+            self._check(model, batch, at)
+            hook = Site(layer, kind).hook
+            values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
+            if kind == "resid_mid":
+                yield from _mid_stream(layer, places, values, answering=self.patch.answering)
+            else:
+                yield hook, partial(_write, places, values, indices, answering=self.patch.answering)
+
+    def _check(self, model: ChatModel, batch: Batch, at: At) -> None:
+        for row in batch.rows:
+            if not self.twins[row].aligned and not after_instruction(at, self.twins[row]):
+                raise AssayError(
+                    f"{model.name}: pair {row + 1} is not aligned (equal length, one differing slot), so only "
+                    "positions after the instruction can be patched; use at='post', or aligned pairs"
+                )
+
+
+@dataclass(frozen=True)
+class _Ablated:
+    """A circuit says what it says on average, or nothing."""
+
+    ablate: Ablate
+    means: Mapping[str, Tensor]
+    twins: tuple[EncodedPair, ...]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        encoded: Sequence[Encoded] = batch.encoded
+        if self.ablate.at in ("slot", "later"):
+            encoded, _ = _sides(model, batch, self.twins)
+        for (layer, kind, at), indices in _together(self.ablate.circuit.sites, self.ablate.at).items():
+            hook = Site(layer, kind).hook
+            places = _places(batch, encoded, at)
+            values = _aligned(self.means[hook], batch) if self.means else None
+            yield hook, partial(_write, places, values, indices, answering=self.ablate.answering)
+
+
+@dataclass(frozen=True)
+class _Removed:
+    """What lies in a subspace is taken out, or set to its mean."""
+
+    remove: Remove
+    sites: tuple[Site, ...]
+    rows: Float[Tensor, "rank width"]  # orthonormal
+    means: Mapping[str, Tensor]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        for site in self.sites:
+            centre = _aligned(self.means[site.hook] @ self.rows.T, batch) if self.means else None
+            project = partial(self._project, self.rows.float().to(model.device), centre)
+            yield site.hook, _while(self.remove.answering, batch, project)
+
+    @staticmethod
+    def _project(rows: Tensor, centre: Tensor | None, activation: Tensor, hook: object) -> Tensor:
+        inside = activation.float() @ rows.T
+        if centre is not None:
+            # A token of the answer is treated as the prompt's last.
+            inside = inside - (centre if activation.shape[1] == centre.shape[1] else centre[:, -1:])
+        return (activation.float() - inside @ rows).to(activation.dtype)
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A vector added at every position."""
+
+    add: Add
+    vector: Float[Tensor, " width"]
+
+    def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
+        vector = self.vector.to(device=model.device, dtype=model.loaded.dtype)
+        site = Site(self.add.layer, "resid_pre")
+        yield site.hook, _while(self.add.answering, batch, lambda activation, hook: activation + vector)
+
+
+def _while(
+    answering: bool, batch: Batch, edit: Callable[[Tensor, object], Tensor]
+) -> Callable[[Tensor, object], Tensor]:
+    """The same, of the prompt alone unless the answer is to have it as well."""
+    if answering:
+        return edit
+    width = batch.ids.shape[1]
+    return lambda activation, hook: edit(activation, hook) if activation.shape[1] == width else activation
+
+
+def _sides(model: ChatModel, batch: Batch, twins: Sequence[EncodedPair]) -> tuple[list[Encoded], list[Encoded]]:
+    """The batch's prompts, with their slots, and their twins."""
+    ours, theirs = [], []
+    for row, prompt in zip(batch.rows, batch.encoded, strict=True):
+        pair = twins[row] if row < len(twins) else None
+        if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
+            raise AssayError(
+                f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch, or a place in its twin's terms, "
+                "needs each prompt's own pair, in order"
+            )
+        sides = (pair.harmful, pair.harmless)
+        first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
+        ours.append(first)
+        theirs.append(second)
+    return ours, theirs
+
+
+def _write(
+    places: Bool[Tensor, "row position"],
+    values: Tensor | None,  # none: zero
+    indices: tuple[int, ...] | None,
+    activation: Tensor,
+    hook: object,
+    *,
+    answering: bool = False,
+) -> Tensor:
+    """Values written at these places, for all heads or neurons or for some; in the answer too if asked."""
+    if activation.shape[1] != places.shape[1]:
+        if not answering:
+            return activation
+        # A token of the answer is treated as the prompt's last.
+        places = torch.ones_like(places[:, :1])
+        values = None if values is None else values[:, -1:]
+    where = places.view(*places.shape, *[1] * (activation.dim() - 2))
+    given = torch.zeros_like(activation) if values is None else values.to(activation.dtype).expand_as(activation)
+    if indices is None:
+        return torch.where(where, given, activation)
+    chosen = list(indices)
+    new = activation.clone()
+    new[:, :, chosen] = torch.where(where, given[:, :, chosen], activation[:, :, chosen])
+    return new
+
+
+def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor, *, answering: bool) -> Iterator[Hook]:
+    """Writing TransformerLens's own hook would reach the MLP and miss the skip path: attention's output is moved."""
+    entered: list[Tensor] = []
+
+    def enter(activation: Tensor, hook: object) -> None:
+        entered[:] = [activation]
+
+    def move(activation: Tensor, hook: object) -> Tensor:
+        if activation.shape[1] == places.shape[1]:
+            return _write(places, values - entered[0], None, activation, hook)
+        return _write(places, values[:, -1:] - entered[0], None, activation, hook, answering=answering)
+
+    # What enters the block when every edit of its input is done, whichever came first.
+    yield f"blocks.{layer}.ln1.hook_in", enter
+    yield Site(layer, "attn_out").hook, move
+
+
+def _together(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple[int, ...] | None]:
+    """Which heads or neurons (none: all) are written at each layer, kind and position; in order of depth."""
+    found: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
+    # The stream after attention is written by what attention wrote, so it comes last.
+    for site in sorted(sites, key=lambda site: (site.layer, site.kind == "resid_mid")):
+        place = (site.layer, site.kind, at if site.position is None else (site.position,))
+        before = found.get(place, ())
+        found[place] = None if site.index is None or before is None else (*before, site.index)
+    return found
+
+
+def _places(batch: Batch, encoded: Sequence[Encoded], at: At) -> Bool[Tensor, "row position"]:
+    places = torch.zeros_like(batch.mask)
+    for row, prompt in enumerate(encoded):
+        places[row, list(prompt.positions(at))] = True
+    return places
+
+
+def _fitted(values: Tensor, batch: Batch) -> Tensor:
+    """Another batch's activations, as wide as this one: both end where the prompt ends."""
+    missing = batch.ids.shape[1] - values.shape[1]
+    if missing <= 0:
+        return values[:, -missing:]
+    return torch.cat([values.new_zeros(len(values), missing, *values.shape[2:]), values], 1)
+
+
+def _aligned(means: Tensor, batch: Batch) -> Float[Tensor, "one position *rest"]:
+    """Means by position for this batch; earlier than any prompt they were taken of, the earliest."""
+    width = batch.ids.shape[1]
+    earlier = means[:1].expand(max(0, width - len(means)), *means.shape[1:])
+    return torch.cat([earlier, means[-width:]])[None].float().to(batch.ids.device)
+
+
+def _means(model: ChatModel, sites: Sequence[Site], prompts: Sequence[str]) -> dict[str, Tensor]:
+    hooks = tuple(sorted({site.hook for site in sites}))
+    return model.remembered((hooks, tuple(prompts)), lambda: means(model, prompts, hooks)) if prompts else {}

@@ -1,0 +1,199 @@
+"""Intervals for measured effects that are means, or ratios of means, of independent units.
+
+Units of the same cluster are weighed together. As in `stats`, a bound is one-sided and errs at the level. No draws.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.judging.proportions import Interval
+
+Floats = NDArray[np.float64]
+UNBOUNDED = (-np.inf, np.inf)
+
+
+def mean(
+    values: ArrayLike, level: float, clusters: ArrayLike | None = None, bounds: tuple[float, float] = UNBOUNDED
+) -> Interval:
+    """The mean over units; give `bounds` wherever nothing can lie beyond them, such as (0, 1) for a probability.
+
+    See `ratio_of_means`, of which it is the case with denominators of 1.
+    """
+    array = np.asarray(values, dtype=float)
+    return ratio_of_means(array, np.ones_like(array), level, clusters, bounds)
+
+
+def mean_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    level: float,
+    clusters: ArrayLike | None = None,
+    bounds: tuple[float, float] = UNBOUNDED,
+) -> Interval:
+    """The mean of a − b over the same units; `bounds` are those of the difference."""
+    first, second = _paired(a, b)
+    return mean(first - second, level, clusters, bounds)
+
+
+def ratio_of_means(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    level: float,
+    clusters: ArrayLike | None = None,
+    bounds: tuple[float, float] = UNBOUNDED,
+) -> Interval:
+    """Σ numerators / Σ denominators, such as the share of a gap that a patch closes; `bounds` are those of a unit's.
+
+    Each unit gets a random exponential weight, and one more unit, never seen, stands at the worst value there could be:
+    Gaffke's bound (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller 2021, arXiv
+    2106.03163), which for yes and no is the exact binomial one. With no bounds the worst value is taken to lie beyond
+    the observed range by three times the share of units that may go unseen, 1 − level^(1/n), of that range, and the
+    bound is never nearer than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
+
+    A bound is infinite where the data do not speak: one unit, units that all agree while nothing bounds them, or a
+    denominator that may be 0. No rule without bounds can know of rare outliers that it has not met.
+    """
+    above, below = _paired(numerators, denominators)
+    units = len(above)
+    above, below = sums_by_cluster(above, below, clusters)
+    n, total = len(above), float(below.sum())
+    said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
+    check_study(n, level)
+    if total <= 0:
+        raise ValueError(f"The denominators sum to {total:g}: a share needs a positive whole to be a share of.")
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"Bounds {bounds} must be (lowest, highest).")
+    value = float(above.sum()) / total
+    rest = above - value * below
+    if np.abs(rest).max() <= 1e-12 * max(np.abs(above).max(), abs(value) * np.abs(below).max()):
+        rest = np.zeros(n)
+    spread, unseen = float(np.ptp(rest)), 1 - level ** (1 / n)
+    size = total / n
+    # Where the unseen unit stands, as what its numerator has beyond value × the mean denominator.
+    lowest = (bounds[0] - value) * size if np.isfinite(bounds[0]) else float(rest.min()) - 3 * unseen * spread
+    highest = (bounds[1] - value) * size if np.isfinite(bounds[1]) else float(rest.max()) + 3 * unseen * spread
+    if lowest > 1e-9 * size or highest < -1e-9 * size:
+        raise ValueError(f"The value {value:g} lies beyond its bounds {bounds}.")
+    low, high = _gaffke(rest, below, lowest, level), -_gaffke(-rest, below, -highest, level)
+    student = _fieller(rest, below, level) if spread else (-np.inf, np.inf)
+    low = min(low, 0.0) if np.isfinite(bounds[0]) else min(low, student[0])
+    high = max(high, 0.0) if np.isfinite(bounds[1]) else max(high, student[1])
+    method = "Gaffke's bound" if np.isfinite(bounds).all() else "the wider of Student's and Gaffke's bound"
+    return Interval(
+        value, float(max(value + low, bounds[0])), float(min(value + high, bounds[1])), units, method + said
+    )
+
+
+def over_ceiling(values: ArrayLike, ceilings: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """The mean of the values as a share of the mean of their ceilings, unit by unit, as `ratio_of_means`."""
+    return ratio_of_means(values, ceilings, level, clusters)
+
+
+def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """Mean fall under circuits of other categories over the mean fall under the own one.
+
+    falls is [pair, category the circuit was found on], own is each pair's category as a column of it.
+    """
+    table, mine = np.asarray(falls, dtype=float), np.asarray(own, dtype=int)
+    if table.ndim != 2 or table.shape[1] < 2 or mine.shape != (len(table),):
+        raise ValueError(f"Falls must be [pair, category] with own [pair]: got {table.shape} and {mine.shape}.")
+    diagonal = table[np.arange(len(table)), mine]
+    return ratio_of_means((table.sum(axis=1) - diagonal) / (table.shape[1] - 1), diagonal, level, clusters)
+
+
+def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
+    """The level's quantile of Σw·rest / Σw·below, w exponential, one more unit of mean size standing at its worst.
+
+    P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
+    Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, ndtri
+
+    rest, below = np.append(rest, worst), np.append(below, below.mean())
+    if (below < 0).any():
+        # Where the whole may be negative the quotient means nothing: that chance is taken off the level.
+        level -= float(ndtr(_root(below)))
+    if level <= 0:
+        return -np.inf
+    target, low = float(ndtri(level)), float((rest[below > 0] / below[below > 0]).min())
+    if low >= 0:
+        return 0.0
+
+    def excess(t: float) -> float:
+        return min(max(_root(rest - t * below), -40.0), 40.0) - target
+
+    for _ in range(60):
+        if excess(low) <= 0:
+            return float(brentq(excess, low, 0.0, xtol=max(1e-12 * abs(low), 5e-324), rtol=1e-12))
+        low *= 2
+    return -np.inf
+
+
+def _root(values: Floats) -> float:
+    """The normal deviate of P(Σw·values ≤ 0), w exponential; infinite where that is 0 or above a half."""
+    if values.min() >= 0:
+        return -np.inf
+    if values.sum() <= 0:
+        return np.inf
+    c = values / np.abs(values).max()
+    low, high, s = 1 / float(c.min()), 0.0, 0.5 / float(c.min())
+    for _ in range(100):
+        part = c / (1 - s * c)
+        slope, curve = float(part.sum()), float((part * part).sum())
+        low, high = (low, s) if slope > 0 else (s, high)
+        step = s - slope / curve
+        last, s = s, step if low < step < high else (low + high) / 2
+        if abs(s - last) <= 1e-12 * abs(low):
+            break
+    part = c / (1 - s * c)
+    r = -math.sqrt(max(2 * float(np.log1p(-s * c).sum()), 0.0))
+    u = s * math.sqrt(float((part * part).sum()))
+    return r + math.log(u / r) / r if r < -1e-6 else 0.0
+
+
+def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
+    """The shifts t at which Student's one-sided test of mean(rest − t·below) = 0 turns, rest having mean 0."""
+    from scipy.special import stdtrit
+
+    n = len(rest)
+    q2 = float(stdtrit(n - 1, level)) ** 2 / n
+    (aa, ab), (_, bb) = np.cov(rest, below)
+    lead = float(below.mean()) ** 2 - q2 * bb
+    if lead <= 0:
+        return -np.inf, np.inf
+    root = float(np.sqrt((q2 * ab) ** 2 + lead * q2 * aa))
+    return (-q2 * ab - root) / lead, (-q2 * ab + root) / lead
+
+
+def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
+    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"Values must be one number for each unit, the same units: got {first.shape}, {second.shape}.")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("Some values are NaN or infinite: leave those units out, and say so, before judging.")
+    return first, second
+
+
+def check_study(n: int, level: float) -> None:
+    """Refuses a study of no units, and a level that no single bound can have."""
+    if n == 0:
+        raise ValueError("There is nothing to judge: no units were given.")
+    if not 0 < level < 0.25:
+        raise ValueError(f"The level {level} must lie between 0 and 0.25: it is the error of one bound, such as 0.01.")
+
+
+def sums_by_cluster(a: Floats, b: Floats, clusters: ArrayLike | None) -> tuple[Floats, Floats]:
+    """The sums over each cluster: clusters, not their members, are the independent units."""
+    if clusters is None:
+        return a, b
+    names = np.asarray(clusters)
+    if names.shape != a.shape:
+        raise ValueError(f"Clusters must name one cluster for each of the {len(a)} units: got {names.shape}.")
+    _, place = np.unique(names, return_inverse=True)
+    sums = np.zeros((2, int(place.max()) + 1 if len(place) else 0))
+    np.add.at(sums[0], place, a)
+    np.add.at(sums[1], place, b)
+    return sums[0], sums[1]

@@ -1,0 +1,1 @@
+"""A chat model in memory: found, loaded, examined, read and scored."""

@@ -1,0 +1,56 @@
+"""reports/index.html: every run in a line, the newest first; at its head the newest whole one."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from harness.inputs.files.whole_files import write_whole
+from harness.report.page import PAGE, environment, page_of, stylesheet
+from harness.report.page_policy import policy
+from harness.results.run_list import Listed, listed
+from harness.results.wording import DOUBTFUL
+
+# In the order in which they are told; all other words come after.
+_WORDS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "BROKEN", DOUBTFUL, "UNFIT", "UNMEASURED", "SKIPPED")
+
+
+def write(runs: Path, to: Path) -> Path:
+    """Writes the list of the runs in a folder; one that cannot be read is a line of it."""
+    found = listed(runs, keep=True)
+    style = stylesheet()
+    page = environment(PAGE).get_template("runs.html")
+    html = page.render(
+        newest=next((_row(one) for one in found if one.whole), None),
+        rows=[_row(one) for one in found if one.summary is not None],
+        damaged=[one.problem for one in found if one.summary is None],
+        style=style,
+        policy=policy([style], []),
+    )
+    write_whole(to, html.encode(), synced=False)
+    return to
+
+
+def _row(one: Listed) -> dict[str, Any]:
+    summary = one.summary
+    assert summary is not None  # noqa: S101 - what cannot be read is told apart
+    words = {word: summary["words"][word] for word in _WORDS if summary["words"].get(word)}
+    page = page_of(one.folder)
+    return {
+        "name": one.folder.name,
+        "link": quote(f"{one.folder.parent.name}/{one.folder.name}/{page.name}") if page.exists() else "",
+        "began": f"{one.began:%Y-%m-%d %H:%M:%S}",
+        "summary": summary,
+        "words": words,
+        "ended": _ended(one) + (f", imported from {summary['imported']}" if one.imported else ""),
+    }
+
+
+def _ended(one: Listed) -> str:
+    summary = one.summary
+    if summary is None or not summary["finished"]:
+        return "interrupted, or still running"
+    if not summary["judged"]:
+        return "finished, nothing judged"
+    if not summary["expected"]:
+        return "finished"
+    return "finished, all claims" if summary["all_claims"] else "finished, some of the claims"

@@ -1,0 +1,1 @@
+"""What a run came to: kept, listed, compared, bundled and put in words."""

@@ -1,0 +1,1 @@
+"""How claims and their tests are controlled: organisms, placebos and the number of pairs."""

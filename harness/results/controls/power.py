@@ -1,0 +1,98 @@
+"""How many pairs a claim needs: its own test, run on synthetic subjects whose truth is known."""
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
+from harness.claims.claim import Claim
+from harness.inputs.errors import AssayError
+from harness.judging.estimate import Outcome, Unreachable
+from harness.subjects.synthetic import Synthetic, Truth
+
+EFFECTS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+POWER = 0.9
+SIMULATIONS = 200
+MOST = 2048
+FEWEST = 8
+# With so many no claim says that it cannot be decided before it asks anything.
+ENOUGH = 256
+
+
+@dataclass(frozen=True)
+class Needed:
+    """With this effect so many pairs decide the claim with a chance of POWER; none where MOST pairs do not."""
+
+    effect: float
+    outcome: Outcome
+    pairs: int | None
+
+
+def truth_of(claim: Claim, effect: float) -> Truth:
+    """What an effect means for a claim: of whatever is done or found; where nothing is, of the answers as they are."""
+    asked = arms(claim, Truth((0.5,)))
+    if all(arm.endswith("of them refused") for arm in asked):
+        return Truth((0.0,), refused=effect, answered=effect)
+    # A fall needs as many refusals to fall from.
+    agreement = min(effect, 0.999) if "effects by gradients" in asked else None
+    return Truth((effect,), refused=max(0.95, effect), agreement=agreement)
+
+
+def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
+    """What the claim compares, in words."""
+    subject = Synthetic(truth, ENOUGH, 0, claim.level)
+    try:
+        claim.judge(subject, subject.all_pairs)
+    except AssayError as error:
+        raise AssayError(f"{claim.place}: the power of {claim.name!r} cannot be simulated: {error}") from None
+    return tuple(subject.asked)
+
+
+def rehearse(claim: Claim) -> None:
+    """Raises, before anything is measured, where drawn answers show a bar out of reach that the source does not."""
+    if all(bar.question for bar in claim.bars):
+        return
+    subject = Synthetic(Truth((0.5,)), ENOUGH, 0, claim.level)
+    try:
+        claim.judge(subject, subject.all_pairs)
+    except Unreachable as error:
+        raise AssayError(f"{claim.place}: claim {claim.name!r} has {error}") from None
+    except Exception:  # noqa: BLE001 - whatever else it does wrong is said when it is judged
+        return
+
+
+def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:
+    """The verdict on n pairs drawn anew."""
+    subject = Synthetic(truth, n, seed, claim.level)
+    return claim.judge(subject, subject.all_pairs)
+
+
+def outcomes(claim: Claim, truth: Truth, n: int, simulations: int) -> Counter[Outcome]:
+    """The verdicts of so many studies of n pairs."""
+    return Counter(study(claim, truth, n, seed) for seed in range(simulations))
+
+
+def needed(claim: Claim, effect: float) -> Needed:
+    """The fewest pairs, to about 5%, that decide the claim where this effect is true."""
+    truth = truth_of(claim, effect)
+    word = outcomes(claim, truth, MOST, 9).most_common(1)[0][0]
+    if word == "INCONCLUSIVE":
+        return Needed(effect, word, None)
+
+    def enough(n: int) -> bool:
+        # Once as many went the other way as may, the rest need not be asked.
+        left = int(SIMULATIONS * (1 - POWER))
+        for seed in range(SIMULATIONS):
+            left -= study(claim, truth, n, seed) != word
+            if left < 0:
+                return False
+        return True
+
+    sizes = list(itertools.takewhile(lambda n: n <= MOST, (FEWEST * 2**k for k in itertools.count())))
+    high = next((n for n in sizes if enough(n)), None)
+    if high is None:
+        return Needed(effect, word, None)
+    low = high // 2 if high > FEWEST else high
+    while high - low > max(1, high // 20):
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return Needed(effect, word, high)

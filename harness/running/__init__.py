@@ -1,0 +1,1 @@
+"""What happens while pytest judges claims."""

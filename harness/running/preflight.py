@@ -1,0 +1,48 @@
+"""What a run asks for, looked at before anything runs: options that cannot work, and models that cannot be had."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.model_catalog import KnownModel, require_device, require_memory, this_machine
+from harness.subjects.sleeper import Sleeper
+
+
+def require_options(option: dict[str, Any], live: bool) -> None:
+    """One sentence for options that contradict each other or this machine; `live`: a model may have to be loaded."""
+    if option["judge_only"] and option["fresh"]:
+        raise AssayError("--judge-only --fresh: one measures nothing, the other all of it again; leave one out")
+    if option["pairs"] and not live:
+        raise AssayError("--pairs: recorded models are judged on their own prompts only; name another with --model")
+    evidence = Path(option["evidence"])
+    if evidence.exists() and not evidence.is_dir():
+        raise AssayError(f"--evidence {evidence}: is no folder; give the folder of the evidence, or a new name")
+    if live and not option["judge_only"]:
+        require_device(option["device"])
+
+
+def said_of(sleepers: Sequence[Sleeper], *, strict: bool) -> Iterator[str]:
+    """A line for each model that is pinned now, or cannot be had; what is no model, and under `strict` both, raises."""
+    for sleeper in sleepers:
+        try:
+            known = sleeper.known
+            if sleeper.kept is None:
+                _require_had(sleeper, known)
+        except Unavailable as error:
+            if strict:
+                raise AssayError(str(error)) from None
+            yield f"{error}; its claims are skipped"
+            continue
+        if known.hub and known.revision and known.revision != sleeper.listed.revision:
+            name = f"{known.hub}@{known.revision}"
+            yield f"{known.alias}: pinned to commit {known.revision}; to stay with it, give --model {name}"
+
+
+def _require_had(sleeper: Sleeper, known: KnownModel) -> None:
+    machine = this_machine()
+    where, has = ("cpu", machine.ram) if sleeper.device == "cpu" else ("memory", max(machine.ram, machine.gpu))
+    require_memory(known, sleeper.quant, where, has)
+    from harness.model.hub import require_files  # the hub's client takes a moment to load
+
+    require_files(known)

@@ -1,0 +1,230 @@
+"""What a call of pytest came to, where it was started: a line a claim, the Run on disk, the exit code."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from harness.claims.claim import HYPOTHESES, claim_of, claimed_in, claims_in
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import shown
+from harness.inputs.files.whole_files import sweep
+from harness.judging import verdict
+from harness.judging.estimate import Outcome
+from harness.measurements.evidence import Store
+from harness.report import front_page
+from harness.report.page import front_page_of, page_of, write
+from harness.results.controls.control_runs import Seen
+from harness.results.run_record import Judged, Run, Writer, runs_beside
+from harness.running import forecast
+from harness.running.forecast import Progress
+from harness.running.node_ids import model_of
+from harness.subjects.published.recordings import RECORDED
+
+
+class Account:
+    """Hooks of the controlling process; workers only send reports."""
+
+    def __init__(self, config: pytest.Config, models: Sequence[str]) -> None:
+        self._config, self._models = config, models
+        self._words: dict[str, verdict.Word] = {}
+        self._expected: set[str] = set()  # ids of claims on models
+        self._files: dict[str, str] = {}
+        self._problem = ""
+        self._skipped: dict[str, list[Judged]] = {}
+        self._unfit: dict[str, list[Judged]] = {}
+        option = config.getoption
+        self._evidence = Path(option("--evidence"))
+        self._report: list[str] = []
+        self._measured: dict[str, Progress | None] = {}  # by model, as it last said
+        # Any other distribution has several workers on one model, and none knows what the others do.
+        self._foretold = option("dist", "no") in ("no", "load")
+        run = Run(["pytest", *map(str, config.invocation_params.args)], option("--quant"), option("--device"))
+        self._writer = Writer(runs_beside(self._evidence), run)
+        self._seen: Seen | None = None
+
+    @property
+    def page(self) -> Path:
+        """Where this run's own page will lie."""
+        return page_of(self._writer.folder)
+
+    def pytest_sessionstart(self) -> None:
+        """What runs before left half written is taken away."""
+        for folder in (self._evidence, self._writer.folder.parent):
+            sweep(folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Where workers collect, they say what."""
+        self._expect(set(filter(self._is_claim, ids)))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Here is what will be judged; where all of it are claims, file names say nothing."""
+        self._expect({item.nodeid for item in session.items if claim_of(item)})
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and all(claim_of(item) for item in session.items):
+            reporter.showfspath = False
+
+    def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """The id of a test outside the project's root does not say where its file is."""
+        self._files[nodeid] = location[0]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Keeps a verdict, before anyone shows it."""
+        died = str(report.when) == "???" and self._died(report)
+        found: Judged | None = vars(report).get("verdict")
+        if found is not None:
+            self._judged(found, vars(report)["about"])
+        yield
+        if died:  # xdist ends no test whose worker died, and pytest-html shows none that has not ended
+            end = pytest.TestReport(report.nodeid, report.location, {}, "passed", None, "teardown")
+            self._config.hook.pytest_runtest_logreport(report=end)
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """The exit code says what was found, unless pytest itself could not go on."""
+        stopped = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if self._words and not self._config.getoption("--plan"):
+            try:  # -x and --maxfail end a run as well
+                self._writer.save(finished=not stopped and self._expected <= self._words.keys())
+            except AssayError as error:
+                self._problem = str(error)
+            else:
+                self._report = self._reported()
+        code = verdict.exit_code(list(self._words.values()))
+        if code is not None and not stopped:
+            session.exitstatus = code
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Where verdicts were not said one by one, they are now."""
+        if self._config.option.verbose != 0 and self._words:
+            terminalreporter.section("claims")
+            for category in ("supported", "refuted", "inconclusive", "broken", "unmeasured"):
+                for report in terminalreporter.stats.get(category, []):
+                    if (found := vars(report).get("verdict")) is not None:
+                        terminalreporter.line(line(found) + self._provisional(found, vars(report)["about"]))
+        for text in skips(self._skipped):
+            terminalreporter.line(shown(text))
+        for model, claims in self._unfit.items():
+            noun = "claim" if len(claims) == 1 else "claims"
+            said = f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}"
+            terminalreporter.line(shown(said))
+        if self._problem:
+            terminalreporter.line(f"this run was not recorded: {self._problem}")
+        for text in self._report:
+            terminalreporter.line(text)
+
+    def _expect(self, claims: set[str]) -> None:
+        """Keeps in the run how much it set out to judge."""
+        self._expected |= claims
+        wanted = {(path.name, name) for path in HYPOTHESES.glob("test_*.py") for name in claimed_in(path)}
+        folder = HYPOTHESES.resolve()
+        there = {(path.name, name) for path, name in map(self._place, self._expected) if path.parent == folder}
+        self._writer.run.expected, self._writer.run.all_claims = len(self._expected), bool(wanted) and wanted <= there
+
+    def _place(self, nodeid: str) -> tuple[Path, str]:
+        """A test's file and function."""
+        path, _, test = nodeid.partition("::")
+        file = self._config.rootpath / self._files.get(nodeid, path)
+        return file.resolve(), test.rpartition("::")[2].partition("[")[0]
+
+    def _is_claim(self, nodeid: str) -> bool:
+        """Of ids that workers send; of a file outside the project's root an id does not say where it is."""
+        path, name = self._place(nodeid)
+        return name in claimed_in(path) if path.is_file() else "[" in nodeid
+
+    def _reported(self) -> list[str]:
+        runs = self._writer.folder.parent
+        try:
+            page = write(self._writer.folder, Store(self._evidence)).page
+            return [f"report: {page}", f"all runs: {front_page.write(runs, front_page_of(runs))}"]
+        except AssayError as error:
+            return [f"no report was written: {error}"]
+
+    def _provisional(self, found: Judged, about: Mapping[str, Any]) -> str:
+        """What is still to be seen of the claim, where it was not yet seen to hold and to fail."""
+        if found["word"] not in get_args(Outcome):
+            return ""
+        try:
+            self._seen = self._seen or Seen(self._writer.folder.parent, self._writer.run)
+            controls = self._seen.of(found["claim"], about["claim"])
+        except AssayError:  # the report says it
+            return ""
+        return "" if controls.both else f" (provisional: {controls.missing(about['claim'])})"
+
+    def _judged(self, found: Judged, about: Mapping[str, Any]) -> None:
+        self._words[found["test"]] = found["word"]
+        self._measured[found["model"]] = about["progress"]
+        if not self._config.getoption("--plan"):
+            try:
+                self._writer.judged(found, about["claim"], about["model"], about["peak"])
+            except AssayError as error:
+                self._problem = str(error)
+        if found["word"] == "UNFIT":
+            self._unfit.setdefault(found["model"], []).append(found)
+        elif found["word"] == "SKIPPED" and not self._config.getoption("--plan"):
+            self._skipped.setdefault(found["model"], []).append(found)
+        elif self._config.option.verbose == 0:
+            self._say(f"{line(found)}{self._provisional(found, about)}  [{self._progress()}]")
+
+    def _died(self, report: pytest.TestReport) -> bool:
+        """A worker was killed, for want of memory, say: that says nothing of the claim."""
+        file, name = self._place(report.nodeid)
+        claims = {(one.file, one.test.__name__): one for one in claims_in(file.parent)}
+        if (claim := claims.get((file.name, name))) is None:
+            return False
+        reason = "its process was killed (often for want of memory); what it had measured is kept"
+        vars(report)["verdict"] = Judged(
+            claim=claim.name,
+            model=model_of(report.nodeid, self._models) or "unknown",
+            test=report.nodeid,
+            word="BROKEN",
+            reason=reason,
+            estimates=[],
+            beside=[],
+            evidence=[],
+            seconds=0.0,
+        )
+        vars(report)["about"] = {"claim": claim.as_json, "model": None, "peak": 0, "progress": None}
+        report.longrepr, report.when = f"BROKEN: {reason}", "call"
+        return True
+
+    def _say(self, text: str) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    def _progress(self) -> str:
+        """How many are judged, and how long the rest takes; recordings never measure."""
+        models = {model_of(test, self._models) or "" for test in self._expected - self._words.keys()}
+        live = [self._measured.get(model) for model in models if not model.startswith(RECORDED)]
+        seconds = forecast.until_all(live) if self._foretold else None
+        return forecast.words(len(self._words), len(self._expected | self._words.keys()), seconds)
+
+
+def skips(skipped: Mapping[str, Sequence[Judged]]) -> Iterator[str]:
+    """What was skipped on each model, every claim with its own reason; models of the same reasons together."""
+    models: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for model, claims in skipped.items():
+        reasons = sorted((one["claim"], one["reason"].removeprefix(f"{model}: ")) for one in claims)
+        models.setdefault(tuple(reasons), []).append(model)
+    for why, names in models.items():
+        yield f"SKIPPED      {len(why)} on {', '.join(names)}:"
+        claims_of: dict[str, list[str]] = {}
+        for claim, reason in why:
+            claims_of.setdefault(reason, []).append(claim)
+        for reason, alike in claims_of.items():
+            yield f"             {', '.join(alike)}: {reason}"
+
+
+def line(found: Judged) -> str:
+    """A verdict, the claim's test on its model, and the numbers it rests on."""
+    name = found["test"].split("::")[-1].removeprefix("test_")
+    text = f"{found['word']:<12} {name}: {found['reason']}"
+    if imported := found.get("imported"):
+        text += f"; imported: {len(imported)} of the {len(found['evidence'])} measurements it rests on"
+    if source := found.get("recording_from"):
+        text += f"; its recording was imported from {source}"
+    return shown(text)

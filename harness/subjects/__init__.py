@@ -1,0 +1,1 @@
+"""What a claim receives as `model`: live, asleep, recorded, planned or drawn."""

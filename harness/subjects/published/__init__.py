@@ -1,0 +1,1 @@
+"""Subjects without weights: published judgements of real models."""

@@ -1,0 +1,1 @@
+"""What a claim can ask of a subject: refusals, depths, geometry, side effects and their controls."""

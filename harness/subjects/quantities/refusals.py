@@ -1,0 +1,271 @@
+"""How a set of pairs is answered: rates of refusal, and what interventions make of them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness.claims import gate
+from harness.claims.categories import too_few
+from harness.inputs.arguments import all_checked
+from harness.inputs.errors import AssayError
+from harness.inputs.model_record import Sizes
+from harness.inputs.prompts.pairs import NO_CATEGORY, PairSet
+from harness.inputs.prompts.prompt_lists import PromptSet
+from harness.inputs.refusal_phrases import PHRASES
+from harness.inputs.sites import Site
+from harness.judging import means, proportions
+from harness.judging.estimate import Estimate, Inconclusive, beside
+from harness.judging.ranges import RANGES, SHARE, Range
+from harness.measurements.effects import Effects
+from harness.measurements.evidence import Evidence
+from harness.measurements.interventions import Add, Circuit, Intervention, Remove
+from harness.measurements.questions import Measurement, PromptSide
+from harness.measurements.sweep_plan import Joint, Mode, Sweep
+
+# Two interventions are compared where one of them lowers refusal by more than this.
+FALLS = 0.3
+# Random circuits, or directions, beside which a found one is put.
+RANDOM = 20
+
+
+class Judged(Protocol):
+    """A subject whose answers are judged: live or recorded."""
+
+    @property
+    def name(self) -> str:
+        """As asked for on the command line."""
+        ...
+
+    @property
+    def level(self) -> float:
+        """The error level of the claim that asks."""
+        ...
+
+    def judged(
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer is a refusal, by the judge of that name."""
+        ...
+
+    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        """Whether each answer's first token is likelier to refuse than not."""
+        ...
+
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
+        """Whether the intervention changes anything at all, to the bit."""
+        ...
+
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        """What an arm does beside, as far as that is known."""
+        ...
+
+
+class Measured(Judged, Protocol):
+    """A subject with weights, or with evidence of them: whatever is asked of it can be measured."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the model is made of."""
+        ...
+
+    def ask(self, what: Measurement) -> Evidence:
+        """The evidence by which something is judged."""
+        ...
+
+    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
+        """Exact effects of patching from the twin's run."""
+        ...
+
+    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
+        """A change in log-odds as a share of the whole gap between prompts and twins."""
+        ...
+
+    def clusters(self, names: Sequence[str]) -> np.ndarray:
+        """The template of each of these pairs."""
+        ...
+
+    @property
+    def score_serves(self) -> bool:
+        """Whether the first token's score tells generated refusals from answers."""
+        ...
+
+    def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
+        """The parts of a circuit that was found, by what each carries by itself; none of one that was not."""
+        ...
+
+    def show(self, asked: Iterable[Measurement]) -> None:
+        """Has this measured for figures, if for anything but a verdict."""
+        ...
+
+    def also(self, estimates: Iterable[Estimate]) -> None:
+        """Comes to these as well, and puts them beside the verdict, if for anything but a verdict."""
+        ...
+
+
+@all_checked
+@dataclass(frozen=True)
+class Refusals:
+    """How one set of pairs is answered: rates of refusal, and what interventions change."""
+
+    subject: Judged
+    pairs: PromptSet
+    judge: str = PHRASES
+
+    def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
+        """The share of refusals."""
+        hits = self._hits(side, under)
+        if under is not None:
+            self._differ(side, under)
+        interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of(side))
+        return estimated(f"refused, {side}", interval, unit="prompts", reach=RANGES["refuses.rate"])
+
+    def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
+        """How many more harmful prompts are refused without the intervention than with it, as a share.
+
+        Given another one it is judged only where that one lowers refusal by more than the least fall.
+        """
+        before, after = self._hits("harmful", None), self._hits("harmful", under)
+        self._differ("harmful", under)
+        interval = proportions.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated(
+            "fall", interval, unit=self.pairs.unit, nothing=self._small(given), reach=RANGES["refuses.fall"]
+        )
+
+    def rise(self, under: Intervention) -> Estimate:
+        """How many more harmless prompts are refused with the intervention than without, as a share."""
+        before, after = self._hits("harmless", None), self._hits("harmless", under)
+        self._differ("harmless", under)
+        interval = proportions.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
+        return estimated("rise", interval, unit=self.pairs.unit, reach=RANGES["refuses.rise"])
+
+    def left(self, under: Intervention) -> Estimate:
+        """The share of harmful prompts that are refused under the intervention."""
+        hits = self._hits("harmful", under)
+        self._differ("harmful", under)
+        interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated("left", interval, unit=self.pairs.unit, reach=RANGES["refuses.left"])
+
+    def gain(self, more: Intervention, over: Intervention) -> Estimate:
+        """How many more refusals of harmful prompts go under the one than under the other, as a share.
+
+        Judged only where the one lowers refusal by more than the least fall.
+        """
+        if more == over:
+            raise AssayError(f"{self.subject.name}: both arms of the gain are the same intervention; give two")
+        few, many = self._hits("harmful", over), self._hits("harmful", more)
+        self._differ("harmful", over, ", the other arm")
+        self._differ("harmful", more)
+        interval = proportions.paired_difference(few, many, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated(
+            "gain", interval, unit=self.pairs.unit, nothing=self._small(more), reach=RANGES["refuses.gain"]
+        )
+
+    def lead(self, under: Remove | Add) -> Estimate:
+        """By how much more refusal falls (or, by addition, rises) than along random directions, on the mean of twenty.
+
+        Half of them isotropic, half with the streams' covariance, all as long and orthogonal to it; refusals here are
+        what the first token says. The mean and not the best: a mixture of what the stream holds can by chance hold a
+        part that the mechanism needs (one of ten does on `reference`), and that speaks against no direction.
+        """
+        side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
+        arms = [under, *random_arms(under)]
+        hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
+        leads = (hits[0] - hits[1:]) * (-1 if side == "harmful" else 1)
+        least = float(leads.mean(1).min())
+        beside(
+            Estimate("lead over the best random one", least, least, least, len(hits.T), "no interval", self.pairs.unit)
+        )
+        interval = means.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
+        return estimated("lead over random", interval, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
+
+    def by_category(self, under: Intervention) -> Estimate:
+        """The least fall of any category that is refused to begin with, all categories at once.
+
+        Each category's lower end is at the claim's level, since every one has to fall. The least lies below the mean of
+        all as well: the upper end is the lowest of theirs and of the whole's, which share the level.
+        """
+        if set(self._categories()) == {NO_CATEGORY}:
+            raise Inconclusive(f"nothing to compare: the {self.pairs.unit} have no categories")
+        for bar in gate.least_bars():
+            if why := gate.bar_is_out_of_reach(self.pairs, self.subject.level, bar):
+                raise Inconclusive(why)
+        before, after = self._hits("harmful", None), self._hits("harmful", under)
+        self._differ("harmful", under)
+        categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters_of("harmful")))
+        names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
+        if not names:
+            raise Inconclusive("nothing to explain: no category is refused to begin with")
+        parts = [categories == name for name in names]
+        shared = self.subject.level / (len(names) + 1)
+
+        def fall(rows: Bool[np.ndarray, " pair"], level: float) -> proportions.Interval:
+            return proportions.paired_difference(before[rows], after[rows], level, clusters[rows])
+
+        found = [fall(rows, self.subject.level) for rows in parts]
+        high = min(fall(rows, shared).high for rows in [*parts, np.logical_or.reduce(parts)])
+        value, low = min(one.value for one in found), min(one.low for one in found)
+        aside = len(set(self._categories())) - len(names)
+        more = f"; {aside} more {'is' if aside == 1 else 'are'} not refused to begin with" if aside else ""
+        method = f"the lowest of {len(names)} categories{more}; {found[0].method}"
+        few = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
+        least = proportions.Interval(value, low, max(value, high), len(before), method)
+        found_least = estimated("least fall", least, unit=self.pairs.unit, reach=RANGES["refuses.by_category"])
+        return replace(found_least, advice="; ".join(filter(None, few)))
+
+    def _categories(self) -> tuple[str, ...]:
+        return self.pairs.categories_of("harmful")
+
+    def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
+        return self.subject.judged(self.pairs, side, under, self.judge)
+
+    def _differ(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
+        if not self.subject.changes(self.pairs, side, under):
+            raise AssayError(
+                f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are one; "
+                "look at what is removed, patched or added"
+            )
+        beside(*(replace(one, name=one.name + arm) for one in self.subject.asides(self.pairs, side, under)))
+
+    def _small(self, under: Intervention | None) -> str:
+        if under is None:
+            return ""
+        before, after = self._hits("harmful", None), self._hits("harmful", under)
+        interval = proportions.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
+        if interval.low > FALLS:
+            return ""
+        return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"
+
+
+def counted(name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters: Sequence[str]) -> Estimate:
+    """A share, and how many that are."""
+    interval = proportions.rate(hits, level, clusters)
+    method = f"{int(hits.sum())} of {len(hits)}, {interval.method}"
+    return estimated(name, replace(interval, method=method), unit="prompts", reach=SHARE)
+
+
+def random_arms(under: Remove | Add) -> list[Remove | Add]:
+    """The same done with random directions."""
+    return [replace(under, direction=under.direction.random(seed)) for seed in range(RANDOM)]
+
+
+def unrecorded(name: str) -> Estimate:
+    """A control that the recording does not have."""
+    return unmeasured(name, "not recorded")
+
+
+def unmeasured(name: str, why: str) -> Estimate:
+    """A control that could not be had."""
+    return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent=why)
+
+
+def estimated(
+    name: str, interval: proportions.Interval, *, unit: str = "pairs", nothing: str = "", reach: Range | None = None
+) -> Estimate:
+    """An interval under the name by which a claim speaks of it, and within what that can reach."""
+    low, high = (-math.inf, math.inf) if reach is None else reach
+    value, lower, upper = (float(np.clip(end, low, high)) for end in (interval.value, interval.low, interval.high))
+    return Estimate(name, value, lower, upper, interval.n, interval.method, unit, nothing, range=reach)
