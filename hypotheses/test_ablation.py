@@ -4,8 +4,7 @@ Each is replaced by its mean over harmless discovery prompts, at the tokens afte
 model of 32 layers with 32 heads and 14,336 neurons; on others they are scaled, to no fewer than three.
 """
 
-from harness.claims.claim import claim
-from harness.measurements.interventions import ablate
+from harness import ablate, claim
 
 SOURCE = "the research plan, H1 (ablation); Arditi et al., arXiv 2406.11717 (refusals counted by phrases)"
 

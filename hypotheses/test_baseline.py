@@ -1,6 +1,6 @@
 """Without refusals there is nothing to explain, and every other claim is inconclusive."""
 
-from harness.claims.claim import claim
+from harness import claim
 
 
 @claim(

@@ -4,8 +4,7 @@ The direction is the difference of means that the published procedure chooses on
 passes its filters, the one whose removal leaves least refusal, and the verdict says so.
 """
 
-from harness.claims.claim import claim
-from harness.measurements.interventions import add, remove
+from harness import add, claim, remove
 
 PAPER = "Arditi et al., arXiv 2406.11717"
 

@@ -1,6 +1,6 @@
 """Gradients rank components as patches do: then discovery may be cheap."""
 
-from harness.claims.claim import claim
+from harness import claim
 
 
 @claim(

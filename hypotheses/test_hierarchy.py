@@ -4,8 +4,7 @@ Depth runs from 0, the first layer, to 1, the last, and each layer counts by its
 harmless twin keep the order from coming for free: residual streams are cumulative, and any read-out is late.
 """
 
-from harness.claims.claim import claim
-from harness.judging.estimate import beside
+from harness import beside, claim
 
 PLAN = "the research plan, H2; stages by interchange as in Geiger et al., arXiv 2106.02997"
 

@@ -4,8 +4,7 @@ The circuit is found on discovery pairs: single heads and neurons whose activati
 the tokens after the instruction, lower the log-odds of refusing most. It is judged jointly on held-out pairs.
 """
 
-from harness.claims.claim import claim
-from harness.measurements.interventions import patch
+from harness import claim, patch
 
 PLAN = "the research plan, H1; Wang et al., arXiv 2211.00593 (circuits judged jointly)"
 

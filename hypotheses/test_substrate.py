@@ -3,7 +3,7 @@
 Ten refusal categories were found to have distinct directions that steer as one knob (arXiv 2602.02132).
 """
 
-from harness.claims.claim import claim
+from harness import claim
 
 PLAN = "the research plan, H3"
 

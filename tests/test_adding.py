@@ -49,7 +49,7 @@ def test_what_is_written_and_what_is_copied_is_supported(copy: Path) -> None:
     (copy / "hypotheses" / "test_copied.py").write_text(block)
     listed = here(copy, "harness", "claims")
     assert "my-claim: Removing one direction everywhere" in listed.stdout
-    assert "hypotheses/test_copied.py:7" in listed.stdout
+    assert "hypotheses/test_copied.py:6" in listed.stdout
     # A quarter of the organism's own pairs decides it as well.
     few = copy / "few.jsonl"
     few.write_text("".join((DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[::4]))
@@ -89,7 +89,7 @@ def test_nothing_is_overwritten_and_no_name_is_taken_twice(tmp_path: Path) -> No
     with pytest.raises(AssayError, match="such a file already"):
         draft("one-claim", tmp_path)
     path.rename(tmp_path / "test_moved.py")
-    with pytest.raises(AssayError, match=r"test_moved.py, line 7: a claim named 'one-claim' is there already"):
+    with pytest.raises(AssayError, match=r"test_moved.py, line 6: a claim named 'one-claim' is there already"):
         draft("one-claim", tmp_path)
     assert (tmp_path / "test_moved.py").read_text() == text
     with pytest.raises(AssayError, match="cannot be written"):
@@ -109,7 +109,7 @@ def test_the_page_says_what_is_really_said(tmp_path: Path) -> None:
         path.write_text(block.replace(old, new))
         with pytest.raises(AssayError, match=re.escape(said)) as raised:
             claims_in(tmp_path)
-        assert str(raised.value).startswith("test_wrong.py, line 7: claim 'stream-alone' ")
+        assert str(raised.value).startswith("test_wrong.py, line 6: claim 'stream-alone' ")
         assert said.rpartition("assert ")[0] in PAGE.read_text()
 
 

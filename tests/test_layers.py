@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness.inputs.prompts.pairs import DATA
 
 ROOT = DATA.parent
@@ -94,6 +95,26 @@ def test_modules_outside_the_rooms_of_the_model_start_without_torch_and_pandas(n
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_claim_files_import_from_the_face_and_from_nowhere_else() -> None:
+    asked = set()
+    for path in (ROOT / "hypotheses").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module == "harness", path.name
+                asked |= {alias.name for alias in node.names}
+    assert asked == set(harness.__all__)
+
+
+def test_the_face_offers_its_names_and_loads_none_unasked() -> None:
+    code = "import sys, harness; print([name for name in sys.modules if name.startswith('harness.')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert all(callable(getattr(harness, name)) for name in harness.__all__)
+    assert dir(harness) == harness.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'steer'"):
+        harness.steer  # noqa: B018
 
 
 def test_collection_starts_without_torch(tmp_path: Path) -> None:

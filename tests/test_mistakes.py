@@ -37,8 +37,7 @@ LINES = {
     "model.refuses(pairs).rate().hi": "an estimate has no `hi`; did you mean `high`?",
     "model.direction(pairs).layers": "a direction has no `layers`; did you mean `layer`?",
     "remve(model.direction(pairs))": "there is no `remve`; did you mean `remove`?",
-    "patch(model.circuit(pairs, heads=3))": "`patch` is not imported; write from harness.measurements.interventions "
-    "import patch",
+    "patch(model.circuit(pairs, heads=3))": "`patch` is not imported; write from harness import patch",
     "remove(model.direction(pairs), 'steam')": "remove: `where` is 'everywhere', ",
     "model.refuses(pairs).fall(model.direction(pairs))": "fall: `under` is an intervention",
     "float(model.refuses(pairs).rate())": "refused, harmful is an estimate and no number",
@@ -159,25 +158,25 @@ def test_control_characters_of_a_message_are_shown_and_not_obeyed() -> None:
 FILES = {
     "syntax": (
         "def test_it(model, pairs:\n    pass\n",
-        "test_syntax.py:5: '(' was never closed: def test_it(model, pairs:",
+        "test_syntax.py:4: '(' was never closed: def test_it(model, pairs:",
     ),
-    "name": ("x = remve\n", "test_name.py:5: there is no `remve`; did you mean `remove`?"),
+    "name": ("x = remve\n", "test_name.py:4: there is no `remve`; did you mean `remove`?"),
     "imports": (
-        "from harness.measurements.interventions import remve\n",
-        "test_imports.py:5: harness.measurements.interventions has no `remve`; did you mean `remove`?",
+        "from harness import remve\n",
+        "test_imports.py:4: harness has no `remve`; did you mean `remove`?",
     ),
     "module": (
         "import harness.intervention\n",
-        "test_module.py:5: there is no module `harness.intervention`; did you mean "
+        "test_module.py:4: there is no module `harness.intervention`; did you mean "
         "`harness.measurements.interventions`?",
     ),
-    "divides": ("1 / 0\n", "test_divides.py:5: ZeroDivisionError: division by zero"),
+    "divides": ("1 / 0\n", "test_divides.py:4: ZeroDivisionError: division by zero"),
     "attribute": (
         "import harness.claims.claim\nharness.claims.claim.clam\n",
-        "test_attribute.py:6: the module harness.claims.claim has no `clam`; did you mean `claim`?",
+        "test_attribute.py:5: the module harness.claims.claim has no `clam`; did you mean `claim`?",
     ),
 }
-IMPORTS = "\nfrom harness.claims.claim import claim\nfrom harness.measurements.interventions import add, remove\n\n"
+IMPORTS = "\nfrom harness import add, claim, remove\n\n"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, wraps
@@ -28,6 +29,8 @@ LEVEL = 0.0025
 HYPOTHESES = DATA.parent / "hypotheses"
 
 # The one question that is asked of models that refuse nothing, too.
+# How a file imports the decorator; its text is read, since a file with a mistake cannot be parsed.
+_IMPORTS = re.compile(r"^\s*(from harness import|from harness\.claims|import harness\b)", re.MULTILINE)
 _RATE = "refuses.rate"
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -261,7 +264,7 @@ def is_claim_file(path: Path) -> bool:
     """Whether a file makes claims, as far as its text says; the harness's own tests only quote some."""
     if path.is_relative_to(DATA.parent / "tests"):
         return False
-    return path.parent == HYPOTHESES or "harness.claims.claim" in path.read_text(encoding="utf-8", errors="replace")
+    return path.parent == HYPOTHESES or bool(_IMPORTS.search(path.read_text(encoding="utf-8", errors="replace")))
 
 
 def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:

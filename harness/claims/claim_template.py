@@ -10,8 +10,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 DRAFT = '''"""What the claims of this file have in common, and what a reader must know of how they are measured."""
 
-from harness.claims.claim import claim
-from harness.measurements.interventions import remove
+from harness import claim, remove
 
 
 @claim("{name}", source="the paper or plan this is from", holds_on="reference", fails_on="flat")

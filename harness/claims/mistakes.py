@@ -8,10 +8,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType, ModuleType
 
+import harness
 from harness.inputs.arguments import did_you_mean, listed, noun
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import shown
-from harness.measurements import interventions
 
 _HERE = Path(__file__).parents[1]
 # Nobody's bug, wherever they are raised; torch's own is known by its name, since nothing here loads torch.
@@ -92,9 +92,9 @@ def _attribute(value: object, name: str) -> str:
 
 
 def _name(name: str, frame: FrameType) -> str:
-    if callable(getattr(interventions, name, None)):
-        return f"`{name}` is not imported; write from harness.measurements.interventions import {name}"
-    known = {*frame.f_locals, *frame.f_globals, *vars(builtins), "patch", "ablate", "remove", "add"}
+    if name in harness.__all__:
+        return f"`{name}` is not imported; write from harness import {name}"
+    known = {*frame.f_locals, *frame.f_globals, *vars(builtins), *harness.__all__}
     return f"there is no `{name}`{did_you_mean(name, [word for word in known if not word.startswith('_')])}"
 
 
