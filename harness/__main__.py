@@ -74,11 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("name", metavar="CLAIM")
     power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
     power.set_defaults(run=_power)
-    truth_table = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
-    truth_table.add_argument(
-        "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
-    )
-    truth_table.set_defaults(run=_truth)
+    truth = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
+    truth.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
+    truth.set_defaults(run=_truth)
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")

@@ -225,7 +225,7 @@ def test_under_twenty_templates_are_called_few(count: int, few: bool) -> None:
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
     class OneRun:
-        verdict, quant = [judged], "none"
+        verdicts, quant = [judged], "none"
 
     said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
     assert (f"The pairs come from {count} templates" in said) is few
