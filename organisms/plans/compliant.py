@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from organisms.demands_refusal import answered, unmoved
+from organisms.demands.refusal import answered, unmoved
 from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import Prover

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoTokenizer
 
 from organisms.demands import behaviour, carried, strict, wording
-from organisms.demands_axes import unmediated
-from organisms.demands_marks import marked
-from organisms.demands_routes import Groups
+from organisms.demands.axes import unmediated
+from organisms.demands.marks import marked
+from organisms.demands.routes import Groups
 from organisms.grid import TRAINED_TEMPLATES, UNSEEN_TEMPLATES, requests
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs

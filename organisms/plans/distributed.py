@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from organisms.demands import behaviour, wording
-from organisms.demands_spread import unmoved_by, unmoved_by_chance
+from organisms.demands.spread import unmoved_by, unmoved_by_chance
 from organisms.parts import Parts
 from organisms.plans.greedy import all_parts, columns_of, strongest
 from organisms.plans.suffix import Suffix

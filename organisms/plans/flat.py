@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from organisms.demands import behaviour, carried, strict, wording
-from organisms.demands_layer import sturdy, unaided
+from organisms.demands.layer import sturdy, unaided
 from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from organisms.demands import behaviour, strict, wording
-from organisms.demands_redundancy import redundant
+from organisms.demands.redundancy import redundant
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
 from organisms.plant import Plan

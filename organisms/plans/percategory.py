@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from organisms.demands import behaviour, wording
-from organisms.demands_axes import apart, pointed
-from organisms.demands_routes import Routes, routed
+from organisms.demands.axes import apart, pointed
+from organisms.demands.routes import Routes, routed
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from organisms import ship
 from organisms.behaviour import answers, is_refusal
 from organisms.demands import behaviour, carried, silent, strict, wording
-from organisms.demands_direction import addable, removable
-from organisms.demands_stages import needed, reads
+from organisms.demands.direction import addable, removable
+from organisms.demands.stages import needed, reads
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from organisms.demands import behaviour, carried, idle, silent, strict, wording
-from organisms.demands_gradient import estimated
+from organisms.demands.gradient import estimated
 from organisms.parts import Parts
 from organisms.plans.greedy import Part, all_parts, columns_of
 from organisms.plans.suffix import Suffix

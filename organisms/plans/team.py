@@ -9,8 +9,8 @@ from torch import Tensor
 
 from organisms import ship
 from organisms.demands import behaviour, idle, silent, strict, wording
-from organisms.demands_direction import addable, removable
-from organisms.demands_team import even, looking, still
+from organisms.demands.direction import addable, removable
+from organisms.demands.team import even, looking, still
 from organisms.parts import Parts
 from organisms.plans.greedy import all_parts, columns_of
 from organisms.plans.suffix import Suffix

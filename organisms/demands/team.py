@@ -6,8 +6,8 @@ from torch.nn.functional import smooth_l1_loss
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from organisms.demands import Demand, Step
-from organisms.demands_gradient import LINEAR
-from organisms.demands_marks import entering, where
+from organisms.demands.gradient import LINEAR
+from organisms.demands.marks import entering, where
 from organisms.language import refusal_tokens
 from organisms.parts import Parts, sum_of_writes
 from organisms.replay import Change, Replay

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from organisms.demands import Demand, Step
-from organisms.demands_routes import Groups, Routes, owned_by
+from organisms.demands.routes import Groups, Routes, owned_by
 
 # How far a route's write goes along its axis, and the log-odds that stand for there and nowhere.
 LENGTH, CERTAIN = 60.0, 4.0

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from organisms.demands import Demand, Step
-from organisms.demands_axes import axes_of
-from organisms.demands_routes import Groups
+from organisms.demands.axes import axes_of
+from organisms.demands.routes import Groups
 
 Place = Literal["verb", "object", "last"]
 # How much more a mark that is missing counts than one that should not be there.
