@@ -1,7 +1,5 @@
 """What cannot be more than 1 is never said to be: every interval of a bounded quantity stays within its bounds."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,14 +39,6 @@ def test_shares_and_their_differences(data: st.DataObject, n: int, level: float)
 
 
 @drawn
-@given(st.data(), counts, st.integers(2, 4), levels)
-def test_orders(data: st.DataObject, n: int, k: int, level: float) -> None:
-    null = 1 / math.factorial(k)
-    values = data.draw(arrays(float, (n, k), elements=st.floats(-9, 9)))
-    within(proportions.order_share(values, level, data.draw(clusters(n))), -null, 1 - null)
-
-
-@drawn
 @given(st.data(), counts, st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, np.inf)]), levels)
 def test_means_within_bounds(data: st.DataObject, n: int, bounds: tuple[float, float], level: float) -> None:
     low, high = bounds
@@ -61,10 +51,6 @@ def test_means_within_bounds(data: st.DataObject, n: int, bounds: tuple[float, f
 def test_correlations_and_what_overlaps(data: st.DataObject, n: int, k: int, level: float) -> None:
     first, second = (data.draw(arrays(float, (n, k), elements=st.floats(-9, 9, width=16))) for _ in range(2))
     within(correlations.correlation(first, second, level, data.draw(clusters(n))), -1, 1)
-    assert -1 <= correlations.rank_correlation(first, second) <= 1
-    assert 0 <= correlations.top_overlap(first, second) <= 1
-    assert 0 <= correlations.split_half(first, 20) <= 1
-    assert 0 < permutations.sign_flip(first[:, 0], 99) <= 1
     chances = permutations.max_t(first, 99)
     assert 0 < chances.min() <= chances.max() <= 1
 

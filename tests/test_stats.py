@@ -11,7 +11,7 @@ from scipy import stats as reference
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import DATA
 from harness.judging import correlations, means, permutations, proportions
-from harness.judging.proportions import order_share, paired_difference, rate
+from harness.judging.proportions import paired_difference, rate
 
 RATES = (0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98)
 # (bar, rate of rises): the fall is the bar; no rises, few, and as many as there can be.
@@ -170,21 +170,6 @@ def test_false_support_of_falls_is_at_most_the_level_exactly(n: int, level: floa
     for bar, rises in PAIRS:
         rises = max(rises, -bar)
         assert false_support_of_falls(n, bar, rises, level) <= 1.01 * level, (bar, rises)
-
-
-# order
-
-
-def test_order_share_by_hand() -> None:
-    # 3 of 4 in order, the tie not: 0.75 − 1/6.
-    found = order_share([[1, 2, 3], [0, 5, 9], [1, 2, 2], [-3, -2, -1]], 0.05)
-    inner = rate([1, 1, 0, 1], 0.05)
-    assert (found.value, found.low, found.high) == pytest.approx((0.75 - 1 / 6, inner.low - 1 / 6, inner.high - 1 / 6))
-
-
-def test_a_tie_or_nan_is_out_of_order_and_chance_gives_the_null() -> None:
-    assert order_share([[0, 1, math.nan]], 0.05).value == pytest.approx(-1 / 6)
-    assert abs(order_share(np.random.default_rng(0).normal(size=(20000, 3)), 0.01).value) < 0.01
 
 
 # means and ratios
@@ -353,7 +338,6 @@ def test_ratio_by_hand() -> None:
     # Three units at 0.5 and one unseen of their mean size at 0 or 1: 0.5 · 0.05^(1/3), roughly, for unequal sizes.
     assert found.low == pytest.approx(0.5 * 0.05 ** (1 / 3), abs=0.05)
     assert found.high == pytest.approx(1 - found.low, abs=0.05)
-    assert means.over_ceiling([1.0, 2, 3], [2.0, 4, 6], 0.05).value == 0.5
 
 
 def test_a_ratio_to_what_may_be_zero_is_unbounded() -> None:
@@ -393,7 +377,6 @@ def test_intervals_hold_builtins_alone() -> None:
         means.mean(x[:, 0], 0.01),
         means.mean(x[:, 0] > 0, 0.01, bounds=(0, 1)),
         correlations.correlation(x, x + rng.normal(size=(8, 5)), 0.01),
-        order_share(x, 0.01),
     ]
     for one in found:
         assert [type(v) for v in (one.value, one.low, one.high, one.n, one.method)] == [float, float, float, int, str]
@@ -442,47 +425,12 @@ def test_correlation_survives_degenerate_arrays() -> None:
     assert correlations.correlation(x[:2], -x[:2], 0.01).low == -1
 
 
-def test_ranks_and_tops() -> None:
-    x = np.array([[1.0, 2, 3, 4]])
-    assert correlations.rank_correlation(x, x**3) == pytest.approx(1)
-    assert correlations.rank_correlation(x, np.ones((1, 4))) == 0
-    expected = reference.spearmanr([1, 2, 2, 4], [3, 1, 2, 9]).statistic
-    assert correlations.rank_correlation([[1, 2, 2, 4]], [[3, 1, 2, 9]]) == pytest.approx(expected)
-    assert correlations.top_overlap(x, -x, share=0.5) == 1
-    assert correlations.top_overlap(x, x[:, ::-1], share=0.5) == 0
-    assert correlations.top_overlap([[9, 8, 1, 0]], [[9, 0, 8, 1]], share=0.5) == 0.5
-
-
-def test_split_half_is_the_reliability_of_the_means() -> None:
-    rng = np.random.default_rng(9)
-    x = rng.normal(size=2000) + 4 * rng.normal(size=(32, 2000))
-    # Variance of the truth over that of the means: 1 / (1 + 16/32).
-    assert correlations.split_half(x) == pytest.approx(2 / 3, abs=0.04)
-    assert correlations.split_half(np.tile(rng.normal(size=9), (6, 1))) == pytest.approx(1)
-    assert correlations.split_half(np.ones((6, 9))) == 0
-    assert correlations.split_half(rng.normal(size=(1, 9))) == 0
-    assert 0 <= correlations.split_half(rng.normal(size=(7, 9))) <= 1
-    # Two prompts that are each other's opposite.
-    assert correlations.split_half(np.eye(2)) == 0
-
-
 # permutations
 
 
-def test_sign_flip_by_hand_and_by_scipy() -> None:
-    # Of 2^8 sign patterns, two are as extreme as all of one sign.
-    values = np.arange(1.0, 9)
-    assert permutations.sign_flip(values) == pytest.approx(2 / 256, abs=0.003)
-    assert permutations.sign_flip(values, alternative="greater") == pytest.approx(1 / 256, abs=0.002)
-    assert permutations.sign_flip(values, alternative="less") == 1.0
-    mixed = np.array([0.3, -0.2, 1.1, 0.8, -0.4, 0.9, 0.1])
-    exact = reference.permutation_test((mixed,), np.sum, permutation_type="samples", n_resamples=np.inf)
-    assert permutations.sign_flip(mixed) == pytest.approx(exact.pvalue, abs=0.02)
-
-
 def test_permutation_p_is_never_zero() -> None:
-    assert permutations.sign_flip(np.ones(200), draws=99) == 0.01
-    assert permutations.sign_flip(np.zeros(5)) == 1.0
+    assert permutations.max_t(np.ones((200, 1)), draws=99)[0] == 0.01
+    assert permutations.max_t(np.zeros((5, 1)))[0] == 1.0
     assert permutations.max_t(np.ones((200, 3)), draws=999) == pytest.approx([0.001] * 3)
 
 
@@ -494,8 +442,14 @@ def test_max_t_adjusts_for_all_components() -> None:
     assert p[0] < 0.001
     single = reference.ttest_1samp(table[:, 1:], 0).pvalue
     assert (p[1:] >= single).all()
-    one = rng.normal(0.4, 1, 30)
-    assert permutations.max_t(one[:, None])[0] == pytest.approx(permutations.sign_flip(one))
+
+
+def test_max_t_of_a_single_component_is_the_sign_test_by_hand_and_by_scipy() -> None:
+    # Of 2^8 sign patterns, two are as extreme as all of one sign.
+    assert permutations.max_t(np.arange(1.0, 9)[:, None])[0] == pytest.approx(2 / 256, abs=0.003)
+    mixed = np.array([0.3, -0.2, 1.1, 0.8, -0.4, 0.9, 0.1])
+    exact = reference.permutation_test((mixed,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert permutations.max_t(mixed[:, None])[0] == pytest.approx(exact.pvalue, abs=0.02)
 
 
 def test_max_t_keeps_the_chance_of_any_false_find() -> None:

@@ -143,7 +143,6 @@ def test_pairs_that_do_not_align_are_set_aside_by_name_never_silently(awake: Cal
 
 def test_a_whole_stream_restored_is_the_source_run(awake: Callable[..., ChatModel]) -> None:
     found = sweep(awake("qwen2"), ALIGNED, Sweep("resid_post", ("all",)), TOKENS)
-    assert found.explained.tolist() == [False, True, True]
     assert np.isnan(found.normalised[0]).all()
     assert np.allclose(found.normalised[1:], 1, atol=1e-4)
 
@@ -167,7 +166,7 @@ def test_direct_effects_move_only_the_last_logits(awake: Callable[..., ChatModel
         assert found.patched[0, layer, 0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_divergence_flips_and_relative_change_are_those_of_the_logits(awake: Callable[..., ChatModel]) -> None:
+def test_divergence_and_flips_are_those_of_the_logits(awake: Callable[..., ChatModel]) -> None:
     model = awake("llama")
     found = sweep(model, ALIGNED, Sweep("resid_post", ("all",), layers=(2,)), TOKENS)
     ours, theirs = (
@@ -177,7 +176,6 @@ def test_divergence_flips_and_relative_change_are_those_of_the_logits(awake: Cal
     kl = (before.exp() * (before - after)).sum(-1)
     assert np.allclose(found.kl[:, 0, 0], kl, atol=1e-4)
     p, q = (row.exp()[:, list(TOKENS)].sum(-1).numpy() for row in (before, after))
-    assert np.allclose(found.relative_change[:, 0, 0], (q - p) / p, rtol=1e-3)
     assert ((p > 0.5) != (q > 0.5)).tolist() == found.flips[:, 0, 0].tolist()
 
 

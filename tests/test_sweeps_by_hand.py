@@ -1,6 +1,5 @@
 """Which parts a sweep takes, and what effects are made of its numbers, in cases worked out by hand."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -104,12 +103,10 @@ def test_effects_are_shares_of_the_gap_to_the_twin() -> None:
     # All changes over all gaps, and of the second variant the one pair that has it.
     assert made.mean.tolist() == [3 / 6, 1 / 4]
     assert made.flips.tolist() == [[True, False], [False, True]]
-    assert made.relative_change[0][0] == pytest.approx(0.5 / (1 / (1 + math.exp(-2))) - 1)
 
 
 def test_where_prompt_and_twin_are_nearly_alike_there_is_no_share() -> None:
     made = effects([0.2, 2], [0, -2], [[0.1], [0]])
-    assert made.explained.tolist() == [False, True]
     assert np.isnan(made.normalised[0][0])
     with pytest.raises(Inconclusive, match="treated alike"):
         _ = effects([0.2], [0.0], [[0.1]]).mean

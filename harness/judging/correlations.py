@@ -100,43 +100,6 @@ def _cosine(table: Floats, member: Floats) -> float:
     return float(cosines[~np.eye(len(cosines), dtype=bool)].mean())
 
 
-def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's correlation between the means over prompts, with mean ranks for ties; 0 without variation."""
-    from scipy.stats import rankdata
-
-    first, second = _common(x, y)
-    return _pearson(rankdata(first.mean(axis=0)), rankdata(second.mean(axis=0)))
-
-
-def top_overlap(x: ArrayLike, y: ArrayLike, share: float = 0.05) -> float:
-    """The part of the top components (by |mean over prompts|) that both arrays have in common; at least one is top."""
-    first, second = _common(x, y)
-    k = max(1, round(share * first.shape[1]))
-    tops = [set(np.argsort(-np.abs(a.mean(axis=0)), kind="stable")[:k].tolist()) for a in (first, second)]
-    return float(len(tops[0] & tops[1]) / k)
-
-
-def split_half(x: ArrayLike, splits: int = 200) -> float:
-    """How well another draw of as many prompts would repeat the means of x [prompt, component]: the ceiling of r.
-
-    The mean correlation r of two random halves, stepped up to the full length as 2r / (1 + r) (Spearman 1910, Brown
-    1910, British J. Psychology 3). 0 where the halves do not agree or do not vary, or there are under two prompts.
-    """
-    first, _ = _common(x, x)
-    n = len(first)
-    if n < 2:
-        return 0.0
-    rng, order = seeded(first)
-    half = np.zeros((splits, n))
-    half[:, : n // 2] = 1
-    half = rng.permuted(half, axis=1)
-    a = (first - first.mean(axis=1, keepdims=True))[order]
-    gram = a @ a.T
-    other = 1 - half
-    r = float(_cross(half, other, gram).mean())
-    return 2 * r / (1 + r) if r > 0 else 0.0
-
-
 def _r(weights: Floats, a: Floats, b: Floats) -> Floats:
     """Pearson's r between weighted sums over prompts of centred rows, one for each row of weights."""
     if a.shape[1] <= len(a):
@@ -158,20 +121,9 @@ def _beyond(value: float, clean: float, lift: float, reach: float) -> float:
     return float(np.tanh(_z(clean) + max(1.0, lift * (1 - value**2) / (1 - clean**2)) * reach))
 
 
-def _cross(half: Floats, other: Floats, gram: Floats) -> Floats:
-    products = half @ gram
-    ab, aa = np.einsum("ij,ij->i", products, other), np.einsum("ij,ij->i", products, half)
-    return _safe_ratio(ab, aa, np.einsum("ij,ij->i", other @ gram, other))
-
-
 def _safe_ratio(ab: Floats, aa: Floats, bb: Floats) -> Floats:
     scale = np.sqrt(np.maximum(aa, 0) * np.maximum(bb, 0))
     return np.clip(np.where(scale > 1e-300, ab / np.where(scale > 1e-300, scale, 1), 0.0), -1.0, 1.0)
-
-
-def _pearson(a: Floats, b: Floats) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float(_safe_ratio(np.array([a @ b]), np.array([a @ a]), np.array([b @ b]))[0])
 
 
 def _common(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:

@@ -86,11 +86,6 @@ def ratio_of_means(
     )
 
 
-def over_ceiling(values: ArrayLike, ceilings: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """The mean of the values as a share of the mean of their ceilings, unit by unit, as `ratio_of_means`."""
-    return ratio_of_means(values, ceilings, level, clusters)
-
-
 def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """Mean fall under circuits of other categories over the mean fall under the own one.
 

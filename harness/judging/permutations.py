@@ -1,4 +1,4 @@
-"""Tests by flipping the signs of whole units: of one mean, and of many components looked at together.
+"""Tests by flipping the signs of whole units, many components looked at together.
 
 The draws are seeded by the data themselves (a hash of the sorted rows), so the same numbers give the same result in
 any order.
@@ -6,7 +6,6 @@ any order.
 
 import hashlib
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,25 +15,13 @@ from harness.judging.means import Floats
 BLOCK = 2_000_000  # numbers drawn at once
 
 
-def sign_flip(
-    values: ArrayLike, draws: int = 9999, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
-) -> float:
-    """The p of a mean of 0 by exchangeable signs: (1 + #)/(draws + 1), never 0 (Phipson and Smyth 2010, SAGMB 9:39).
-
-    Exact in level for values that are symmetric about 0 under the null, such as differences of exchangeable arms.
-    """
-    array = np.asarray(values, dtype=float)
-    column = -array if alternative == "less" else array
-    return float(_flipped(column[:, None], draws, signed=alternative != "two-sided")[0])
-
-
 def max_t(values: ArrayLike, draws: int = 9999) -> Floats:
     """A two-sided p for each component of values [unit, component], adjusted for having looked at all of them.
 
     The signs of whole units are flipped and the largest |t| of any component is what each one must beat (Westfall and
     Young 1993, single step): p = (1 + #)/(draws + 1), never 0, and the chance of any false find is at most its level.
     """
-    return _flipped(np.asarray(values, dtype=float), draws, signed=False)
+    return _flipped(np.asarray(values, dtype=float), draws)
 
 
 def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> Floats:
@@ -44,23 +31,23 @@ def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> F
     """
     table = np.asarray(values, dtype=float)
     scale = np.sqrt((table**2).sum(axis=0))
-    most = np.concatenate([drawn.max(axis=1) for drawn in _drawn(table, draws, signed=False)])
+    most = np.concatenate([drawn.max(axis=1) for drawn in _drawn(table, draws)])
     return np.asarray(np.quantile(most, 1 - chance, method="higher") * scale / len(table))
 
 
-def _flipped(table: Floats, draws: int, signed: bool) -> Floats:
+def _flipped(table: Floats, draws: int) -> Floats:
     # Σx² stays as signs flip, and |t| grows with |Σx| / √Σx²: that serves as t.
-    scale = np.sqrt((table**2).sum(axis=0)) if table.ndim == 2 else np.ones(1)
+    scale = np.sqrt((table**2).sum(axis=0))
     count = np.zeros(len(scale))
-    for drawn in _drawn(table, draws, signed):
+    for drawn in _drawn(table, draws):
         seen = table.sum(axis=0) / np.where(scale > 0, scale, 1)
         most = np.sort(drawn.max(axis=1))
-        count += len(most) - np.searchsorted(most, (seen if signed else np.abs(seen)) - 1e-9)
+        count += len(most) - np.searchsorted(most, np.abs(seen) - 1e-9)
     return (1 + count) / (draws + 1)
 
 
-def _drawn(table: Floats, draws: int, signed: bool) -> Iterator[Floats]:
-    """Each component's t under flipped signs, [draw, component], some draws at a time."""
+def _drawn(table: Floats, draws: int) -> Iterator[Floats]:
+    """Each component's |t| under flipped signs, [draw, component], some draws at a time."""
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise ValueError("Sign flips need finite values, at least one unit and one component.")
     scale = np.sqrt((table**2).sum(axis=0))
@@ -71,7 +58,7 @@ def _drawn(table: Floats, draws: int, signed: bool) -> Iterator[Floats]:
     for start, stop in _blocks(draws, max(table.shape)):
         coins = np.unpackbits(np.frombuffer(rng.bytes((stop - start) * size), np.uint8).reshape(-1, size), axis=1)
         drawn = 2 * (coins[:, : len(table)].astype(float) @ unit) - unit.sum(axis=0)
-        yield drawn if signed else np.abs(drawn)
+        yield np.abs(drawn)
 
 
 def _blocks(draws: int, width: int) -> Iterator[tuple[int, int]]:

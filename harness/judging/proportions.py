@@ -67,25 +67,6 @@ def paired_difference(before: ArrayLike, after: ArrayLike, level: float, cluster
     return Interval(value, low, -high, n, "exact trinomial tail at Tango's restricted estimate" + how)
 
 
-def order_share(values: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """The share of units [unit, k] in strictly increasing order, less the 1/k! that chance alone would give.
-
-    A unit with a tie or a NaN is not in order.
-    """
-    rows = np.asarray(values, dtype=float)
-    if rows.ndim != 2 or rows.shape[1] < 2:
-        raise ValueError(f"An order needs values [unit, k] with k of 2 or more; these have shape {rows.shape}.")
-    null = 1 / math.factorial(rows.shape[1])
-    share = rate((np.diff(rows, axis=1) > 0).all(axis=1), level, clusters)
-    return Interval(
-        share.value - null,
-        share.low - null,
-        share.high - null,
-        share.n,
-        f"{share.method}, less the {null:.3g} of a random order",
-    )
-
-
 def area(scores: ArrayLike, hits: ArrayLike) -> float:
     """The chance that a hit scores above a miss, ties by half (Hanley and McNeil 1982, Radiology 143:29)."""
     values, hit = np.asarray(scores, dtype=float), _booleans(hits)

@@ -39,20 +39,9 @@ class Effects:
         return np.asarray(self.change / self._beside(np.where(np.abs(gap) < LEAST_GAP, np.nan, gap)))
 
     @property
-    def explained(self) -> Bool[np.ndarray, " pair"]:
-        """The pairs whose two runs differ enough for shares to mean something."""
-        return np.asarray(np.abs(self.source - self.clean) >= LEAST_GAP)
-
-    @property
     def flips(self) -> Bool[np.ndarray, "pair ..."]:
         """Whether the likelier of refusing and answering is another."""
         return np.asarray((self.patched > 0) != self._beside(self.clean > 0))
-
-    @property
-    def relative_change(self) -> Float[np.ndarray, "pair ..."]:
-        """Change of the probability of refusing, relative to what it was."""
-        before, after = (1 / (1 + np.exp(-value)) for value in (self._beside(self.clean), self.patched))
-        return np.asarray((after - before) / before)
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
