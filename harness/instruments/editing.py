@@ -120,7 +120,8 @@ class _Patched:
             hook = Site(layer, kind).hook
             values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
             if kind == "resid_mid":
-                yield from _mid_stream(layer, places, values, answering=self.patch.answering)
+                move = partial(_moved, places, values, answering=self.patch.answering)
+                yield from mid_stream(layer, move)
             else:
                 yield hook, partial(_write, places, values, indices, answering=self.patch.answering)
 
@@ -242,17 +243,27 @@ def _write(
     return new
 
 
-def _mid_stream(layer: int, places: Bool[Tensor, "row position"], values: Tensor, *, answering: bool) -> Iterator[Hook]:
-    """Writing TransformerLens's own hook would reach the MLP and miss the skip path: attention's output is moved."""
+def _moved(
+    places: Bool[Tensor, "row position"], values: Tensor, activation: Tensor, entered: Tensor, *, answering: bool
+) -> Tensor:
+    """Attention's output with which the stream after it takes the values where places says so."""
+    if activation.shape[1] == places.shape[1]:
+        return _write(places, values - entered, None, activation, None)
+    return _write(places, values[:, -1:] - entered, None, activation, None, answering=answering)
+
+
+def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Hook]:
+    """Hooks that write the stream after attention; moved makes attention's output of it and of what entered the block.
+
+    Writing TransformerLens's own hook would reach the MLP and miss the skip path.
+    """
     entered: list[Tensor] = []
 
     def enter(activation: Tensor, hook: object) -> None:
         entered[:] = [activation]
 
     def move(activation: Tensor, hook: object) -> Tensor:
-        if activation.shape[1] == places.shape[1]:
-            return _write(places, values - entered[0], None, activation, hook)
-        return _write(places, values[:, -1:] - entered[0], None, activation, hook, answering=answering)
+        return moved(activation, entered[0])
 
     # What enters the block when every edit of its input is done, whichever came first.
     yield f"blocks.{layer}.ln1.hook_in", enter

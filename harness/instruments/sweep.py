@@ -1,6 +1,7 @@
 """Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import ran_out
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import Site
+from harness.instruments.editing import mid_stream
 from harness.instruments.suffix_run import Layout, Recorded, entering, logits_of, read_out, record, through
 from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import (
@@ -197,10 +199,11 @@ def _writes(
             if site.layer in layers:
                 by_hook.setdefault(site.hook, []).append((place, site))
     for name, writes in by_hook.items():
+        write = _writing(layout, writes, source[name], clean.width)
         if writes[0][1].kind == "resid_mid":
-            yield from _mid_stream(layout, writes, source[name], clean.width)
+            yield from mid_stream(writes[0][1].layer, partial(_moved, write))
         else:
-            yield name, _writing(layout, writes, source[name], clean.width)
+            yield name, write
 
 
 def _writing(
@@ -208,8 +211,8 @@ def _writing(
     writes: Sequence[tuple[int, Site]],
     source: Tensor,
     width: int,
-    minus: Callable[[], Tensor] | None = None,
 ) -> Callable[..., Tensor]:
+    """A hook that writes the source's activations, less those of `entered` where it is given."""
     copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
     positions = [site.position or 0 for _, site in writes]
     tokens = [width + position - layout.first for position in positions]
@@ -221,25 +224,17 @@ def _writing(
     place = (at[0], slice(None), *at[1:])
     values = source[layout.rows][(slice(None), *there)].transpose(0, 1)
 
-    def hook(activation: Tensor, hook: object) -> Tensor:
+    def write(activation: Tensor, hook: object = None, *, entered: Tensor | None = None) -> Tensor:
         new = activation.clone()
-        less = layout.apart(minus())[place] if minus else 0
+        less = 0 if entered is None else layout.apart(entered)[place]
         layout.apart(new)[place] = values.to(new.dtype) - less
         return new
 
-    return hook
+    return write
 
 
-def _mid_stream(layout: Layout, writes: Sequence[tuple[int, Site]], source: Tensor, width: int) -> Iterator[Hook]:
-    """Writing TransformerLens's own hook would reach the MLP and miss the skip path: move it by attention's output."""
-    layer = writes[0][1].layer
-    entered: list[Tensor] = []
-
-    def enter(activation: Tensor, hook: object) -> None:
-        entered[:] = [activation]
-
-    yield Site(layer, "resid_pre").hook, enter
-    yield Site(layer, "attn_out").hook, _writing(layout, writes, source, width, minus=lambda: entered[0])
+def _moved(write: Callable[..., Tensor], activation: Tensor, entered: Tensor) -> Tensor:
+    return write(activation, entered=entered)
 
 
 def _direct(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:

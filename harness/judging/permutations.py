@@ -37,7 +37,7 @@ def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> F
 
 def _flipped(table: Floats, draws: int) -> Floats:
     # Σx² stays as signs flip, and |t| grows with |Σx| / √Σx²: that serves as t.
-    scale = np.sqrt((table**2).sum(axis=0))
+    scale = np.sqrt((table**2).sum(axis=0)) if table.ndim == 2 else np.ones(1)
     count = np.zeros(len(scale))
     for drawn in _drawn(table, draws):
         seen = table.sum(axis=0) / np.where(scale > 0, scale, 1)
