@@ -48,7 +48,7 @@ def test_means_within_bounds(data: st.DataObject, n: int, bounds: tuple[float, f
 
 @drawn
 @given(st.data(), st.integers(1, 12), st.integers(2, 6), levels)
-def test_correlations_and_what_overlaps(data: st.DataObject, n: int, k: int, level: float) -> None:
+def test_correlations_and_chances(data: st.DataObject, n: int, k: int, level: float) -> None:
     first, second = (data.draw(arrays(float, (n, k), elements=st.floats(-9, 9, width=16))) for _ in range(2))
     within(correlations.correlation(first, second, level, data.draw(clusters(n))), -1, 1)
     chances = permutations.max_t(first, 99)

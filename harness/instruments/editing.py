@@ -246,14 +246,14 @@ def _write(
 def _moved(
     places: Bool[Tensor, "row position"], values: Tensor, activation: Tensor, entered: Tensor, *, answering: bool
 ) -> Tensor:
-    """Attention's output with which the stream after it takes the values where places says so."""
+    """The output that attention must have for the stream after it to hold these values at these places."""
     if activation.shape[1] == places.shape[1]:
         return _write(places, values - entered, None, activation, None)
     return _write(places, values[:, -1:] - entered, None, activation, None, answering=answering)
 
 
 def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Hook]:
-    """Hooks that write the stream after attention; moved makes attention's output of it and of what entered the block.
+    """Hooks that set the stream after attention: moved(attention's output, block's input) is what attention writes.
 
     Writing TransformerLens's own hook would reach the MLP and miss the skip path.
     """

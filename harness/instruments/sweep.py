@@ -212,7 +212,7 @@ def _writing(
     source: Tensor,
     width: int,
 ) -> Callable[..., Tensor]:
-    """A hook that writes the source's activations, less those of `entered` where it is given."""
+    """A hook that writes the source's activations, each less its value in `entered` where that is given."""
     copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
     positions = [site.position or 0 for _, site in writes]
     tokens = [width + position - layout.first for position in positions]
