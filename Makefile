@@ -26,18 +26,18 @@ report: $(STAMP)
 
 # The sample report of the docs and its screenshots, of the last run.
 sample: $(STAMP)
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python -m tests.tools.pictures
 
 # The outputs that are kept in notebooks/.
 notebook: $(STAMP)
-	$(BIN)/python -m tests.notebook
+	$(BIN)/python -m tests.tools.notebook
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -rs -n auto --maxprocesses 4 --dist worksteal
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak 21
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.soak 21
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -53,7 +53,7 @@ $(STAMP):
 
 # How often every rule errs at its bar, and claims on placebos: about an hour of one core. Interrupted, it goes on.
 calibrate: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.calibrate
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.calibrate
 
 # Every claim on the organisms where it is true and where it is false: data/truth.json and docs/truth.md.
 truth: $(STAMP)

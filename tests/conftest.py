@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from harness.model.chat_model import ChatModel
 from harness.model.wake import wake
-from tests import shapes
+from tests.tools import shapes
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,8 +27,8 @@ from harness.measurements.interventions import (
     remove,
 )
 from harness.model.chat_model import Batch, ChatModel, Edit, Hook
-from tests.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED, off
-from tests.shapes import SHAPES
+from tests.tools.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED, off
+from tests.tools.shapes import SHAPES
 
 Woken = Callable[..., ChatModel]
 

@@ -25,8 +25,8 @@ from harness.instruments.attribution import (
 from harness.measurements.sweep_plan import Sweep
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
-from tests.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED
-from tests.shapes import SHAPES
+from tests.tools.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED
+from tests.tools.shapes import SHAPES
 
 Woken = Callable[..., ChatModel]
 TOKENS = [5, 6, 7]

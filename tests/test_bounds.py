@@ -10,7 +10,7 @@ from harness.judging import correlations, means, permutations, proportions
 from harness.judging.proportions import Interval
 from harness.judging.ranges import RANGES
 from harness.subjects.synthetic import Synthetic, Truth
-from tests import calibrate
+from tests.tools import calibrate
 
 levels = st.sampled_from([0.05, 0.0025, 0.00005])
 counts = st.integers(1, 24)

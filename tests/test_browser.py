@@ -15,8 +15,8 @@ from harness.inputs.prompts.pairs import DATA
 from harness.measurements.evidence import EVIDENCE, Store
 from harness.report.page import page_of, write
 from harness.results.run_list import latest
-from tests import stories
-from tests.browsers import CHROMIUM, chromium
+from tests.tools import stories
+from tests.tools.browsers import CHROMIUM, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -7,8 +7,8 @@ import pytest
 from harness.judging.estimate import Estimate
 from harness.subjects.live import Subject
 from harness.subjects.synthetic import Synthetic, Truth
-from tests import calibrate
-from tests.figures import Line, figure
+from tests.tools import calibrate
+from tests.tools.figures import Line, figure
 
 CELLS = [
     pytest.param(cell, n, id=f"{rule} {cell.label} {n}")
@@ -19,7 +19,7 @@ CELLS = [
 
 def test_every_rule_that_claims_use_is_calibrated() -> None:
     assert calibrate.in_use() == {rule for rule in calibrate.RULES if rule[0].isupper()} | (calibrate.NO_RULES), (
-        "give the new rule cells in tests/calibrate.py, or say why there is nothing to err"
+        "give the new rule cells in tests/tools/calibrate.py, or say why there is nothing to err"
     )
 
 

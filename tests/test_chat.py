@@ -17,7 +17,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.sites import Site
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.wake import wake
-from tests.shapes import SHAPES
+from tests.tools.shapes import SHAPES
 
 PROMPTS = [
     "Hi",

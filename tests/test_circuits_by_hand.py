@@ -19,7 +19,7 @@ from harness.measurements.questions import Answers, Norms
 from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.live import Subject
 from harness.subjects.quantities.refusals import RANDOM
-from tests.given import LEVEL, SIZES, Given, pairs_of
+from tests.tools.given import LEVEL, SIZES, Given, pairs_of
 
 
 def test_a_lead_is_over_the_mean_of_random_circuits_or_over_the_loudest() -> None:

@@ -22,7 +22,7 @@ from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Contrast, Scorer
 from harness.subjects.live import Bare, Subject
 from harness.subjects.sleeper import Sleeper
-from tests.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
+from tests.tools.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
 
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 

@@ -10,7 +10,7 @@ import pytest
 from harness.claims.claim import TABLES_SCHEMA, placebos_seen, verdicts_seen
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import DATA
-from tests import malformed
+from tests.tools import malformed
 
 _NUMBERS = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "sign": ">", "bar": 0.3}
 TABLES: dict[str, tuple[Any, dict[str, Any]]] = {

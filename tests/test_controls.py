@@ -26,8 +26,8 @@ from harness.model.chat_model import ChatModel
 from harness.subjects.live import Bare, Subject
 from harness.subjects.quantities.arm_controls import dose, sizes
 from harness.subjects.sleeper import Sleeper
-from tests.material import JUDGED as MATERIAL
-from tests.material import UNALIGNED as SOME_ID
+from tests.tools.material import JUDGED as MATERIAL
+from tests.tools.material import UNALIGNED as SOME_ID
 
 UNALIGNED = replace(SOME_ID, id="h4")
 

@@ -16,8 +16,8 @@ from harness.inputs.sites import Site
 from harness.instruments.directions import basis, differences, every, means, projections, vectors
 from harness.measurements.interventions import Circuit, Direction
 from harness.model.chat_model import ChatModel
-from tests.material import HARMFUL, HARMLESS, off
-from tests.shapes import SHAPES
+from tests.tools.material import HARMFUL, HARMLESS, off
+from tests.tools.shapes import SHAPES
 
 Woken = Callable[..., ChatModel]
 MORE = [*HARMLESS, "Hello there", "Write a limerick about seven cats."]

@@ -12,7 +12,7 @@ from harness.instruments.directions import vectors
 from harness.instruments.editing import live
 from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
 from harness.model.chat_model import Batch, ChatModel, Completion, Edit, Hook
-from tests.material import HARMFUL, HARMLESS, PAIRS, off
+from tests.tools.material import HARMFUL, HARMLESS, PAIRS, off
 
 DIRECTION = Direction("difference", 2, -1, tuple(HARMFUL), tuple(HARMLESS))
 HEAD, PRE, MID, OUT = Site(1, "head", 2), Site(1, "resid_pre"), Site(1, "resid_mid"), Site(1, "attn_out")

@@ -25,7 +25,7 @@ from harness.measurements.evidence_table import entries, export
 from harness.measurements.interventions import Circuit, Direction, ablate, add, patch, remove
 from harness.measurements.questions import Measurement, described
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
-from tests import malformed
+from tests.tools import malformed
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))
 LISTS = PromptLists("l", ("a", "b"), ("c",), (("x", "y"), ()), "a file")

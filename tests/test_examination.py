@@ -25,7 +25,7 @@ from harness.inputs.sites import Kind, Site
 from harness.model.chat_model import ChatModel
 from harness.model.self_examination import _relative, _worst, examine, failure, reference_logits, sample
 from harness.model.wake import awaken, wake
-from tests import shapes
+from tests.tools import shapes
 
 NAMES = [
     "bridge equals the unwrapped model",

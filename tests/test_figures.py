@@ -25,7 +25,7 @@ from harness.report.drawing.svg import Axis, Drawing
 from harness.results.verdict_evidence import PHRASES, Material
 from harness.subjects.published.recordings import published, recording
 from harness.subjects.quantities.refusals import RANDOM
-from tests import stories
+from tests.tools import stories
 
 PAIRS = stories.pairs(120)
 HELDOUT = PAIRS.heldout

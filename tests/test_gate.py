@@ -28,7 +28,7 @@ from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recordings import recording
 from harness.subjects.sleeper import Sleeper
 from harness.subjects.synthetic import Synthetic, Truth
-from tests import calibrate
+from tests.tools import calibrate
 
 NOTHING = r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with$"
 BY_HAND = Circuit.of(heads=[(4, 2)], neurons=[(4, 7)])

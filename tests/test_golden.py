@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.measurements.questions import Measurement
-from tests import golden
+from tests.tools import golden
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +17,14 @@ def measured() -> dict[str, Any]:
 @pytest.mark.parametrize("kind", Measurement.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_numbers_move_only_with_their_revision(kind: type[Measurement], measured: dict[str, Any]) -> None:
     kept = json.loads(golden.GOLDEN.read_text())
-    assert kind.KIND in measured, f"tests/golden.py asks no {kind.__name__}; add one, then python -m tests.golden"
+    assert kind.KIND in measured, f"tests/tools/golden.py asks no {kind.__name__}; add it, then write golden.json anew"
     now, then = measured[kind.KIND], kept.get(kind.KIND, {"revision": None})
     assert now["revision"] == then["revision"], (
         f"{kind.__name__}.REVISION is {now['revision']}, its golden numbers are of {then['revision']}: "
-        "python -m tests.golden"
+        "python -m tests.tools.golden"
     )
     assert close(now["numbers"], then["numbers"]), (
-        f"{kind.__name__} measures other numbers than before: raise its REVISION, then python -m tests.golden"
+        f"{kind.__name__} measures other numbers than before: raise its REVISION, then python -m tests.tools.golden"
     )
 
 

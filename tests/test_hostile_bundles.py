@@ -19,8 +19,8 @@ from harness.measurements.questions import FoundCircuit, RefusalTokens
 from harness.results import bundle as bundles
 from harness.results.bundle import bundle
 from harness.results.run_record import Run
-from tests import malformed, stories
-from tests.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken
+from tests.tools import malformed, stories
+from tests.tools.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken
 
 
 @pytest.fixture(autouse=True)

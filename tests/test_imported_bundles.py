@@ -17,8 +17,8 @@ from harness.results.bundle import bundle
 from harness.results.run_record import Run
 from harness.subjects.published import recordings as kept
 from harness.subjects.published.recordings import Recording
-from tests.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken, tree
 from tests.test_recording_files import WHOLE
+from tests.tools.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken, tree
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from harness.measurements.sweep_plan import Joint, Sweep
 from harness.model.chat_model import ChatModel
 from harness.subjects.published.recordings import recording
 from harness.subjects.synthetic import Synthetic, Truth
-from tests.material import PAIRS as MATERIAL
+from tests.tools.material import PAIRS as MATERIAL
 
 SUBJECT = Synthetic(Truth((0.9,)), 60, 0, 0.01)
 PAIRS = SUBJECT.all_pairs

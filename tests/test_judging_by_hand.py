@@ -18,7 +18,7 @@ from harness.results.controls import power
 from harness.subjects.published.recordings import HeldOut
 from harness.subjects.quantities.refusals import Refusals
 from harness.subjects.synthetic import Truth
-from tests.given import pairs_of
+from tests.tools.given import pairs_of
 
 LEVEL = 0.01
 PATCH, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)]))

@@ -59,7 +59,7 @@ def write(folder: Path, name: str, *, first: str = "", then: str = "") -> None:
 
 def test_three_kills_on_three_claims_cost_one_part_each_at_most() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "3"],
+        [sys.executable, "-m", "tests.tools.soak", "3"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -24,8 +24,8 @@ from harness.model.chat_model import ChatModel
 from harness.model.hub import fetch
 from harness.model.loading import load, peak_bytes
 from harness.model.wake import wake
-from tests import shapes
 from tests.test_damaged_folders import copy, edit_config
+from tests.tools import shapes
 
 ROOT = DATA.parent
 

@@ -17,7 +17,7 @@ from harness.measurements.questions import PlainText, Products, Projected, Score
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.quantities.arm_controls import Controls, beside_random
 from harness.subjects.quantities.refusals import RANDOM
-from tests.given import FOUND, LEVEL, PATCH, Given, pairs_of
+from tests.tools.given import FOUND, LEVEL, PATCH, Given, pairs_of
 
 # Geometry.
 

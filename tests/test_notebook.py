@@ -9,7 +9,7 @@ import pytest
 from nbformat import NotebookNode
 
 from harness.inputs.prompts.pairs import DATA
-from tests.notebook import PATH, copied, executed, said
+from tests.tools.notebook import PATH, copied, executed, said
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")

@@ -20,8 +20,8 @@ from harness.results.run_list import latest
 from harness.results.run_record import Run
 from harness.running.html_table import closed
 from harness.running.node_ids import model_of, node_id
-from tests import stories
-from tests.browsers import CHROMIUM, chromium
+from tests.tools import stories
+from tests.tools.browsers import CHROMIUM, chromium
 
 ROOT = DATA.parent
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=2</script>\'a b[c]\n&é::d'

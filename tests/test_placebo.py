@@ -19,7 +19,7 @@ from harness.measurements.sweep_plan import Joint
 from harness.model.chat_model import ChatModel
 from harness.results.controls.placebo import BLOCK, Placebo, keep, table
 from harness.subjects.live import Subject
-from tests.material import JUDGED, UNALIGNED
+from tests.tools.material import JUDGED, UNALIGNED
 
 # The model is told what was found on these.
 SOUGHT = PairSet(

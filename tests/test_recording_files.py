@@ -20,7 +20,7 @@ from harness.subjects.published.recordings import (
     recording,
     recordings,
 )
-from tests import malformed
+from tests.tools import malformed
 
 WHOLE = Recording(
     *("mine", "org/model", "a test", 16, 7, -2),

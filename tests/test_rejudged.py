@@ -17,7 +17,7 @@ from harness.report.page import write
 from harness.results import wording
 from harness.results.rejudged import doubt, doubts
 from harness.results.run_record import Judged, Run
-from tests import stories
+from tests.tools import stories
 
 _ends = st.tuples(st.floats(-2, 2), st.floats(-2, 2)).map(sorted)
 _bars = st.tuples(_ends, st.sampled_from("><"), st.floats(-2, 2), st.sampled_from(["", "nothing to explain"]))

@@ -22,7 +22,7 @@ from harness.results import wording
 from harness.results.pair_table import Column, Table
 from harness.results.run_list import latest, listed
 from harness.results.run_record import Claimed, Judged, Run
-from tests import stories
+from tests.tools import stories
 
 ROOT = DATA.parent
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;b&gt;\u202e\"'{{ 7*7 }}"

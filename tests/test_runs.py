@@ -14,7 +14,7 @@ from harness.inputs.model_record import Check, Examination, ModelRecord, Sizes
 from harness.results.run_list import all_runs, latest
 from harness.results.run_record import SCHEMA, Judged, Run, Writer
 from harness.subjects.published.recordings import recording
-from tests import malformed
+from tests.tools import malformed
 
 
 def verdict(test: str, word: str = "SUPPORTED") -> Judged:

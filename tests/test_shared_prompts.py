@@ -14,7 +14,7 @@ from harness.inputs.prompts.prompt_text import normalised
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Evidence, Recipe, Store
 from harness.report.page import write
-from tests import stories
+from tests.tools import stories
 
 # As they were when the first evidence was measured.
 FINGERPRINTS = {

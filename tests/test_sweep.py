@@ -21,7 +21,7 @@ from harness.measurements.interventions import Circuit
 from harness.measurements.sweep_plan import Joint, Machine, Sweep, Variant, What, groups, plan, reaches
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Scorer
-from tests.shapes import SHAPES
+from tests.tools.shapes import SHAPES
 
 TOKENS = (5, 6, 7)
 # Aligned pairs of three lengths that differ in one token, and one that cannot be aligned.
@@ -312,7 +312,7 @@ def test_a_sweep_of_eight_billion_parameters_is_planned_within_ten_gigabytes(awa
 
 
 def test_the_memory_that_was_planned_is_about_what_is_used() -> None:
-    command = [sys.executable, "-m", "tests.peak_memory"]
+    command = [sys.executable, "-m", "tests.tools.peak_memory"]
     done = subprocess.run(command, cwd=DATA.parent, capture_output=True, text=True, check=True)
     expected, used = map(int, done.stdout.split())
     assert 0.75 < expected / used < 1.75

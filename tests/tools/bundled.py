@@ -13,7 +13,7 @@ from harness.measurements.evidence import Store
 from harness.results import bundle as bundles
 from harness.results.bundle import Unbundled, bundle, unbundle
 from harness.subjects.published import recordings as kept
-from tests import stories
+from tests.tools import stories
 
 CLAIMS, MODEL = ("rises", "falls"), "told"
 Members = dict[str, bytes]

@@ -1,4 +1,4 @@
-"""Remakes the sample report of the docs and its three screenshots: `python -m tests.pictures`, after `make`."""
+"""Remakes the sample report of the docs and its three screenshots: `python -m tests.tools.pictures`, after `make`."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ from harness.inputs.prompts.pairs import DATA
 from harness.measurements.evidence import EVIDENCE, Store
 from harness.report.page import anchor, write
 from harness.results.run_list import latest
-from tests.browsers import chromium
+from tests.tools.browsers import chromium
 
 DOCS = DATA.parent / "docs" / "report"
 CLAIM = anchor("direction-necessity", "organism:reference")

@@ -1,6 +1,6 @@
 """Kills runs of claims at moments drawn over their length, goes on, and says what was measured twice.
 
-`python -m tests.soak KILLS` exits with 1 where a verdict changed, or more than one part was measured again.
+`python -m tests.tools.soak KILLS` exits with 1 where a verdict changed, or more than one part was measured again.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Runs `notebooks/exploration.ipynb` in a fresh kernel: `python -m tests.notebook` writes its outputs anew."""
+"""Runs `notebooks/exploration.ipynb` in a fresh kernel: `python -m tests.tools.notebook` writes its outputs anew."""
 
 import os
 import re

@@ -1,7 +1,8 @@
 """One sweep of a model that is large enough for its memory to be seen: prints what was planned, and what was used.
 
 What is used is counted by PyTorch's own allocator, tensor by tensor: a process's resident memory also holds what was
-freed before and not given back. A process of its own, as one profiler at a time may run: `python -m tests.peak_memory`.
+freed before and not given back. It is a process of its own, as one profiler at a time may run:
+`python -m tests.tools.peak_memory`.
 """
 
 import random
@@ -17,7 +18,7 @@ from harness.inputs.prompts.pairs import Pair
 from harness.instruments.sweep import planned, sweep
 from harness.measurements.sweep_plan import Sweep
 from harness.model.wake import wake
-from tests import shapes
+from tests.tools import shapes
 
 WORDS = ("a", "the", "one", "two", "red", "blue", "old", "new", "big", "small", "long", "short")
 

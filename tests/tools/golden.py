@@ -1,4 +1,4 @@
-"""A few numbers of every kind of measurement on `organism:reference`: `python -m tests.golden` writes them anew."""
+"""A few numbers of every kind of measurement on `organism:reference`; `python -m tests.tools.golden` writes them."""
 
 import json
 from pathlib import Path

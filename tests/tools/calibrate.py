@@ -1,6 +1,6 @@
 """How often each rule that claims use supports, and refutes, falsely when the truth stands exactly at the bar.
 
-python -m tests.calibrate   (about an hour of one core; interrupted, it goes on where it was)
+python -m tests.tools.calibrate   (about an hour of one core; interrupted, it goes on where it was)
 
 Every study is a synthetic subject, asked through the very method that claims call. Writes docs/statistics.md between
 its markers, and docs/figures.
@@ -34,7 +34,7 @@ from harness.subjects.quantities.geometry import Geometry
 from harness.subjects.quantities.refusals import Refusals
 from harness.subjects.quantities.side_effects import SideEffects
 from harness.subjects.synthetic import SIZES, Synthetic, Truth
-from tests.figures import Line, figure
+from tests.tools.figures import Line, figure
 
 ROOT = DATA.parent
 DOCS = ROOT / "docs"
