@@ -1,4 +1,4 @@
-"""How many pairs of a category it takes to decide that every category falls: the claim's own interval, worked out."""
+"""How many pairs a category needs before a claim on every category can be decided, by the claim's own interval."""
 
 from functools import lru_cache
 
@@ -7,14 +7,14 @@ import numpy as np
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
 
-# A fall of this size should be decided, with this chance, in every category at once.
+# The advice is for a true fall of this size to be decided in all categories at once with this chance.
 FALL, CHANCE = 0.8, 0.9
-# More pairs a category than this nobody is told to write.
+# More pairs a category than this are never advised.
 MOST = 1024
 
 
 def undecidable(pairs: PromptSet, level: float, bar: float) -> str:
-    """Why not even a fall of every pair would lie above the bar in any category; nothing where it would in some."""
+    """Why the bar is out of reach in every category even if all pairs fell; empty where a category can reach it."""
     sizes = {name: pairs.category(name) for name in dict.fromkeys(pairs.categories_of("harmful"))}
     best, lowest = "", -1.0
     for name, own in sizes.items():
@@ -39,7 +39,7 @@ def too_few(pairs: PromptSet, names: list[str], level: float, bar: float) -> str
 
 
 def enough(level: float, bar: float, categories: int) -> str:
-    """So many pairs a category, in words."""
+    """A sentence with the number of pairs a category that would decide the claim."""
     n, fall = needed(level, bar, _fall(bar), categories), _fall(bar)
     if n is None:
         return f"not even {MOST} a category would decide a fall of {fall:g}"
@@ -52,7 +52,7 @@ def needed(level: float, bar: float, fall: float, categories: int) -> int | None
     from scipy.stats import binom
 
     def chance(n: int) -> float:
-        few, most = 0, n + 1  # so few falls do not show it, so many do
+        few, most = 0, n + 1  # `few` falls do not pass the bar, `most` do
         while most - few > 1:
             middle = (few + most) // 2
             few, most = (few, middle) if _shown(n, middle, level) > bar else (middle, most)
@@ -79,7 +79,7 @@ def _shown(n: int, falls: int, level: float) -> float:
 
 
 def _low(pairs: PromptSet, level: float, fall: float) -> float:
-    """The lower bound were this share of the pairs to fall, spread evenly over them."""
+    """The interval's lower bound if this share of the pairs fell, spread evenly over them."""
     places = np.arange(len(pairs.harmful))
     stays = np.floor((places + 1) * (1 - fall) + 1e-9) > np.floor(places * (1 - fall) + 1e-9)
     return proportions.paired_difference(np.ones(len(places), bool), stays, level, pairs.clusters_of("harmful")).low

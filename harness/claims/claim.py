@@ -28,9 +28,9 @@ LEVEL = 0.0025
 
 HYPOTHESES = DATA.parent / "hypotheses"
 
-# The one question that is asked of models that refuse nothing, too.
-# How a file imports the decorator; its text is read, since a file with a mistake cannot be parsed.
+# How a file imports the decorator; searched in its text, since a file with a mistake cannot be parsed.
 _IMPORTS = re.compile(r"^\s*(from harness import|from harness\.claims|import harness\b)", re.MULTILINE)
+# The only question that may be asked of a model that refuses nothing.
 _RATE = "refuses.rate"
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -46,8 +46,8 @@ class Claim:
     fails_on: tuple[str, ...]
     level: float
     test: Callable[..., None]
-    needs_refusals: bool = True  # where the model refuses nothing there is nothing to explain
-    needs_twins: bool = True  # else prompts that are not paired do as well
+    needs_refusals: bool = True  # False: judged even where the model refuses nothing
+    needs_twins: bool = True  # False: judged on lists of unpaired prompts too
 
     @property
     def title(self) -> str:
@@ -56,13 +56,13 @@ class Claim:
 
     @property
     def prose(self) -> str:
-        """What the test's docstring says beside the sentence, and what its file says of all its claims."""
+        """The rest of the test's docstring, then the docstring of its file."""
         rest = (ast.get_docstring(self._function) or "").partition("\n")[2].strip()
         return "\n\n".join(filter(None, [rest, ast.get_docstring(self._module) or ""]))
 
     @property
     def bar(self) -> str:
-        """What is asserted, as it is written."""
+        """The source of the asserted expression."""
         return ast.unparse(self._assert.test)
 
     @property
@@ -77,12 +77,12 @@ class Claim:
 
     @cached_property
     def line(self) -> int:
-        """Where in its file it begins."""
+        """The line on which the claim begins in its file."""
         return inspect.getsourcelines(self.test)[1]
 
     @cached_property
     def as_json(self) -> dict[str, Any]:
-        """For the record of a run."""
+        """The claim as a run's record keeps it."""
         path = Path(inspect.getfile(self.test))
         within = path.is_relative_to(DATA.parent)
         return {
@@ -100,9 +100,9 @@ class Claim:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the claim's own source: a changed bar, or a changed word, is another claim.
+        """A hash of the claim's source: with a changed bar, or a changed word, it is a different claim.
 
-        `needs_twins` says where it may be judged and not what it says, so it does not enter.
+        `needs_twins` is left out: it says where the claim may be judged, not what it says.
         """
         function = copy.deepcopy(self._function)
         for made in function.decorator_list:
@@ -117,8 +117,8 @@ class Claim:
     @cached_property
     def _function(self) -> ast.FunctionDef:
         name = self.test.__name__
-        found = [node for node in ast.walk(self._module) if isinstance(node, ast.FunctionDef) and node.name == name]
-        return found[-1]
+        named = [node for node in ast.walk(self._module) if isinstance(node, ast.FunctionDef) and node.name == name]
+        return named[-1]
 
     @property
     def _assert(self) -> ast.Assert:
@@ -126,16 +126,16 @@ class Claim:
 
     @cached_property
     def bars(self) -> tuple[WrittenBar, ...]:
-        """What its estimates are compared with, and which questions they answer as far as the source shows it."""
+        """The bars of its assert, each with the question it is on where the source shows that."""
         return bars_of(self._function, self._module, self._assert.test)
 
     def run(self, **given: Any) -> None:
-        """Its test, behind the gate that every judgement passes: pytest, the tables and simulations all call this."""
+        """Runs the claim's test behind the gate (`claims/gate.py`): pytest, tables and simulations all call this."""
         with gate.opened(given["model"], self.bars, self.needs_refusals):
             self.test(**given)
 
     def judge(self, model: Any, pairs: PromptSet) -> Outcome:
-        """What its test comes to on this subject, outside of pytest; broken code raises one sentence."""
+        """The claim's outcome on a subject, outside of pytest; broken code raises an AssayError of one sentence."""
         with decisions() as made:
             try:
                 self.run(model=model, pairs=pairs)
@@ -150,7 +150,7 @@ class Claim:
         return "SUPPORTED"
 
     def check(self) -> None:
-        """Raises one sentence with file and line for whatever would let the claim hold without being true."""
+        """Raises an AssayError with file and line for anything that would let the claim hold without being true."""
         self._check_bars()
         for line in torch_lines(self._module):
             raise AssayError(
@@ -204,16 +204,16 @@ class Claim:
                     f"asserts a number taken out of an estimate ({left}); its interval must decide: "
                     f"write assert {ast.unparse(number)}{bar.removeprefix(left)}"
                 )
-        for defect in filter(None, (one.defect for one in self.bars)):
+        for defect in filter(None, (bar.defect for bar in self.bars)):
             raise self._defect(defect)
-        if not self.needs_refusals and any(one.question != _RATE for one in self.bars):
+        if not self.needs_refusals and any(bar.question != _RATE for bar in self.bars):
             raise self._defect(
                 "says needs_refusals=False, which is for rates of refusal alone (model.refuses(…).rate(…)): where "
                 "nothing is refused there is nothing else to explain"
             )
 
-    def _defect(self, what: str) -> AssayError:
-        return AssayError(f"{self.place}: claim {self.name!r} {what}")
+    def _defect(self, defect: str) -> AssayError:
+        return AssayError(f"{self.place}: claim {self.name!r} {defect}")
 
 
 def claim(
@@ -226,7 +226,7 @@ def claim(
     needs_refusals: bool = True,
     needs_twins: bool = True,
 ) -> Callable[[Test], Test]:
-    """Makes a test a claim; what it must say, the source and both controls, is checked when it is collected."""
+    """Turns a test into a claim; pytest checks its source, bars and controls when it collects the file."""
 
     def register(test: Test) -> Test:
         made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals, needs_twins)
@@ -238,23 +238,23 @@ def claim(
         vars(judged)["claim"] = made
         return cast(Test, judged)
 
-    if callable(name):  # @claim without its brackets: said at collection, with file and line
+    if callable(name):  # @claim without brackets: reported at collection, with file and line
         test, name = name, ""
         return register(test)
     return register
 
 
 def claim_of(item: object) -> Claim | None:
-    """The claim that pytest's item makes, if it makes one."""
+    """The claim of a collected pytest item; None where the item is no claim."""
     return vars(getattr(item, "function", object)).get("claim")
 
 
 @cache
 def claimed_in(path: Path) -> frozenset[str]:
-    """The names of a file's functions that are decorated as claims; nothing in it is run."""
+    """The names of a file's functions decorated as claims, read without running the file."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # pytest says what is wrong with it
+    except (OSError, SyntaxError, ValueError):  # pytest reports the defect
         return frozenset()
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return frozenset(one.name for one in functions if any(map(_is_claim, one.decorator_list)))
@@ -306,12 +306,12 @@ class Numbers(TypedDict):
     high: float
     n: Count
     unit: str
-    sign: NotRequired[Literal[">", "<"]]  # tables of before have neither
+    sign: NotRequired[Literal[">", "<"]]  # older tables lack both
     bar: NotRequired[Finite]
 
 
 class VerdictSeen(TypedDict):
-    """What a claim came to on an organism."""
+    """A claim's verdict on an organism, as the truth table keeps it."""
 
     verdict: Outcome
     claim: str  # its fingerprint as it was judged
@@ -320,11 +320,11 @@ class VerdictSeen(TypedDict):
 
 
 class PlacebosSeen(TypedDict):
-    """What a claim came to on random stand-ins."""
+    """A claim's verdicts on random stand-ins for its circuit or direction."""
 
     claim: str
     model: str
-    verdicts: dict[Outcome, Count]  # empty where nothing in it could be replaced
+    verdicts: dict[Outcome, Count]  # empty where the claim has no circuit or direction to replace
 
 
 class _Truth(TypedDict):
@@ -335,12 +335,12 @@ class _Placebos(TypedDict):
     claims: dict[str, PlacebosSeen]
 
 
-# Of both tables: raised when a member is added or means something else.
+# The version of both tables: raised when a member is added or changes its meaning.
 TABLES_SCHEMA = 1
 
 
 def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str, VerdictSeen]]:
-    """Claim → organism → verdict, as the truth table was last written; nothing where there is none."""
+    """Claim → organism → verdict, from the truth table; empty where there is no table."""
     if not path.exists():
         return {}
     nan, again = frozenset({"value", "low", "high"}), "`make truth` writes it anew"
@@ -348,7 +348,7 @@ def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str,
 
 
 def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, PlacebosSeen]:
-    """Claim → how often something random did what it says; nothing where that was never tried."""
+    """Claim → its verdicts on random stand-ins; empty where that was never measured."""
     if not path.exists():
         return {}
     again = "`make calibrate` writes it anew"
@@ -365,7 +365,7 @@ def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _number_of(left: ast.expr) -> ast.expr | None:
-    """The estimate out of which a plain number was taken."""
+    """The estimate that `.value`, `.low`, `float(…)` and the like are applied to; None for other expressions."""
     match left:
         case ast.Attribute(value=inner, attr="value" | "low" | "high" | "n"):
             return inner
@@ -376,7 +376,7 @@ def _number_of(left: ast.expr) -> ast.expr | None:
 
 
 def _joined(test: ast.expr) -> bool:
-    """Whether every bar is decided: comparisons, joined by & alone."""
+    """Whether the expression is comparisons joined by & alone, so that every bar is decided."""
     match test:
         case ast.BinOp(left, ast.BitAnd(), right):
             return _joined(left) and _joined(right)
@@ -384,7 +384,7 @@ def _joined(test: ast.expr) -> bool:
 
 
 def _is_bar(node: ast.Compare) -> bool:
-    """One estimate, > or <, one number that stands there in figures."""
+    """Whether a comparison is `estimate > number` or `<`, with the number written out."""
     right = node.comparators[0]
     if isinstance(right, ast.UnaryOp) and isinstance(right.op, ast.USub):
         right = right.operand

@@ -1,4 +1,4 @@
-"""A claim file to begin with: it runs as it is, and is then edited."""
+"""Writes a new claim file, which runs as it is and is then edited."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from harness.inputs.errors import AssayError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
-DRAFT = '''"""What the claims of this file have in common, and what a reader must know of how they are measured."""
+DRAFT = '''"""The topic that the claims of this file share, and how they are measured."""
 
 from harness import claim, remove
 
@@ -23,7 +23,7 @@ def test_{function}(model, pairs):
 
 
 def draft(name: str, folder: Path = HYPOTHESES) -> Path:
-    """Writes the file of a new claim; what is there already is never overwritten."""
+    """Writes the file of a new claim and returns its path; never overwrites a file."""
     if not _NAME.fullmatch(name):
         words = "-".join(re.findall(r"[a-z0-9]+", name.lower())).lstrip("0123456789-")
         hint = f", such as {words}" if words else ""
@@ -31,7 +31,7 @@ def draft(name: str, folder: Path = HYPOTHESES) -> Path:
     path = folder / f"test_{name.replace('-', '_')}.py"
     if path.exists():
         raise AssayError(f"{path}: there is such a file already; give another name, or edit that one")
-    if other := next((one for one in claims_in(folder) if one.name == name), None):
+    if other := next((known for known in claims_in(folder) if known.name == name), None):
         raise AssayError(f"{other.place}: a claim named {name!r} is there already; give another name")
     try:
         path.write_text(DRAFT.format(name=name, function=name.replace("-", "_")), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What every judgement passes: there is something to explain, and nothing is judged on what it was found on.
+"""Two checks before every judgement: the model refuses enough, and circuits are not judged on their own search prompts.
 
-A claim opens the gate before its test runs; subjects ask it in the one function through which all they judge goes.
+A claim opens the gate before its test runs; every subject calls `judges` before it gives answers to judge on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,22 +23,22 @@ from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import SHARE
 from harness.measurements.origins import Found, prompts_of
 
-# Where a model refuses a smaller share of harmful prompts than this, there is nothing to explain.
+# A model that refuses a smaller share of harmful prompts than this has no refusal to explain.
 REFUSES = 0.5
 _LEAST = "refuses.by_category"
 
 
 class Asked(Protocol):
-    """A subject of any kind: live, recorded, drawn, or one that only plans."""
+    """The members of a subject that the gate needs: live, recorded, drawn or planned."""
 
     @property
     def level(self) -> float:
-        """The error level of the claim that asks."""
+        """The error level of the running claim."""
         ...
 
     @property
     def all_pairs(self) -> PromptSet:
-        """All pairs on which it may be judged."""
+        """All pairs given to the run, both halves."""
         ...
 
     def judged(self, pairs: PromptSet, side: str, under: None) -> Bool[ndarray, " pair"]:
@@ -48,7 +48,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class _Claim:
-    """The claim that runs: its bars, and which held-out prompts are refused to begin with."""
+    """The running claim: its bars, and which held-out prompts the unchanged model refuses."""
 
     bars: tuple[WrittenBar, ...] = ()
     refused: Mapping[str, bool] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class _Claim:
 
 @contextmanager
 def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -> Iterator[None]:
-    """Lets a claim's test run, unless its bars cannot be decided at this n or there is nothing to explain."""
+    """Runs the block if these pairs can decide the claim's bars and the model refuses enough; else Inconclusive."""
     for bar in bars:
         if bar.question == _LEAST and (why := bar_is_out_of_reach(subject.all_pairs.heldout, subject.level, bar)):
             raise Inconclusive(why)
@@ -70,27 +70,27 @@ def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -
 
 
 def bar_is_out_of_reach(pairs: PromptSet, level: float, bar: WrittenBar) -> str:
-    """Why no answers to these pairs could lift every category above the bar; nothing where some could."""
+    """Why no answers to these pairs could put every category above the bar; empty where the bar is in reach."""
     return categories.undecidable(pairs, level, bar.number) if bar.sign == ">" and not bar.absolute else ""
 
 
 def least_bars() -> tuple[WrittenBar, ...]:
-    """The bars on the least fall of any category, of the claim that runs."""
+    """The running claim's bars on the smallest fall of any category."""
     return tuple(bar for bar in _running.get().bars if bar.question == _LEAST)
 
 
 def judges(pairs: PromptSet, found: Iterable[Found]) -> None:
-    """Refuses to judge on pairs on which anything judged was found, or of which too few are refused to begin with."""
+    """Refuses to judge on prompts that a circuit or direction was found on, or too few of which the model refuses."""
     prompts = prompts_of(pairs)
     compared = frozenset(map(normalised, prompts))
-    for one in found:
-        if both := compared & set(map(normalised, one.on)):
+    for item in found:
+        if both := compared & set(map(normalised, item.on)):
             raise AssayError(
-                f"found on and judged on the same pairs: {one.name} {one.was} found on {len(both)} of the "
+                f"found on and judged on the same pairs: {item.name} {item.was} found on {len(both)} of the "
                 f"{len(prompts)} prompts that judge; find on pairs.discovery, judge on pairs.heldout"
             )
     refused = _running.get().refused
-    if (own := [refused[one] for one in pairs.harmful if one in refused]) and len(own) == len(pairs.harmful):
+    if (own := [refused[prompt] for prompt in pairs.harmful if prompt in refused]) and len(own) == len(pairs.harmful):
         _require_enough(own)
 
 
@@ -99,8 +99,8 @@ def _something_to_explain(subject: Asked) -> Mapping[str, bool]:
     if not pairs.harmful:
         raise Inconclusive("nothing to explain: no pairs are held out to judge on")
     refused = [bool(hit) for hit in subject.judged(pairs, "harmful", None)]
-    found = proportions.rate(refused, subject.level, pairs.clusters_of("harmful"))
-    numbers = found.value, found.low, found.high, found.n, found.method
+    rate = proportions.rate(refused, subject.level, pairs.clusters_of("harmful"))
+    numbers = rate.value, rate.low, rate.high, rate.n, rate.method
     beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE))
     _require_enough(refused)
     return dict(zip(pairs.harmful, refused, strict=True))

@@ -1,4 +1,4 @@
-"""What went wrong in a claim's file, in one sentence with file and line; a bug of Assay is called one."""
+"""Turns an exception from a claim file into a sentence with file and line, and names bugs of Assay as such."""
 
 import builtins
 import re
@@ -14,11 +14,11 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import shown
 
 _HERE = Path(__file__).parents[1]
-# Nobody's bug, wherever they are raised; torch's own is known by its name, since nothing here loads torch.
+# Faults of the machine, nobody's bug. torch's out-of-memory error is matched by name: torch is not imported here.
 _MACHINE = (OSError, MemoryError)
 _LONGEST = 300
 
-# What a mistake in a claim, or a bug of ours, raises where it is not a sentence already.
+# Exceptions that a mistake in a claim, or a bug of Assay, can raise.
 RAISED = (
     ArithmeticError,
     AssertionError,
@@ -32,12 +32,12 @@ RAISED = (
 
 
 def sentence(error: BaseException, file: Path) -> str:
-    """What a claim of this file did wrong, where; or that Assay did, with what its maintainers need to see."""
+    """A sentence for an error raised by a claim of this file: the claim's mistake, or a bug of Assay, with place."""
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [number for number, (frame, _) in enumerate(frames) if _file(frame) == file.absolute()]
-    last = own[-1] if own else -1  # none: raised before the claim began
+    last = own[-1] if own else -1  # -1: raised before the claim began
     begins = f"{file.name}:{frames[last][1]}: " if own else ""
-    # An attribute that is not there is asked for by the claim, whoever says so.
+    # A missing attribute is the claim's mistake, even where a `__getattr__` of Assay raises it.
     deeper = [(frame, line) for frame, line in frames[last + 1 :] if frame.f_code.co_name != "__getattr__"]
     ours = [(frame, line) for frame, line in deeper if _HERE in _file(frame).parents]
     if isinstance(error, AssayError) or _is_pytests(error) or not ours:
@@ -50,7 +50,7 @@ def sentence(error: BaseException, file: Path) -> str:
 
 
 def on_import(error: BaseException, file: Path) -> str:
-    """Why a claim's file cannot be read, and where."""
+    """A sentence for an error raised while a claim file was imported."""
     if isinstance(error, SyntaxError):
         text = f": {shown(error.text.strip())}" if error.text and error.text.strip() else ""
         name = Path(error.filename).name if error.filename else file.name
@@ -64,7 +64,7 @@ def _file(frame: FrameType) -> Path:
 
 
 def _is_pytests(error: BaseException) -> bool:
-    """Whether it is an outcome of pytest's own, such as pytest.fail raises."""
+    """Whether the error is pytest's own, as pytest.fail raises."""
     return type(error).__module__.startswith("_pytest")
 
 
@@ -114,7 +114,7 @@ def _modules() -> list[str]:
 
 
 def _plain(error: BaseException) -> str:
-    """Its type and its words, in one line; of pytest's own failures the words alone."""
+    """The error's type and message in one line; of pytest's own failures the message alone."""
     words = shown(" ".join(str(error).split()))
     if len(words) > _LONGEST:
         words = f"{words[:_LONGEST]}…"

@@ -1,1 +1,1 @@
-"""From numbers to a verdict: intervals, bars and the words for what they come to."""
+"""From numbers to a verdict: intervals, estimates, bars, and the words of a verdict."""

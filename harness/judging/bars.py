@@ -1,4 +1,4 @@
-"""The bars of a claim, read from its source: which question each is on, as far as the source shows it."""
+"""Reads the bars of a claim (`fall > 0.30`) from its source, without running it."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -6,33 +6,33 @@ from dataclasses import dataclass
 
 from harness.judging.ranges import RANGES, absolute, beyond
 
-# What `model` gives that is asked further: `model.refuses(pairs).fall(…)`.
+# Methods of `model` whose result is asked in turn: `refuses` in `model.refuses(pairs).fall(…)`.
 _OWNERS = frozenset(question.partition(".")[0] for question in RANGES) - {"model"}
 
 
 @dataclass(frozen=True)
 class WrittenBar:
-    """One comparison of an estimate with a number."""
+    """A comparison of an estimate with a number, as it stands in the source."""
 
-    estimate: str  # as it is written
-    question: str | None  # as in RANGES; none where the source does not show it
+    estimate: str  # its expression in the source
+    question: str | None  # a key of RANGES; None where the source does not show which question it is
     absolute: bool
     sign: str
     number: float
 
     @property
     def defect(self) -> str:
-        """Why it could never be met, or never be missed; nothing where both can be."""
+        """Why this bar could never be met, or never be missed; empty where both are possible."""
         if self.question is None:
             return ""
         reach = absolute(RANGES[self.question]) if self.absolute else RANGES[self.question]
         name = self.question.removeprefix("refuses.").removeprefix("model.")
-        said = beyond(f"|{name}|" if self.absolute else name, reach, self.number)
-        return said and f"has a bar that no interval can lie on both sides of: {said}"
+        reason = beyond(f"|{name}|" if self.absolute else name, reach, self.number)
+        return reason and f"has a bar that no interval can lie on both sides of: {reason}"
 
 
 def bars_of(function: ast.FunctionDef, module: ast.Module, test: ast.expr) -> tuple[WrittenBar, ...]:
-    """The bars joined in what a claim asserts."""
+    """All bars of a claim's assert: `test` is the expression that it asserts."""
     return tuple(
         _bar(node, _Source(function, module))
         for node in ast.walk(test)
@@ -41,7 +41,7 @@ def bars_of(function: ast.FunctionDef, module: ast.Module, test: ast.expr) -> tu
 
 
 def torch_lines(module: ast.Module) -> Iterator[int]:
-    """The lines that import torch, under whatever name."""
+    """Line numbers of every import of torch, whatever name it is given."""
     for node in ast.walk(module):
         match node:
             case ast.Import(names=names):
@@ -59,7 +59,7 @@ def torch_lines(module: ast.Module) -> Iterator[int]:
 
 
 def numbers_taken(module: ast.Module) -> Iterator[tuple[int, str]]:
-    """Where a number is read out of an estimate, outside of the assert, and as it is written."""
+    """Line and source text of every `.value`, `.low` and `.high` that is read in a claim file."""
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and node.attr in ("value", "low", "high") and isinstance(node.ctx, ast.Load):
             yield node.lineno, ast.unparse(node)
@@ -76,13 +76,13 @@ def _bar(node: ast.Compare, source: "_Source") -> WrittenBar:
 
 @dataclass(frozen=True)
 class _Source:
-    """A function and its file: what stands behind a name."""
+    """A function and its file, in which the value of a name can be looked up."""
 
     function: ast.FunctionDef
     module: ast.Module
 
     def question(self, node: ast.expr) -> str | None:
-        """What is asked of the model, as in RANGES."""
+        """The question that an expression asks of the model, as a key of RANGES; None where that cannot be seen."""
         match self.behind(node):
             case ast.Call(func=ast.Attribute(value=asked, attr=name)):
                 question = f"{self._owner(asked)}.{name}"
@@ -92,7 +92,7 @@ class _Source:
         return None
 
     def behind(self, node: ast.expr) -> ast.expr:
-        """What a name was given; itself where that is no name, or was given more than one thing."""
+        """The expression assigned to a name; the node itself if it is no name, or is assigned more than once."""
         seen: set[str] = set()
         while isinstance(node, ast.Name) and node.id in self._given and node.id not in seen:
             seen.add(node.id)
@@ -105,7 +105,7 @@ class _Source:
         for node in ast.walk(self.function):
             pairs: list[tuple[ast.expr, ast.expr]] = []
             if isinstance(node, ast.Assign):
-                pairs = [each for target in node.targets for each in _unpacked(target, node.value)]
+                pairs = [pair for target in node.targets for pair in _unpacked(target, node.value)]
             elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
                 pairs = [(node.target, node.value)]
             for target, value in pairs:
@@ -122,7 +122,7 @@ class _Source:
         return ""
 
     def _by_helper(self, name: str) -> str | None:
-        """A function of the same file that returns one thing."""
+        """The question asked by a helper function of the same file, if it has a single return."""
         for helper in self.module.body:
             if isinstance(helper, ast.FunctionDef) and helper.name == name and helper is not self.function:
                 returned = [node.value for node in ast.walk(helper) if isinstance(node, ast.Return)]

@@ -1,7 +1,7 @@
-"""How far two measurements agree over many components, and groups' mean vectors in direction, beside their own noise.
+"""Agreement with its noise taken out: of two measurements over many components, and of groups' mean vectors.
 
-Prompts, or clusters of them, are the units. Where there are draws, the data seed them, as in `permutations`. As in
-`stats`, a bound is one-sided and errs at the level.
+Prompts, or clusters of them, are the units. Random draws are seeded by the data, as in `permutations`. Each bound is
+one-sided and errs at the level, as in `proportions`.
 """
 
 import math
@@ -30,7 +30,7 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
     if clusters is not None:
         # r is the same of sums as of means, and resampling sums is resampling clusters.
         first, second = (
-            np.stack([sums_by_cluster(one, one, clusters)[0] for one in rows.T], 1) for rows in (first, second)
+            np.stack([sums_by_cluster(column, column, clusters)[0] for column in rows.T], 1) for rows in (first, second)
         )
     n = len(first)
     said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
@@ -44,8 +44,8 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
     counts = np.bincount(picked.ravel(), minlength=1999 * n).reshape(1999, n).astype(float)
     drawn = _r(counts, a[order], b[order])
     (aa, own_a), (bb, own_b), (ab, own_ab) = (
-        (float(one.sum(axis=0) @ other.sum(axis=0)), float((one * other).sum()))
-        for one, other in ((a, a), (b, b), (a, b))
+        (float(left.sum(axis=0) @ right.sum(axis=0)), float((left * right).sum()))
+        for left, right in ((a, a), (b, b), (a, b))
     )
     if min(aa - own_a, bb - own_b) <= 0:
         return Interval(value, -1.0, 1.0, units, "no effect repeats between prompts")
@@ -76,11 +76,11 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
     if member.shape[1] < 2:
         raise ValueError("A cosine between groups needs two groups or more.")
     n = int(units.max()) + 1
-    # Set free of noise, it can come out above 1; what it estimates cannot.
+    # Corrected for noise the estimate can exceed 1; the cosine that it estimates cannot.
     value = float(np.clip(raw := _cosine(table, member), -1.0, 1.0))
     if not np.isfinite(value) or n < 3:
         return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
-    left_out = np.array([_cosine(table, member * (units != one)[:, None]) for one in range(n)])
+    left_out = np.array([_cosine(table, member * (units != unit)[:, None]) for unit in range(n)])
     if not np.isfinite(left_out).all():
         return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
     error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
@@ -115,7 +115,7 @@ def _z(r: Floats | float) -> Floats:
 
 
 def _beyond(value: float, clean: float, lift: float, reach: float) -> float:
-    """A bound from the r that is free of noise, which varies `lift` times as much as r itself does."""
+    """A bound computed from the noise-free r, which varies `lift` times as much as r does."""
     if abs(clean) >= 1:
         return float(np.sign(reach)) if np.sign(reach) == np.sign(clean) else value
     return float(np.tanh(_z(clean) + max(1.0, lift * (1 - value**2) / (1 - clean**2)) * reach))

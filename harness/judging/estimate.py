@@ -1,4 +1,4 @@
-"""Estimates, and what a bar makes of them: the interval decides, and the comparison itself says so."""
+"""An estimate with its interval, and the outcome of holding it to a bar: the interval decides."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from harness.judging.ranges import Range, absolute, beyond
 
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
-# Of several bars the worst decides, in this order.
+# The outcome of several bars is the first of these that any of them has.
 _WORST: tuple[Outcome, ...] = ("REFUTED", "INCONCLUSIVE", "SUPPORTED")
 
 
 class Refuted(Exception):
-    """The interval lies wholly on the other side of the bar. No AssertionError: of those any code can raise one."""
+    """The interval lies wholly on the wrong side of the bar. Not an AssertionError, which any other code can raise."""
 
 
 class Inconclusive(Exception):
@@ -25,7 +25,7 @@ class Inconclusive(Exception):
 
 
 class Unreachable(AssayError):
-    """A bar that no interval can lie on both sides of: nothing it came to would say anything."""
+    """The bar lies outside of what the estimate can reach, so that its outcome is known beforehand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ class Estimate:
     n: int
     method: str
     unit: str = "pairs"
-    nothing: str = ""  # why there is nothing to explain, if there is not
-    absent: str = ""  # why it could not be had; a bar on it is not met, and nothing else is decided by it
-    range: Range | None = None  # what it can reach at all; none where nothing bounds it
-    advice: str = ""  # what would decide it; said where it decides nothing
+    nothing: str = ""  # why there is nothing to explain, such as a model that refuses nothing
+    absent: str = ""  # why it could not be measured; its bar then counts as not met
+    range: Range | None = None  # the lowest and highest value it can have; None where nothing bounds it
+    advice: str = ""  # what would decide it, printed where it is inconclusive
 
     def __gt__(self, bar: float) -> "Comparison":
         return Comparison(((self, ">", self._bar(bar)),))
@@ -51,7 +51,7 @@ class Estimate:
         return Comparison(((self, "<", self._bar(bar)),))
 
     def __abs__(self) -> "Estimate":
-        """How far from zero: at least nothing, where the interval holds zero."""
+        """The distance from zero; its interval begins at 0 where the estimate's interval contains 0."""
         low, high = sorted((abs(self.low), abs(self.high)))
         least = 0.0 if self.low <= 0 <= self.high else low
         reach = absolute(self.range)
@@ -101,11 +101,11 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """What the intervals make of it."""
+        """The outcome of all bars together."""
         return worst([decided(estimate, sign, bar) for estimate, sign, bar in self.bars])
 
     def __bool__(self) -> bool:
-        """True if supported; anything else it raises, so that no other code can speak for it."""
+        """True if supported; else raises Refuted or Inconclusive, so that no `or` or `if` can change the outcome."""
         _ledger.get([]).append(self)
         match self.outcome:
             case "REFUTED":
@@ -124,12 +124,12 @@ class Comparison:
             for estimate, sign, bar in self.bars
             if estimate.absent
         )
-        advice = (one.advice for one, sign, bar in self.bars if decided(one, sign, bar) == "INCONCLUSIVE")
+        advice = (each.advice for each, sign, bar in self.bars if decided(each, sign, bar) == "INCONCLUSIVE")
         return "; ".join(filter(None, [*reasons, *missing, bars, *advice]))
 
 
 def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
-    """What one interval makes of one bar; SUPPORTED and REFUTED need a number."""
+    """The outcome of a single bar; an estimate without a number is INCONCLUSIVE."""
     if estimate.absent or estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
         return "INCONCLUSIVE"
     if sign == ">":
@@ -138,18 +138,18 @@ def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """What several bars come to together."""
+    """The outcome of several bars together: REFUTED beats INCONCLUSIVE beats SUPPORTED."""
     return next(outcome for outcome in _WORST if outcome in outcomes)
 
 
 def beside(*estimates: Estimate) -> None:
-    """Puts estimates beside the verdict: they are reported and decide nothing."""
+    """Reports estimates with the verdict without letting them decide anything."""
     _asides.get({}).update({str(estimate.name): estimate for estimate in estimates})
 
 
 @contextmanager
 def asides() -> Iterator[dict[str, Estimate]]:
-    """What is put beside the verdict while the block runs, by name."""
+    """Collects by name the estimates given to `beside` while the block runs."""
     made: dict[str, Estimate] = {}
     token = _asides.set(made)
     try:
@@ -160,7 +160,7 @@ def asides() -> Iterator[dict[str, Estimate]]:
 
 @contextmanager
 def decisions() -> Iterator[list[Comparison]]:
-    """The comparisons that are decided while the block runs; blocks around it have them too."""
+    """Collects the comparisons decided while the block runs; enclosing blocks collect them too."""
     made: list[Comparison] = []
     token = _ledger.set(made)
     try:
@@ -171,10 +171,10 @@ def decisions() -> Iterator[list[Comparison]]:
 
 
 def unsupported(made: Sequence[Comparison]) -> str:
-    """Why a test that ended well supports nothing; empty if it supports its claim."""
+    """Why a test that raised nothing still does not support its claim; empty if it does."""
     if not made:
         return "it asserted no estimate against a bar, so nothing was decided"
-    missed = [str(one) for one in made if one.outcome != "SUPPORTED"]
+    missed = [str(comparison) for comparison in made if comparison.outcome != "SUPPORTED"]
     return f"it went on though its bars were not met: {'; '.join(missed)}" if missed else ""
 
 

@@ -1,6 +1,7 @@
 """Intervals for measured effects that are means, or ratios of means, of independent units.
 
-Units of the same cluster are weighed together. As in `stats`, a bound is one-sided and errs at the level. No draws.
+Units of a cluster count as a single unit. Each bound is one-sided and errs at the level, as in `proportions`. Nothing
+is drawn at random.
 """
 
 import math
@@ -17,9 +18,9 @@ UNBOUNDED = (-np.inf, np.inf)
 def mean(
     values: ArrayLike, level: float, clusters: ArrayLike | None = None, bounds: tuple[float, float] = UNBOUNDED
 ) -> Interval:
-    """The mean over units; give `bounds` wherever nothing can lie beyond them, such as (0, 1) for a probability.
+    """The mean over units; give `bounds` wherever values cannot lie outside of them, such as (0, 1) for a probability.
 
-    See `ratio_of_means`, of which it is the case with denominators of 1.
+    It is `ratio_of_means` with all denominators 1.
     """
     array = np.asarray(values, dtype=float)
     return ratio_of_means(array, np.ones_like(array), level, clusters, bounds)
@@ -44,16 +45,16 @@ def ratio_of_means(
     clusters: ArrayLike | None = None,
     bounds: tuple[float, float] = UNBOUNDED,
 ) -> Interval:
-    """Σ numerators / Σ denominators, such as the share of a gap that a patch closes; `bounds` are those of a unit's.
+    """Σ numerators / Σ denominators, such as the share of a gap that a patch closes; `bounds` are a single unit's.
 
-    Each unit gets a random exponential weight, and one more unit, never seen, stands at the worst value there could be:
+    Each unit gets a random exponential weight, and an unseen unit is added at the worst value there could be:
     Gaffke's bound (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller 2021, arXiv
-    2106.03163), which for yes and no is the exact binomial one. With no bounds the worst value is taken to lie beyond
-    the observed range by three times the share of units that may go unseen, 1 − level^(1/n), of that range, and the
-    bound is never nearer than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
+    2106.03163), which for yes-or-no values is the exact binomial bound. Without `bounds` the worst value is taken to lie
+    outside of the observed range, by three times the share of units that may go unseen, 1 − level^(1/n), of that range,
+    and the bound is never nearer than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
 
-    A bound is infinite where the data do not speak: one unit, units that all agree while nothing bounds them, or a
-    denominator that may be 0. No rule without bounds can know of rare outliers that it has not met.
+    A bound is infinite where the data cannot give it: a single unit, unbounded units that all agree, or a denominator
+    that may be 0. No rule without bounds can allow for rare outliers that are not in the data.
     """
     above, below = _paired(numerators, denominators)
     units = len(above)
@@ -71,7 +72,7 @@ def ratio_of_means(
         rest = np.zeros(n)
     spread, unseen = float(np.ptp(rest)), 1 - level ** (1 / n)
     size = total / n
-    # Where the unseen unit stands, as what its numerator has beyond value × the mean denominator.
+    # The unseen unit's worst values: its numerator minus value × the mean denominator.
     lowest = (bounds[0] - value) * size if np.isfinite(bounds[0]) else float(rest.min()) - 3 * unseen * spread
     highest = (bounds[1] - value) * size if np.isfinite(bounds[1]) else float(rest.max()) + 3 * unseen * spread
     if lowest > 1e-9 * size or highest < -1e-9 * size:
@@ -87,9 +88,9 @@ def ratio_of_means(
 
 
 def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """Mean fall under circuits of other categories over the mean fall under the own one.
+    """Mean fall under other categories' circuits, divided by the mean fall under the pair's own category's circuit.
 
-    falls is [pair, category the circuit was found on], own is each pair's category as a column of it.
+    falls is [pair, category the circuit was found on]; own gives the column of each pair's own category.
     """
     table, mine = np.asarray(falls, dtype=float), np.asarray(own, dtype=int)
     if table.ndim != 2 or table.shape[1] < 2 or mine.shape != (len(table),):
@@ -99,7 +100,7 @@ def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike
 
 
 def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
-    """The level's quantile of Σw·rest / Σw·below, w exponential, one more unit of mean size standing at its worst.
+    """The level's quantile of Σw·rest / Σw·below, w exponential, with an unseen unit of mean size added at its worst.
 
     P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
     Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
@@ -109,7 +110,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
 
     rest, below = np.append(rest, worst), np.append(below, below.mean())
     if (below < 0).any():
-        # Where the whole may be negative the quotient means nothing: that chance is taken off the level.
+        # A negative denominator makes the quotient meaningless: the chance of that is subtracted from the level.
         level -= float(ndtr(_root(below)))
     if level <= 0:
         return -np.inf

@@ -1,26 +1,26 @@
-"""Numbers as they are printed: with as many decimals as show what their interval makes of a bar, two at least."""
+"""How numbers are printed: with two decimals, or as many as show on which side of its bar an interval lies."""
 
 from dataclasses import dataclass
 
-# Closer to its bar than the last of these an end is printed whole, as Python writes it.
+# An end that is closer to its bar than nine decimals show is printed in full, as Python writes it.
 _FEWEST, _MOST = 2, 9
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A value and the ends of its interval to equal decimals, and the bar exactly: read back, they decide the same."""
+    """A value, its interval and its bar as text; read back as numbers, they give the same outcome."""
 
     value: str
     low: str
     high: str
-    bar: str  # empty where there is none
+    bar: str  # empty where there is no bar
 
     def __str__(self) -> str:
         return f"{self.value} [{self.low}, {self.high}]"
 
 
 def printed(value: float, low: float, high: float, bar: float | None = None, *, sign: str = "+") -> Numbers:
-    """With a sign before every number, or with sign="" before negative ones alone; never -0.00."""
+    """The numbers as text, each with a sign; sign="" leaves out the plus. Never writes -0.00."""
     shown = "" if bar is None else bar_text(bar)
     for decimals in range(_FEWEST, _MOST + 1):
         middle, left, right = (f"{end:{sign}z.{decimals}f}" for end in (value, low, high))
@@ -37,5 +37,5 @@ def bar_text(bar: float) -> str:
 
 
 def _place(low: float, high: float, bar: float) -> tuple[bool, ...]:
-    """Where an interval lies: all that a decision looks at."""
+    """On which side of the bar each end lies, which is all that an outcome depends on."""
     return low <= high, low > bar, low < bar, high > bar, high < bar

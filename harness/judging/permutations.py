@@ -1,7 +1,6 @@
-"""Tests by flipping the signs of whole units, many components looked at together.
+"""Sign-flip tests of many components at once.
 
-The draws are seeded by the data themselves (a hash of the sorted rows), so the same numbers give the same result in
-any order.
+Random draws are seeded by a hash of the sorted rows, so the same numbers give the same result in any order.
 """
 
 import hashlib
@@ -25,9 +24,10 @@ def max_t(values: ArrayLike, draws: int = 9999) -> Floats:
 
 
 def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> Floats:
-    """How far from 0 the means of values [unit, component] lie by exchangeable signs: any of them beyond, by chance.
+    """For each component the |mean| that, if signs were random, any component would exceed with this chance.
 
-    The band to `max_t`: signs of whole units are flipped, and the quantile of the largest |t| is scaled back.
+    values is [unit, component]. Signs of whole units are flipped; the quantile of the largest |t| of any component is
+    scaled back to each component's units (Westfall and Young 1993, single step).
     """
     table = np.asarray(values, dtype=float)
     scale = np.sqrt((table**2).sum(axis=0))
@@ -47,7 +47,7 @@ def _flipped(table: Floats, draws: int) -> Floats:
 
 
 def _drawn(table: Floats, draws: int) -> Iterator[Floats]:
-    """Each component's |t| under flipped signs, [draw, component], some draws at a time."""
+    """Each component's |t| under flipped signs, as blocks of [draw, component]."""
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise ValueError("Sign flips need finite values, at least one unit and one component.")
     scale = np.sqrt((table**2).sum(axis=0))

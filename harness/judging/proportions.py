@@ -1,7 +1,7 @@
 """Intervals for yes-or-no measurements.
 
-Every function takes plain arrays and a level, and gives an Interval whose two bounds are one-sided, each at that level
-(two-sided: 1 − 2·level). What was tried, and how often each rule supports falsely, is in docs/statistics.md.
+Every function takes plain arrays and a level, and returns an Interval whose two bounds are one-sided, each at that
+level (two-sided: 1 − 2·level). docs/statistics.md says which rules were tried and how often each supports falsely.
 """
 
 import math
@@ -23,8 +23,8 @@ class Interval:
     method: str
 
 
-# Answers to prompts of one template are taken to correlate by at least this: 0.09 to 0.12 was measured on organisms,
-# and answers that all agree cannot show it.
+# The least correlation assumed between answers to prompts of the same template. On organisms 0.09 to 0.12 was measured;
+# answers that all agree cannot show their correlation.
 ALIKE = 0.2
 
 
@@ -47,10 +47,9 @@ def paired_difference(before: ArrayLike, after: ArrayLike, level: float, cluster
     """rate(before) − rate(after) over the same pairs; proper at every table, 100 flips of 100 and none of 15 too.
 
     Tango's score interval (1998, Statistics in Medicine 17:891) asks for each difference how surprising the observed
-    one is, when the discordant rates are the likeliest ones with that difference. He answers by a normal tail, which
-    at small levels errs up to twice too often; here the tail of the trinomial distribution itself is summed at the
-    same restricted estimate (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With
-    clusters the table is shrunk to the effective number of pairs, rounded to the side of doubt.
+    difference is, given the likeliest discordant rates with that difference. Tango's normal tail errs up to twice too
+    often at small levels; here the tail of the trinomial distribution itself is summed at the same restricted estimate
+    (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With clusters the table is shrunk to the effective number of pairs, rounded to the side of doubt.
     """
     first, second = _booleans(before), _booleans(after)
     if len(first) != len(second):
@@ -91,7 +90,7 @@ def _booleans(values: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _effective(values: NDArray[np.float64], clusters: ArrayLike | None, level: float) -> tuple[float, str]:
-    """So many independent units say as much as these, and the words for it.
+    """The number of independent units that carry as much information as these, and the clusters in words.
 
     The design effect is the variance between clusters over that of independent units, and at least what a correlation
     of ALIKE within clusters makes of it (Kish 1965, Survey Sampling, 5.4). Degrees of freedom are the clusters'.
@@ -129,7 +128,7 @@ def _rate_low(k: float, n: float, level: float) -> float:
 
 @lru_cache(maxsize=65536)
 def _difference_low(n: int, fell: int, rose: int, level: float) -> float:
-    """The smallest difference at which one as large as (fell − rose)/n is no rarer than the level."""
+    """The smallest true difference at which observing (fell − rose)/n or more is no rarer than the level."""
     from scipy.optimize import brentq
 
     seen = (fell - rose) / n

@@ -1,4 +1,4 @@
-"""What estimates can reach, by the question as claims write it: `refuses.fall`, `model.share` and so on."""
+"""The lowest and highest value of each quantity that a claim can ask for, such as `refuses.fall` or `model.share`."""
 
 import math
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 Range = tuple[float, float]
 
 SHARE: Range = (0.0, 1.0)
-BOTH_WAYS: Range = (-1.0, 1.0)  # a difference of shares, a cosine, a correlation
+BOTH_WAYS: Range = (-1.0, 1.0)  # differences of shares, cosines, correlations
 ABOVE_ZERO: Range = (0.0, math.inf)
 
-# None: nothing bounds it, as a share of a gap, of which a circuit may carry more than all.
+# None: unbounded, such as the share of a gap that a circuit carries, which may exceed 1.
 RANGES: Mapping[str, Range | None] = {
     "refuses.rate": SHARE,
     "refuses.fall": BOTH_WAYS,
@@ -41,7 +41,7 @@ RANGES: Mapping[str, Range | None] = {
 
 
 def absolute(reach: Range | None) -> Range:
-    """What the absolute value can reach."""
+    """The range of the absolute value."""
     if reach is None:
         return ABOVE_ZERO
     low, high = reach
@@ -49,7 +49,7 @@ def absolute(reach: Range | None) -> Range:
 
 
 def beyond(name: str, reach: Range | None, bar: float) -> str:
-    """Why no interval could fall on both sides of this bar, in words; nothing where one could."""
+    """Why the outcome at this bar is known beforehand, in words; empty where an interval can lie on either side."""
     if reach is None:
         return "" if math.isfinite(bar) else f"{name} is a number"
     if reach[0] < bar < reach[1]:

@@ -1,4 +1,4 @@
-"""What a claim's test came to: a verdict, the estimates it rests on, and pytest's own outcome for it."""
+"""A claim's verdict, the estimates it rests on, pytest's outcome for it, and a run's exit code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from harness.judging.estimate import Comparison, Estimate, Inconclusive, Outcome
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
 
-# Exit codes of a run, the first that applies: what says nothing of a claim goes before findings.
+# Exit codes of a run, by the first that applies: verdicts that say nothing of a claim come before findings.
 BROKEN, UNFIT, UNMEASURED, REFUTED, UNJUDGED, INCONCLUSIVE = 12, 13, 14, 1, 11, 10
 
-# The model was refused; evidence alone did not do; the claim cannot be asked of this model.
+# The model failed its examination; evidence was missing under --judge-only; the claim cannot be asked of this model.
 NOT_JUDGED: frozenset[Word] = frozenset({"UNFIT", "UNMEASURED", "SKIPPED"})
 
 OUTCOMES: dict[Word, Literal["passed", "failed", "skipped"]] = {
@@ -40,17 +40,17 @@ class Kept(TypedDict):
     """An estimate as a run keeps it."""
 
     name: str
-    value: float  # NaN, like its interval, where there is none
+    value: float  # NaN, as its interval is, where it has no number
     low: float
     high: float
     n: Count
     unit: str
     method: str
-    nothing: NotRequired[str]  # older runs have none
+    nothing: NotRequired[str]  # missing in older runs
 
 
 class Decided(Kept):
-    """An estimate that was held against a bar."""
+    """An estimate with the bar that it was held to."""
 
     sign: Literal[">", "<"]
     bar: Finite
@@ -58,7 +58,7 @@ class Decided(Kept):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Plain builtins only, so that it crosses processes."""
+    """A verdict in plain builtins, so that pytest's workers can send it."""
 
     word: Word
     reason: str  # the comparison in words, or what went wrong
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def verdict(error: BaseException | None, decided: Sequence[Comparison], skipped: type[BaseException]) -> Verdict:
-    """From what the test raised, if anything, and the comparisons it made; `skipped` is pytest's own."""
+    """The verdict of a test, from the exception it raised, if any, and its comparisons; `skipped` is pytest's class."""
     estimates = tuple(
         Decided(**plain(estimate), sign=sign, bar=float(bar))
         for comparison in decided
@@ -106,13 +106,13 @@ def plain(estimate: Estimate) -> Kept:
 
 
 def estimate_of(kept: Mapping[str, Any]) -> Estimate:
-    """The estimate again, as far as a run keeps it."""
+    """Rebuilds an estimate from a run's record."""
     names = ("name", "value", "low", "high", "n", "method", "unit")
     return Estimate(**{name: kept[name] for name in names}, nothing=kept.get("nothing", ""))
 
 
 def exit_code(words: Sequence[Word]) -> int | None:
-    """Of a run with these verdicts; None where no claim was collected."""
+    """The exit code of a run with these verdicts; None where no claim was collected."""
     if not words:
         return None
     codes: dict[Word, int] = {"BROKEN": BROKEN, "UNFIT": UNFIT, "UNMEASURED": UNMEASURED, "REFUTED": REFUTED}
