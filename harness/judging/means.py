@@ -49,7 +49,7 @@ def ratio_of_means(
 
     Each unit gets a random exponential weight, and an unseen unit is added at the worst value there could be:
     Gaffke's bound (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller 2021, arXiv
-    2106.03163), which for yes-or-no values is the exact binomial bound. Without `bounds` the worst value is taken to lie
+    2106.03163), which for yes-or-no values is the exact binomial bound. Without `bounds` the worst value is set
     outside of the observed range, by three times the share of units that may go unseen, 1 − level^(1/n), of that range,
     and the bound is never nearer than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
 

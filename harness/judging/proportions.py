@@ -49,7 +49,8 @@ def paired_difference(before: ArrayLike, after: ArrayLike, level: float, cluster
     Tango's score interval (1998, Statistics in Medicine 17:891) asks for each difference how surprising the observed
     difference is, given the likeliest discordant rates with that difference. Tango's normal tail errs up to twice too
     often at small levels; here the tail of the trinomial distribution itself is summed at the same restricted estimate
-    (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With clusters the table is shrunk to the effective number of pairs, rounded to the side of doubt.
+    (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With clusters
+    the table is shrunk to the effective number of pairs, rounded to the side of doubt.
     """
     first, second = _booleans(before), _booleans(after)
     if len(first) != len(second):
