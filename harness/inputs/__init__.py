@@ -1,1 +1,1 @@
-"""What comes from outside, checked: prompts, models by name, places in a model, files of strangers."""
+"""Input from outside, checked: prompts, models by name, positions in a model, files from strangers."""

@@ -1,4 +1,4 @@
-"""Arguments are what a function's annotations say; anything else is one sentence, where the value is made."""
+"""Checks arguments against a function's annotations, and says in a sentence what was wrong with one."""
 
 import difflib
 import inspect
@@ -15,7 +15,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 Class = TypeVar("Class", bound=type)
 
-# How a value of each class is spoken of, and where one comes from.
+# The name of each class in messages, and an example of how a claim gets a value of it.
 _NOUNS = {
     "PairSet": ("a set of pairs", "pairs.heldout"),
     "PromptLists": ("lists of prompts", ""),
@@ -46,10 +46,10 @@ _NOUNS = {
 
 
 def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Refuses arguments of another kind than the function's annotations name."""
+    """Makes a function refuse arguments that do not fit its annotations."""
     signature = inspect.signature(function)
     name = function.__qualname__ if "cls" in signature.parameters else function.__name__
-    hints = cache(lambda: get_type_hints(function))  # asked late: some name classes that come further down
+    hints = cache(lambda: get_type_hints(function))  # resolved late: annotations may name classes defined further down
 
     @wraps(function)
     def asked(*args: Given.args, **kwargs: Given.kwargs) -> Result:
@@ -66,7 +66,7 @@ def checked(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def all_checked(kind: Class) -> Class:
-    """The same of every public method of a class."""
+    """Applies `checked` to every public method of a class."""
     for name, member in list(vars(kind).items()):
         if name.startswith("_"):
             continue
@@ -78,7 +78,7 @@ def all_checked(kind: Class) -> Class:
 
 
 def check_fields(value: Any, *names: str) -> None:
-    """Refuses a dataclass's fields of these names that are of another kind than annotated."""
+    """Refuses a dataclass whose named fields do not fit their annotations."""
     hints = _hints(value.__class__)
     for name in names:
         if not fits(getattr(value, name), hints[name]):
@@ -86,7 +86,7 @@ def check_fields(value: Any, *names: str) -> None:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is what an annotation says; an annotation that is not understood lets everything through."""
+    """Whether a value fits an annotation; an annotation of an unknown form lets every value through."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return isinstance(value, str | int) and value in inner
@@ -109,7 +109,7 @@ def fits(value: object, hint: Any) -> bool:
 
 
 def refusal(name: str, value: object, hint: Any) -> str:
-    """What an argument may be, and that this is not it."""
+    """The sentence that refuses a value: what the argument may be, and what was given."""
     words = tuple(leaf for leaf in _leaves(hint) if isinstance(leaf, str))
     near = did_you_mean(value, words) if isinstance(value, str) else ""
     odd = _odd(value, hint)
@@ -118,19 +118,19 @@ def refusal(name: str, value: object, hint: Any) -> str:
 
 
 def did_you_mean(word: str, words: Collection[str]) -> str:
-    """The nearest of the words, as an end of a sentence; nothing where none is near."""
+    """`; did you mean …?` with the nearest word, to end a sentence with; empty where no word is near."""
     close = difflib.get_close_matches(word, words, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def listed(names: Iterable[str], last: str = "and") -> str:
-    """Names one after the other, in words."""
+    """Names as a list in a sentence: `a, b and c`."""
     *rest, end = names
     return f"{', '.join(rest)} {last} {end}" if rest else end
 
 
 def called(value: object) -> str:
-    """A value as a claim's author knows it."""
+    """A value in the words of a claim's author."""
     match value:
         case None:
             return "None"
@@ -146,7 +146,7 @@ def called(value: object) -> str:
 
 
 def noun(kind: type) -> str:
-    """What an object of a class is called."""
+    """The noun for an object of a class, such as `a direction`."""
     for base in kind.__mro__:
         if base.__name__ in _NOUNS:
             return _NOUNS[base.__name__][0]
@@ -159,7 +159,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _holds(value: object, inner: tuple[Any, ...]) -> bool:
-    if len(inner) == 2 and inner[1] is Ellipsis:  # kept as it is, so that it must be a tuple
+    if len(inner) == 2 and inner[1] is Ellipsis:  # stored unchanged, so a list will not do
         return isinstance(value, tuple) and all(fits(member, inner[0]) for member in value)
     return (
         isinstance(value, tuple | list)
@@ -169,7 +169,7 @@ def _holds(value: object, inner: tuple[Any, ...]) -> bool:
 
 
 def _odd(value: object, hint: Any) -> str | None:
-    """The first member that a list should not have, where the value is a list and may be one."""
+    """The first member that does not fit, where a list is allowed and the value is a list."""
     for leaf in _leaves(hint):
         several = get_origin(leaf) in (Iterable, Sequence) or (get_origin(leaf) is tuple and isinstance(value, tuple))
         if several and isinstance(value, Iterable) and not isinstance(value, str | Iterator):
@@ -178,7 +178,7 @@ def _odd(value: object, hint: Any) -> str | None:
 
 
 def _leaves(hint: Any) -> Iterator[Any]:
-    """Allowed words and classes, alternatives one after the other."""
+    """The allowed words and classes of an annotation, alternatives flattened."""
     if get_origin(hint) in (Union, types.UnionType, Literal):
         for alternative in get_args(hint):
             yield from _leaves(alternative)
@@ -187,7 +187,7 @@ def _leaves(hint: Any) -> Iterator[Any]:
 
 
 def _meant(hint: Any) -> Iterator[str]:
-    """What an annotation allows, in words."""
+    """The values that an annotation allows, in words."""
     leaves = list(_leaves(hint))
     if words := [repr(leaf) for leaf in leaves if isinstance(leaf, str)]:
         yield listed(words, "or")
@@ -209,7 +209,7 @@ def _meant(hint: Any) -> Iterator[str]:
 
 
 def _misfit(signature: inspect.Signature, args: Sequence[object], kwargs: Collection[str]) -> str:
-    """Why these arguments are not those of the function: the first unknown, too many of them, or those missing."""
+    """Why a call does not fit the function: an unknown argument, too many, or missing ones."""
     takes = [parameter for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")]
     given = len(args) - (len(signature.parameters) - len(takes))
     names = [parameter.name for parameter in takes]

@@ -1,4 +1,4 @@
-"""A model's chat as tokens: template, positions counted from both ends, alignment of pairs. No torch."""
+"""Turns prompts into tokens by a model's chat template, finds positions in them, and aligns pairs. No torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from harness.inputs.files.library_calls import ERRORS, first_line
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import At
 
-# Llama 3 writes today's date into every prompt unless told one; Qwen 3 thinks unless told not to.
-# A template ignores what it does not know, so every model gets the same arguments.
+# Llama 3 writes today's date into every prompt unless given a date; Qwen 3 thinks unless told not to.
+# A template ignores arguments it does not use, so every model gets the same ones.
 TODAY = datetime(2024, 7, 26)
 TEMPLATE_ARGUMENTS: Mapping[str, object] = {
     "date_string": TODAY.strftime("%d %b %Y"),
     "enable_thinking": False,
 }
 
-# Templates that ask the clock themselves get the same day every day.
+# Templates that read the clock always see the same day.
 _FROZEN_CLOCK = f"{{% macro strftime_now(format) %}}{TODAY:%d %b %Y}{{% endmacro %}}"
 
 _PROBE = "Tell me about trees"
-# Characters of one prompt in its chat: system prompts that templates bring run to some thousands.
+# The most characters a template may write for a prompt; long system prompts take thousands.
 _LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One prompt as the model reads it; [start, end) are the tokens of the instruction itself."""
+    """A prompt as the model reads it; [start, end) are the tokens of the instruction within its template."""
 
     ids: tuple[int, ...]
     start: int
@@ -43,7 +43,7 @@ class Encoded:
         return len(self.ids)
 
     def positions(self, at: At) -> tuple[int, ...]:
-        """Those positions, counted from the end, that this prompt has."""
+        """The positions, counted from the end (−1 is the last token), that `at` selects in this prompt."""
         n = len(self)
         if isinstance(at, tuple):
             return tuple(sorted(position for position in at if -n <= position < 0))
@@ -65,7 +65,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A pair in tokens; if aligned, every position of one means the same position of the other."""
+    """Both prompts of a pair as tokens; if aligned, equal positions correspond to each other."""
 
     harmful: Encoded
     harmless: Encoded
@@ -80,7 +80,7 @@ class EncodedPair:
 
     @property
     def aligned(self) -> bool:
-        """Equal length, and the tokens differ inside the slot only."""
+        """Whether both prompts have equal length and differ only inside the slot."""
         ours, theirs = self.harmful, self.harmless
         if len(ours) != len(theirs) or ours.slot is None or ours.slot != theirs.slot:
             return False
@@ -90,7 +90,7 @@ class EncodedPair:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How many pairs can be used at every position, and how many only after the instruction."""
+    """The number of pairs usable at every position, and of those usable only after the instruction."""
 
     aligned: int
     from_end: int
@@ -103,7 +103,7 @@ class Alignment:
 
 
 class ChatFormat:
-    """Turns instructions into tokens by the tokenizer's own chat template, arguments fixed."""
+    """Turns instructions into tokens by the tokenizer's own chat template, with fixed arguments."""
 
     def __init__(
         self,
@@ -127,23 +127,23 @@ class ChatFormat:
         self.name = name
         self.arguments = dict(arguments)
         self.system = system
-        # Claims ask for the same prompts again and again, and a template takes its time.
+        # Claims ask for the same prompts again and again, and rendering a template is slow.
         self._tried = False
         self._encoded: dict[tuple[str, tuple[int, int] | None], Encoded] = {}
 
     @property
     def recipe(self) -> dict[str, object]:
-        """What decides the tokens beside the prompt itself."""
+        """The settings that decide the tokens together with the prompt."""
         return {"arguments": self.arguments, "system": self.system}
 
     @cached_property
     def after_instruction(self) -> tuple[int, ...]:
-        """The tokens every prompt has after its instruction: where a refusal is decided."""
+        """The template's tokens after the instruction, at which a refusal is decided."""
         encoded = self.encode(_PROBE)
         return encoded.ids[encoded.end :]
 
     def encode(self, prompt: str, words: tuple[int, int] | None = None) -> Encoded:
-        """One prompt; `words` is the character span of the slot within it."""
+        """A prompt as tokens; `words` is the character span of the words that differ from its twin."""
         if (prompt, words) not in self._encoded:
             self._encoded[prompt, words] = self._encode(prompt, words)
         return self._encoded[prompt, words]
@@ -159,18 +159,18 @@ class ChatFormat:
         return Alignment(aligned, len(pairs) - aligned)
 
     def first_token(self, text: str) -> int:
-        """The token with which an answer beginning with `text` begins."""
+        """The first token of an answer that begins with `text`."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if not ids:
             raise AssayError(f"{self.name}: {text!r} has no tokens; refusal tokens must not be empty")
         return ids[0]
 
     def spelled(self, prompt: Encoded) -> list[str]:
-        """Each token by itself, special ones too."""
+        """The text of each token, special tokens included."""
         return [str(self.tokenizer.decode([token])) for token in prompt.ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Tokens as text, special tokens left out."""
+        """Tokens as text, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _encode(self, prompt: str, words: tuple[int, int] | None) -> Encoded:
@@ -199,7 +199,7 @@ class ChatFormat:
         return self._rendered(content)
 
     def _require_bounded(self, content: str) -> None:
-        """A template is a program of a stranger's: it runs elsewhere first, and is stopped there."""
+        """Runs the template in a child process with limits first, since it is a stranger's program."""
         try:
             written = bounded(partial(_length, partial(self._rendered, content)))
         except TooMuch:
@@ -225,7 +225,7 @@ class ChatFormat:
                 chat_template=_FROZEN_CLOCK + self.tokenizer.get_chat_template(),
                 **self.arguments,
             )
-        except (TemplateError, *ERRORS) as error:  # raised by the template: say, a role it does not know
+        except (TemplateError, *ERRORS) as error:  # raised by the template, for example on a role it does not know
             hint = "; leave the system prompt out" if self.system is not None else ""
             said = first_line(error)
             raise AssayError(f"{self.name}: its chat template refuses the chat ({said}){hint}") from None

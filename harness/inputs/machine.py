@@ -1,4 +1,4 @@
-"""Where and with what something was measured: versions, machine, memory, and the state of this project."""
+"""The circumstances of a measurement: library versions, machine, memory, and this project's commit."""
 
 import os
 import platform
@@ -16,14 +16,14 @@ import psutil
 
 from harness.inputs.prompts.pairs import DATA
 
-# These change numbers, so they are part of every model's fingerprint.
+# These libraries change measured numbers, so their versions are part of every model's fingerprint.
 NUMERIC = ("torch", "transformers", "transformer-lens", "bitsandbytes")
-# These decide how numbers are kept and judged.
+# These only decide how numbers are stored and judged.
 OTHERS = ("numpy", "scipy", "safetensors", "pytest")
 
 
 class Machine(TypedDict):
-    """What something ran on."""
+    """The machine of a measurement."""
 
     system: str
     python: str
@@ -34,18 +34,18 @@ class Machine(TypedDict):
 
 @cache
 def libraries() -> dict[str, str]:
-    """The versions that are installed here."""
-    return {name: found for name in (*NUMERIC, *OTHERS) if (found := _version(name))}
+    """The installed version of each library that matters to a measurement."""
+    return {name: installed for name in (*NUMERIC, *OTHERS) if (installed := _version(name))}
 
 
 def numeric(versions: dict[str, str]) -> dict[str, str]:
-    """Of these versions those that change numbers, without the tags of local builds."""
+    """The versions that change numbers, without local build tags such as `+cpu`."""
     return {name: versions[name].split("+")[0] for name in NUMERIC if name in versions}
 
 
 @cache
 def machine() -> Machine:
-    """What this machine is."""
+    """A description of this machine."""
     return {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -56,14 +56,14 @@ def machine() -> Machine:
 
 
 def measured(device: str, seconds: float, peak: int) -> dict[str, Any]:
-    """What is kept beside a measurement that was made here just now."""
+    """The circumstances that are stored with a measurement made just now on this machine."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     here = {"libraries": libraries(), "machine": machine(), "device": device}
     return here | {"when": when, "seconds": seconds, "peak_bytes": peak}
 
 
 def peak_bytes() -> int:
-    """The most memory that this process held in all its life."""
+    """The peak memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

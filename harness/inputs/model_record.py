@@ -1,4 +1,4 @@
-"""What is known of a loaded model without its weights: identity, sizes, and its self-examination."""
+"""The facts about a loaded model that outlive its weights: identity, sizes, self-examination."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from harness.inputs.sites import Indexed
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an architecture is made of."""
+    """The dimensions of an architecture."""
 
     layers: int
     heads: int
@@ -37,7 +37,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Check:
-    """One property: how far it is off, and how far it may be; shares of the model's scale or relative."""
+    """A check of the self-examination, with its error and the largest error allowed.
+
+    Errors are relative, or shares of the model's scale.
+    """
 
     name: str
     error: float
@@ -45,7 +48,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within bounds; a NaN is not."""
+        """Whether the error is within its limit; a NaN is not."""
         return self.error <= self.allowed
 
     def __str__(self) -> str:
@@ -55,7 +58,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Examination:
-    """All checks of one load. `scale` and `noise`, the floor below which nothing counts, are in logits."""
+    """All checks made when a model was loaded. `scale`, and `noise` below which no effect counts, are in logits."""
 
     checks: tuple[Check, ...]
     scale: float
@@ -74,7 +77,7 @@ class Examination:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One load of one model. `peak_bytes` is the process's on a CPU, the model's own on a GPU."""
+    """A model as it was loaded. `peak_bytes` is the process's peak on a CPU, the model's own on a GPU."""
 
     name: str
     revision: str

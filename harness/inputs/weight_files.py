@@ -1,6 +1,6 @@
-"""Which weights these are: the one rule, for the record of a model and for its fingerprint.
+"""Identifies a model's weights, for its record and its fingerprint alike.
 
-A hub model is known by its commit, a folder by the contents of its files. Names, sizes and times prove nothing.
+A hub model is identified by its commit, a folder by the contents of its files; never by names, sizes or times.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from harness.inputs.files.whole_files import write_whole
 from harness.inputs.model_catalog import ORGANISM, KnownModel
 
 WEIGHTS = "model*.safetensors"
-# Whatever of a folder decides what the model reads, computes or says.
+# The files of a folder that decide what the model reads, computes or says.
 IDENTITY = (
     WEIGHTS,
-    "model.safetensors.index.json",  # of several files, which hold what
+    "model.safetensors.index.json",  # lists which file holds which weight
     "config.json",
     "generation_config.json",
     "tokenizer*.json",
@@ -36,24 +36,24 @@ IDENTITY = (
     "merges.txt",
     "*.jinja",
 )
-# Smaller files are read again each time: that takes about a millisecond.
+# Smaller files are hashed each time, which takes about a millisecond.
 _WORTH_REMEMBERING = 1024**2
-# A file written again within one tick of the clock keeps its times: what changed just now is not remembered.
+# A file rewritten within a tick of the clock keeps its times, so hashes of files that just changed are not remembered.
 _SETTLED = 2_000_000_000
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class _Hashed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file as it was when it was read, and the hash of what it held."""
+    """A file's identity when it was hashed, and the hash of its content."""
 
     inode: int
     size: int
     modified: int  # nanoseconds
-    changed: int  # nanoseconds; no program sets this one
+    changed: int  # nanoseconds; no program can set it
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
     def still(self, file: Path) -> bool:
-        """Whether the file is as it was."""
+        """Whether the file is unchanged since it was hashed."""
         at = file.stat()
         state = (at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns)
         return state == (self.inode, self.size, self.modified, self.changed)
@@ -68,7 +68,7 @@ class Hashes:
     """The SHA-256 of files, remembered in a file of its own as long as inode, size and both times stay."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Without a path nothing is remembered."""
+        """Remembers hashes in the file `path`; without a path, not at all."""
         self._path = path
 
     def of(self, file: Path) -> str:
@@ -92,14 +92,14 @@ class Hashes:
             return {}
         try:
             return json_files.read(self._path, _Kept, no="memory of hashes", do="delete it").files
-        except AssayError:  # it is not there yet, or damaged: the files themselves are read
+        except AssayError:  # missing or damaged: all files are hashed again
             return {}
 
     def _remember(self, place: str, read: _Hashed) -> None:
         if self._path is None:
             return
         whole = _Kept(self._kept() | {place: read})
-        with suppress(AssayError):  # nothing can be written there: it is read again next time
+        with suppress(AssayError):  # not writable: all files are hashed again next time
             write_whole(self._path, msgspec.json.encode(whole), synced=False)
 
 

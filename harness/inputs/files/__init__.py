@@ -1,1 +1,1 @@
-"""Files that may be hostile, torn or huge: read within bounds, written whole."""
+"""Files that may be hostile, damaged or huge: read within limits, written whole."""

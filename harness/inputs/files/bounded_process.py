@@ -1,4 +1,4 @@
-"""Work that a stranger's file describes, done first in a process of its own, which ends when it takes too much."""
+"""Tries out work described by a stranger's file in a child process with limits on time and memory."""
 
 import multiprocessing
 import os
@@ -12,9 +12,9 @@ import psutil
 
 from harness.inputs.model_catalog import GIB
 
-# Of the processor, so that a busy machine refuses nothing; sound files take some hundredths of a second.
+# CPU seconds, so that a busy machine refuses nothing; sound files take hundredths of a second.
 SECONDS = 3
-# Where the processor's time cannot be limited, and for whatever waits instead of computing.
+# Wall-clock limit, for systems that cannot limit CPU time and for work that waits instead of computing.
 _WALL_SECONDS = 60 if sys.platform == "linux" else 25
 _BYTES = GIB
 _TOO_MUCH = 86
@@ -23,20 +23,20 @@ T = TypeVar("T")
 
 
 class TooMuch(Exception):
-    """It took more time or memory than it may."""
+    """The work exceeded its limit of time or memory."""
 
 
 def bounded(work: Callable[[], T]) -> T | None:
-    """What the work comes to; None if it raised there: done again here, it raises here, and in bounds.
+    """The result of the work, done in a child process; None if it raised, so that the caller can raise by repeating it.
 
-    Forked where that is safe, so that nothing is loaded anew; elsewhere the work must be picklable.
+    On Linux the child is forked, so nothing is loaded anew; elsewhere the work must be picklable.
     """
     here = "fork" if sys.platform == "linux" else "spawn"
     context: Any = multiprocessing.get_context(here)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_there, args=(work, sender), daemon=True)
     with warnings.catch_warnings():
-        # Newer Pythons warn of forks beside threads: nothing here waits for one.
+        # Newer Pythons warn about forking a process with threads; the child waits for none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     sender.close()
@@ -57,7 +57,7 @@ def bounded(work: Callable[[], T]) -> T | None:
 
 
 def _there(work: Callable[[], object], sender: Connection) -> None:
-    # What is raised here is nobody's traceback.
+    # The child's traceback would only confuse: the parent reports the failure.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if sys.platform == "linux":
         import resource
@@ -71,6 +71,6 @@ def _there(work: Callable[[], object], sender: Connection) -> None:
     except MemoryError:
         os._exit(_TOO_MUCH)
     except RuntimeError as error:
-        if "allocate" in str(error) or "memory" in str(error):  # torch's way of saying it
+        if "allocate" in str(error) or "memory" in str(error):  # how torch reports it
             os._exit(_TOO_MUCH)
         raise

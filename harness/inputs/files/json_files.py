@@ -1,4 +1,4 @@
-"""JSON that is read back: of bounded size and depth, each member once, plain numbers, and of the types it must have."""
+"""Reads JSON with limits on size and depth, without repeated members or odd numbers, and checks its types."""
 
 import json
 import math
@@ -12,37 +12,37 @@ import msgspec
 
 from harness.inputs.errors import AssayError
 
-# Larger than any run or measurement of a real model; as objects it takes some twenty times as much memory.
+# Larger than any run or measurement of a real model. As Python objects it takes about twenty times as much memory.
 MOST_BYTES = 32 * 1024**2
-# Files of ours nest ten levels.
+# Assay's own files nest ten levels.
 MOST_LEVELS = 64
 
 Finite = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
-"""A number that is there: no NaN, and not infinite."""
+"""A number that is neither NaN nor infinite."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
-"""How many."""
+"""A whole number from 0."""
 
 _T = TypeVar("_T")
 
 
 class Malformed(Exception):
-    """What is wrong within a file, in words; whoever knows its name makes a sentence of it."""
+    """A defect of a file's content; the caller that knows the file's name makes a sentence of it."""
 
 
 class Later(Malformed):
-    """A later Assay wrote it."""
+    """The file was written by a later version of Assay."""
 
 
 def read(path: Path, of: type[_T], *, no: str, do: str, newest: int = 1, nan: frozenset[str] = frozenset()) -> _T:
-    """The file's content, typed; else one sentence, as `told` makes it."""
+    """The file's content as the given type; a defect is one sentence, as `told` makes it."""
     with told(path, no=no, do=do):
         return typed(parsed(contents(path), nan=nan), of, newest=newest)
 
 
 @contextmanager
 def told(path: Path, *, no: str, do: str) -> Iterator[None]:
-    """Makes one sentence of whatever is wrong with the file: `no` says what it is none of, `do` what to do."""
+    """Turns a defect of the file into a sentence: `no` names the kind of file it fails to be, `do` the remedy."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def told(path: Path, *, no: str, do: str) -> Iterator[None]:
 
 
 def contents(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a regular file, unless there are too many."""
+    """The bytes of a regular file of at most `most` bytes."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise Malformed("no regular file")
     with path.open("rb") as file:
@@ -65,7 +65,7 @@ def contents(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def parsed(raw: bytes, *, nan: frozenset[str] = frozenset()) -> Any:
-    """What the bytes say; NaN and infinity may stand beneath members of these names alone."""
+    """The bytes as JSON; NaN and infinity are allowed only beneath members named in `nan`."""
     try:
         whole = json.loads(raw.decode(), object_pairs_hook=_object)
     except RecursionError:
@@ -82,7 +82,7 @@ def parsed(raw: bytes, *, nan: frozenset[str] = frozenset()) -> Any:
 
 
 def typed(value: Any, of: type[_T], *, newest: int = 1) -> _T:
-    """The value as that type, strictly: nothing is turned into anything else. Its `schema` says its version."""
+    """The value as the given type, without any conversion; a `schema` above `newest` is refused as Later."""
     schema = value.get("schema", 1) if isinstance(value, dict) else 1
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise Malformed("$.schema: must be a whole number from 1")
@@ -92,7 +92,7 @@ def typed(value: Any, of: type[_T], *, newest: int = 1) -> _T:
 
 
 def fitting(value: Any, of: type[_T], place: str = "$") -> _T:
-    """A part of a file as that type; `place` is where in the file it stands."""
+    """A part of a file as the given type; `place` is its path within the file, for messages."""
     try:
         return msgspec.convert(value, of)
     except msgspec.ValidationError as error:
@@ -110,7 +110,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _defects(whole: Any, nan: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """What JSON may hold and files of ours do not, each with its place."""
+    """Values that JSON allows and Assay's files never hold, each with its place."""
     waiting: list[tuple[Any, tuple[Any, ...], bool]] = [({"$": whole}, (), False)]
     while waiting:
         holder, place, any_number = waiting.pop()
@@ -126,7 +126,7 @@ def _defects(whole: Any, nan: frozenset[str]) -> Iterator[tuple[str, str]]:
 
 
 def _wrong(value: Any, any_number: bool) -> str:
-    """Of a value that holds no others."""
+    """The defect of a value that is no object or list; empty if it has none."""
     if isinstance(value, str):
         return "" if _is_text(value) else "half a character"
     if isinstance(value, float):

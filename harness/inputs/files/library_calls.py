@@ -1,4 +1,4 @@
-"""Calls of libraries on a stranger's files: what they raise becomes one sentence. Never wrapped around our own code."""
+"""Turns the exceptions that libraries raise on a stranger's files into a sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 
 from harness.inputs.errors import AssayError
 
-# What libraries raise on files that are not what they claim to be.
+# Exceptions that libraries raise on malformed files.
 ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -25,9 +25,9 @@ _MEMORY_RAN_OUT = ("out of memory", "can't allocate memory", "Cannot allocate me
 
 @contextmanager
 def library_call(name: str, *more: type[Exception]) -> Iterator[None]:
-    """Around the library's call alone, so that a mistake of ours is never called damage of theirs.
+    """Put it around the library call alone, so that no bug of Assay is reported as a damaged file.
 
-    `more` are errors of that library's own.
+    `more` are the library's own exceptions.
     """
     theirs: tuple[type[Exception], ...] = ERRORS + more
     try:
@@ -42,10 +42,10 @@ def library_call(name: str, *more: type[Exception]) -> Iterator[None]:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether it says that there is no memory left."""
+    """Whether an exception means that memory ran out."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_RAN_OUT)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line."""
+    """The first line of a library's error message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,27 +1,27 @@
-"""Text of others on a terminal: shown, and never obeyed."""
+"""Prints text from strangers without letting it control the terminal."""
 
 import unicodedata
 
-# Controls, halves of characters, unassigned line ends, and marks that turn the order of letters about.
+# Control characters, lone surrogates, line separators, and marks that reverse the order of letters.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Joiners: scripts and emoji are written with them.
+# Joiners are kept: some scripts and emoji need them.
 _JOINERS = frozenset("\u200c\u200d")
 
 
 def shown(text: str) -> str:
-    """The text in one line, its control characters as escapes, so that they are read and not carried out."""
+    """The text on a single line, with control characters as escapes."""
     if text.isprintable():
         return text
     return "".join(_escaped(sign) if _commands(sign) else sign for sign in text)
 
 
 def lines_shown(text: str) -> str:
-    """The same line by line."""
+    """The text with control characters as escapes, its line breaks kept."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def say(text: str) -> None:
-    """Prints it at once, as `lines_shown` has it."""
+    """Prints text made safe by `lines_shown`, and flushes."""
     print(lines_shown(text), flush=True)
 
 

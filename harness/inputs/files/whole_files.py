@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; what a kill leaves half written is swept once nobody holds it."""
+"""Writes files whole or not at all, and deletes the unfinished files of processes that were killed."""
 
 import os
 import platform
@@ -13,15 +13,15 @@ import psutil
 
 from harness.inputs.errors import AssayError
 
-# Beside the file that will be, with the machine and the process that writes it.
+# An unfinished file lies in the folder of the final one; its name holds the machine and the process that writes it.
 _ASIDE = ".writing-"
 _HOLDER = re.compile(r"\.writing-(?P<machine>\w+)-(?P<process>\d+)-")
-# Whether a process of another machine still writes cannot be seen; none writes one file for so long.
+# A process of another machine cannot be seen; after this time its file is taken to be abandoned.
 _LONGEST_SECONDS = 24 * 3600.0
 
 
 def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
-    """Whole or not at all; unsynced it survives a kill, and only a power cut may take it back."""
+    """Writes a file whole or not at all. With synced=False it survives a kill, but maybe not a power cut."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=_prefix())
@@ -45,15 +45,15 @@ def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
 
 
 def folder_aside(within: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder for what is not yet to be seen; it goes when the block ends, or is swept."""
+    """A temporary folder in `within` for unfinished files; deleted when the block ends, or by `sweep` after a kill."""
     within.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=_prefix(), dir=within)
 
 
 def sweep(folder: Path) -> None:
-    """Takes away what was begun in this folder or below it, and is held by no process any more."""
+    """Deletes unfinished files in this folder and below whose process is gone."""
     for path in list(folder.glob(f"**/{_ASIDE}*")):
-        with suppress(OSError):  # its writer was done meanwhile, or the folder may only be read
+        with suppress(OSError):  # its writer finished meanwhile, or the folder is read-only
             if _held(path):
                 continue
             if path.is_dir():
@@ -64,12 +64,12 @@ def sweep(folder: Path) -> None:
 
 def _held(path: Path) -> bool:
     written = path.stat().st_mtime
-    found = _HOLDER.match(path.name)
-    if found is None or found["machine"] != _machine():  # earlier versions named no process
+    holder = _HOLDER.match(path.name)
+    if holder is None or holder["machine"] != _machine():  # earlier versions named no process
         return time.time() - written < _LONGEST_SECONDS
     try:
-        # A process that began later has only the same number.
-        return float(psutil.Process(int(found["process"])).create_time()) <= written + 1
+        # A process that began after the file was written merely reuses the number.
+        return float(psutil.Process(int(holder["process"])).create_time()) <= written + 1
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

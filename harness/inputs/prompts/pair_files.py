@@ -1,4 +1,4 @@
-"""Files of prompts, in pairs or in lists: read and checked line by line, whole or not at all. Never touches a model."""
+"""Reads files of prompts, in pairs or in lists; names every defect with its line. Never touches a model."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.inputs.prompts.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
 from harness.inputs.prompts.prompt_text import normalised
 
-# With none of a category on one side, nothing found there could be judged there.
+# A category needs a prompt on each side: those that circuits are found on, and those they are judged on.
 FEWEST_PER_SIDE = 1
 REQUIRED = ("harmful", "harmless")
 OPTIONAL = ("id", "category", "words", "template", "novel")
@@ -50,7 +50,7 @@ def load(*paths: str | Path, columns: Sequence[str] = ()) -> PromptSet:
 
 
 def load_pairs(path: str | Path) -> PairSet:
-    """Reads a file of pairs; each defect is one sentence with file and line."""
+    """Reads a file of pairs; each defect is a sentence with file and line."""
     return _paired(_opened(Path(path)))
 
 
@@ -83,7 +83,7 @@ def _paired(file: Rows) -> PairSet:
 
 @dataclass
 class _Reader:
-    """Turns rows of one file into pairs and remembers what must not come twice."""
+    """Turns the rows of a file into pairs, and refuses repeated ids and pairs."""
 
     file: Rows
     ids: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class _Reader:
     sides: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def pair(self, place: str, row: Mapping[str, object]) -> Pair | None:
-        """The pair, or nothing where anything is wrong with it."""
+        """The pair of a row; None, with its defects noted, where anything is wrong with it."""
         before = len(self.file.defects)
         for name in row:
             if name not in REQUIRED + OPTIONAL:
@@ -150,7 +150,7 @@ def _lists(name: str, files: Sequence[Rows], columns: Sequence[str]) -> PromptLi
         asked = columns[number] if len(columns) == len(files) else columns[0] if columns and file.columns else None
         read.append(_list(file, asked, number, seen))
     harmful, harmless = read[0], read[1] if len(read) > 1 else ((), (), "")
-    taken = "; ".join(one[2] for one in read)
+    taken = "; ".join(part[2] for part in read)
     return PromptLists(name, harmful[0], harmless[0], (harmful[1], harmless[1]), taken)
 
 
@@ -195,18 +195,18 @@ def _require_both_sides(file: Rows, prompts: Sequence[str]) -> None:
 
 
 def _named(file: Rows, names: Sequence[str]) -> str | None:
-    """The first of the file's columns that is called so, in any case."""
+    """The first of the file's columns with that name, in upper or lower case."""
     return next((name for wanted in names for name in file.columns if name.strip().casefold() == wanted), None)
 
 
 def _column(file: Rows, asked: str | None) -> str:
-    """The column that holds the prompts: the one asked for, or one known to."""
+    """The column that holds the prompts: the requested column, or a known name."""
     if not file.columns:
         if asked is not None:
             raise AssayError(f"{file.path}: has no columns, so --column {asked} says nothing; leave it out")
         return PLAIN
     name = asked if asked is not None else _named(file, PROMPTS)
-    shown = ", ".join(short(one) for one in file.columns[:MOST_COLUMNS])
+    shown = ", ".join(map(short, file.columns[:MOST_COLUMNS]))
     more = len(file.columns) - MOST_COLUMNS
     there = shown + (f" and {more} more" if more > 0 else "")
     if name is None:

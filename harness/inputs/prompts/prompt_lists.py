@@ -1,4 +1,4 @@
-"""Prompts without twins, and what holds for prompts with twins and without. Never touches a model."""
+"""Lists of prompts without twins, and functions for prompts with twins and without. Never touches a model."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from harness.inputs.prompts.prompt_text import normalised
 
 @dataclass(frozen=True)
 class PromptLists:
-    """Harmful and harmless prompts that are not paired, of any number each; split by the prompt's hash."""
+    """Unpaired harmful and harmless prompts, any number of each, split into halves by each prompt's hash."""
 
     name: str
     harmful: tuple[str, ...]
@@ -30,12 +30,12 @@ class PromptLists:
 
     @cached_property
     def discovery(self) -> "PromptLists":
-        """The prompts on which directions may be sought."""
+        """The prompts that directions may be searched on."""
         return self._where(f"{self.name}:discovery", lambda prompt, _: side_of(prompt) == "discovery")
 
     @cached_property
     def heldout(self) -> "PromptLists":
-        """The prompts on which whatever was found is judged."""
+        """The prompts that directions are judged on."""
         return self._where(f"{self.name}:heldout", lambda prompt, _: side_of(prompt) == "heldout")
 
     @property
@@ -58,30 +58,30 @@ class PromptLists:
         return tuple(f"{category}, {side} {at}" for at, category in enumerate(self.categories_of(side), 1))
 
     def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
-        """Every prompt is a witness of its own: it stands in its list once."""
+        """A cluster for each prompt: prompts of a list are independent of each other."""
         return self.harmful if side == "harmful" else self.harmless
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The noun for the units that are counted."""
         return "prompts"
 
     @property
     def in_recipes(self) -> dict[str, Any]:
-        """What a recipe says of them."""
+        """The entry that identifies these prompts in a recipe."""
         sides = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
         return {"pairs": self.fingerprint, "n": len(self), **sides}
 
     def beside(self, others: "PromptSet", file: str) -> "PromptLists":
         """These harmful prompts with the harmless ones of another set, which was read from that file."""
-        if both := {normalised(one) for one in self.harmful} & {normalised(one) for one in others.harmless}:
+        if both := set(map(normalised, self.harmful)) & set(map(normalised, others.harmless)):
             raise AssayError(f"{self.name}: {sorted(both)[0]!r} is among the harmless prompts of {file} as well")
         taken = f"{self.taken}; the harmless prompts of {file}"
         return replace(self, harmless=others.harmless, kinds=(self.kinds[0], ()), taken=taken)
 
     @property
     def described(self) -> str:
-        """What it holds, in a sentence."""
+        """The number of prompts of each kind and half, in a sentence."""
         sides = ("harmful", "harmless") if self.harmless else ("harmful",)
         halves = " and ".join(
             f"{len(getattr(self, side))} {side} prompts ({len(getattr(self.discovery, side))} to find on, "
@@ -110,11 +110,11 @@ class PromptLists:
 NO_TWINS = "its prompts have no twins"
 
 PromptSet = PairSet | PromptLists
-"""What claims are judged on: prompts with twins or without."""
+"""The prompts that claims are judged on, with twins or without."""
 
 
 def twins(prompts: PromptSet) -> PairSet:
-    """The set, if its prompts have twins; else one sentence."""
+    """The same prompts as a PairSet; prompts without twins are refused."""
     if isinstance(prompts, PromptLists):
         raise AssayError(
             f"{prompts.name}: {NO_TWINS}; a claim that needs none says needs_twins=False, and asks for none"
@@ -123,10 +123,10 @@ def twins(prompts: PromptSet) -> PairSet:
 
 
 def counterparts(prompts: PromptSet, *, by_category: bool = False) -> tuple[list[int], list[int]]:
-    """The places of harmful prompts, and of the harmless ones that are set against them.
+    """The indices of harmful prompts, and of the harmless prompts compared with them.
 
-    Twins where there are twins; of lists as many as the shorter one has (if asked, of each category), spread evenly
-    over the longer one.
+    Of pairs these are the twins; of lists as many as the shorter list has (with `by_category`, of each category),
+    spread evenly over the longer list.
     """
     if isinstance(prompts, PairSet):
         return list(range(len(prompts))), list(range(len(prompts)))

@@ -1,4 +1,4 @@
-"""Rows of a file of prompts (.jsonl, .csv, .json, .txt), under the places where they stand; all defects are kept."""
+"""Reads the rows of a file of prompts (.jsonl, .csv, .json, .txt) with their line numbers, and collects all defects."""
 
 import csv
 import io
@@ -12,35 +12,34 @@ from pathlib import Path
 from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import Malformed, contents
 
-# Of more defects the number is said.
+# The most defects that are listed; the rest is counted.
 MOST_DEFECTS = 20
-# The only field of a row in a file without columns.
+# The name of the only field of a row in a file without columns.
 PLAIN = ""
 
-# Letters and signs that show nothing.
+# Letters and symbols that are invisible.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 @dataclass
 class Rows:
-    """What one file holds: rows under their places, such as `line 3`, and what is wrong with them."""
+    """The rows of a file, each with its place such as `line 3`, and their defects."""
 
     path: Path
-    columns: tuple[str, ...] = ()  # none: plain prompts
+    columns: tuple[str, ...] = ()  # empty: a plain prompt a line
     rows: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
     defects: list[tuple[int, str]] = field(default_factory=list)  # by line
 
-    def add(self, place: str, what: str) -> None:
-        """One more thing that is wrong."""
-        self.defects.append((int(place.split()[1]), f"{self.path}, {place}: {what}"))
+    def add(self, place: str, defect: str) -> None:
+        """Notes a defect of the row at that place."""
+        self.defects.append((int(place.split()[1]), f"{self.path}, {place}: {defect}"))
 
     def check(self) -> None:
-        """Raises all that is wrong, a sentence a line, from the top of the file."""
-        said = [sentence for _, sentence in sorted(self.defects, key=lambda one: one[0])]
-        raise_all(said)
+        """Raises all defects, a sentence a line, from the top of the file."""
+        raise_all([sentence for _, sentence in sorted(self.defects, key=lambda defect: defect[0])])
 
     def text(self, place: str, row: Mapping[str, object], name: str) -> str | None:
-        """A field as text, without white space around it; None where it is empty, or wrong."""
+        """A field as text, stripped of white space; None where it is empty, or has a defect, which is noted."""
         value = row.get(name)
         if value is None:
             return None
@@ -54,7 +53,7 @@ class Rows:
         return None
 
     def prompt(self, place: str, row: Mapping[str, object], name: str, words: str = "prompt") -> str | None:
-        """The same of a prompt, which must show something."""
+        """A field that holds a prompt; None, with the defect noted, where it is empty or invisible."""
         before, text = len(self.defects), self.text(place, row, name)
         if text is not None and not any(map(_visible, text)):
             self.add(place, f"the {words} shows nothing: it is made of zero-width, control or combining characters")
@@ -65,7 +64,7 @@ class Rows:
 
 
 def rows_of(path: Path, suffix: str) -> Rows:
-    """The rows of a file of that kind; what cannot be read at all is one sentence."""
+    """Reads a file by its suffix; a file that cannot be read at all is refused in a sentence."""
     file, text = Rows(path), _decoded(path)
     match suffix:
         case ".csv":
@@ -80,20 +79,20 @@ def rows_of(path: Path, suffix: str) -> Rows:
     return file
 
 
-def raise_all(said: list[str]) -> None:
-    """Raises these sentences, if there are any: so many, and the number of the others."""
-    if said:
-        more = [f"and {len(said) - MOST_DEFECTS} more"] if len(said) > MOST_DEFECTS else []
-        raise AssayError("\n".join(said[:MOST_DEFECTS] + more))
+def raise_all(sentences: list[str]) -> None:
+    """Raises an AssayError with the first sentences and the number of the others, if there are any."""
+    if sentences:
+        more = [f"and {len(sentences) - MOST_DEFECTS} more"] if len(sentences) > MOST_DEFECTS else []
+        raise AssayError("\n".join(sentences[:MOST_DEFECTS] + more))
 
 
 def short(text: str) -> str:
-    """As it is quoted in a sentence."""
+    """Text in quotes, cut to 40 characters."""
     return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
 def shortly(value: object) -> str:
-    """Any value of JSON as it is quoted in a sentence, of however many levels."""
+    """A JSON value in a few words."""
     if isinstance(value, str):
         return short(value)
     if isinstance(value, dict | list):

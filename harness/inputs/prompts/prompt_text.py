@@ -1,11 +1,11 @@
-"""The text of prompts: as it is compared, and where two of them differ."""
+"""Compares the text of prompts: whether two are the same, and in which words they differ."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-# What shows nothing and is no format character (Cf): controls, fillers, variation selectors, the braille blank.
+# Invisible characters outside of category Cf: controls, fillers, variation selectors, the braille blank.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
@@ -22,14 +22,14 @@ class Slot:
 
 @lru_cache(maxsize=65536)
 def normalised(text: str) -> str:
-    """The text as it is compared: composed, without unseen characters, case and differences in white space."""
+    """The text in the form that is compared: composed, case-folded, without invisible characters, single spaces."""
     plain = "".join(sign for sign in _UNSEEN.sub("", text) if sign.isascii() or unicodedata.category(sign) != "Cf")
-    # Again after folding: it may take a character apart.
+    # Composed again, since case folding may decompose a character.
     return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", plain).casefold().split()))
 
 
 def differing_words(harmful: str, harmless: str) -> Slot:
-    """The slot left after the longest common prefix, then suffix, of words is taken away."""
+    """The words left after removing the longest common prefix, then the longest common suffix, of words."""
     ours, theirs = (list(_WORD.finditer(text)) for text in (harmful, harmless))
     shorter = min(len(ours), len(theirs))
     head = 0
