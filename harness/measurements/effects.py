@@ -33,6 +33,29 @@ class Effects:
         return np.asarray(self.patched - self._beside(self.clean))
 
     @property
+    def gap(self) -> Float[np.ndarray, " pair"]:
+        """From each prompt's log-odds to its twin's, with the sign that makes the mean gap positive."""
+        return np.asarray((self.source - self.clean).astype(float) * self.sign)
+
+    @property
+    def towards_twin(self) -> Float[np.ndarray, "pair ..."]:
+        """What patching changes, positive where it leads towards the twin: divided by `gap` it is a share."""
+        return np.asarray(self.change * self.sign)
+
+    @property
+    def no_gap(self) -> str:
+        """Why no share of the gap can be taken; empty where one can."""
+        gap = float(self.gap.mean())
+        if gap >= LEAST_GAP:
+            return ""
+        return f"nothing to explain: prompts and twins differ by {gap:.2f} in log-odds of refusing"
+
+    @property
+    def sign(self) -> float:
+        """1 where twins are refused more than the prompts that are patched, on the mean; -1 where they are less."""
+        return float(np.sign((self.source - self.clean).mean()))
+
+    @property
     def normalised(self) -> Float[np.ndarray, "pair ..."]:
         """(patched − clean) / (source − clean): 1 is the twin's own behaviour; NaN without a gap."""
         gap = self.source - self.clean

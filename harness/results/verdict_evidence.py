@@ -12,7 +12,7 @@ from harness.inputs.prompts.pairs import SIDES
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.judging import means
 from harness.judging.proportions import Interval
-from harness.measurements.effects import LEAST_GAP, Effects
+from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Direction
@@ -155,8 +155,7 @@ class Swept:
     def there(self) -> bool:
         """Whether there is anything to take shares of, and any number at all."""
         own = self.effects
-        gap = abs(float((own.source - own.clean).mean())) if own.pairs else 0.0
-        return gap >= LEAST_GAP and bool(np.isfinite(own.patched).any())
+        return bool(own.pairs) and not own.no_gap and bool(np.isfinite(own.patched).any())
 
     @property
     def what(self) -> Mapping[str, Any]:
@@ -219,14 +218,12 @@ class Swept:
     @cached_property
     def gap(self) -> Float[np.ndarray, " pair"]:
         """From prompt to twin, positive on the whole."""
-        gap = (self.effects.source - self.effects.clean).astype(float)
-        return np.asarray(gap * np.sign(gap.mean()))
+        return self.effects.gap
 
     @cached_property
     def change(self) -> Float[np.ndarray, "pair variant"]:
         """Towards the twin, variant by variant."""
-        rows = self.effects.change.reshape(len(self.effects.pairs), -1).astype(float)
-        return np.asarray(rows * np.sign((self.effects.source - self.effects.clean).mean()))
+        return self.effects.towards_twin.reshape(len(self.effects.pairs), -1).astype(float)
 
     @cached_property
     def mean(self) -> Float[np.ndarray, "..."]:

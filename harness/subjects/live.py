@@ -20,7 +20,7 @@ from harness.inputs.sites import At, Indexed, Kind, Site
 from harness.judging import correlations, means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES, SHARE
-from harness.measurements.effects import LEAST_GAP, Effects
+from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
 from harness.measurements.evidence import Evidence, Recipe, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention
@@ -305,11 +305,10 @@ class Subject:
             raise AssayError(f"counted: `of` is how many {kind}s are asked, 1 or more, and not {of}")
         asked = of if whole >= FEW else math.ceil(whole / 20)
         found = self.effects(pairs, Sweep(kind, ("post",)), mode)
-        change = found.change.reshape(len(found.pairs), -1).astype(float)
-        change *= np.sign((found.source - found.clean).mean())
-        gap, clusters = _towards(found), self.clusters(found.pairs)
+        change = found.towards_twin.reshape(len(found.pairs), -1).astype(float)
+        gap, clusters = found.gap, self.clusters(found.pairs)
         name = f"{kind}s that carry more than {share:.0%}"
-        if nothing := self._no_gap(gap):
+        if nothing := found.no_gap:
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
         # Bonferroni: one claim on all of them.
         level = self.level / change.shape[1]
@@ -333,8 +332,8 @@ class Subject:
         category = {pair.id: pair.category for pair in pairs}
         kept = np.array([category[name] in names for name in found.pairs])
         own = np.array([names.index(category[name]) for name in np.array(found.pairs)[kept]])
-        change = found.change[kept] * np.sign((found.source - found.clean).mean())
-        carried = float(change[np.arange(len(own)), own].mean() / _towards(found)[kept].mean())
+        change = found.towards_twin[kept]
+        carried = float(change[np.arange(len(own)), own].mean() / found.gap[kept].mean())
         if not carried > LEAST_OWN:
             raise Inconclusive(
                 f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
@@ -346,16 +345,11 @@ class Subject:
         there = set(found.pairs)
         judged = PairSet("judged", tuple(pair for pair in twins(self.all_pairs) if pair.id in there))
         gate.judges(judged, [self._tokens_found])
-        gap, clusters = _towards(found), self.clusters(found.pairs)
-        if nothing := self._no_gap(gap):
+        gap, clusters = found.gap, self.clusters(found.pairs)
+        if nothing := found.no_gap:
             return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
-        part = change.astype(float) * np.sign((found.source - found.clean).mean())
+        part = change.astype(float) * found.sign
         return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters))
-
-    def _no_gap(self, gap: np.ndarray) -> str:
-        if abs(float(gap.mean())) >= LEAST_GAP:
-            return ""
-        return f"nothing to explain: prompts and twins differ by {abs(float(gap.mean())):.2f} in log-odds of refusing"
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
         """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
@@ -381,9 +375,3 @@ class Bare(Subject):
 
     def _judged_with(self, circuit: Circuit, at: At) -> Joint:
         return Joint((circuit,), at)
-
-
-def _towards(found: Effects) -> np.ndarray:
-    """Each pair's gap, counted from the run that is patched to its twin's, positive on the whole."""
-    gap = (found.source - found.clean).astype(float)
-    return np.asarray(gap * np.sign(gap.mean()))

@@ -15,7 +15,7 @@ from harness.judging.ranges import BOTH_WAYS
 from harness.measurements.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
 from harness.measurements.questions import Encoding, Measurement, PromptSide, Swept
 from harness.measurements.sweep_plan import Joint, Mode
-from harness.subjects.quantities.refusals import RANDOM, Measured, estimated, random_arms, unmeasured
+from harness.subjects.quantities.refusals import RANDOM, Measured, estimated, moved, random_arms, unmeasured
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Controls:
         before, after = np.array(hits[0], dtype=float), np.array(hits[1:], dtype=float).mean(0)
         return self._estimated(
             name,
-            before - after,
+            moved(self.side, before, after),
             self.pairs.clusters_of(self.side),
             f"by the first token, mean of {RANDOM} random directions",
         )
@@ -70,10 +70,9 @@ class Controls:
         before, after = found.clean > 0, (found.patched[:, 1:] > 0).mean(1)
         # Taken from the twin, for an ablation too: one sweep holds them all.
         by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
-        return self._estimated(name, before - after, self.subject.clusters(found.pairs), by)
+        return self._estimated(name, moved(self.side, before, after), self.subject.clusters(found.pairs), by)
 
-    def _estimated(self, name: str, fall: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
-        values = fall if self.side == "harmful" else -fall
+    def _estimated(self, name: str, values: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
         interval = means.mean(values, self.subject.level, clusters, BOTH_WAYS)
         found = estimated(name, interval, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(found, method=f"{by}, {found.method}")

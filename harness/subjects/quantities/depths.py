@@ -14,7 +14,6 @@ from harness.inputs.sites import At, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import RANGES, Range
-from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import Found, prompts_of
@@ -60,7 +59,7 @@ class Depths:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
         gate.judges(self.pairs, [Found("the heads that carry most", "were", prompts_of(by))])
         found = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
-        effect = np.maximum(_towards_twin(found)[..., 0].mean(0), 0)
+        effect = np.maximum(found.towards_twin[..., 0].mean(0), 0)
         weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
         interval = means.ratio_of_means(
             weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
@@ -91,7 +90,7 @@ class Depths:
 
     def _stage(self, stage: Stage) -> tuple[tuple[str, ...], Float[np.ndarray, " pair"]]:
         found = self.subject.effects(self.pairs, self._blocks(stage))
-        return found.pairs, _depth(np.maximum(_towards_twin(found), 0))
+        return found.pairs, _depth(np.maximum(found.towards_twin, 0))
 
     def _blocks(self, stage: Stage) -> Joint:
         at, direct = _STAGES[stage]
@@ -104,7 +103,7 @@ class Depths:
         if not pairs:
             return unmeasured(name, "not measurable: no two harmless prompts are of one template")
         found = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
-        depth = _depth(np.maximum(_towards_twin(found), 0)) if found.pairs else np.zeros(0)
+        depth = _depth(np.maximum(found.towards_twin, 0)) if found.pairs else np.zeros(0)
         there = np.isfinite(depth)
         if not there.any():
             return unmeasured(
@@ -121,10 +120,6 @@ class Depths:
         there = np.isfinite(values)
         clusters = self.subject.clusters(pairs)[there]
         return estimated(name, means.mean(values[there], self.subject.level, clusters), reach=reach)
-
-
-def _towards_twin(found: Effects) -> Float[np.ndarray, "pair ..."]:
-    return np.asarray(found.change * np.sign((found.source - found.clean).mean()))
 
 
 def _depth(weights: Float[np.ndarray, "pair layer"]) -> Float[np.ndarray, " pair"]:

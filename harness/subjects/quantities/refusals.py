@@ -174,7 +174,7 @@ class Refusals:
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
         arms = [under, *random_arms(under)]
         hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
-        leads = (hits[0] - hits[1:]) * (-1 if side == "harmful" else 1)
+        leads = moved(side, hits[1:], hits[0])
         least = float(leads.mean(1).min())
         beside(
             Estimate("lead over the best random one", least, least, least, len(hits.T), "no interval", self.pairs.unit)
@@ -245,6 +245,11 @@ def counted(name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters
     interval = proportions.rate(hits, level, clusters)
     method = f"{int(hits.sum())} of {len(hits)}, {interval.method}"
     return estimated(name, replace(interval, method=method), unit="prompts", reach=SHARE)
+
+
+def moved(side: PromptSide, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """How far an arm moves refusal the way it is meant to: down on harmful prompts, up on harmless ones."""
+    return np.asarray(before - after if side == "harmful" else after - before)
 
 
 def random_arms(under: Remove | Add) -> list[Remove | Add]:
