@@ -1,3 +1,3 @@
 """Assay is a pytest plugin: options, the model and the pairs come from here."""
 
-pytest_plugins = ["harness.plugin", "fixtures.models", "fixtures.pairs"]
+pytest_plugins = ["harness.plugin"]

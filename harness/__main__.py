@@ -14,11 +14,12 @@ from rich.table import Table
 
 from harness.claims.claim import Claim, claim_named, claims_in, verdicts_seen
 from harness.claims.claim_template import draft
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say, shown
 from harness.inputs.model_catalog import QUANTS, Device, Dtype, Quant, find, known_models, readable, this_machine
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.measurements.evidence import Store
 from harness.measurements.evidence_table import Entry, entries, export, verify
 from harness.measurements.interventions import Where
 from harness.report import front_page
@@ -75,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
     power.set_defaults(run=_power)
     truth = commands.add_parser("truth", help="judge every claim on its organisms, and write data/truth.json")
-    truth.add_argument("--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence")
     truth.set_defaults(run=_truth)
     placebo = commands.add_parser("placebo", help="judge claims on random circuits and directions: none should hold")
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
@@ -93,9 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     for run in ("before", "after"):
         compared.add_argument(run, type=Path, metavar="RUN", help="a folder of reports/runs, or its name")
     compared.set_defaults(run=_compare)
-    for command in (placebo, imported, bundled, report, compared, evidence):
+    for command in (truth, placebo, imported, bundled, report, compared, evidence):
         command.add_argument(
-            "--evidence", type=Path, default=EVIDENCE, metavar="FOLDER", help="default: reports/evidence"
+            "--evidence", type=Path, default=places.evidence(), metavar="FOLDER", help="default: reports/evidence"
         )
     for command in (models, chat):
         command.add_argument("--quant", choices=get_args(Quant), default="nf4", help="default: nf4")

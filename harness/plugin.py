@@ -1,35 +1,31 @@
 """pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
 
 from harness.claims import mistakes
-from harness.claims.claim import HYPOTHESES, claim_of, is_claim_file
-from harness.inputs import model_catalog
+from harness.claims.claim import claim_of, is_claim_file
+from harness.inputs import model_catalog, places
 from harness.inputs.errors import AssayError, Refused, Unavailable
 from harness.inputs.files.terminal import lines_shown
 from harness.inputs.machine import peak_bytes
-from harness.inputs.prompts import pair_files
-from harness.inputs.prompts.pairs import DATA
-from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.judging import verdict
 from harness.judging.estimate import Comparison, Estimate, Outcome, asides, decisions
-from harness.measurements.evidence import EVIDENCE, Imported, Store
 from harness.results.controls.power import rehearse
-from harness.results.run_record import Judged, Model
-from harness.running.forecast import Forecast
+from harness.results.run_record import Judged
+from harness.running import fixtures
+from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLANNED, READ, SAYS
 from harness.running.html_table import HtmlTable
 from harness.running.node_ids import node_id
+from harness.running.options import models_asked, prompts_of, sleeper_of
 from harness.running.run_reporter import Account
 from harness.running.stopping import leave_it_to_the_controller, like_ctrl_c
-from harness.subjects.published.recordings import RECORDED, published, recording
-
-if TYPE_CHECKING:  # it loads numpy
-    from harness.subjects.sleeper import Sleeper
+from harness.subjects.published.recordings import RECORDED, recording
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,13 +63,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="let imported evidence answer a live run too (default: it is measured here; --judge-only uses it)",
     )
-    group.addoption("--evidence", metavar="FOLDER", default=str(EVIDENCE), help="default: reports/evidence")
+    group.addoption("--reports", metavar="FOLDER", help="where evidence, runs and pages lie (default: reports, here)")
+    group.addoption("--evidence", metavar="FOLDER", help="default: evidence in the folder of --reports")
     group.addoption("--plan", action="store_true", help="say what the claims would take, and measure nothing")
     group.addoption("--strict-models", action="store_true", help="a model that cannot be had is an error, not a skip")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses bad input before anything is collected or any worker started."""
+    config.pluginmanager.register(fixtures, "assay-fixtures")
+    meanwhile = ExitStack()
+    meanwhile.enter_context(places.reports_in(Path(config.getoption("--reports") or "reports")))
+    config.add_cleanup(meanwhile.close)
+    config.option.evidence = config.option.evidence or str(places.evidence())
     if (worker := vars(config).get("workerinput")) is not None:
         from harness.running.xdist_workers import share_cores  # xdist is there
 
@@ -142,32 +144,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
     return make_scheduler(config, log, models_asked(config))
 
 
-def models_asked(config: pytest.Config) -> tuple[str, ...]:
-    """The models named on the command line, each once, or the default."""
-    default = ["organism:reference", *(RECORDED + name for name in published())]
-    return tuple(dict.fromkeys(config.getoption("--model") or default))
-
-
-def prompts_of(config: pytest.Config, model: str) -> PromptSet | None:
-    """The prompts that were given, if any were; beside a list of harmful ones alone, the model's own harmless ones."""
-    paths = config.getoption("--pairs")
-    if not paths:
-        return None
-    if PROMPTS not in config.stash:
-        config.stash[PROMPTS] = pair_files.load(*paths, columns=config.getoption("--column") or ())
-    given = config.stash[PROMPTS]
-    if isinstance(given, PromptLists) and not given.harmless and not model.startswith(RECORDED):
-        own = model_catalog.find(model).pairs
-        return given.beside(pair_files.load_pairs(own), str(own.relative_to(DATA.parent)))
-    return given
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A claim that could hold without being true is not accepted: one sentence with file and line."""
     names: dict[str, str] = {}
     for item in items:
         claim = claim_of(item)
-        if claim is None and item.path.parent == HYPOTHESES and "model" in getattr(item, "fixturenames", ()):
+        if claim is None and "sleeper" in getattr(item, "fixturenames", ()) and is_claim_file(item.path):
             place = f"{item.path.name}, line {(item.location[1] or 0) + 1}"
             name = item.location[2].partition("[")[0]
             raise pytest.UsageError(f"{place}: {name} asks for a model and makes no claim; put @claim(…) above it")
@@ -278,60 +260,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         planned = terminalreporter.config.stash[PLANNED]
         terminalreporter.line(f"in all {len(planned.counted)} measurements, about {planned.minutes:.1f} min")
 
-
-def store_of(config: pytest.Config) -> Store:
-    """Where this run keeps its evidence."""
-    option = config.getoption
-    only = option("--judge-only")
-    use = option("--use-imported") or only
-    return Store(Path(option("--evidence")), fresh=option("--fresh"), use_imported=use, judge_only=only)
-
-
-def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
-    """The model of that name as this run asks for it, asleep."""
-    from harness.subjects.sleeper import Sleeper  # loads numpy, and harness tests ask for no model
-
-    option = config.getoption
-    return Sleeper(
-        name,
-        option("--quant"),
-        option("--device"),
-        store_of(config),
-        judge_only=option("--judge-only"),
-        dtype=option("--dtype"),
-        examined_on=prompts_of(config, name),
-    )
-
-
-SAYS = pytest.StashKey[Callable[[], str]]()
-"""How a claim's item says what it would take, where claims are planned and not judged."""
-
-
-@dataclass
-class Planned:
-    """What a whole run of claims would take: each measurement counts once."""
-
-    counted: set[str] = field(default_factory=set)
-    minutes: float = 0.0
-
-
-PLANNED = pytest.StashKey[Planned]()
-"""Of the run."""
-
-FORECAST = pytest.StashKey[Forecast]()
-"""Of the model on which a claim's item is judged."""
-
-PROMPTS = pytest.StashKey[PromptSet]()
-"""Those of `--pairs`, as they were given."""
-
-READ = pytest.StashKey[set[str]]()
-"""Fingerprints of the evidence that a claim's item read."""
-
-IMPORTED = pytest.StashKey[Mapping[str, Imported]]()
-"""What strangers had measured of the evidence that answered."""
-
-JUDGED_ON = pytest.StashKey[Model]()
-"""The model of a claim's item, for the run's record."""
 
 _SAID = pytest.StashKey[list[str]]()
 _BESIDE = pytest.StashKey[Mapping[str, Estimate]]()

@@ -12,7 +12,7 @@ import pytest
 from harness.claims.claim import claims_in
 from harness.claims.claim_template import draft
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 ROOT = DATA.parent
 PAGE = ROOT / "docs" / "adding-a-claim.md"
@@ -21,8 +21,7 @@ PAGE = ROOT / "docs" / "adding-a-claim.md"
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The project, without claims of its own."""
-    for name in ("harness", "fixtures"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "harness", tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("conftest.py", "pytest.ini"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").symlink_to(DATA)

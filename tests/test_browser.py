@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.inputs.prompts.pairs import DATA
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.inputs import places
+from harness.measurements.evidence import Store
 from harness.report.page import page_of, write
 from harness.results.run_list import latest
 from tests.tools import stories
@@ -21,7 +21,7 @@ from tests.tools.browsers import CHROMIUM, chromium
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = DATA.parent
+ROOT = places.HOME
 HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>&lt;b&gt;\u202e\"'"
 # A first screen on a desk and in a hand.
 DESK, HAND = (1440, 900), (390, 844)
@@ -66,8 +66,8 @@ def opened(browser: "Browser") -> "Iterator[Callable[..., Page]]":
 def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the default run; what `make` has measured here already is measured no second time."""
     folder = tmp_path_factory.mktemp("default")
-    if EVIDENCE.exists():
-        shutil.copytree(EVIDENCE, folder / "evidence")
+    if places.evidence().exists():
+        shutil.copytree(places.evidence(), folder / "evidence")
     command = [sys.executable, "-m", "pytest", "hypotheses", "--evidence", str(folder / "evidence")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1, 10), done.stdout[-3000:]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.measurements.evidence import Store
 from harness.results.bundle import bundle, unbundle
 from harness.results.run_list import latest

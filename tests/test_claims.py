@@ -12,7 +12,7 @@ import pytest
 
 from harness.claims.claim import Claim
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.judging.verdict import Word, exit_code
 from harness.results.run_list import latest
 from harness.results.run_record import Run

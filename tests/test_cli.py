@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.inputs.model_catalog import GIB, Machine, find, known_models
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 
 def harness(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.measurements.evidence import Evidence, Recipe, Store
 from harness.results.compare_runs import Change, Differences, compare
 from harness.results.run_list import all_runs, chosen, latest

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, Pair, PairSet
+from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.sites import At, Site
 from harness.instruments.answer_contrast import TOKENS, contrast
 from harness.judging.estimate import asides

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.claims.claim import claim_named, verdicts_seen
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.inputs import places
+from harness.measurements.evidence import Store
 from harness.results.controls import control_runs
 from harness.results.controls.control_runs import Seen
 from harness.results.run_record import Claimed, Judged, Run
@@ -28,7 +29,7 @@ ABOUT = Claimed(
 
 def record(organism: str) -> str:
     """The fingerprint of what is kept of the organism that is here."""
-    return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(EVIDENCE)).recipe.fingerprint
+    return Sleeper(f"organism:{organism}", "nf4", "cpu", Store(places.evidence())).recipe.fingerprint
 
 
 def run(

@@ -9,7 +9,7 @@ import pytest
 
 from harness.claims.claim import TABLES_SCHEMA, placebos_seen, verdicts_seen
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from tests.tools import malformed
 
 _NUMBERS = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "sign": ">", "bar": 0.3}

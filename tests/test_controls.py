@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from harness.claims.claim import claim_named
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Sizes
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, Pair, PairSet
+from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.sites import Site
 from harness.judging.estimate import asides
 from harness.measurements.effects_evidence import unpacked

@@ -19,8 +19,9 @@ from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import Refused
 from harness.inputs.model_catalog import Machine, find
 from harness.inputs.model_record import Check, Examination
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import Kind, Site
 from harness.model.chat_model import ChatModel
 from harness.model.self_examination import _relative, _worst, examine, failure, reference_logits, sample

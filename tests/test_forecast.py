@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.measurements.evidence import DamagedEvidence, Evidence, Recipe, Store
 from harness.results.run_list import latest
 from harness.results.run_record import Run

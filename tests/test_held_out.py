@@ -8,8 +8,9 @@ import pytest
 
 from harness.claims.claim import claim, claims_in
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import Site
 from harness.judging.estimate import Estimate
 from harness.measurements.evidence import Evidence, Store

@@ -4,13 +4,14 @@ import hashlib
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import archives
 from harness.inputs.prompts.pairs import PairSet
@@ -20,14 +21,14 @@ from harness.results import bundle as bundles
 from harness.results.bundle import bundle
 from harness.results.run_record import Run
 from tests.tools import malformed, stories
-from tests.tools.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken
+from tests.tools.bundled import MODEL, Members, a_run, members_of, packed, refused, taken
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """Here nobody imported anything yet."""
-    elsewhere(tmp_path, monkeypatch)
-    return tmp_path
+    with places.reports_in(tmp_path / "there"):
+        yield tmp_path
 
 
 @pytest.fixture(scope="module")

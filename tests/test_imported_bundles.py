@@ -5,12 +5,14 @@ import math
 import re
 import shlex
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from harness.__main__ import main
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.measurements.evidence import Store
 from harness.results.bundle import bundle
@@ -18,14 +20,14 @@ from harness.results.run_record import Run
 from harness.subjects.published import recordings as kept
 from harness.subjects.published.recordings import Recording
 from tests.test_recording_files import WHOLE
-from tests.tools.bundled import MODEL, Members, a_run, elsewhere, members_of, packed, refused, taken, tree
+from tests.tools.bundled import MODEL, Members, a_run, members_of, packed, refused, taken, tree
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """Here nobody imported anything yet."""
-    elsewhere(tmp_path, monkeypatch)
-    return tmp_path
+    with places.reports_in(tmp_path / "there"):
+        yield tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA
 from harness.inputs.refusal_phrases import LITERAL, PREFIX, REFUSAL_PHRASES, RULES, PhraseRule, judged_by
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_judges import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.judging.verdict import UNMEASURED
 from harness.report.page import page_of
 from harness.results.run_list import all_runs, latest

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 ROOT = DATA.parent
 

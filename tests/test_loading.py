@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError, Unavailable
 from harness.inputs.model_catalog import GIB, KnownModel, Machine, find
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.model import loading
 from harness.model.chat_model import ChatModel
 from harness.model.hub import fetch

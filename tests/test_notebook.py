@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from tests.tools.notebook import PATH, copied, executed, said
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?")

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError
 from harness.inputs.model_catalog import find, known_models
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_judges import (
     Answers,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.report.front_page import write as write_front_page
 from harness.report.page import page_of, stylesheet
 from harness.report.page_policy import policy

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import OPTIONAL, REQUIRED, load, load_pairs
-from harness.inputs.prompts.pairs import DATA, Pair, PairSet, side_of
+from harness.inputs.prompts.pairs import Pair, PairSet, side_of
 from harness.inputs.prompts.prompt_lists import PromptLists
 from harness.inputs.prompts.prompt_text import differing_words
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptLists
 from harness.measurements.evidence import Store
 from harness.measurements.questions import Answers, Lens, Measurement, Products, PromptSide, Scores

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA
 from harness.instruments import circuit_search
 from harness.instruments.directions import vectors
 from harness.instruments.editing import live

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.inputs import model_catalog
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.measurements.evidence import Store
 from harness.results.run_list import latest
 from harness.results.run_record import Run

@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from harness.claims.claim import claim_named, claims_in, verdicts_seen
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.judging import proportions
 from harness.results.controls import power
 from harness.subjects.synthetic import Truth

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load, load_pairs
-from harness.inputs.prompts.pairs import DATA
 from harness.inputs.prompts.prompt_lists import PromptLists, counterparts
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Store

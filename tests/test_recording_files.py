@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.subjects.published import recordings as kept
 from harness.subjects.published.recordings import (
@@ -34,15 +36,15 @@ WHOLE = Recording(
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kept, "IMPORTED", tmp_path / "recorded")
+def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "recorded").mkdir()
-    return tmp_path / "recorded"
+    with places.reports_in(tmp_path):
+        yield tmp_path / "recorded"
 
 
 def document() -> dict[str, Any]:
     keep(WHOLE)
-    return dict(json.loads((kept.IMPORTED / "mine.json").read_text()))
+    return dict(json.loads((places.recordings() / "mine.json").read_text()))
 
 
 # Where a value of another kind, or none, says nothing false.

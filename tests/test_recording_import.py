@@ -1,18 +1,18 @@
 """Runs of the published pipeline become recordings: arm by arm, each answer once; what is wrong is one sentence."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.__main__ import main
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.refusal_phrases import LITERAL, PHRASES
 from harness.judging.estimate import asides
 from harness.measurements.interventions import add, remove
-from harness.subjects.published import recordings as kept
 from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recording_import import import_run
 from harness.subjects.published.recordings import (
@@ -36,10 +36,10 @@ ARMS = {
 
 
 @pytest.fixture(autouse=True)
-def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def imported(tmp_path: Path) -> Iterator[Path]:
     """Nothing was imported before."""
-    monkeypatch.setattr(kept, "IMPORTED", tmp_path / "imported")
-    return tmp_path / "imported"
+    with places.reports_in(tmp_path / "reports"):
+        yield places.recordings()
 
 
 def pipeline_run(folder: Path, *, said: str = "") -> Path:
@@ -224,7 +224,7 @@ FIRST = {
 
 
 def test_recordings_imported_before_stay_readable(imported: Path) -> None:
-    imported.mkdir()
+    imported.mkdir(parents=True)
     (imported / "before.json").write_text(json.dumps(FIRST))
     model = subject("before")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction
@@ -248,7 +248,7 @@ def test_recordings_imported_before_stay_readable(imported: Path) -> None:
     ],
 )
 def test_a_spoiled_recording_is_one_sentence(spoil: Callable[[Any], Any], sentence: str, imported: Path) -> None:
-    imported.mkdir()
+    imported.mkdir(parents=True)
     (imported / "before.json").write_text(json.dumps(spoil(FIRST)))
     with pytest.raises(AssayError, match=sentence):
         recording("before")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.judging.estimate import Estimate, decisions
 from harness.judging.verdict import Verdict, verdict
 from harness.measurements.evidence import Store

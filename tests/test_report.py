@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.judging.estimate import Estimate, decided
 from harness.judging.verdict import plain
 from harness.measurements.evidence import Store

@@ -13,7 +13,8 @@ import torch
 
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA, Pair
+from harness.inputs.places import DATA
+from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import Kind, Site
 from harness.instruments.sweep import MEMORY, planned, sweep
 from harness.measurements.effects import Effects

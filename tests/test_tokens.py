@@ -6,8 +6,9 @@ import pytest
 
 from harness.inputs.chat_tokens import ChatFormat
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, Pair
+from harness.inputs.prompts.pairs import Pair
 from harness.model.chat_model import ChatModel
 from tests.tools import shapes
 

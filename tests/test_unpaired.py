@@ -13,8 +13,9 @@ import pytest
 
 from harness.claims.claim import claims_in
 from harness.inputs.errors import AssayError
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptLists
 from harness.instruments.answer import measure
 from harness.judging.estimate import Estimate, Inconclusive, asides

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from harness.inputs import machine, weight_files
 from harness.inputs.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.inputs.model_catalog import find
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.measurements.evidence import Evidence, Store
 from harness.model.chat_model import ChatModel
 from harness.model.loading import load

@@ -12,7 +12,7 @@ import pytest
 
 from harness.inputs.errors import AssayError
 from harness.inputs.model_catalog import GIB, Machine
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.report.page import page_of
 from harness.results.run_list import latest
 from harness.results.run_record import Run

@@ -18,15 +18,13 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.model_catalog import known_models, nearest
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA, HOME, HYPOTHESES
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
 
 # Twenty claims at this level make 0.05.
 LEVEL = 0.0025
-
-HYPOTHESES = DATA.parent / "hypotheses"
 
 # How a file imports the decorator; searched in its text, since a file with a mistake cannot be parsed.
 _IMPORTS = re.compile(r"^\s*(from harness import|from harness\.claims|import harness\b)", re.MULTILINE)
@@ -84,13 +82,13 @@ class Claim:
     def as_json(self) -> dict[str, Any]:
         """The claim as a run's record keeps it."""
         path = Path(inspect.getfile(self.test))
-        within = path.is_relative_to(DATA.parent)
+        within = path.is_relative_to(HOME)
         return {
             "title": self.title,
             "prose": self.prose,
             "source": self.source,
             "bar": self.bar,
-            "file": str(path.relative_to(DATA.parent) if within else path),
+            "file": str(path.relative_to(HOME) if within else path),
             "line": self.line,
             "level": self.level,
             "holds_on": list(self.holds_on),
@@ -262,7 +260,7 @@ def claimed_in(path: Path) -> frozenset[str]:
 
 def is_claim_file(path: Path) -> bool:
     """Whether a file makes claims, as far as its text says; the harness's own tests only quote some."""
-    if path.is_relative_to(DATA.parent / "tests"):
+    if path.is_relative_to(HOME / "tests"):
         return False
     return path.parent == HYPOTHESES or bool(_IMPORTS.search(path.read_text(encoding="utf-8", errors="replace")))
 

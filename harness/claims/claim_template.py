@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from harness.claims.claim import HYPOTHESES, claims_in
+from harness.claims.claim import claims_in
 from harness.inputs.errors import AssayError
+from harness.inputs.places import HYPOTHESES
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import psutil
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import HOME
 
 # These libraries change measured numbers, so their versions are part of every model's fingerprint.
 NUMERIC = ("torch", "transformers", "transformer-lens", "bitsandbytes")
@@ -68,7 +68,7 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def commit(root: Path = DATA.parent) -> str | None:
+def commit(root: Path = HOME) -> str | None:
     """Of this project, with -dirty where files differ from it; None where it is no repository of its own."""
     top, _, found = _git(root, "rev-parse", "--show-toplevel", "HEAD").partition("\n")
     if not found or Path(top).resolve() != root.resolve():  # it lies within another project's

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import psutil
 
 from harness.inputs.errors import AssayError, Unavailable
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 Quant = Literal["nf4", "int8", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]

@@ -24,11 +24,9 @@ from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Finite, Later, Malformed
 from harness.inputs.files.terminal import shown
 from harness.inputs.files.whole_files import write_whole
-from harness.inputs.prompts.pairs import DATA
 from harness.measurements import evidence_kinds
 from harness.measurements.evidence_kinds import Shape
 
-EVIDENCE = DATA.parent / "reports" / "evidence"
 # Of a file of evidence: raised when a member is added or means something else.
 SCHEMA = 2
 # NaN is how a measured number says that it is not there; JSON as Python writes it knows it.

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from harness.inputs import refusal_phrases
+from harness.inputs import places, refusal_phrases
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.archives import Unfit, opened, unpack
@@ -27,7 +27,7 @@ from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.measurements import evidence_kinds, pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of
 from harness.results.run_record import Run
-from harness.subjects.published.recordings import IMPORTED, RECORDED, Recording, keep, may_be_called, read_recording
+from harness.subjects.published.recordings import RECORDED, Recording, keep, may_be_called, read_recording
 
 # Of manifest.json; the first bundles had none.
 SCHEMA = 1
@@ -146,7 +146,7 @@ def _evidence_of(run: Run, store: Store) -> dict[str, Path]:
 def _recordings_of(run: Run) -> dict[str, Path]:
     """Published recordings come with the project; those that people brought are theirs alone."""
     names = [name.removeprefix(RECORDED) for name in run.models if name.startswith(RECORDED)]
-    paths = [IMPORTED / f"{name}.json" for name in names if may_be_called(name)]
+    paths = [places.recordings() / f"{name}.json" for name in names if may_be_called(name)]
     return {f"recorded/{path.name}": path for path in paths if path.exists()}
 
 
@@ -284,7 +284,7 @@ def _recordings_in(run: Run, files: Mapping[str, Path]) -> Iterator[Recording]:
             brought = replace(read_recording(path), imported=None)
         except AssayError as error:
             raise Unfit(f"recorded/{name}.json {str(error).partition(': ')[2]}") from None
-        if not (here := IMPORTED / path.name).exists():
+        if not (here := places.recordings() / path.name).exists():
             yield brought
         elif replace(read_recording(here), imported=None) != brought:
             raise AssayError(f"{here}: another recording of that name is here already; move it away, then import again")

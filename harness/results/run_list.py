@@ -12,13 +12,11 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.files.whole_files import write_whole
-from harness.inputs.prompts.pairs import DATA
 from harness.judging.verdict import NOT_JUDGED, Word
 from harness.results import wording
 from harness.results.rejudged import doubts
 from harness.results.run_record import Run
 
-RUNS = DATA.parent / "reports" / "runs"
 # Of summary.json: raised when a member is added, or comes out otherwise of the same run.
 _SCHEMA = 2
 _SUMMARY = "summary.json"
@@ -85,18 +83,18 @@ class Listed:
         return self.summary is not None and bool(self.summary["imported"])
 
 
-def listed(folder: Path = RUNS, *, keep: bool = False) -> list[Listed]:
+def listed(folder: Path, *, keep: bool = False) -> list[Listed]:
     """Every run, the latest first, then what cannot be read; `keep` leaves each one's summary beside it."""
     found = [_listed(path, keep) for path in all_runs(folder)]
     return sorted(found, key=_when, reverse=True)
 
 
-def all_runs(folder: Path = RUNS) -> list[Path]:
+def all_runs(folder: Path) -> list[Path]:
     """The folders of runs, by name."""
     return sorted(path.parent for path in folder.glob("*/run.json"))
 
 
-def latest(folder: Path = RUNS) -> Path:
+def latest(folder: Path) -> Path:
     """The folder of the run that began last, by what the runs say; a stranger's only where there is none of yours."""
     found = listed(folder)
     found = [one for one in found if one.summary is not None and not one.imported] or found
@@ -107,7 +105,7 @@ def latest(folder: Path = RUNS) -> Path:
     return found[0].folder
 
 
-def chosen(run: Path | None, folder: Path = RUNS) -> Path:
+def chosen(run: Path | None, folder: Path) -> Path:
     """The folder of the run that was asked for, by its path or by its name among these; none: the latest."""
     if run is None:
         return latest(folder)

@@ -6,10 +6,11 @@ from typing import Any, get_args
 
 import pytest
 
-from harness.claims.claim import HYPOTHESES, claim_of, claimed_in, claims_in
+from harness.claims.claim import claim_of, claimed_in, claims_in
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import shown
 from harness.inputs.files.whole_files import sweep
+from harness.inputs.places import HYPOTHESES
 from harness.judging import verdict
 from harness.judging.estimate import Outcome
 from harness.measurements.evidence import Store

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
-from harness.inputs.prompts.pairs import DATA, Pair, PairSet
+from harness.inputs.places import DATA
+from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.refusal_phrases import RULES
 from harness.inputs.sites import At

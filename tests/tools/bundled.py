@@ -10,19 +10,11 @@ import pytest
 
 from harness.inputs.errors import AssayError
 from harness.measurements.evidence import Store
-from harness.results import bundle as bundles
 from harness.results.bundle import Unbundled, bundle, unbundle
-from harness.subjects.published import recordings as kept
 from tests.tools import stories
 
 CLAIMS, MODEL = ("rises", "falls"), "told"
 Members = dict[str, bytes]
-
-
-def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recordings that are imported go into this folder, where there is none yet."""
-    monkeypatch.setattr(kept, "IMPORTED", folder / "there" / "recorded")
-    monkeypatch.setattr(bundles, "IMPORTED", folder / "there" / "recorded")
 
 
 def a_run(folder: Path) -> Path:

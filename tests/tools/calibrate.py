@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from harness.claims.claim import claim_named, claims_in
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs import places
+from harness.inputs.places import HOME
 from harness.judging import correlations, means, permutations, proportions
 from harness.judging.estimate import Estimate
 from harness.judging.proportions import Interval
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.measurements.evidence import Store
 from harness.measurements.interventions import Circuit, Intervention, patch, remove
 from harness.results.controls import placebo, power
 from harness.subjects import synthetic
@@ -36,7 +37,7 @@ from harness.subjects.quantities.side_effects import SideEffects
 from harness.subjects.synthetic import SIZES, Synthetic, Truth
 from tests.tools.figures import Line, figure
 
-ROOT = DATA.parent
+ROOT = HOME
 DOCS = ROOT / "docs"
 KEPT = ROOT / "reports" / "calibration.json"
 SIZES_OF_STUDIES = (16, 32, 64, 128, 256)
@@ -389,7 +390,7 @@ def main() -> None:
             kept.put(key, wrong(cell, n, level, SIMULATIONS))
         said = " / ".join(f"{share / level:.2f}" for share in kept.values[key])
         print(f"{number + 1} of {len(cells)}: {key}: {said} times the level", file=sys.stderr, flush=True)
-    found = placebo.keep(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(EVIDENCE)), REFERENCE)
+    found = placebo.keep(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(places.evidence())), REFERENCE)
     written("placebos", "\n".join(placebo.table(found)))
     written("calibration", "\n".join(tables(kept.values)))
     (DOCS / "figures").mkdir(exist_ok=True)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.instruments.answer import measure
 from harness.measurements.interventions import Circuit, Direction, patch, remove
 from harness.measurements.questions import (

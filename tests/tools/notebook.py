@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 ROOT = DATA.parent
 PATH = ROOT / "notebooks" / "exploration.ipynb"
@@ -33,7 +33,7 @@ render(\1, \2,"""
 
 def copied(folder: Path) -> Path:
     """All that the notebook needs of the project, and nothing measured."""
-    for name in ("harness", "fixtures", "notebooks"):
+    for name in ("harness", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("conftest.py", "pytest.ini"):
         shutil.copy(ROOT / name, folder)

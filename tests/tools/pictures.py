@@ -4,18 +4,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.inputs.prompts.pairs import DATA
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.inputs import places
+from harness.measurements.evidence import Store
 from harness.report.page import anchor, write
 from harness.results.run_list import latest
 from tests.tools.browsers import chromium
 
-DOCS = DATA.parent / "docs" / "report"
+DOCS = places.HOME / "docs" / "report"
 CLAIM = anchor("direction-necessity", "organism:reference")
 
 
 def main() -> None:
-    page = write(latest(), Store(EVIDENCE), DOCS / "index.html").page
+    page = write(latest(places.runs()), Store(places.evidence()), DOCS / "index.html").page
     shutil.rmtree(DOCS / "figures")  # they are on the page
     for name, size, place in (
         ("first-screen", (1440, 900), None),

@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 
 # Large initial weights: on near-zero ones every defect would be near zero too.
 _COMMON = {

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.inputs.prompts.pairs import DATA, side_of
+from harness.inputs.places import DATA
+from harness.inputs.prompts.pairs import side_of
 from harness.instruments import answer, sweep
 from harness.measurements import sweep_plan
 from harness.measurements.evidence import Store, digest

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Literal
 
 from harness.inputs.arguments import did_you_mean
@@ -16,7 +15,6 @@ from harness.inputs.prompts.prompt_text import Slot, differing_words, normalised
 Side = Literal["discovery", "heldout"]
 PromptSide = Literal["harmful", "harmless"]
 
-DATA = Path(__file__).parents[3] / "data"
 NO_CATEGORY = "all"
 SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
 # How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none

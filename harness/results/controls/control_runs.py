@@ -9,7 +9,7 @@ from typing import get_args
 from harness.claims.claim import verdicts_seen
 from harness.inputs.errors import AssayError
 from harness.inputs.model_catalog import Device, Quant
-from harness.measurements.evidence import EVIDENCE, Store
+from harness.measurements.evidence import Store
 from harness.results import wording
 from harness.results.controls.truth_table import weights
 from harness.results.run_list import Control, controls_in, listed
@@ -72,7 +72,7 @@ class Seen:
         sides: dict[str, dict[str, str]] = {"SUPPORTED": dict(found.holds), "REFUTED": dict(found.fails)}
         for one in more:
             same_claim = (one["claim"], one["fingerprint"]) == (name, about["fingerprint"])
-            if same_claim and _same_weights(one, self._runs.parent / EVIDENCE.name):
+            if same_claim and _same_weights(one, self._runs.parent / "evidence"):
                 sides[one["word"]].setdefault(one["organism"], one["numbers"])
         return Controls(sides["SUPPORTED"], sides["REFUTED"])
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool
 
 from harness.claims.claim import TABLES_SCHEMA, Claim, placebos_seen
 from harness.inputs.files.whole_files import write_whole
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.places import DATA
+from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.refusal_phrases import PHRASES
 from harness.inputs.sites import At

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.claims.claim import TABLES_SCHEMA, Claim, verdicts_seen
 from harness.inputs.errors import AssayError
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA, HOME
 from harness.judging.estimate import Bar, Estimate, Outcome, decisions
 from harness.judging.numerals import printed
 from harness.measurements.evidence import Store, digest
@@ -20,7 +20,7 @@ from harness.subjects.live import Bare, Subject
 from harness.subjects.sleeper import Sleeper
 
 PATH = DATA / "truth.json"
-DOCS = DATA.parent / "docs" / "truth.md"
+DOCS = HOME / "docs" / "truth.md"
 # A claim that is refuted for want of refusals was not seen to fail.
 REFUSES = 0.9
 _MARK = "<!-- table: make truth -->"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NotRequired, TypedDict
 
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Finite
@@ -14,7 +15,6 @@ from harness.inputs.refusal_phrases import LITERAL, RULES
 from harness.measurements.interventions import Where
 from harness.measurements.questions import PromptSide
 from harness.subjects.published.recordings import (
-    IMPORTED,
     PIPELINE_ARMS,
     RECORDED,
     SIDES,
@@ -226,7 +226,7 @@ def _told_apart(run: Recording, others: Mapping[str, Recording]) -> tuple[Record
         raise AssayError(
             f"{RECORDED}{run.name}: every answer is, to the byte, one that is here already: {same}; one run under two "
             "names is no second piece of evidence, so nothing was kept (to bring it anew, first move the other out of "
-            f"{IMPORTED})"
+            f"{places.recordings()})"
         )
     marked = (replace(one, same_as=one.same_as or known.get(one.label, "")) for one in run.judgements)
     run = replace(run, judgements=tuple(marked))

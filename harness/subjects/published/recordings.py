@@ -9,20 +9,19 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from harness.inputs import places
 from harness.inputs.errors import AssayError, Unavailable
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Finite
 from harness.inputs.files.whole_files import write_whole
-from harness.inputs.prompts.pairs import DATA, Pair, PairSet, require_category
+from harness.inputs.prompts.pairs import Pair, PairSet, require_category
 from harness.inputs.refusal_phrases import LITERAL
 from harness.measurements.evidence import Imported, digest
 from harness.measurements.interventions import Add, Direction, Intervention, Remove, Where
 from harness.measurements.questions import PromptSide
 
 RECORDED = "recorded:"
-PUBLISHED = DATA / "recorded"
-# Where runs that people bring are kept, one file each.
-IMPORTED = DATA.parent / "reports" / "recorded"
+PUBLISHED = places.DATA / "recorded"
 # Of the files there; the first had arms by the pipeline's names alone, without side and sign.
 SCHEMA = 2
 # The published pipeline's names of what it was run on, and ours for the side of a pair.
@@ -246,7 +245,7 @@ def recording(name: str) -> Recording:
 
 def _brought() -> dict[str, Path]:
     """Name → file; one that hides, or is called like a published one, is nobody's recording."""
-    return {path.stem: path for path in sorted(IMPORTED.glob("*.json")) if may_be_called(path.stem)}
+    return {path.stem: path for path in sorted(places.recordings().glob("*.json")) if may_be_called(path.stem)}
 
 
 def _kept(path: Path) -> Recording:
@@ -262,7 +261,7 @@ def _read_once(path: Path, changed: int, size: int) -> Recording:
 def keep(brought: Recording) -> None:
     """Keeps a recording beside the published ones."""
     text = json.dumps({"schema": SCHEMA} | asdict(brought), indent=1)
-    write_whole(IMPORTED / f"{brought.name}.json", text.encode())
+    write_whole(places.recordings() / f"{brought.name}.json", text.encode())
 
 
 class _About(TypedDict):

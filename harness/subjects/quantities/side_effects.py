@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from harness.inputs.arguments import all_checked
-from harness.inputs.prompts.pairs import DATA
+from harness.inputs.places import DATA
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import means, proportions
 from harness.judging.estimate import Estimate

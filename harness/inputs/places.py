@@ -1,0 +1,45 @@
+"""Where things lie: what Assay ships, and the reports of whoever judges with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+_HARNESS = Path(__file__).parents[1]
+# A wheel carries data and claims inside the harness; in a checkout they stand beside it.
+INSTALLED = (_HARNESS / "data").is_dir()
+HOME = _HARNESS if INSTALLED else _HARNESS.parent
+DATA = HOME / "data"
+HYPOTHESES = HOME / "hypotheses"
+
+_REPORTS: ContextVar[Path | None] = ContextVar("reports", default=None)
+
+
+def reports() -> Path:
+    """The folder that `--reports` names; without it, `reports` in the folder one stands in."""
+    return _REPORTS.get() or Path.cwd() / "reports"
+
+
+def evidence() -> Path:
+    """What was measured, one file a measurement."""
+    return reports() / "evidence"
+
+
+def runs() -> Path:
+    """The record of every run, in a folder of its own."""
+    return reports() / "runs"
+
+
+def recordings() -> Path:
+    """Published runs that people imported, one file each."""
+    return reports() / "recorded"
+
+
+@contextmanager
+def reports_in(folder: Path) -> Iterator[None]:
+    """Everything that is read from or written to the reports lies in this folder meanwhile."""
+    token = _REPORTS.set(folder.absolute())
+    try:
+        yield
+    finally:
+        _REPORTS.reset(token)
