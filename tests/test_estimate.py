@@ -18,7 +18,7 @@ def estimate(low: float, high: float) -> Estimate:
 
 
 def test_it_prints_as_a_reader_wants_it() -> None:
-    assert str(FALL > 0.3) == "fall +0.62 [+0.51, +0.73] (n=64 pairs, Tango) > 0.30"
+    assert str(FALL > 0.3) == "fall +0.62 [+0.51, +0.73] (n=64 pairs) > 0.30"
 
 
 @given(low=numbers, width=st.floats(0, 2), bar=numbers)

@@ -14,7 +14,7 @@ from harness.results.controls.truth_table import as_markdown
 from harness.results.run_record import Judged
 from harness.running import html_table
 
-_PRINTED = re.compile(r"e (\S+) \[(\S+), (\S+)\](?: \(n=9 pairs, drawn\))? ([><]) (\S+)$")
+_PRINTED = re.compile(r"e (\S+) \[(\S+), (\S+)\](?: \(n=9 pairs\))? ([><]) (\S+)$")
 # Near one another, and near numbers of few digits, as bars and bounds are.
 _near = st.one_of(
     st.floats(-2, 2),

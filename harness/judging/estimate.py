@@ -81,7 +81,8 @@ class Estimate:
 
     @property
     def _of(self) -> str:
-        return f"n={self.n} {self.unit}, {self.method}"
+        """How many it rests on; by which method is told in run.json and on the page."""
+        return f"n={self.n} {self.unit}"
 
 
 Bar = tuple[Estimate, Literal[">", "<"], float]
