@@ -4,68 +4,84 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.assay-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+SETUP := $(shell cat pyproject.toml setup.py constraints.txt | cksum | cut -d' ' -f1)
+# What is needed for judging, for tests and for linters is installed when it is first needed, and anew when a version changes.
+JUDGING := $(VENV)/.assay-judging-$(SETUP)
+TESTING := $(VENV)/.assay-testing-$(SETUP)
+LINTING := $(VENV)/.assay-linting-$(SETUP)
+$(TESTING): EXTRAS := [test,report-tests,notebook]
+$(LINTING): EXTRAS := [lint]
 
 ifeq ($(UV),1)
-INSTALL = uv venv -q --python $(PYTHON) --allow-existing $(VENV) && \
-  VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH)) -c constraints.txt -e '.[test,browser,notebook,lint]'
+CREATE = uv venv -q --python $(PYTHON) --allow-existing $(VENV)
+INSTALL = VIRTUAL_ENV=$(VENV) uv pip install -q $(if $(TORCH),--torch-backend=$(TORCH))
 else
 ifdef TORCH
 $(error TORCH=$(TORCH) chooses wheels through uv; call make UV=1 TORCH=$(TORCH))
 endif
-INSTALL = $(PYTHON) -m venv $(VENV) && \
-  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,browser,notebook,lint]'
+CREATE = $(PYTHON) -m venv $(VENV)
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report sample notebook truth test soak lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report sample notebook truth test test-all nightly soak lint calibrate bench bench-peers organisms constraints clean
 
-report: $(STAMP)
+report: $(JUDGING)
 	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
 	case $$status in 0|1|10) ;; *) exit $$status;; esac # a refuted claim is a finding; broken (12), unfit (13) and unmeasured (14) are none
 
 # The sample report of the docs and its screenshots, of the last run.
-sample: $(STAMP)
+sample: $(TESTING)
 	$(BIN)/python -m tests.tools.pictures
 
 # The outputs that are kept in notebooks/.
-notebook: $(STAMP)
+notebook: $(TESTING)
 	$(BIN)/python -m tests.tools.notebook
 
-test: $(STAMP)
-	$(BIN)/python -m pytest tests -rs -n auto --maxprocesses 4 --dist worksteal
+# Tests of the harness in three sizes: what to run after every change, before a change lands, and once a night.
+TEST = $(BIN)/python -m pytest tests --strict-markers -rs -n auto --maxprocesses 4 --dist worksteal
+
+test: $(TESTING)
+	$(TEST) -m "not slow and not nightly"
+
+test-all: $(TESTING)
+	$(TEST) -m "not nightly"
+
+nightly: $(TESTING) soak calibrate
+	$(TEST) -m nightly
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
-soak: $(STAMP)
+soak: $(JUDGING)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.soak 21
 
-lint: $(STAMP)
+lint: $(LINTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(STAMP):
+$(JUDGING) $(TESTING) $(LINTING):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	"Assay needs Python 3.11 to 3.13, $(PYTHON) is %d.%d; try make PYTHON=python3.12" % v)'
-	@echo "setting up $(VENV); the first time this downloads PyTorch"
-	@$(INSTALL)
-	@rm -f $(VENV)/.assay-* && touch $@
+	@echo "setting up $(VENV) for $(word 2,$(subst -, ,$(@F))); the first time this downloads PyTorch"
+	@$(CREATE)
+	@$(INSTALL) -c constraints.txt -e '.$(EXTRAS)'
+	@rm -f $(@:$(SETUP)=*) && touch $@
 
 # How often every rule errs at its bar, and claims on placebos: about an hour of one core. Interrupted, it goes on.
-calibrate: $(STAMP)
+calibrate: $(JUDGING)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.calibrate
 
 # Every claim on the organisms where it is true and where it is false: data/truth.json and docs/truth.md.
-truth: $(STAMP)
+truth: $(JUDGING)
 	$(BIN)/python -m harness truth
 
 # Side by side with TransformerLens and the published procedure, about ten minutes of one core.
-bench: $(STAMP)
+bench: $(JUDGING)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 # nnsight and pyvene, each in an environment of its own; one that cannot be installed is said and left out.
 PEERS := nnsight pyvene
-bench-peers: $(STAMP) $(PEERS:%=build/peers/%/.installed)
+bench-peers: $(JUDGING) $(PEERS:%=build/peers/%/.installed)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks peers
 
 build/peers/%/.installed:
@@ -74,11 +90,11 @@ build/peers/%/.installed:
 	  -c constraints.txt torch $* && touch $@; } || { rm -rf build/peers/$*; echo "$* cannot be installed here"; }
 
 # Remakes and re-proves every organism from its seeds, about two hours on one core; interrupted, it goes on.
-organisms: $(STAMP)
+organisms: $(JUDGING)
 	$(BIN)/python -m organisms make
 
 # Every version, for every Python and system at once; torch stands without a local tag.
-constraints: $(STAMP)
+constraints: $(JUDGING)
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-annotate --no-header \
 	  --no-emit-index-url --upgrade -o constraints.txt pyproject.toml

@@ -75,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     meanwhile = ExitStack()
     meanwhile.enter_context(places.reports_in(Path(config.getoption("--reports") or "reports")))
     config.add_cleanup(meanwhile.close)
+    # torch says it of itself; it is nothing that a claim could mend.
+    config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
     config.option.evidence = config.option.evidence or str(places.evidence())
     if (worker := vars(config).get("workerinput")) is not None:
         from harness.running.xdist_workers import share_cores  # xdist is there
