@@ -132,14 +132,12 @@ def test_what_is_no_run_is_one_sentence(command: str, published: tuple[Path, Pat
     runs = [published[0]] if command == "compare" else []
     done = harness(command, *runs, "no-such-run", "--evidence", tmp_path / "evidence")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: no-such-run: cannot be read (No such file or directory); give a folder of reports/runs\n"
-    )
+    assert done.stderr == f"error: {tmp_path / 'runs'}: holds no run yet; judge claims first: pytest hypotheses\n"
 
 
 def test_a_run_is_found_by_path_or_by_name(published: tuple[Path, Path], tmp_path: Path) -> None:
     folder = published[0].parent
-    for asked in (published[0], published[0] / "run.json", Path(published[0].name)):
+    for asked in (str(published[0]), str(published[0] / "run.json"), published[0].name):
         assert chosen(asked, folder) == published[0]
     assert chosen(None, folder) == latest(folder) == published[1]
     with pytest.raises(AssayError, match="holds no run yet"):

@@ -26,6 +26,7 @@ ROOMS = [
     "results",
     "report",
     "running",
+    "commands",
     "doors",
 ]
 # The only rooms whose modules may load torch when they are imported.

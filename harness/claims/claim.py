@@ -18,7 +18,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.model_catalog import known_models, nearest
-from harness.inputs.places import DATA, HOME, HYPOTHESES
+from harness.inputs.places import DATA, HOME, HYPOTHESES, PROGRAM
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
@@ -290,7 +290,7 @@ def claim_named(name: str) -> Claim:
     claims = {one.name: one for one in claims_in()}
     if name not in claims:
         close = difflib.get_close_matches(name, claims, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]}?" if close else "; `python -m harness claims` lists all"
+        hint = f"; did you mean {close[0]}?" if close else f"; `{PROGRAM} claims` lists all"
         raise AssayError(f"no claim is called {name!r}{hint}")
     return claims[name]
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import psutil
 
 from harness.inputs.errors import AssayError, Unavailable
-from harness.inputs.places import DATA
+from harness.inputs.places import DATA, PROGRAM
 
 Quant = Literal["nf4", "int8", "none"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -103,7 +103,7 @@ def find(name: str) -> KnownModel:
             )
         close = nearest(name)
         hint = f"did you mean {close}? " if close else ""
-        raise AssayError(f"no model is called {name!r}; {hint}`python -m harness models` lists all")
+        raise AssayError(f"no model is called {name!r}; {hint}`{PROGRAM} models` lists all")
     return KnownModel(alias=hub, hub=hub, revision=revision or None)
 
 
@@ -133,7 +133,7 @@ def require_memory(known: KnownModel, quant: Quant, device: str, has: int) -> No
     if needed <= has:
         return
     smaller = [q for q in ("int8", "nf4") if known.bytes_needed(q) <= has and q != quant]
-    hint = f"--quant {smaller[0]} fits" if smaller else "`python -m harness models` shows what fits"
+    hint = f"--quant {smaller[0]} fits" if smaller else f"`{PROGRAM} models` shows what fits"
     raise Unavailable(
         f"{known.alias}: needs about {needed / GIB:.1f} GiB with --quant {quant}, this machine has "
         f"{has / GIB:.1f} GiB ({device}); {hint}"

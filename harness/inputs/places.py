@@ -11,6 +11,9 @@ INSTALLED = (_HARNESS / "data").is_dir()
 HOME = _HARNESS if INSTALLED else _HARNESS.parent
 DATA = HOME / "data"
 HYPOTHESES = HOME / "hypotheses"
+# How messages call the helper commands, and pytest for the claims that ship.
+PROGRAM = "assay" if INSTALLED else "python -m harness"
+JUDGE = "assay judge" if INSTALLED else "pytest hypotheses"
 
 _REPORTS: ContextVar[Path | None] = ContextVar("reports", default=None)
 

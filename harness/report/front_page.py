@@ -8,10 +8,7 @@ from harness.inputs.files.whole_files import write_whole
 from harness.report.page import PAGE, environment, page_of, stylesheet
 from harness.report.page_policy import policy
 from harness.results.run_list import Listed, listed
-from harness.results.wording import DOUBTFUL
-
-# In the order in which they are told; all other words come after.
-_WORDS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "BROKEN", DOUBTFUL, "UNFIT", "UNMEASURED", "SKIPPED")
+from harness.results.wording import SHORT_WORDS
 
 
 def write(runs: Path, to: Path) -> Path:
@@ -24,6 +21,7 @@ def write(runs: Path, to: Path) -> Path:
         rows=[_row(one) for one in found if one.summary is not None],
         damaged=[one.problem for one in found if one.summary is None],
         style=style,
+        short_words=SHORT_WORDS,
         policy=policy([style], []),
     )
     write_whole(to, html.encode(), synced=False)
@@ -33,7 +31,7 @@ def write(runs: Path, to: Path) -> Path:
 def _row(one: Listed) -> dict[str, Any]:
     summary = one.summary
     assert summary is not None  # noqa: S101 - what cannot be read is told apart
-    words = {word: summary["words"][word] for word in _WORDS if summary["words"].get(word)}
+    words = {word: summary["words"][word] for word in SHORT_WORDS if summary["words"].get(word)}
     page = page_of(one.folder)
     return {
         "name": one.folder.name,
@@ -41,16 +39,5 @@ def _row(one: Listed) -> dict[str, Any]:
         "began": f"{one.began:%Y-%m-%d %H:%M:%S}",
         "summary": summary,
         "words": words,
-        "ended": _ended(one) + (f", imported from {summary['imported']}" if one.imported else ""),
+        "ended": one.ended,
     }
-
-
-def _ended(one: Listed) -> str:
-    summary = one.summary
-    if summary is None or not summary["finished"]:
-        return "interrupted, or still running"
-    if not summary["judged"]:
-        return "finished, nothing judged"
-    if not summary["expected"]:
-        return "finished"
-    return "finished, all claims" if summary["all_claims"] else "finished, some of the claims"

@@ -1,13 +1,15 @@
 """The runs of a folder, each in short: read once, and kept beside its run.json for as long as that stays as it is."""
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
@@ -20,6 +22,8 @@ from harness.results.run_record import Run
 # Of summary.json: raised when a member is added, or comes out otherwise of the same run.
 _SCHEMA = 2
 _SUMMARY = "summary.json"
+# The name of the newest run of one's own.
+LAST = "last"
 _ORGANISM = "organism:"
 
 
@@ -82,6 +86,19 @@ class Listed:
         """Whether a stranger made it."""
         return self.summary is not None and bool(self.summary["imported"])
 
+    @property
+    def ended(self) -> str:
+        """How the run ended, in words."""
+        summary = self.summary
+        came_in = f", imported from {summary['imported']}" if summary and summary["imported"] else ""
+        if summary is None or not summary["finished"]:
+            return "interrupted, or still running" + came_in
+        if not summary["judged"]:
+            return "finished, nothing judged" + came_in
+        if not summary["expected"]:
+            return "finished" + came_in
+        return ("finished, all claims" if summary["all_claims"] else "finished, some of the claims") + came_in
+
 
 def listed(folder: Path, *, keep: bool = False) -> list[Listed]:
     """Every run, the latest first, then what cannot be read; `keep` leaves each one's summary beside it."""
@@ -98,19 +115,43 @@ def latest(folder: Path) -> Path:
     """The folder of the run that began last, by what the runs say; a stranger's only where there is none of yours."""
     found = listed(folder)
     found = [one for one in found if one.summary is not None and not one.imported] or found
-    if not found:
-        raise AssayError(f"{folder}: holds no run yet; judge claims first: pytest hypotheses")
+    require_runs(found, folder)
     if found[0].summary is None:
         raise AssayError(found[0].problem)
     return found[0].folder
 
 
-def chosen(run: Path | None, folder: Path) -> Path:
-    """The folder of the run that was asked for, by its path or by its name among these; none: the latest."""
-    if run is None:
+def require_runs(runs: Sequence[Listed], folder: Path) -> None:
+    """Refuses a folder without any run."""
+    if not runs:
+        raise AssayError(f"{folder}: holds no run yet; judge claims first: {places.JUDGE}")
+
+
+def chosen(name: str | None, folder: Path) -> Path:
+    """The folder of a run among those in `folder`, or anywhere if `name` is a path.
+
+    `name` is None or "last", the run's number in `listed` (1 is the newest), a beginning that no other run's name has,
+    or the path of its folder or run.json.
+    """
+    if name is None or name == LAST:
         return latest(folder)
-    run = run.parent if run.name == "run.json" else run
-    return run if run.exists() or not (folder / run).exists() else folder / run
+    runs = listed(folder)
+    if name.isdecimal() and 1 <= int(name) <= len(runs):
+        return runs[int(name) - 1].folder
+    path = Path(name).parent if Path(name).name == "run.json" else Path(name)
+    if path.exists():
+        return path
+    names = [run.folder.name for run in runs]
+    if name in names:
+        return folder / name
+    if len(begins := [other for other in names if other.startswith(name)]) == 1:
+        return folder / begins[0]
+    if begins:
+        raise AssayError(f"{len(begins)} runs begin with {name!r}: {', '.join(begins[:5])}; give more of its name")
+    require_runs(runs, folder)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise AssayError(f"{folder}: holds no run {name!r}; {hint}`{places.PROGRAM} runs` lists all {len(runs)}")
 
 
 def controls_in(run: Run) -> Iterator[Control]:

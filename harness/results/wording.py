@@ -18,6 +18,17 @@ FEW = 50
 FEW_CLUSTERS = 20
 # In place of a word that its numbers contradict.
 DOUBTFUL = "DOUBTFUL"
+# Words of verdicts in a list of runs, in this order.
+SHORT_WORDS: Mapping[str, str] = {
+    "SUPPORTED": "supported",
+    "REFUTED": "refuted",
+    "INCONCLUSIVE": "inconclusive",
+    "BROKEN": "broken",
+    DOUBTFUL: "contradicted by their numbers",
+    "UNFIT": "not judged, model refused",
+    "UNMEASURED": "never measured",
+    "SKIPPED": "skipped",
+}
 _ORGANISM = "organism:"
 _WORDS: tuple[Word, ...] = ("REFUTED", "INCONCLUSIVE", "BROKEN")
 _NOT_JUDGED: dict[Word, str] = {"UNFIT": "not judged, the model was refused", "UNMEASURED": "never measured"}

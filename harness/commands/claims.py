@@ -1,0 +1,72 @@
+"""The commands `claims`, `new` and `power`: what claims there are, a new file, and how many pairs a claim needs."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from harness.claims.claim import claim_named, claims_in, verdicts_seen
+from harness.claims.claim_template import draft
+from harness.commands.declaring import declare
+from harness.inputs import places
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import say
+
+if TYPE_CHECKING:
+    from harness.commands.declaring import Commands
+
+
+def add_to(commands: "Commands") -> None:
+    """Declares the three commands."""
+    declare(
+        commands,
+        "claims",
+        _claims,
+        "list every claim with its bar, source, level, controls and last verdicts",
+        "claims",
+    )
+    new = declare(commands, "new", _new, "write a claim file that runs as it is, to be edited", "new my-claim")
+    new.add_argument("name", metavar="NAME", help="words joined by hyphens")
+    power = declare(
+        commands,
+        "power",
+        _power,
+        "say how many pairs a claim needs, by the effect that is true",
+        "power ablation-heads --effect 0.5",
+        "The claim's own test is run on simulated models whose truth is known. Nothing is loaded or measured.",
+    )
+    power.add_argument("name", metavar="CLAIM")
+    power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    seen = verdicts_seen()
+    for claim in claims_in():
+        holds, fails = ", ".join(claim.holds_on), ", ".join(claim.fails_on)
+        say(f"{claim.name}: {claim.title}")
+        say(f"    assert {claim.bar}")
+        say(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; hypotheses/{claim.file}:{claim.line}")
+        say(f"    source: {claim.source}")
+        for organism, verdict in seen.get(claim.name, {}).items():
+            stale = "" if verdict["claim"] == claim.fingerprint else " (the claim has changed since: judge it again)"
+            say(f"    {verdict['verdict']} on {organism}{stale}")
+
+
+def _new(options: argparse.Namespace) -> None:
+    path = draft(options.name)
+    say(f"{path}: edit it, then judge it: pytest hypotheses -k {path.stem}")
+    say(f"see it hold and fail where it must: {places.PROGRAM} truth -k {options.name}")
+
+
+def _power(options: argparse.Namespace) -> None:
+    from harness.results.controls import power  # scipy is loaded for this command alone
+
+    claim = claim_named(options.name)
+    if options.effect is not None and not 0 <= options.effect <= 1:
+        raise AssayError(f"--effect {options.effect:g}: an effect lies between 0 and 1; give 0.5, for 50 points")
+    say(f"{claim.name}: {claim.title}\n    assert {claim.bar}    (level {claim.level:g})")
+    say("where the effect is 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
+    say(f"pairs that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies, none sharing a template:")
+    for effect in power.EFFECTS if options.effect is None else (options.effect,):
+        needed = power.needed(claim, effect)
+        undecided = needed.outcome == "INCONCLUSIVE"
+        few = f"over {power.MOST}" if undecided or needed.pairs is None else str(needed.pairs)
+        say(f"    effect {effect:.2f}: {few:>9} pairs  {'never decided' if undecided else needed.outcome}")

@@ -1,0 +1,94 @@
+"""The commands `truth` and `placebo`: claims on organisms whose truth is known, and on random stand-ins."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from harness.claims.claim import Claim, claim_named, claims_in
+from harness.commands.declaring import declare, store_of, with_reports
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import say
+from harness.inputs.model_catalog import find
+
+if TYPE_CHECKING:
+    from harness.commands.declaring import Commands
+
+
+def add_to(commands: "Commands") -> None:
+    """Declares both commands."""
+    truth = declare(
+        commands,
+        "truth",
+        _truth,
+        "judge every claim on the organisms on which it must hold and must fail, and write data/truth.json",
+        "truth -k direction",
+        "With -k only some claims are judged, in a minute or so, and nothing is written.",
+    )
+    truth.add_argument(
+        "-k", dest="words", metavar="WORDS", help="only claims whose name holds these words; `a or b` for either"
+    )
+    with_reports(truth)
+    placebo = declare(
+        commands,
+        "placebo",
+        _placebo,
+        "judge claims on random circuits and directions, on which none should hold",
+        "placebo ablation-heads --seeds 20",
+    )
+    placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
+    placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
+    placebo.add_argument("--keep", action="store_true", help="write it to data/placebos.json, which reports show")
+    placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
+    with_reports(placebo)
+
+
+def _truth(options: argparse.Namespace) -> None:
+    from harness.results.controls import truth_table  # scipy is loaded for this command alone
+
+    claims = _selected(claims_in(), options.words)
+    seen = []
+    for control in truth_table.judged(claims, store_of(options)):
+        seen.append(control)
+        wrong = "" if control.right else f"   must be {control.expected}"
+        say(f"{control.outcome:<12} {control.claim.name} on {control.organism}{wrong}")
+    if options.words is None:
+        truth_table.write(seen)
+    if wrongs := [control for control in seen if not control.right]:
+        raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
+    kept = f"{truth_table.PATH}, {truth_table.DOCS}" if options.words is None else "nothing written, for not all ran"
+    say(f"{len(seen)} controls came out as they must: {kept}")
+
+
+def _selected(claims: list[Claim], words: str | None) -> list[Claim]:
+    """The claims whose names hold the words: all of those between two `or`."""
+    if words is None:
+        return claims
+    wanted = [part.split() for part in f" {words} ".split(" or ")]
+    chosen = [claim for claim in claims if any(all(word in claim.name for word in part) for part in wanted if part)]
+    if not chosen:
+        names = ", ".join(claim.name for claim in claims)
+        raise AssayError(f"-k {words}: no claim's name holds that; there are {names}")
+    return chosen
+
+
+def _placebo(options: argparse.Namespace) -> None:
+    from harness.results.controls import placebo  # scipy is loaded for this command alone
+
+    find(options.model)
+    if options.seeds < 1:
+        raise AssayError(f"--seeds {options.seeds}: give 1 or more")
+    claims = [claim_named(name) for name in options.names] or claims_in()
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {claim.name: progress.add_task(claim.name, total=options.seeds, start=False) for claim in claims}
+
+        def done(claim: Claim) -> None:
+            progress.start_task(tasks[claim.name])
+            progress.advance(tasks[claim.name])
+
+        judged = placebo.placebos(claims, options.model, options.seeds, store_of(options), done)
+        for line in placebo.table(placebo.keep(judged, options.model) if options.keep else judged):
+            say(line)

@@ -1,0 +1,48 @@
+"""The command `evidence`: what was measured, listed, checked, and written as tables."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.commands.declaring import declare, store_of, with_reports
+from harness.commands.tables import print_table
+from harness.inputs import places
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import say
+from harness.inputs.model_catalog import readable
+from harness.measurements.evidence_table import entries, export, verify
+
+if TYPE_CHECKING:
+    from harness.commands.declaring import Commands
+
+
+def add_to(commands: "Commands") -> None:
+    """Declares the command."""
+    evidence = declare(
+        commands,
+        "evidence",
+        _evidence,
+        "list what was measured, check it, or write it as a table",
+        "evidence --export numbers.csv",
+    )
+    evidence.add_argument("--verify", action="store_true", help="check every hash")
+    evidence.add_argument("--export", type=Path, metavar="PATH", help="every number as a row of a .csv or .parquet")
+    with_reports(evidence)
+
+
+def _evidence(options: argparse.Namespace) -> None:
+    store = store_of(options)
+    if not store.files():
+        raise AssayError(f"{store.folder}: holds no evidence yet; judge claims first: {places.JUDGE}")
+    if options.verify:
+        say(f"{store.folder}: {verify(store)} measurements, every hash right")
+    if options.export:
+        say(f"{options.export}: {export(store, options.export)} rows")
+    if not options.verify and not options.export:
+        listed = entries(store)
+        rows = []
+        for entry in listed:
+            pairs = "" if entry.n is None else str(entry.n)
+            rows.append((entry.model, entry.kind, entry.when[:16].replace("T", " "), pairs, readable(entry.size)))
+        print_table(("model", "kind", "when (UTC)", "pairs", "size"), rows)
+        say(f"\n{len(listed)} measurements, {readable(sum(entry.size for entry in listed))}")
