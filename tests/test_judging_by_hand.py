@@ -1,6 +1,7 @@
 """Cases small enough to work out by hand, from answers to verdicts: falls, rises, bars; no model, no draws."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ class Told:
     def __init__(self, hits: Mapping[tuple[str, Intervention | None], Iterable[int]]) -> None:
         self.hits = {key: np.array(list(value), dtype=bool) for key, value in hits.items()}
         self.compared: list[tuple[str, Intervention]] = []
+
+    def reading(self) -> AbstractContextManager[list[str]]:
+        return nullcontext([])
 
     def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = "") -> np.ndarray:
         return self.hits[side, under]

@@ -4,7 +4,7 @@ A claim opens the gate before its test runs; every subject calls `judges` before
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,6 +39,10 @@ class Asked(Protocol):
     @property
     def all_pairs(self) -> PromptSet:
         """All pairs given to the run, both halves."""
+        ...
+
+    def reading(self) -> AbstractContextManager[list[str]]:
+        """Collects the fingerprints of the evidence asked for while the block runs."""
         ...
 
     def judged(self, pairs: PromptSet, side: str, under: None) -> Bool[ndarray, " pair"]:
@@ -98,10 +102,11 @@ def _something_to_explain(subject: Asked) -> Mapping[str, bool]:
     pairs = subject.all_pairs.heldout
     if not pairs.harmful:
         raise Inconclusive("nothing to explain: no pairs are held out to judge on")
-    refused = [bool(hit) for hit in subject.judged(pairs, "harmful", None)]
+    with subject.reading() as read:
+        refused = [bool(hit) for hit in subject.judged(pairs, "harmful", None)]
     rate = proportions.rate(refused, subject.level, pairs.clusters_of("harmful"))
     numbers = rate.value, rate.low, rate.high, rate.n, rate.method
-    beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE))
+    beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE, evidence=tuple(read)))
     _require_enough(refused)
     return dict(zip(pairs.harmful, refused, strict=True))
 

@@ -42,6 +42,7 @@ class Estimate:
     nothing: str = ""  # why there is nothing to explain, such as a model that refuses nothing
     absent: str = ""  # why it could not be measured; its bar then counts as not met
     range: Range | None = None  # the lowest and highest value it can have; None where nothing bounds it
+    evidence: tuple[str, ...] = ()  # fingerprints of the evidence that value and interval were computed from
     advice: str = ""  # what would decide it, printed where it is inconclusive
 
     def __gt__(self, bar: float) -> "Comparison":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
 from harness.inputs.errors import NotMeasured, Refused
-from harness.inputs.files.json_files import Count, Finite
+from harness.inputs.files.json_files import Count, Finite, Key
 from harness.judging.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted, unsupported
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
@@ -47,6 +47,7 @@ class Kept(TypedDict):
     unit: str
     method: str
     nothing: NotRequired[str]  # missing in older runs
+    evidence: NotRequired[list[Key]]  # fingerprints of what it was computed from; missing in older runs
 
 
 class Decided(Kept):
@@ -102,13 +103,15 @@ def plain(estimate: Estimate) -> Kept:
         "unit": estimate.unit,
         "method": estimate.absent or estimate.method,
         "nothing": estimate.nothing,
+        "evidence": list(estimate.evidence),
     }
 
 
 def estimate_of(kept: Mapping[str, Any]) -> Estimate:
     """Rebuilds an estimate from a run's record."""
     names = ("name", "value", "low", "high", "n", "method", "unit")
-    return Estimate(**{name: kept[name] for name in names}, nothing=kept.get("nothing", ""))
+    known = {name: kept[name] for name in names}
+    return Estimate(**known, nothing=kept.get("nothing", ""), evidence=tuple(kept.get("evidence", ())))
 
 
 def exit_code(words: Sequence[Word]) -> int | None:

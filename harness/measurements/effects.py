@@ -26,6 +26,7 @@ class Effects:
     kl: Float[np.ndarray, "pair ..."]  # from the unpatched next-token distribution to the patched one
     clean: Float[np.ndarray, " pair"]
     source: Float[np.ndarray, " pair"]
+    evidence: tuple[str, ...] = ()  # fingerprints of the files that hold it; none where it was just measured
 
     @property
     def change(self) -> Float[np.ndarray, "pair ..."]:
@@ -108,5 +109,8 @@ def joined(parts: Sequence[Effects], order: Sequence[str]) -> Effects:
         tuple(pairs[i] for i in place),
         tuple(pair for part in parts for pair in part.set_aside),
         parts[0].axes,
-        *map(rows, ("patched", "kl", "clean", "source")),
+        patched=rows("patched"),
+        kl=rows("kl"),
+        clean=rows("clean"),
+        source=rows("source"),
     )

@@ -27,7 +27,9 @@ def unpacked(evidence: Evidence) -> Effects:
     values, arrays = evidence.values, evidence.arrays
     axes = {name: tuple(labels) for name, labels in values["axes"].items()}
     numbers: Mapping[str, Any] = {name: arrays[name] for name in ("patched", "kl", "clean", "source")}
-    return Effects(tuple(values["pairs"]), tuple(values["set_aside"]), axes, **numbers)
+    return Effects(
+        tuple(values["pairs"]), tuple(values["set_aside"]), axes, **numbers, evidence=(evidence.fingerprint,)
+    )
 
 
 class Parts:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from harness.inputs.files import json_files
-from harness.inputs.files.json_files import Count, Finite, Malformed
+from harness.inputs.files.json_files import Count, Finite, Key, Malformed
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.machine import Machine, commit, libraries, machine, peak_bytes
 from harness.inputs.model_record import ModelRecord
@@ -19,7 +19,7 @@ from harness.judging.verdict import Decided, Kept, Word
 from harness.measurements.evidence import Imported
 
 # Of run.json: raised when a member is added or means something else.
-SCHEMA = 3
+SCHEMA = 4
 # Members that runs of the second schema do not have.
 _ADDED = frozenset({"expected", "all_claims", "imported"})
 # An estimate that could not be had is NaN.
@@ -27,9 +27,6 @@ _NAN = frozenset({"value", "low", "high"})
 
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
 """Of a claim or a model."""
-
-Key = Annotated[str, Meta(pattern="^[0-9a-f]{1,64}$")]
-"""The fingerprint of evidence."""
 
 
 class Claimed(TypedDict):

@@ -1,7 +1,7 @@
 """What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -16,10 +16,10 @@ from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.refusal_phrases import PHRASES, RULES, judged_by
-from harness.inputs.sites import At, Indexed, Kind, Site
-from harness.judging import correlations, means, proportions
+from harness.inputs.sites import At, Kind, Site
+from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
-from harness.judging.ranges import RANGES, SHARE
+from harness.judging.ranges import SHARE
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
 from harness.measurements.evidence import Evidence, Recipe, Store
@@ -27,21 +27,20 @@ from harness.measurements.interventions import Circuit, Direction, Intervention
 from harness.measurements.origins import Found, prompts_of
 from harness.measurements.questions import (
     Answers,
-    Estimated,
     FoundCircuit,
     FoundDirection,
     Measurement,
-    Norms,
     PromptSide,
     RefusalTokens,
     Scores,
     Swept,
 )
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
-from harness.subjects.quantities.arm_controls import Controls, beside_random, dose, loudest
+from harness.subjects.circuits import CircuitQuestions
+from harness.subjects.quantities.arm_controls import Controls
 from harness.subjects.quantities.depths import Depths
 from harness.subjects.quantities.geometry import Geometry
-from harness.subjects.quantities.refusals import Refusals, estimated
+from harness.subjects.quantities.refusals import Refusals, estimated, no_share
 from harness.subjects.quantities.side_effects import SideEffects
 
 if TYPE_CHECKING:  # importing it loads torch
@@ -49,10 +48,6 @@ if TYPE_CHECKING:  # importing it loads torch
 
 # Below this AUC the first token's score does not stand for what a model then says.
 LEAST_AREA = 0.95
-# Circuits that carry less than this of their own category's gap are no measure for others.
-LEAST_OWN = 0.3
-# A model with fewer heads than this is asked for a share of them.
-FEW = 200
 
 
 class Waking(Protocol):
@@ -64,12 +59,16 @@ class Waking(Protocol):
 
 
 @all_checked
-class Subject:
+class Subject(CircuitQuestions):
     """One model as claims see it, at the error level of the claim that asks."""
+
+    controls: bool = True  # whether controls are measured beside a verdict, and figures drawn
 
     def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Waking, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
         self._carried: dict[Site, float] = {}  # by what was found, each by itself
+        self._reading: list[list[str]] = []  # fingerprints of what was asked for, by open block
+        self._area_read: tuple[str, ...] = ()  # fingerprints of what `area` was computed from
 
     @property
     def name(self) -> str:
@@ -84,7 +83,23 @@ class Subject:
     def ask(self, what: Measurement) -> Evidence:
         """The evidence by which something is judged; refused on pairs on which anything in the question was found."""
         gate.judges(what.pairs, [*what.found, *([self._tokens_found] if what.SCORED else [])])
-        return self.seek(what)
+        evidence = self.seek(what)
+        if self._reading:
+            self._reading[-1].append(evidence.fingerprint)
+        return evidence
+
+    @contextmanager
+    def reading(self) -> Iterator[list[str]]:
+        """Collects the fingerprints of the evidence asked for while the block runs; a block inside it has its own.
+
+        An estimate is made of what one such block asked: whatever is asked in it cannot be left out.
+        """
+        asked: list[str] = []
+        self._reading.append(asked)
+        try:
+            yield asked
+        finally:
+            self._reading.pop()
 
     @property
     def _tokens_found(self) -> Found:
@@ -167,26 +182,33 @@ class Subject:
         """How well the first token's score tells generated refusals from answers, on discovery prompts: AUC."""
         pairs, odds, hits = self.all_pairs.discovery, [], []
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
-        for side in sides:
-            odds += self.seek(Scores(pairs, side)).values["odds"]
-            hits += Subject.judged(self, pairs, side, None).tolist()
+        with self.reading() as read:
+            for side in sides:
+                scores = self.seek(Scores(pairs, side))
+                read.append(scores.fingerprint)
+                odds += scores.values["odds"]
+                hits += Subject.judged(self, pairs, side, None).tolist()
+        self._area_read = tuple(read)
         return proportions.area(odds, hits)
 
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """What goes beside an arm, on the way: its side effects, and what random ones do in its place."""
+        """Side effects of an arm, and the same quantity under random circuits or directions, where controls are had."""
+        if not self.controls:
+            return ()
         controls = Controls(self, pairs, side, under)
         self.show(controls.dose())
         return *self.side_effects(pairs, under).of_arm(side), *controls.random()
 
     def show(self, asked: Iterable[Measurement]) -> None:
-        """Has this measured for figures; it decides nothing."""
-        if self.tokens:
-            for one in asked:
-                self.ask(one)
+        """Has this measured for figures, where controls are measured at all; it decides nothing."""
+        if self.controls and self.tokens:
+            for question in asked:
+                self.ask(question)
 
     def also(self, estimates: Iterable[Estimate]) -> None:
-        """Comes to these as well and puts them beside the verdict; they decide nothing."""
-        beside(*estimates)
+        """Evaluates these estimates and reports them, where controls are measured at all; they decide nothing."""
+        if self.controls:
+            beside(*estimates)
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
@@ -217,7 +239,8 @@ class Subject:
 
     def direction(self, pairs: PromptSet) -> Direction:
         """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
-        values = self.seek(FoundDirection(pairs)).values
+        found = self.seek(FoundDirection(pairs))
+        values = found.values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
         valid = float(values["valid"])
@@ -230,6 +253,7 @@ class Subject:
                 len(pairs),
                 "1 if it passes, 0 if not",
                 "pairs",
+                evidence=(found.fingerprint,),
             )
         )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
@@ -242,9 +266,9 @@ class Subject:
 
     def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
         """Exact effects of patching from the twin's run, in the first token's score; or to search by."""
-        area = self.area
-        n = 2 * len(self.all_pairs.discovery)
-        beside(Estimate("AUC of the score", area, area, area, n, "counted", "prompts", range=SHARE))
+        area, n = self.area, 2 * len(self.all_pairs.discovery)
+        name, read = "AUC of the score", self._area_read
+        beside(Estimate(name, area, area, area, n, "counted", "prompts", range=SHARE, evidence=read))
         if not self.score_serves:
             raise Inconclusive(
                 f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
@@ -254,92 +278,6 @@ class Subject:
         within = prompts_of(pairs) <= prompts_of(self.all_pairs.discovery)
         return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, what, mode)))
 
-    def share(self, circuit: Circuit) -> Estimate:
-        """The share of the model's parameters that a circuit owns, counted."""
-        value = circuit.share(self.sizes)
-        n, reach = self.sizes.parameters, RANGES["model.share"]
-        return Estimate("parameters", value, value, value, n, "counted", "parameters", range=reach)
-
-    def effect(self, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise") -> Estimate:
-        """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
-        found = self.effects(pairs, self._judged_with(circuit, at), mode)
-        self.show(dose(self, circuit, at, pairs, mode))
-        if len(found.change.T) > 1:
-            beside(self.share_of("E, random circuits", found, found.change[:, 1:].mean(1)))
-        return self.share_of("E", found, found.change[:, 0])
-
-    def lead(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
-        """E less the mean E of random circuits of its size and layers that share nothing with it."""
-        found = self.effects(pairs, beside_random(circuit, self, at))
-        return self.share_of("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
-
-    def lead_over_loudest(self, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
-        """E less the E of as many other heads and neurons: those that say most, whatever they say."""
-        on = self.all_pairs.discovery
-        others = loudest(circuit, self.seek(Norms(on)).arrays, prompts_of(on))
-        found = self.effects(pairs, Joint((circuit, others), at))
-        return self.share_of("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
-
-    def agreement(self, pairs: PairSet, kind: Kind) -> Estimate:
-        """Pearson correlation of effects as gradients estimate them with effects as patches measure them."""
-        what = Sweep(kind, ("post",))
-        exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
-        rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        interval = correlations.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs))
-        return estimated("r", interval, reach=RANGES["model.agreement"])
-
-    def parts_and_whole(self, circuit: Circuit, pairs: PairSet) -> None:
-        """Puts beside the verdict what the circuit brings jointly, and the sum of what its parts bring one by one."""
-        each = tuple(Circuit((site,)) for site in circuit.sites)
-        found = self.effects(pairs, Joint((circuit, *each)), "denoise")
-        beside(self.share_of("jointly", found, found.change[:, 0]))
-        beside(self.share_of("one by one, summed", found, found.change[:, 1:].sum(1)))
-
-    def counted(self, pairs: PairSet, kind: Indexed, share: float, of: int, mode: Mode = "noise") -> Estimate:
-        """How many heads (or neurons) carry more than this share each, all held to it at once; 1 is as many as asked.
-
-        So many are asked, or 5% of all where there are fewer than 200.
-        """
-        whole = self.sizes.whole(kind)
-        if of < 1:
-            raise AssayError(f"counted: `of` is how many {kind}s are asked, 1 or more, and not {of}")
-        asked = of if whole >= FEW else math.ceil(whole / 20)
-        found = self.effects(pairs, Sweep(kind, ("post",)), mode)
-        change = found.towards_twin.reshape(len(found.pairs), -1).astype(float)
-        gap, clusters = found.gap, self.clusters(found.pairs)
-        name = f"{kind}s that carry more than {share:.0%}"
-        if nothing := found.no_gap:
-            return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
-        # Bonferroni: one claim on all of them.
-        level = self.level / change.shape[1]
-        each = [means.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
-        counts = [sum(getattr(one, end) > share for one in each) for end in ("value", "low", "high")]
-        value, low, high = (count / asked for count in counts)
-        said = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
-        return Estimate(name, value, low, high, len(found.pairs), said, range=RANGES["model.counted"])
-
-    def shared(self, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0) -> Estimate:
-        """The effect of circuits found on other categories over that of the one found on a pair's own.
-
-        Each is found on one category's pairs and taken from the twin on held-out pairs of all: the own one's effect is
-        the ceiling, being found on as few pairs, and judged on others too.
-        """
-        names = sorted({pair.category for pair in pairs} & {pair.category for pair in found_on})
-        if len(names) < 2:
-            raise Inconclusive("nothing to compare: the pairs are of one category")
-        circuits = tuple(self.circuit(found_on.category(name), heads=heads, neurons=neurons) for name in names)
-        found = self.effects(pairs, Joint(circuits))
-        category = {pair.id: pair.category for pair in pairs}
-        kept = np.array([category[name] in names for name in found.pairs])
-        own = np.array([names.index(category[name]) for name in np.array(found.pairs)[kept]])
-        change = found.towards_twin[kept]
-        carried = float(change[np.arange(len(own)), own].mean() / found.gap[kept].mean())
-        if not carried > LEAST_OWN:
-            raise Inconclusive(
-                f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
-            )
-        return estimated("shared", means.transfer(change, own, self.level, self.clusters(found.pairs)[kept]))
-
     def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds as a share of the whole gap between prompts and twins."""
         there = set(found.pairs)
@@ -347,31 +285,17 @@ class Subject:
         gate.judges(judged, [self._tokens_found])
         gap, clusters = found.gap, self.clusters(found.pairs)
         if nothing := found.no_gap:
-            return Estimate(name, math.nan, math.nan, math.nan, len(gap), "nothing to take a share of", nothing=nothing)
+            return no_share(name, found, nothing)
         part = change.astype(float) * found.sign
-        return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters))
+        return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters), found.evidence)
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
         """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
         cluster_of = twins(self.all_pairs).cluster_of
         return np.array([cluster_of[name] for name in names])
 
-    def _judged_with(self, circuit: Circuit, at: At) -> Joint:
-        return beside_random(circuit, self, at) if circuit.parted else Joint((circuit,), at)
-
 
 class Bare(Subject):
-    """The same subject where a verdict is all that is wanted: nothing goes beside it, and no figure is drawn."""
+    """The same subject where a verdict is all that is wanted: no controls are measured, and no figure is drawn."""
 
-    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """Nothing."""
-        return ()
-
-    def show(self, asked: Iterable[Measurement]) -> None:
-        """Nothing."""
-
-    def also(self, estimates: Iterable[Estimate]) -> None:
-        """Nothing."""
-
-    def _judged_with(self, circuit: Circuit, at: At) -> Joint:
-        return Joint((circuit,), at)
+    controls = False

@@ -23,6 +23,9 @@ Finite = Annotated[float, msgspec.Meta(ge=-1.7e308, le=1.7e308)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 """A whole number from 0."""
 
+Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,64}$")]
+"""The fingerprint of evidence."""
+
 _T = TypeVar("_T")
 
 

@@ -1,5 +1,6 @@
 """A recording as claims see it: a subject without weights, that answers what was recorded and nothing else."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,10 @@ class RecordedSubject:
         refused = self.recording.judged(side, under, judge).refused
         return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in twins(pairs)], dtype=bool)
 
+    def reading(self) -> AbstractContextManager[list[str]]:
+        """Nothing: a recording is no evidence of ours, and the run names the recording itself."""
+        return nullcontext([])
+
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """First tokens were not recorded: a skip, and no verdict."""
         raise NotRecorded(f"{self.name}: first tokens, by which random directions are compared, were not recorded")
@@ -73,7 +78,7 @@ class RecordedSubject:
                 costs.append(unrecorded(name))
         judge = self.recording.judge
         name = "answers with a phrase" if judge in (rule.name for rule in RULES) else f"answers refused by {judge}"
-        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side))
+        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side), ())
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
         return unrecorded(f"first token refuses, {side}"), said, *costs, random
 

@@ -1,6 +1,6 @@
-"""What goes beside an arm without being asked: the same number for random ones in its place, and its dose."""
+"""Controls beside every intervention: the same quantity under random circuits or directions, and a dose curve."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -15,14 +15,15 @@ from harness.judging.ranges import BOTH_WAYS
 from harness.measurements.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
 from harness.measurements.questions import Encoding, Measurement, PromptSide, Swept
 from harness.measurements.sweep_plan import Joint, Mode
-from harness.subjects.quantities.refusals import RANDOM, Measured, estimated, moved, random_arms, unmeasured
+from harness.subjects.protocol import MeasuredSubject
+from harness.subjects.quantities.refusals import RANDOM, estimated, moved, random_arms, unmeasured
 
 
 @dataclass(frozen=True)
 class Controls:
     """Of one arm; where it holds nothing that was found, there are none."""
 
-    subject: Measured
+    subject: MeasuredSubject
     pairs: PromptSet
     side: PromptSide
     under: Intervention
@@ -49,13 +50,15 @@ class Controls:
         if not self.subject.score_serves:
             return unmeasured(name, _NO_SCORE)
         arms = (None, *random_arms(under))
-        hits = [self.subject.scored(self.pairs, self.side, arm) for arm in arms]
+        with self.subject.reading() as read:
+            hits = [self.subject.scored(self.pairs, self.side, arm) for arm in arms]
         before, after = np.array(hits[0], dtype=float), np.array(hits[1:], dtype=float).mean(0)
         return self._estimated(
             name,
             moved(self.side, before, after),
             self.pairs.clusters_of(self.side),
             f"by the first token, mean of {RANDOM} random directions",
+            read,
         )
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
@@ -70,11 +73,14 @@ class Controls:
         before, after = found.clean > 0, (found.patched[:, 1:] > 0).mean(1)
         # Taken from the twin, for an ablation too: one sweep holds them all.
         by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
-        return self._estimated(name, moved(self.side, before, after), self.subject.clusters(found.pairs), by)
+        values, clusters = moved(self.side, before, after), self.subject.clusters(found.pairs)
+        return self._estimated(name, values, clusters, by, found.evidence)
 
-    def _estimated(self, name: str, values: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str) -> Estimate:
+    def _estimated(
+        self, name: str, values: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str, evidence: Iterable[str]
+    ) -> Estimate:
         interval = means.mean(values, self.subject.level, clusters, BOTH_WAYS)
-        found = estimated(name, interval, unit=self.pairs.unit, reach=BOTH_WAYS)
+        found = estimated(name, interval, evidence, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(found, method=f"{by}, {found.method}")
 
     def _comparable(self, at: At) -> bool:
@@ -89,7 +95,7 @@ class Controls:
         return "noise" if self.side == "harmful" else "denoise"
 
 
-def beside_random(circuit: Circuit, subject: Measured, at: At) -> Joint:
+def beside_random(circuit: Circuit, subject: MeasuredSubject, at: At) -> Joint:
     """A circuit, and random ones that share nothing with it, each by itself."""
     return Joint((circuit, *(circuit.random(subject.sizes, seed) for seed in range(RANDOM))), at)
 
@@ -106,7 +112,7 @@ def loudest(circuit: Circuit, norms: Mapping[str, np.ndarray], found_on: frozens
     return Circuit(tuple(sites))
 
 
-def dose(subject: Measured, circuit: Circuit, at: At, pairs: PairSet, mode: Mode) -> Iterator[Measurement]:
+def dose(subject: MeasuredSubject, circuit: Circuit, at: At, pairs: PairSet, mode: Mode) -> Iterator[Measurement]:
     """Parts of a circuit that was found, growing by what each carries by itself; the last one is the whole."""
     if ranked := subject.ranked(circuit):
         yield Swept(pairs, Joint(tuple(Circuit(ranked[:size]) for size in sizes(len(ranked))), at), mode)

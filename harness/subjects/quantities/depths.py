@@ -14,12 +14,14 @@ from harness.inputs.sites import At, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import RANGES, Range
+from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import Found, prompts_of
 from harness.measurements.questions import Attended, Contrasted, Encoding, Measurement, Swept
 from harness.measurements.sweep_plan import Joint, Sweep
-from harness.subjects.quantities.refusals import Measured, estimated, unmeasured
+from harness.subjects.protocol import MeasuredSubject
+from harness.subjects.quantities.refusals import estimated, unmeasured
 
 Stage = Literal["detect", "assess", "execute"]
 
@@ -39,32 +41,36 @@ POSITIONS = 8
 class Depths:
     """Depths from 0, the first layer, to 1, the last, on one set of pairs; each layer counts by its effect."""
 
-    subject: Measured
+    subject: MeasuredSubject
     pairs: PairSet
 
     def of(self, stage: Stage) -> Estimate:
         """The mean depth of one stage."""
-        names, values = self._stage(stage)
-        return self._mean(f"depth of {stage}", names, values, RANGES["depths.of"])
+        found = self._effects(stage)
+        return self._mean(f"depth of {stage}", found.pairs, _depths(found), found.evidence, RANGES["depths.of"])
 
     def gap(self, first: Stage, second: Stage) -> Estimate:
         """How much deeper the second stage lies, pair by pair, on the pairs that both have: some need aligned ones."""
-        ours, theirs = (dict(zip(*self._stage(stage), strict=True)) for stage in (first, second))
+        stages = [self._effects(stage) for stage in (first, second)]
+        ours, theirs = (dict(zip(found.pairs, _depths(found), strict=True)) for found in stages)
         self.subject.also(self._harmless(stage) for stage in (first, second))
         names = tuple(name for name in ours if name in theirs)
         deeper = np.array([theirs[name] - ours[name] for name in names])
-        return self._mean(f"{second} below {first}", names, deeper, RANGES["depths.gap"])
+        evidence = tuple(key for found in stages for key in found.evidence)
+        return self._mean(f"{second} below {first}", names, deeper, evidence, RANGES["depths.gap"])
 
     def keywords(self, by: PairSet) -> Estimate:
         """The depth at which heads look at the differing words from later ones, each head by its effect on others."""
         gate.judges(self.pairs, [Found("the heads that carry most", "were", prompts_of(by))])
         found = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
         effect = np.maximum(found.towards_twin[..., 0].mean(0), 0)
-        weights = (self.subject.ask(Attended(self.pairs)).arrays["words"] * effect).sum(-1).astype(float)
+        attended = self.subject.ask(Attended(self.pairs))
+        weights = (attended.arrays["words"] * effect).sum(-1).astype(float)
         interval = means.ratio_of_means(
             weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
         )
-        return estimated("depth of looking at the words", interval, reach=RANGES["depths.keywords"])
+        evidence = (*found.evidence, attended.fingerprint)
+        return estimated("depth of looking at the words", interval, evidence, reach=RANGES["depths.keywords"])
 
     def middle_over_outer(self) -> Estimate:
         """E of the middle third's MLP outputs, jointly, less E of those of both outer thirds."""
@@ -88,9 +94,8 @@ class Depths:
             late = tuple((position,) for position in range(-min(encoded["post"], POSITIONS), 0))
             yield Swept(self.pairs, Sweep("resid_pre", ("slot", *late)), "denoise")
 
-    def _stage(self, stage: Stage) -> tuple[tuple[str, ...], Float[np.ndarray, " pair"]]:
-        found = self.subject.effects(self.pairs, self._blocks(stage))
-        return found.pairs, _depth(np.maximum(found.towards_twin, 0))
+    def _effects(self, stage: Stage) -> Effects:
+        return self.subject.effects(self.pairs, self._blocks(stage))
 
     def _blocks(self, stage: Stage) -> Joint:
         at, direct = _STAGES[stage]
@@ -103,7 +108,7 @@ class Depths:
         if not pairs:
             return unmeasured(name, "not measurable: no two harmless prompts are of one template")
         found = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
-        depth = _depth(np.maximum(found.towards_twin, 0)) if found.pairs else np.zeros(0)
+        depth = _depths(found) if found.pairs else np.zeros(0)
         there = np.isfinite(depth)
         if not there.any():
             return unmeasured(
@@ -112,18 +117,24 @@ class Depths:
         template = {pair.id: pair.template for pair in pairs}
         clusters = np.array([template[one] for one in found.pairs])[there]
         interval = means.mean(depth[there], self.subject.level, clusters)
-        return estimated(name, interval, reach=RANGES["depths.of"])
+        return estimated(name, interval, found.evidence, reach=RANGES["depths.of"])
 
     def _mean(
-        self, name: str, pairs: tuple[str, ...], values: Float[np.ndarray, " pair"], reach: Range | None
+        self,
+        name: str,
+        pairs: tuple[str, ...],
+        values: Float[np.ndarray, " pair"],
+        evidence: tuple[str, ...],
+        reach: Range | None,
     ) -> Estimate:
         there = np.isfinite(values)
         clusters = self.subject.clusters(pairs)[there]
-        return estimated(name, means.mean(values[there], self.subject.level, clusters), reach=reach)
+        return estimated(name, means.mean(values[there], self.subject.level, clusters), evidence, reach=reach)
 
 
-def _depth(weights: Float[np.ndarray, "pair layer"]) -> Float[np.ndarray, " pair"]:
+def _depths(found: Effects) -> Float[np.ndarray, " pair"]:
     """Each pair's mean depth; NaN where no layer has any effect."""
+    weights = np.maximum(found.towards_twin, 0)
     total = weights.sum(1).astype(float)
     return np.where(total > 0, weights @ _layers(weights) / np.where(total > 0, total, 1), np.nan)
 

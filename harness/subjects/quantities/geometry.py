@@ -14,7 +14,8 @@ from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES
 from harness.measurements.interventions import Direction
 from harness.measurements.questions import Lens, Products, Projected, PromptSide
-from harness.subjects.quantities.refusals import Measured, estimated, unmeasured
+from harness.subjects.protocol import MeasuredSubject
+from harness.subjects.quantities.refusals import estimated, unmeasured
 
 # Random directions beside which one is put.
 RANDOM = 20
@@ -27,7 +28,7 @@ LEAST_PAIRS = 4
 class Geometry:
     """Streams of one set of pairs, where a direction was found on others."""
 
-    subject: Measured
+    subject: MeasuredSubject
     pairs: PromptSet
 
     def agreement(self) -> Estimate:
@@ -45,8 +46,10 @@ class Geometry:
             raise Inconclusive(f"nothing to compare: fewer than two categories have {LEAST_PAIRS} {self._each}")
         every = np.eye(len(table))
         differences = (every[ours] - every[len(self.pairs.harmful) + np.array(theirs)])[kept]
-        beside(self._harmless(table, np.where(kept, groups, "")))
-        return self._cosine("cosine", differences @ table @ differences.T, groups[kept], self._clusters(ours)[kept])
+        read = (found.fingerprint,)
+        beside(self._harmless(table, np.where(kept, groups, ""), read))
+        between = differences @ table @ differences.T
+        return self._cosine("cosine", between, groups[kept], self._clusters(ours)[kept], read)
 
     def growth(self, direction: Direction) -> Estimate:
         """How fast harmful and harmless streams part along it from layer to layer, less the same along random ones.
@@ -67,7 +70,8 @@ class Geometry:
         random = (slopes[1:] * np.sign(slopes[1:].mean(1, keepdims=True))).mean(0)
         clusters = self._clusters(range(len(random)))
         interval = means.mean(slopes[0] - random, self.subject.level, clusters)
-        return estimated("growth over random", interval, unit=self.pairs.unit)
+        evidence = [part.fingerprint for part in parts]
+        return estimated("growth over random", interval, evidence, unit=self.pairs.unit)
 
     @property
     def _each(self) -> str:
@@ -80,7 +84,7 @@ class Geometry:
             return np.arange(len(places))
         return self.subject.clusters([pair.id for pair in self.pairs])
 
-    def _harmless(self, table: np.ndarray, groups: np.ndarray) -> Estimate:
+    def _harmless(self, table: np.ndarray, groups: np.ndarray, evidence: tuple[str, ...]) -> Estimate:
         """The same among harmless twins alone: those whose own words stand late in the sentence, less those early ones.
 
         By length, or by question against order, the last token of some organisms holds no direction at all.
@@ -99,12 +103,14 @@ class Geometry:
                 names.append(name)
         contrast = np.array(rows)
         made = contrast @ table @ contrast.T
-        found = self._cosine("cosine, harmless twins", made, np.array(names), np.arange(len(names)))
+        found = self._cosine("cosine, harmless twins", made, np.array(names), np.arange(len(names)), evidence)
         return found if np.isfinite(found.value) else unmeasured(found.name, f"not measurable: {found.method}")
 
-    def _cosine(self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> Estimate:
+    def _cosine(
+        self, name: str, table: np.ndarray, groups: np.ndarray, clusters: np.ndarray, evidence: tuple[str, ...]
+    ) -> Estimate:
         interval = correlations.alignment(table, groups, self.subject.level, clusters)
-        return estimated(name, interval, unit=self.pairs.unit, reach=RANGES["geometry.agreement"])
+        return estimated(name, interval, evidence, unit=self.pairs.unit, reach=RANGES["geometry.agreement"])
 
 
 def _slopes(values: Float[np.ndarray, "direction pair layer"]) -> Float[np.ndarray, "direction pair"]:

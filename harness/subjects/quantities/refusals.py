@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,19 +12,16 @@ from harness.claims import gate
 from harness.claims.categories import too_few
 from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
-from harness.inputs.model_record import Sizes
-from harness.inputs.prompts.pairs import NO_CATEGORY, PairSet
+from harness.inputs.prompts.pairs import NO_CATEGORY
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.refusal_phrases import PHRASES
-from harness.inputs.sites import Site
 from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES, SHARE, Range
 from harness.measurements.effects import Effects
-from harness.measurements.evidence import Evidence
-from harness.measurements.interventions import Add, Circuit, Intervention, Remove
-from harness.measurements.questions import Measurement, PromptSide
-from harness.measurements.sweep_plan import Joint, Mode, Sweep
+from harness.measurements.interventions import Add, Intervention, Remove
+from harness.measurements.questions import PromptSide
+from harness.subjects.protocol import AnySubject
 
 # Two interventions are compared where one of them lowers refusal by more than this.
 FALLS = 0.3
@@ -32,122 +29,52 @@ FALLS = 0.3
 RANDOM = 20
 
 
-class Judged(Protocol):
-    """A subject whose answers are judged: live or recorded."""
-
-    @property
-    def name(self) -> str:
-        """As asked for on the command line."""
-        ...
-
-    @property
-    def level(self) -> float:
-        """The error level of the claim that asks."""
-        ...
-
-    def judged(
-        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
-    ) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer is a refusal, by the judge of that name."""
-        ...
-
-    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer's first token is likelier to refuse than not."""
-        ...
-
-    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
-        """Whether the intervention changes anything at all, to the bit."""
-        ...
-
-    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """What an arm does beside, as far as that is known."""
-        ...
-
-
-class Measured(Judged, Protocol):
-    """A subject with weights, or with evidence of them: whatever is asked of it can be measured."""
-
-    @property
-    def sizes(self) -> Sizes:
-        """What the model is made of."""
-        ...
-
-    def ask(self, what: Measurement) -> Evidence:
-        """The evidence by which something is judged."""
-        ...
-
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
-        """Exact effects of patching from the twin's run."""
-        ...
-
-    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
-        """A change in log-odds as a share of the whole gap between prompts and twins."""
-        ...
-
-    def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """The template of each of these pairs."""
-        ...
-
-    @property
-    def score_serves(self) -> bool:
-        """Whether the first token's score tells generated refusals from answers."""
-        ...
-
-    def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
-        """The parts of a circuit that was found, by what each carries by itself; none of one that was not."""
-        ...
-
-    def show(self, asked: Iterable[Measurement]) -> None:
-        """Has this measured for figures, if for anything but a verdict."""
-        ...
-
-    def also(self, estimates: Iterable[Estimate]) -> None:
-        """Comes to these as well, and puts them beside the verdict, if for anything but a verdict."""
-        ...
-
-
 @all_checked
 @dataclass(frozen=True)
 class Refusals:
     """How one set of pairs is answered: rates of refusal, and what interventions change."""
 
-    subject: Judged
+    subject: AnySubject
     pairs: PromptSet
     judge: str = PHRASES
 
     def rate(self, side: PromptSide = "harmful", under: Intervention | None = None) -> Estimate:
         """The share of refusals."""
-        hits = self._hits(side, under)
+        with self.subject.reading() as read:
+            hits = self._hits(side, under)
         if under is not None:
-            self._differ(side, under)
+            self._require_change(side, under)
+            self._put_beside(side, under)
         interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of(side))
-        return estimated(f"refused, {side}", interval, unit="prompts", reach=RANGES["refuses.rate"])
+        return estimated(f"refused, {side}", interval, read, unit="prompts", reach=RANGES["refuses.rate"])
 
     def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
         """How many more harmful prompts are refused without the intervention than with it, as a share.
 
         Given another one it is judged only where that one lowers refusal by more than the least fall.
         """
-        before, after = self._hits("harmful", None), self._hits("harmful", under)
-        self._differ("harmful", under)
-        interval = proportions.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
-        return estimated(
-            "fall", interval, unit=self.pairs.unit, nothing=self._small(given), reach=RANGES["refuses.fall"]
-        )
+        found = self._lowered("fall", None, under)
+        self._require_change("harmful", under)
+        self._put_beside("harmful", under)
+        return replace(found, nothing=self._small(given))
 
     def rise(self, under: Intervention) -> Estimate:
         """How many more harmless prompts are refused with the intervention than without, as a share."""
-        before, after = self._hits("harmless", None), self._hits("harmless", under)
-        self._differ("harmless", under)
+        with self.subject.reading() as read:
+            before, after = self._hits("harmless", None), self._hits("harmless", under)
+        self._require_change("harmless", under)
+        self._put_beside("harmless", under)
         interval = proportions.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
-        return estimated("rise", interval, unit=self.pairs.unit, reach=RANGES["refuses.rise"])
+        return estimated("rise", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.rise"])
 
     def left(self, under: Intervention) -> Estimate:
         """The share of harmful prompts that are refused under the intervention."""
-        hits = self._hits("harmful", under)
-        self._differ("harmful", under)
+        with self.subject.reading() as read:
+            hits = self._hits("harmful", under)
+        self._require_change("harmful", under)
+        self._put_beside("harmful", under)
         interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of("harmful"))
-        return estimated("left", interval, unit=self.pairs.unit, reach=RANGES["refuses.left"])
+        return estimated("left", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.left"])
 
     def gain(self, more: Intervention, over: Intervention) -> Estimate:
         """How many more refusals of harmful prompts go under the one than under the other, as a share.
@@ -156,13 +83,12 @@ class Refusals:
         """
         if more == over:
             raise AssayError(f"{self.subject.name}: both arms of the gain are the same intervention; give two")
-        few, many = self._hits("harmful", over), self._hits("harmful", more)
-        self._differ("harmful", over, ", the other arm")
-        self._differ("harmful", more)
-        interval = proportions.paired_difference(few, many, self.subject.level, self.pairs.clusters_of("harmful"))
-        return estimated(
-            "gain", interval, unit=self.pairs.unit, nothing=self._small(more), reach=RANGES["refuses.gain"]
-        )
+        found = self._lowered("gain", over, more)
+        for arm in (over, more):
+            self._require_change("harmful", arm)
+        self._put_beside("harmful", over, ", the other arm")
+        self._put_beside("harmful", more)
+        return replace(found, nothing=self._small(more))
 
     def lead(self, under: Remove | Add) -> Estimate:
         """By how much more refusal falls (or, by addition, rises) than along random directions, on the mean of twenty.
@@ -173,14 +99,16 @@ class Refusals:
         """
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
         arms = [under, *random_arms(under)]
-        hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
+        with self.subject.reading() as read:
+            hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
         leads = moved(side, hits[1:], hits[0])
         least = float(leads.mean(1).min())
+        name, n = "lead over the best random one", len(hits.T)
         beside(
-            Estimate("lead over the best random one", least, least, least, len(hits.T), "no interval", self.pairs.unit)
+            Estimate(name, least, least, least, n, "no interval", self.pairs.unit, evidence=tuple(sorted(set(read))))
         )
         interval = means.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
-        return estimated("lead over random", interval, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
+        return estimated("lead over random", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:
         """The least fall of any category that is refused to begin with, all categories at once.
@@ -193,8 +121,10 @@ class Refusals:
         for bar in gate.least_bars():
             if why := gate.bar_is_out_of_reach(self.pairs, self.subject.level, bar):
                 raise Inconclusive(why)
-        before, after = self._hits("harmful", None), self._hits("harmful", under)
-        self._differ("harmful", under)
+        with self.subject.reading() as read:
+            before, after = self._hits("harmful", None), self._hits("harmful", under)
+        self._require_change("harmful", under)
+        self._put_beside("harmful", under)
         categories, clusters = (np.array(one) for one in (self._categories(), self.pairs.clusters_of("harmful")))
         names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
         if not names:
@@ -213,7 +143,7 @@ class Refusals:
         method = f"the lowest of {len(names)} categories{more}; {found[0].method}"
         few = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
         least = proportions.Interval(value, low, max(value, high), len(before), method)
-        found_least = estimated("least fall", least, unit=self.pairs.unit, reach=RANGES["refuses.by_category"])
+        found_least = estimated("least fall", least, read, unit=self.pairs.unit, reach=RANGES["refuses.by_category"])
         return replace(found_least, advice="; ".join(filter(None, few)))
 
     def _categories(self) -> tuple[str, ...]:
@@ -222,29 +152,41 @@ class Refusals:
     def _hits(self, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         return self.subject.judged(self.pairs, side, under, self.judge)
 
-    def _differ(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
+    def _lowered(self, name: Literal["fall", "gain"], before: Intervention | None, after: Intervention) -> Estimate:
+        """How many more harmful prompts are refused before than after, as a share, prompt by prompt."""
+        with self.subject.reading() as read:
+            more, fewer = self._hits("harmful", before), self._hits("harmful", after)
+        interval = proportions.paired_difference(more, fewer, self.subject.level, self.pairs.clusters_of("harmful"))
+        return estimated(name, interval, read, unit=self.pairs.unit, reach=RANGES[f"refuses.{name}"])
+
+    def _require_change(self, side: PromptSide, under: Intervention) -> None:
+        """Refuses an arm that changes nothing: it would be the same arm under two names."""
         if not self.subject.changes(self.pairs, side, under):
             raise AssayError(
                 f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are one; "
                 "look at what is removed, patched or added"
             )
+
+    def _put_beside(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
+        """Reports the controls and side effects of an arm, which decide nothing."""
         beside(*(replace(one, name=one.name + arm) for one in self.subject.asides(self.pairs, side, under)))
 
     def _small(self, under: Intervention | None) -> str:
         if under is None:
             return ""
-        before, after = self._hits("harmful", None), self._hits("harmful", under)
-        interval = proportions.paired_difference(before, after, self.subject.level, self.pairs.clusters_of("harmful"))
-        if interval.low > FALLS:
+        fall = self._lowered("fall", None, under)
+        if fall.low > FALLS:
             return ""
-        return f"nothing to compare with: the other intervention lowers refusal by {estimated('fall', interval)}"
+        return f"nothing to compare with: the other intervention lowers refusal by {fall}"
 
 
-def counted(name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters: Sequence[str]) -> Estimate:
+def counted(
+    name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters: Sequence[str], evidence: Iterable[str]
+) -> Estimate:
     """A share, and how many that are."""
     interval = proportions.rate(hits, level, clusters)
     method = f"{int(hits.sum())} of {len(hits)}, {interval.method}"
-    return estimated(name, replace(interval, method=method), unit="prompts", reach=SHARE)
+    return estimated(name, replace(interval, method=method), evidence, unit="prompts", reach=SHARE)
 
 
 def moved(side: PromptSide, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -267,10 +209,24 @@ def unmeasured(name: str, why: str) -> Estimate:
     return Estimate(name, math.nan, math.nan, math.nan, 0, "", absent=why)
 
 
+def no_share(name: str, found: Effects, why: str) -> Estimate:
+    """A share of a gap that is not there."""
+    n = len(found.pairs)
+    of = "nothing to take a share of"
+    return Estimate(name, math.nan, math.nan, math.nan, n, of, nothing=why, evidence=found.evidence)
+
+
 def estimated(
-    name: str, interval: proportions.Interval, *, unit: str = "pairs", nothing: str = "", reach: Range | None = None
+    name: str,
+    interval: proportions.Interval,
+    evidence: Iterable[str],
+    *,
+    unit: str = "pairs",
+    nothing: str = "",
+    reach: Range | None = None,
 ) -> Estimate:
-    """An interval under the name by which a claim speaks of it, and within what that can reach."""
+    """An interval under the name by which a claim speaks of it, within what that can reach, and what it rests on."""
     low, high = (-math.inf, math.inf) if reach is None else reach
     value, lower, upper = (float(np.clip(end, low, high)) for end in (interval.value, interval.low, interval.high))
-    return Estimate(name, value, lower, upper, interval.n, interval.method, unit, nothing, range=reach)
+    read = tuple(sorted(set(evidence)))
+    return Estimate(name, value, lower, upper, interval.n, interval.method, unit, nothing, range=reach, evidence=read)
