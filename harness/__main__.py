@@ -4,13 +4,16 @@ import argparse
 import sys
 from contextlib import nullcontext
 
-from harness.commands import bundles, claims, controls, evidence, models, runs
+from harness.commands import bundles, claims, controls, evidence, models, own_claims, runs
 from harness.inputs import places
 from harness.inputs.errors import AssayError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input is one sentence and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["judge"] and arguments[1:2] not in (["-h"], ["--help"]):
+        return own_claims.judge(arguments[1:])  # pytest reads the rest
     options = parser().parse_args(arguments)
     reports = getattr(options, "reports", None)
     try:
@@ -33,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{places.PROGRAM} COMMAND --help says what a command does, with an example.",
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for group in (models, claims, controls, runs, bundles, evidence):
+    for group in (models, own_claims, claims, controls, runs, bundles, evidence):
         group.add_to(commands)
     return whole
 

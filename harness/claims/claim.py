@@ -18,7 +18,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.model_catalog import known_models, nearest
-from harness.inputs.places import DATA, HOME, HYPOTHESES, PROGRAM
+from harness.inputs.places import DATA, HOME, HYPOTHESES, own_claims, PROGRAM
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
@@ -285,9 +285,15 @@ def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
     return found
 
 
+def claims_here() -> list[Claim]:
+    """The claims that Assay ships, then those in my_claims where one stands, outside of Assay's checkout."""
+    own = own_claims()
+    return claims_in() + (claims_in(own) if own != HYPOTHESES else [])
+
+
 def claim_named(name: str) -> Claim:
     """The claim of that name; any other name is refused with the nearest."""
-    claims = {one.name: one for one in claims_in()}
+    claims = {one.name: one for one in claims_here()}
     if name not in claims:
         close = difflib.get_close_matches(name, claims, n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]}?" if close else f"; `{PROGRAM} claims` lists all"

@@ -1,12 +1,10 @@
-"""The commands `claims`, `new` and `power`: what claims there are, a new file, and how many pairs a claim needs."""
+"""The commands `claims` and `power`: what claims there are, and how many pairs a claim needs."""
 
 import argparse
 from typing import TYPE_CHECKING
 
-from harness.claims.claim import claim_named, claims_in, verdicts_seen
-from harness.claims.claim_template import draft
+from harness.claims.claim import claim_named, claims_here, verdicts_seen
 from harness.commands.declaring import declare
-from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_to(commands: "Commands") -> None:
-    """Declares the three commands."""
+    """Declares both commands."""
     declare(
         commands,
         "claims",
@@ -23,8 +21,6 @@ def add_to(commands: "Commands") -> None:
         "list every claim with its bar, source, level, controls and last verdicts",
         "claims",
     )
-    new = declare(commands, "new", _new, "write a claim file that runs as it is, to be edited", "new my-claim")
-    new.add_argument("name", metavar="NAME", help="words joined by hyphens")
     power = declare(
         commands,
         "power",
@@ -39,21 +35,15 @@ def add_to(commands: "Commands") -> None:
 
 def _claims(options: argparse.Namespace) -> None:
     seen = verdicts_seen()
-    for claim in claims_in():
+    for claim in claims_here():
         holds, fails = ", ".join(claim.holds_on), ", ".join(claim.fails_on)
         say(f"{claim.name}: {claim.title}")
         say(f"    assert {claim.bar}")
-        say(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; hypotheses/{claim.file}:{claim.line}")
+        say(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; {claim.as_json['file']}:{claim.line}")
         say(f"    source: {claim.source}")
         for organism, verdict in seen.get(claim.name, {}).items():
             stale = "" if verdict["claim"] == claim.fingerprint else " (the claim has changed since: judge it again)"
             say(f"    {verdict['verdict']} on {organism}{stale}")
-
-
-def _new(options: argparse.Namespace) -> None:
-    path = draft(options.name)
-    say(f"{path}: edit it, then judge it: pytest hypotheses -k {path.stem}")
-    say(f"see it hold and fail where it must: {places.PROGRAM} truth -k {options.name}")
 
 
 def _power(options: argparse.Namespace) -> None:

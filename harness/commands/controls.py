@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from harness.claims.claim import Claim, claim_named, claims_in
+from harness.claims.claim import Claim, claim_named, claims_here, claims_in
 from harness.commands.declaring import declare, store_of, with_reports
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
 from harness.inputs.model_catalog import find
@@ -47,24 +48,27 @@ def add_to(commands: "Commands") -> None:
 def _truth(options: argparse.Namespace) -> None:
     from harness.results.controls import truth_table  # scipy is loaded for this command alone
 
-    claims = _selected(claims_in(), options.words)
+    claims = claims_in() if options.words is None else _selected(claims_here(), options.words)
+    writes = options.words is None and not places.INSTALLED
     seen = []
     for control in truth_table.judged(claims, store_of(options)):
         seen.append(control)
         wrong = "" if control.right else f"   must be {control.expected}"
         say(f"{control.outcome:<12} {control.claim.name} on {control.organism}{wrong}")
-    if options.words is None:
+    if writes:
         truth_table.write(seen)
     if wrongs := [control for control in seen if not control.right]:
         raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
-    kept = f"{truth_table.PATH}, {truth_table.DOCS}" if options.words is None else "nothing written, for not all ran"
+    kept = f"{truth_table.PATH}, {truth_table.DOCS}" if writes else f"nothing written, for {_why(options.words)}"
     say(f"{len(seen)} controls came out as they must: {kept}")
 
 
-def _selected(claims: list[Claim], words: str | None) -> list[Claim]:
+def _why(words: str | None) -> str:
+    return "the table belongs to Assay's checkout" if words is None else "not all ran"
+
+
+def _selected(claims: list[Claim], words: str) -> list[Claim]:
     """The claims whose names hold the words: all of those between two `or`."""
-    if words is None:
-        return claims
     wanted = [part.split() for part in f" {words} ".split(" or ")]
     chosen = [claim for claim in claims if any(all(word in claim.name for word in part) for part in wanted if part)]
     if not chosen:
@@ -79,7 +83,9 @@ def _placebo(options: argparse.Namespace) -> None:
     find(options.model)
     if options.seeds < 1:
         raise AssayError(f"--seeds {options.seeds}: give 1 or more")
-    claims = [claim_named(name) for name in options.names] or claims_in()
+    if options.keep and places.INSTALLED:
+        raise AssayError("--keep writes data/placebos.json of Assay's checkout; leave it out of an installed Assay")
+    claims = [claim_named(name) for name in options.names] or claims_here()
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:

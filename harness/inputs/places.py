@@ -38,6 +38,12 @@ def recordings() -> Path:
     return reports() / "recorded"
 
 
+def own_claims() -> Path:
+    """Where a new claim is written: among Assay's in its checkout, elsewhere in my_claims where one stands."""
+    in_checkout = not INSTALLED and Path.cwd().is_relative_to(HOME)
+    return HYPOTHESES if in_checkout else Path.cwd() / "my_claims"
+
+
 @contextmanager
 def reports_in(folder: Path) -> Iterator[None]:
     """Everything that is read from or written to the reports lies in this folder meanwhile."""

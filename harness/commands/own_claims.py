@@ -1,0 +1,77 @@
+"""The commands `init`, `new` and `judge`: Assay in a repository of one's own."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.claims.claim_template import draft
+from harness.commands.declaring import declare
+from harness.commands.pytest_settings import PLUGIN, set_up
+from harness.inputs import places
+from harness.inputs.errors import AssayError
+from harness.inputs.files.terminal import say
+
+if TYPE_CHECKING:
+    from harness.commands.declaring import Commands
+
+
+def add_to(commands: "Commands") -> None:
+    """Declares the three commands."""
+    declare(
+        commands,
+        "init",
+        _init,
+        "make pytest load Assay in the folder you stand in, by one line of its settings",
+        "init",
+        f"The line is `addopts = {PLUGIN}`. It is added to the pytest.ini or pyproject.toml that is there, else a "
+        "pytest.ini is written. Called again, it changes nothing.",
+    )
+    new = declare(
+        commands,
+        "new",
+        _new,
+        "write a claim file that runs as it is, to be edited",
+        "new my-claim",
+        "In Assay's checkout it is written to hypotheses/, elsewhere to my_claims/ in the folder you stand in.",
+    )
+    new.add_argument("name", metavar="NAME", help="words joined by hyphens")
+    declare(
+        commands,
+        "judge",
+        _init,  # never called: `judge` is told apart before, since pytest reads its options
+        "judge the claims that Assay ships; all options are pytest's",
+        "judge -k direction --model qwen3-4b",
+        "Reports go to reports/ in the folder you stand in; --reports FOLDER names another.",
+    )
+
+
+def judge(arguments: Sequence[str]) -> int:
+    """Runs pytest on the claims that Assay ships; returns its exit code."""
+    import pytest  # it takes a while to load, and the other commands need none
+
+    settings = ["--rootdir", str(places.HOME)]
+    if places.INSTALLED:
+        # Settings of the folder one stands in are for its own tests, and nothing is written among installed files.
+        cache = places.reports() / ".cache"
+        settings += ["-c", os.devnull, "-o", f"cache_dir={cache}", "--import-mode=importlib"]
+    return int(pytest.main([*PLUGIN.split(), *settings, str(places.HYPOTHESES), *arguments]))
+
+
+def _init(options: argparse.Namespace) -> None:
+    if places.own_claims() == places.HYPOTHESES:
+        raise AssayError(f"{places.HOME}: is Assay's own folder, where pytest loads it already; call init in yours")
+    say(set_up(Path.cwd()))
+    say("next: `assay new NAME` writes a claim; `assay judge` judges those that Assay ships")
+
+
+def _new(options: argparse.Namespace) -> None:
+    folder = places.own_claims()
+    with suppress(OSError):  # then the file cannot be written either, which is said
+        folder.mkdir(exist_ok=True)
+    path = draft(options.name, folder)
+    once = "" if folder == places.HYPOTHESES else " (once before that: assay init)"
+    say(f"{path}: edit it, then judge it: pytest {folder.name} -k {path.stem}{once}")
+    say(f"see it hold and fail where it must: {places.PROGRAM} truth -k {options.name}")
