@@ -18,7 +18,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.model_catalog import known_models, nearest
-from harness.inputs.places import DATA, HOME, HYPOTHESES, own_claims, PROGRAM
+from harness.inputs.places import DATA, HOME, HYPOTHESES, PROGRAM, own_claims
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported

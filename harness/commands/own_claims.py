@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,10 @@ def add_to(commands: "Commands") -> None:
     declare(
         commands,
         "judge",
-        _init,  # never called: `judge` is told apart before, since pytest reads its options
+        lambda _: sys.exit(judge(())),  # with options it is told apart before, since pytest reads them
         "judge the claims that Assay ships; all options are pytest's",
-        "judge -k direction --model qwen3-4b",
+        "judge",
+        "What follows is for pytest, as in `judge -k direction --model qwen3-4b`.",
         "Reports go to reports/ in the folder you stand in; --reports FOLDER names another.",
     )
 
