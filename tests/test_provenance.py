@@ -10,8 +10,9 @@ import pytest
 
 from harness.claims.claim import Claim, claim_named, claims_in
 from harness.inputs.errors import NotMeasured
+from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import DATA, PairSet
+from harness.inputs.prompts.pairs import PairSet
 from harness.judging.estimate import Estimate, Inconclusive, Refuted, asides, decisions
 from harness.judging.verdict import estimate_of, plain
 from harness.measurements.evidence import Evidence, Store

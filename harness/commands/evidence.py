@@ -1,4 +1,4 @@
-"""The command `evidence`: what was measured, listed, checked, and written as tables."""
+"""The command `evidence`: what was measured, listed, shown one by one, checked, and written as tables."""
 
 import argparse
 from pathlib import Path
@@ -11,6 +11,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
 from harness.inputs.model_catalog import readable
 from harness.measurements.evidence_table import entries, export, verify
+from harness.results import evidence_words
 
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
@@ -22,8 +23,14 @@ def add_to(commands: "Commands") -> None:
         commands,
         "evidence",
         _evidence,
-        "list what was measured, check it, or write it as a table",
+        "list what was measured, show one measurement, check all, or write them as a table",
         "evidence --export numbers.csv",
+    )
+    evidence.add_argument(
+        "fingerprint",
+        nargs="?",
+        metavar="FINGERPRINT",
+        help="show this measurement in words: a fingerprint as reports print it, or a beginning that no other has",
     )
     evidence.add_argument("--verify", action="store_true", help="check every hash")
     evidence.add_argument("--export", type=Path, metavar="PATH", help="every number as a row of a .csv or .parquet")
@@ -34,6 +41,10 @@ def _evidence(options: argparse.Namespace) -> None:
     store = store_of(options)
     if not store.files():
         raise AssayError(f"{store.folder}: holds no evidence yet; judge claims first: {places.JUDGE}")
+    if options.fingerprint is not None:
+        for line in evidence_words.lines(store, options.fingerprint):
+            say(line)
+        return
     if options.verify:
         say(f"{store.folder}: {verify(store)} measurements, every hash right")
     if options.export:

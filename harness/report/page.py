@@ -19,7 +19,7 @@ from harness.inputs.files.whole_files import write_whole
 from harness.inputs.model_catalog import readable
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.judging.verdict import NOT_JUDGED
+from harness.judging.verdict import NOT_JUDGED, Kept
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, read
 from harness.report.drawing.figures import Figure, figures, recorded
@@ -187,8 +187,8 @@ class _Report:
             "anchor": anchor(found["claim"], found["model"]),
             "words": [wording.in_words(one) for one in found["estimates"]],
             "figures": self._figures.get((found["claim"], found["model"]), []),
-            "placebos": [(one["name"], wording.number(one), one["method"]) for one in placebos],
-            "beside": [(one["name"], wording.number(one), one["method"]) for one in effects],
+            "placebos": [_beside(one) for one in placebos],
+            "beside": [_beside(one) for one in effects],
             "limits": [*self._imported(found), *wording.limits(found, self._run, kinds)],
             "use": self._use(found),
             "table": self._tables.get((found["claim"], found["model"])),
@@ -328,6 +328,11 @@ class _Report:
                 except (FileNotFoundError, Damaged):
                     self._read[key] = None
         return [one for key in found["evidence"] if (one := self._read[key]) is not None]
+
+
+def _beside(kept: Kept) -> tuple[str, str, str, list[str]]:
+    """An estimate that decides nothing: its name, number, method and the fingerprints of its evidence."""
+    return kept["name"], wording.number(kept), kept["method"], kept.get("evidence", [])
 
 
 def _marks(drawn: Sequence[tuple[Judged, Mapping[str, Any]]], height: int) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,196 @@
+"""One measurement in words: what was asked of which model on which prompts, when, and its first numbers."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.claims.claim import LEVEL
+from harness.inputs import places
+from harness.inputs.errors import AssayError
+from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
+from harness.inputs.refusal_phrases import RULES
+from harness.measurements import pairs_evidence
+from harness.measurements.evidence import Damaged, Evidence, Store, check, read
+from harness.measurements.evidence_kinds import EFFECTS
+from harness.measurements.questions import Measurement
+from harness.results.verdict_evidence import Material, asked_of, named
+
+# Of prompts, and of numbers, so many are shown; `evidence --export` writes all.
+FIRST = 6
+# Of a text so much is shown.
+_TEXT = 40
+# Longer settings, such as hundreds of sites, are cut.
+_LONGEST = 300
+# Evidence that answers no question of a claim's.
+_KEPT = {
+    "model-record": "A model's record: its revision, sizes, and examination of itself.",
+    pairs_evidence.PAIRS: "The pairs of prompts that a run was judged on.",
+    pairs_evidence.LISTS: "The lists of prompts that a run was judged on.",
+    "part": "A part of a long sweep, kept until the whole is measured.",
+}
+
+
+def lines(store: Store, beginning: str) -> Iterator[str]:
+    """The measurement whose fingerprint begins so, line by line; one sentence where none or several do."""
+    path = chosen(store, beginning)
+    try:
+        evidence = read(path)
+    except Damaged as damage:
+        raise AssayError(f"{path} {damage}; the next run sets it aside and measures it again") from None
+    others = list(_without_arrays(store))
+    recipe = evidence.recipe
+    yield f"{evidence.fingerprint}"
+    yield f"{recipe.kind}: {_question(recipe.kind)}"
+    yield f"model      {_model(evidence, others)}"
+    prompts = _prompts(evidence, others)
+    if prompts is not None:
+        yield f"prompts    {_prompts_in_words(evidence, *prompts)}"
+    elif asked_of(evidence):
+        yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not here (fingerprint {asked_of(evidence)})"
+    if "under" in recipe.of:
+        yield f"arm        {_arm(evidence, others)}"
+    for name, setting in recipe.of.items():
+        if name not in ("a", "pairs", "side", "under"):
+            text = json.dumps(setting, ensure_ascii=False)
+            yield f"{name:<10} {text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'}"
+    if judges := [rule.name for rule in RULES if rule.name in evidence.values]:
+        yield f"judged by  {', '.join(judges)}"
+    yield f"measured   {_measured(evidence)}"
+    if evidence.computed_from:
+        yield f"rests on   {', '.join(evidence.computed_from)}"
+    if evidence.imported is not None:
+        yield f"imported   from {evidence.imported['bundle']}: hashes show damage and no forgery"
+    yield f"file       {path}"
+    yield from _numbers(evidence, None if prompts is None else prompts[1])
+
+
+def chosen(store: Store, beginning: str) -> Path:
+    """The file of evidence whose fingerprint begins so."""
+    if not re.fullmatch(r"[0-9a-f]{1,64}", beginning):
+        raise AssayError(
+            f"{beginning!r} is no fingerprint: it is up to 64 digits and letters from a to f, as reports print them"
+        )
+    paths = [path for path in store.files() if path.stem.startswith(beginning)]
+    if not paths:
+        raise AssayError(
+            f"{store.folder}: holds no evidence whose fingerprint begins with {beginning}; was it measured elsewhere, "
+            "give that folder by --evidence, or import the bundle that has it"
+        )
+    if len(paths) > 1:
+        names = ", ".join(path.stem[: len(beginning) + 4] for path in paths[:3])
+        raise AssayError(f"{len(paths)} measurements begin with {beginning} ({names}, …): give more of the fingerprint")
+    return paths[0]
+
+
+def _question(kind: str) -> str:
+    asked = {question.KIND: question for question in Measurement.__subclasses__()}.get(kind)
+    return _KEPT.get(kind, "") if asked is None else (asked.__doc__ or "").partition("\n")[0]
+
+
+def _without_arrays(store: Store) -> Iterator[Evidence]:
+    """What names models, prompts and directions has no arrays, so that most evidence need not be read."""
+    for path in store.files():
+        if not path.with_suffix(".safetensors").exists():
+            try:
+                yield check(path)
+            except AssayError:  # damaged ones are said where they are asked for
+                continue
+
+
+def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
+    subject = evidence.recipe.subject
+    records = [one for one in others if one.recipe.kind == "model-record" and one.values["fingerprint"] == subject]
+    if not records:
+        return subject
+    of = records[0].values
+    return f"{of['name']}, revision {of['revision'] or 'none'}, {of['quant']}, {of['dtype']} on {of['device']}"
+
+
+def _prompts(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
+    """The prompts in words and themselves, if the set that they are part of is kept."""
+    wanted = asked_of(evidence)
+    for whole in (pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS):
+        halves = ((f"held-out {whole.unit}", whole.heldout), (f"discovery {whole.unit}", whole.discovery))
+        for words, half in (*halves, (whole.unit, whole)):
+            if half.fingerprint == wanted:
+                return f"{words} of {whole.name}", half
+            for category in half.categories:
+                if (part := half.category(category)).fingerprint == wanted:
+                    return f"{words} of {whole.name} in the category “{category}”", part
+    return None
+
+
+def _prompts_in_words(evidence: Evidence, words: str, prompts: PromptSet) -> str:
+    side = evidence.recipe.of.get("side")
+    names = _names(evidence, prompts)
+    first = ", ".join(names[:FIRST]) + (", …" if len(names) > FIRST else "")
+    return f"{f'the {side} side of ' if side else ''}{len(names)} {words}: {first}"
+
+
+def _names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
+    """What each row of its numbers is called."""
+    if "pairs" in evidence.values and evidence.recipe.kind in EFFECTS:
+        return [str(name) for name in evidence.values["pairs"]]
+    if prompts is None:
+        return []
+    if isinstance(prompts, PromptLists):
+        return prompts.named(evidence.recipe.of.get("side") or "harmful")
+    return [pair.id for pair in prompts]
+
+
+def _arm(evidence: Evidence, others: Sequence[Evidence]) -> str:
+    """The intervention in words, and its direction where the search that found it is kept."""
+    under = evidence.recipe.of["under"]
+    if under is None:
+        return "none: the model as it is"
+    wholes = [pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS]
+    own = [one for one in others if one.recipe.subject == evidence.recipe.subject]
+    for whole in wholes:
+        material = Material(own, whole, LEVEL)
+        if material.direction(under) is not None:
+            return material.done(under)
+    return named(under)
+
+
+def _measured(evidence: Evidence) -> str:
+    environment = evidence.environment
+    device = environment.get("device", "")
+    seconds = environment.get("seconds")
+    took = "" if seconds is None else f", in {seconds:.1f} s"
+    on = f" on {device}" if device else ""
+    when = environment.get("when") or "at a time that was not kept"
+    return f"{when}{on}{took}; revision {evidence.recipe.revision} of its kind"
+
+
+def _numbers(evidence: Evidence, prompts: PromptSet | None) -> Iterator[str]:
+    """The first rows of what is known prompt by prompt, then other values, and the first numbers of other arrays."""
+    names = _names(evidence, prompts)
+    columns: dict[str, Sequence[Any] | np.ndarray] = {
+        name: column
+        for name, column in evidence.values.items()
+        if isinstance(column, list) and names and len(column) == len(names) and name != "pairs"
+    }
+    columns |= {name: array for name, array in sorted(evidence.arrays.items()) if names and len(array) == len(names)}
+    if columns:
+        yield f"its first numbers (`{places.PROGRAM} evidence --export PATH` writes all):"
+        for row, name in enumerate(names[:FIRST]):
+            yield f"  {name}: " + "; ".join(f"{title} {_short(column[row])}" for title, column in columns.items())
+    for name, single in evidence.values.items():
+        if name not in columns and not isinstance(single, list | dict):
+            yield f"  {name}: {_short(single)}"
+    for name, array in sorted(evidence.arrays.items()):
+        if name not in columns:
+            yield f"  {name}, {' × '.join(map(str, array.shape))} numbers: {_short(array)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray | np.generic):
+        numbers = np.ravel(value)
+        return ", ".join(f"{number:.4g}" for number in numbers[:FIRST]) + (", …" if numbers.size > FIRST else "")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return repr(value[:_TEXT]) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[:_TEXT]
