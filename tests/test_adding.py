@@ -39,6 +39,7 @@ def here(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_is_written_and_what_is_copied_is_supported(copy: Path) -> None:
     done = here(copy, "harness", "new", "my-claim")
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from harness.measurements.interventions import (
 )
 from harness.model.chat_model import Batch, ChatModel, Edit, Hook
 from tests.tools.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED, off
-from tests.tools.shapes import SHAPES
+from tests.tools.shapes import EACH_QUANTIZED
 
 Woken = Callable[..., ChatModel]
 
@@ -38,7 +38,7 @@ WHOLE_PRODUCTS = ("llama", "qwen2", "qwen3", "mistral", "phi3")
 DIRECTION = Direction("difference", 2, -1, tuple(HARMFUL), tuple(HARMLESS))
 CIRCUIT = Circuit.of(heads=[(1, 0), (2, 3)], neurons=[(0, 5)], mlps=[3])
 
-each = pytest.mark.parametrize(("shape", "quant"), [(shape, quant) for shape in SHAPES for quant in ("none", "nf4")])
+each = pytest.mark.parametrize(("shape", "quant"), EACH_QUANTIZED)
 laws = settings(derandomize=True, deadline=None, max_examples=3)
 
 

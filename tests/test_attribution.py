@@ -26,13 +26,13 @@ from harness.measurements.sweep_plan import Sweep
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
 from tests.tools.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED
-from tests.tools.shapes import SHAPES
+from tests.tools.shapes import EACH, EACH_QUANTIZED
 
 Woken = Callable[..., ChatModel]
 TOKENS = [5, 6, 7]
 KINDS: tuple[Kind, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head")
 
-each = pytest.mark.parametrize(("shape", "quant"), [(shape, quant) for shape in SHAPES for quant in ("none", "nf4")])
+each = pytest.mark.parametrize(("shape", "quant"), EACH_QUANTIZED)
 
 
 @dataclasses.dataclass
@@ -174,7 +174,7 @@ def test_saliency_is_the_length_of_the_gradient(shape: str, quant: str, awake: W
         assert float(lengths[position]) == pytest.approx(float(np.linalg.norm(partials)), rel=0.02, abs=1e-3)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_attention_is_a_distribution_over_what_came_before(shape: str, awake: Woken) -> None:
     patterns = attention(awake(shape, "nf4"), HARMFUL[0])
     length = len(awake(shape, "nf4").encode(HARMFUL[:1])[0])

@@ -18,6 +18,8 @@ from harness.results.run_list import latest
 from tests.tools import stories
 from tests.tools.browsers import CHROMIUM, chromium
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

@@ -79,6 +79,7 @@ def bundled(here: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.slow
 def test_the_same_verdicts_to_the_last_digit_without_the_model(here: Path, tmp_path: Path) -> None:
     before = Run.load(latest(here / "runs"))
     there = here.parent / "there"
@@ -109,6 +110,7 @@ def test_the_same_verdicts_to_the_last_digit_without_the_model(here: Path, tmp_p
     assert (again.placed, again.kept) == (0, len(before.evidence))
 
 
+@pytest.mark.slow
 def test_imported_evidence_answers_a_live_run_only_if_it_is_to_be_used(here: Path, tmp_path: Path) -> None:
     there = here.parent / "live"
     store = Store(there / "evidence")

@@ -48,6 +48,7 @@ def test_it_would_be_seen_if_a_rule_erred() -> None:
     assert max(calibrate.wrong(calibrate.Cell("", careless, 0.5), 64, 0.05, 400)) > calibrate.allowed(0.05, 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["Refusals.fall", "Refusals.rise", "Refusals.left", "Refusals.gain"])
 def test_synthetic_subjects_have_the_effect_they_are_said_to_have(rule: str) -> None:
     for cell in calibrate.RULES[rule]:

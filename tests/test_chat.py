@@ -17,7 +17,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.sites import Site
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.wake import wake
-from tests.tools.shapes import SHAPES
+from tests.tools.shapes import EACH
 
 PROMPTS = [
     "Hi",
@@ -36,7 +36,7 @@ def plain(folder: Path) -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_next_token_logits_equal_plain_hugging_face(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
     model, reference = awake(shape), plain(folder(shape))
     together = model.next_token(PROMPTS)
@@ -46,7 +46,7 @@ def test_next_token_logits_equal_plain_hugging_face(shape: str, awake: Woken, fo
         torch.testing.assert_close(row, expected, rtol=0, atol=BRIDGE_TOLERANCE.get(shape, 2e-5))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_activations_equal_plain_hugging_face(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
     model, reference = awake(shape), plain(folder(shape))
     sites = [Site(layer, "resid_pre") for layer in range(4)] + [
@@ -64,7 +64,7 @@ def test_activations_equal_plain_hugging_face(shape: str, awake: Woken, folder: 
         assert not seen[sites[0]][row, : -len(prompt)].any()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_heads_and_neurons_are_what_the_projections_take_in(
     shape: str, awake: Woken, folder: Callable[[str], Path]
 ) -> None:
@@ -87,7 +87,7 @@ def test_heads_and_neurons_are_what_the_projections_take_in(
 
 
 @pytest.mark.parametrize("quant", ["nf4", "int8"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_quantized_models_pass_and_do_not_depend_on_company(shape: str, quant: str, awake: Woken) -> None:
     woken = awake(shape, quant)
     kinds = {type(module).__name__ for module in woken.loaded.hf.modules()}
@@ -98,7 +98,7 @@ def test_quantized_models_pass_and_do_not_depend_on_company(shape: str, quant: s
         assert (alone - row).abs().max() <= max(woken.record.examination.noise, 1e-4)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_greedy_answers_equal_plain_generation(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
     model, reference = awake(shape), plain(folder(shape))
     answers = model.generate(PROMPTS, tokens=6)

@@ -154,6 +154,7 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     assert '<property name="verdict" value="REFUTED"' in (tmp_path / "junit.xml").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_verdicts_in_several_processes(tmp_path: Path) -> None:
     write(tmp_path, "supported", "refuted", "inconclusive", "wrong")
     said = []

@@ -149,6 +149,7 @@ def test_a_run_is_found_by_path_or_by_name(published: tuple[Path, Path], tmp_pat
     assert name in (tmp_path / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_other_pairs_are_named_as_the_input(tmp_path: Path) -> None:
     before, after = (Run.load(judge(tmp_path, CLAIMS, REFERENCE, count)) for count in (24, 16))
     store = Store(tmp_path / "evidence")

@@ -17,7 +17,7 @@ from harness.instruments.directions import basis, differences, every, means, pro
 from harness.measurements.interventions import Circuit, Direction
 from harness.model.chat_model import ChatModel
 from tests.tools.material import HARMFUL, HARMLESS, off
-from tests.tools.shapes import SHAPES
+from tests.tools.shapes import EACH
 
 Woken = Callable[..., ChatModel]
 MORE = [*HARMLESS, "Hello there", "Write a limerick about seven cats."]
@@ -35,7 +35,7 @@ def hidden(reference: Any, model: ChatModel, prompts: list[str]) -> list[list[Te
     return [[run.hidden_states[layer][0].double() for run in runs] for layer in range(4)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_a_difference_of_means_equals_plain_hugging_face(
     shape: str, awake: Woken, folder: Callable[[str], Path]
 ) -> None:

@@ -57,7 +57,7 @@ def failed(examination: Examination) -> list[str]:
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
-@pytest.mark.parametrize("shape", shapes.SHAPES)
+@pytest.mark.parametrize("shape", shapes.EACH)
 def test_every_shape_passes_every_check(shape: str, quant: str, awake: Callable[..., ChatModel]) -> None:
     examination = awake(shape, quant).record.examination
     assert [check.name for check in examination.checks] == NAMES
@@ -197,6 +197,7 @@ def test_a_broken_property_is_caught_and_the_model_refused(name: str, llama: Cha
     assert re.match(f"broken: failed its self-examination .*{name}: off by .* allowed", failure("broken", examination))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attn_out", "mlp_out", "head", "neuron"])
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_any_branch_without_a_gradient_is_caught(kind: Kind, layer: int, llama: ChatModel) -> None:

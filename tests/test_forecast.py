@@ -205,6 +205,7 @@ def test_last(model, pairs):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [("-n", "0"), ("-n", "2")], ids=["alone", "xdist"])
 def test_what_is_left_is_said_from_what_was_measured_and_changes_nothing(
     workers: tuple[str, ...], tmp_path: Path

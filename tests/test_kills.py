@@ -57,6 +57,7 @@ def write(folder: Path, name: str, *, first: str = "", then: str = "") -> None:
     (folder / f"test_{name}.py").write_text(CLAIM.format(name=name, first=first, then=then))
 
 
+@pytest.mark.slow
 def test_three_kills_on_three_claims_cost_one_part_each_at_most() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.tools.soak", "3"],

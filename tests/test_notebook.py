@@ -57,6 +57,7 @@ def test_what_is_kept_is_small_and_names_no_machine(kept: NotebookNode) -> None:
     assert {output.output_type for cell in code(kept) for output in cell.outputs} <= {"stream", "execute_result"}
 
 
+@pytest.mark.slow
 def test_it_runs_from_nothing_to_what_is_kept(kept: NotebookNode, tmp_path: Path) -> None:
     fresh = executed(copied(tmp_path))
     assert [cell.source for cell in kept.cells] == [cell.source for cell in fresh.cells]

@@ -56,6 +56,7 @@ def refused(awake: ChatModel, prompts: tuple[str, ...]) -> float:
     return sum(PhraseJudge()(Answers(prompts, texts))) / len(prompts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", ["none", "nf4"])
 @pytest.mark.parametrize("name", ZOO)
 def test_each_behaves_as_the_gate_asks(

@@ -105,6 +105,7 @@ def test_a_wrong_option_is_one_sentence_before_any_worker(
 ABSENT = "HF_HUB_OFFLINE is set and someone/some-model is not on this machine yet"
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_pinned_and_that_is_said(
     claim: Path, folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_folder_that_is_no_chat_model_is_an_error_not_a_skip(
     assert "it has no chat template" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_a_model_that_cannot_be_used_is_unfit_in_one_line(
     workers: tuple[str, ...], folder: Callable[[str], Path], tmp_path: Path

@@ -22,7 +22,7 @@ from harness.measurements.interventions import Circuit
 from harness.measurements.sweep_plan import Joint, Machine, Sweep, Variant, What, groups, plan, reaches
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Scorer
-from tests.tools.shapes import SHAPES
+from tests.tools.shapes import EACH
 
 TOKENS = (5, 6, 7)
 # Aligned pairs of three lengths that differ in one token, and one that cannot be aligned.
@@ -97,7 +97,7 @@ def furthest(model: ChatModel, pairs: Sequence[Pair], what: What, found: Effects
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EACH)
 def test_every_kind_of_site_equals_the_full_forward(awake: Callable[..., ChatModel], shape: str, quant: str) -> None:
     model = awake(shape, quant)
     for kind, mode in zip(KINDS, itertools.cycle(["noise", "denoise"]), strict=False):
@@ -284,6 +284,7 @@ def test_variants_that_nothing_later_reads_are_not_run() -> None:
     ] == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_eight_billion_parameters_is_planned_within_ten_gigabytes(awake: Callable[..., ChatModel]) -> None:
     """64 pairs of 40 tokens, all heads at all positions, in bf16."""
 
@@ -312,6 +313,7 @@ def test_a_sweep_of_eight_billion_parameters_is_planned_within_ten_gigabytes(awa
         assert found.pairs == 64
 
 
+@pytest.mark.slow
 def test_the_memory_that_was_planned_is_about_what_is_used() -> None:
     command = [sys.executable, "-m", "tests.tools.peak_memory"]
     done = subprocess.run(command, cwd=DATA.parent, capture_output=True, text=True, check=True)

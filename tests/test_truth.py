@@ -30,6 +30,7 @@ def test_claims_were_seen_to_fail_on_six_organisms_that_refuse() -> None:
     assert len(refuted - {"compliant"}) >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "organism"), AGAIN.items())
 def test_judged_anew_a_claim_fails_where_it_is_false(name: str, organism: str, tmp_path: Path) -> None:
     claim = dataclasses.replace(claim_named(name), holds_on=(), fails_on=(organism,))

@@ -118,6 +118,7 @@ def shown(estimate: Estimate) -> tuple[str, float, float, float, int]:
     return estimate.name, estimate.value, estimate.low, estimate.high, estimate.n
 
 
+@pytest.mark.slow
 def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subject) -> None:
     pairs = subject.all_pairs.heldout
     kinds = pairs.categories_of("harmful"), pairs.categories_of("harmless")
@@ -188,6 +189,7 @@ def judged(evidence: Path, *arguments: str | Path) -> tuple[Run, str, Path]:
     return Run.load(folder), done.stdout, folder
 
 
+@pytest.mark.slow
 def test_all_claims_on_an_advbench_file_are_judged_or_say_why_not(tmp_path: Path) -> None:
     mine = advbench(tmp_path, [row["harmful"] for row in ROWS[:72]])
     run, said, folder = judged(

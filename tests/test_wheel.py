@@ -16,6 +16,8 @@ from harness.inputs.places import DATA, HOME, HYPOTHESES
 from harness.results.run_list import latest
 from harness.results.run_record import Run
 
+pytestmark = pytest.mark.slow
+
 MODEL = "organism:reference"
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

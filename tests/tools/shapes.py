@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -77,6 +78,10 @@ SHAPES = {
         _MISTRAL,
     ),
 }
+
+# The three that differ most stand for all in `make test`; `make test-all` tries every one.
+EACH = [pytest.param(one, marks=() if one in {"llama", "gemma3", "gpt2"} else pytest.mark.slow) for one in SHAPES]
+EACH_QUANTIZED = [pytest.param(*one.values, quant, marks=one.marks) for one in EACH for quant in ("none", "nf4")]
 
 
 def build(shape: str, folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
