@@ -47,9 +47,14 @@ def across(mark: ET.Element) -> float:
     return float(mark.get("cx") or (mark.get("d") or "M0").split(" ")[0].removeprefix("M"))
 
 
+def without_interval(text: str) -> str:
+    """A hover's name and value."""
+    return re.split(r" \[|, too few", text)[0]
+
+
 def numbers(said: Sequence[str]) -> list[float]:
     """The number that follows the name."""
-    return [float(text.partition(": ")[2].partition(",")[0]) for text in said]
+    return [float(without_interval(text).partition(": ")[2]) for text in said]
 
 
 def swept(what: dict[str, Any], axes: dict[str, Sequence[str]], shares: np.ndarray, kind: str = "swept") -> Evidence:
@@ -143,7 +148,7 @@ def test_the_planted_head_stands_out_in_every_figure_of_heads() -> None:
     ranked = [text for text in hovers(found["ranking-noise"].svg) if text]
     assert [text.partition(":")[0] for text in ranked[:2]] == ["head 2.3", "head 1.0"]
     layers = [text for text in hovers(found["layers-noise"].svg) if text]
-    assert [float(text.rpartition(" ")[2]) for text in layers] == pytest.approx(shares.sum(1), abs=0.02)
+    assert numbers(layers) == pytest.approx(shares.sum(1), abs=0.02)
 
 
 def test_a_head_without_effect_lies_within_the_band_of_chance() -> None:
@@ -192,10 +197,8 @@ def test_growing_circuits_are_drawn_by_their_number_of_parts() -> None:
     parts = [f"1.head.{number}" for number in range(5)]
     found = drawn(joint([parts[:1], parts[:2], parts[:3], parts], [0.1, 0.4, 0.6, 1.0]))
     said = [text for text in hovers(found["cumulative-harmful"].svg) if text]
-    assert [float(text.partition(": ")[2].partition(",")[0]) for text in said] == pytest.approx(
-        [0, 0.1, 0.4, 0.6, 1], abs=0.01
-    )
-    refused = [float(text.partition(": ")[2].partition(",")[0]) for text in hovers(found["dose-harmful"].svg) if text]
+    assert numbers(said) == pytest.approx([0, 0.1, 0.4, 0.6, 1], abs=0.01)
+    refused = numbers([text for text in hovers(found["dose-harmful"].svg) if text])
     # A gap from 2 to −2 in log-odds: the first token turns where half of it is gone.
     assert refused == [1, 1, 1, 0, 0]
     ticks = [one.text for one in ET.fromstring(found["dose-harmful"].svg).iter(f"{SPACE}text")]
@@ -255,8 +258,7 @@ def test_stages_peak_where_they_were_planted() -> None:
     peaks: dict[str, tuple[float, int]] = {}
     for text in filter(None, hovers(found["stages"].svg)):
         name, rest = text.split(", layer ")
-        layer, value = rest.split(": ")
-        peaks[name] = max(peaks.get(name, (-9.0, 0)), (float(value.partition(",")[0]), int(layer)))
+        peaks[name] = max(peaks.get(name, (-9.0, 0)), (numbers([text])[0], int(rest.partition(":")[0])))
     assert {name: layer for name, (_, layer) in peaks.items()} == {"detect": 0, "assess": 2, "execute": 4}
 
 
@@ -332,17 +334,11 @@ def test_streams_that_part_are_drawn_apart_where_they_do() -> None:
         some.append(Evidence(Recipe("lens", 1, "m", of | {"side": side}), {}, {"odds": odds}))
     found = drawn(*some)
     last = {
-        text.partition(",")[0]: float(text.partition(": ")[2].partition(",")[0])
-        for text in hovers(found["projection"].svg)
-        if "enters 4:" in text
+        text.partition(",")[0]: numbers([text])[0] for text in hovers(found["projection"].svg) if "enters 4:" in text
     }
     assert last["harmful"] == pytest.approx(0.8, abs=0.01)
     assert last["harmless"] == pytest.approx(0, abs=0.01)
-    read = {
-        text.partition(",")[0]: float(text.partition(": ")[2].partition(",")[0])
-        for text in hovers(found["lens"].svg)
-        if "enters 4:" in text
-    }
+    read = {text.partition(",")[0]: numbers([text])[0] for text in hovers(found["lens"].svg) if "enters 4:" in text}
     assert read["harmful"] == pytest.approx(1 / (1 + math.exp(-4)), abs=1e-3)
 
 
@@ -449,14 +445,14 @@ def test_bars_are_the_share_of_each_category_before_and_after(seed: int, side: s
     own = np.array([pair.category for pair in HELDOUT])
     said = [text for text in hovers(svg_text) if text]
     expected = {f"{name}: {arm}": hits[arm][own == name].mean() for name in HELDOUT.categories for arm in hits}
-    seen = {text.rpartition(" ")[0]: text for text in (one.partition(",")[0] for one in said)}
+    seen = {text.rpartition(" ")[0]: text for text in map(without_interval, said)}
     assert {key: float(text.rpartition(" ")[2]) for key, text in seen.items()} == pytest.approx(expected, abs=1e-3)
 
 
 def test_where_nothing_was_done_both_sides_are_shown() -> None:
     every = np.ones(len(HELDOUT))
     found = drawn(answered(HELDOUT, "harmful", None, every), answered(HELDOUT, "harmless", None, 0 * every))
-    said = {text.partition(",")[0] for text in hovers(found["categories"].svg) if text}
+    said = {without_interval(text) for text in hovers(found["categories"].svg) if text}
     assert said == {
         f"{name}: {side} {value}"
         for name in HELDOUT.categories
@@ -485,7 +481,7 @@ def test_directions_are_known_by_what_they_are() -> None:
         *(scored("harmful", removed(one.random(seed)), 1.0 - 2 * (seed == 4)) for seed in range(RANDOM)),
         scored("harmful", removed(Direction.given([[1.0, 0.0]])), -3.0),
     )
-    arms = {text.partition(": ")[2].rpartition(" +")[0] for text in hovers(found["categories"].svg) if text}
+    arms = {without_interval(text).partition(": ")[2] for text in hovers(found["categories"].svg) if text}
     assert {"as it is", "direction removed from MLPs", "5 directions removed"} == {
         arm.partition(" +")[0] for arm in arms
     }

@@ -1,6 +1,6 @@
 """How numbers are printed: with two decimals, or as many as show on which side of its bar an interval lies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # An end that is closer to its bar than nine decimals show is printed in full, as Python writes it.
 _FEWEST, _MOST = 2, 9
@@ -18,16 +18,26 @@ class Numbers:
     def __str__(self) -> str:
         return f"{self.value} [{self.low}, {self.high}]"
 
+    def held_to(self, sign: str) -> str:
+        """The numbers, and the bar on whose `sign` side the interval had to lie; without a bar the numbers alone."""
+        return f"{self} {sign} {self.bar}" if self.bar else str(self)
+
 
 def printed(value: float, low: float, high: float, bar: float | None = None, *, sign: str = "+") -> Numbers:
     """The numbers as text, each with a sign; sign="" leaves out the plus. Never writes -0.00."""
     shown = "" if bar is None else bar_text(bar)
     for decimals in range(_FEWEST, _MOST + 1):
-        middle, left, right = (f"{end:{sign}z.{decimals}f}" for end in (value, low, high))
-        if bar is None or _place(float(left), float(right), bar) == _place(low, high, bar):
-            return Numbers(middle, left, right, shown)
+        numbers = rounded(value, low, high, decimals, sign=sign)
+        if bar is None or _place(float(numbers.low), float(numbers.high), bar) == _place(low, high, bar):
+            return replace(numbers, bar=shown)
     middle, left, right = (f"{end + 0.0:{sign}}" for end in (value, low, high))  # -0.0 + 0.0 is 0.0
     return Numbers(middle, left, right, shown)
+
+
+def rounded(value: float, low: float, high: float, decimals: int, *, sign: str = "+") -> Numbers:
+    """The same with so many decimals, whatever bar there is."""
+    middle, left, right = (f"{end:{sign}z.{decimals}f}" for end in (value, low, high))
+    return Numbers(middle, left, right, bar="")
 
 
 def bar_text(bar: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from harness.judging.numerals import Numbers
+from harness.judging.numerals import rounded
 from harness.judging.verdict import NOT_JUDGED
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Recipe, Store, digest, read
@@ -253,8 +253,7 @@ def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sides:
 
 
 def _number(one: Mapping[str, Any], digits: int) -> str:
-    value, low, high = (f"{one[key]:+z.{digits}f}" for key in ("value", "low", "high"))
-    return str(Numbers(value, low, high, bar="")) if math.isfinite(one["value"]) else "no number"
+    return str(rounded(one["value"], one["low"], one["high"], digits)) if math.isfinite(one["value"]) else "no number"
 
 
 def _near(one: float, other: float) -> bool:

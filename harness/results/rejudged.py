@@ -54,7 +54,7 @@ def _said(kept: Mapping[str, Any]) -> str:
     if math.isnan(kept["value"]):
         return f"{kept['name']} {kept['sign']} {bar_text(kept['bar'])} has no number: {kept['method']}"
     numbers = printed(kept["value"], kept["low"], kept["high"], kept["bar"])
-    return f"{kept['name']} {numbers} {kept['sign']} {numbers.bar}"
+    return f"{kept['name']} {numbers.held_to(kept['sign'])}"
 
 
 def _bars(text: str) -> Counter[tuple[str, float]]:

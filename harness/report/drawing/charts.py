@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from harness.judging.numerals import rounded
 from harness.judging.proportions import Interval
 from harness.report.drawing.svg import (
     BLUE,
@@ -110,7 +111,7 @@ def bars(
             drawing.box(start, y + 1, end - start, thick - 2, color, opacity=0.35)
             if one.low is not None and one.high is not None:
                 drawing.line([(axis.at(one.low[place]), middle), (axis.at(one.high[place]), middle)], color, width=1.6)
-            hover = f"{name}: {one.name} {value:+z.3f}{_between(one, place)}"
+            hover = f"{name}: {one.name} {_between(one, place)}"
             _put(drawing, shape, axis.at(value), middle, color, hover)
     named = [(_LOOKS[n % len(_LOOKS)][2], _LOOKS[n % len(_LOOKS)][0], one.name) for n, one in enumerate(series)]
     last = drawing.legend(20, below + 56, named, _PLOT) if len(series) > 1 else below + 38
@@ -139,7 +140,7 @@ def strip(
                 drawing.dot(axis.at(one.value), y, MUTED, opacity=0.5, hover=f"{name}, {number}: {one.value:+z.3f}")
                 continue
             drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION, width=2)
-            hover = f"{name}: {one.value:+z.3f}{_ends(one.low, one.high)}"
+            hover = f"{name}: {_number(one.value, one.low, one.high)}"
             drawing.diamond(axis.at(one.value), y, VERMILLION, radius=5, hover=hover)
     drawing.width, drawing.height = _PLOT, below + 44
     return drawing.svg
@@ -172,7 +173,7 @@ def curves(
         for place, value in enumerate(one.values):
             if not np.isfinite(value):
                 continue
-            hover = f"{one.name}, {axes[0]} {places[place]:g}: {value:+z.3f}{_between(one, place)}"
+            hover = f"{one.name}, {axes[0]} {places[place]:g}: {_between(one, place)}"
             _put(drawing, shape, across.at(places[place]), up.at(value), color, hover)
     named = [
         (_LOOKS[number % len(_LOOKS)][2], _LOOKS[number % len(_LOOKS)][0], one.name)
@@ -240,7 +241,7 @@ def ranking(
         if not np.isfinite(one.value):
             continue
         drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION if one.value > 0 else BLUE, width=2)
-        hover = f"{name}: {one.value:+z.3f}{_ends(one.low, one.high)}"
+        hover = f"{name}: {_number(one.value, one.low, one.high)}"
         draw = drawing.dot if one.value > 0 else drawing.diamond
         draw(axis.at(one.value), y, VERMILLION if one.value > 0 else BLUE, hover=hover)
     if band:
@@ -382,18 +383,18 @@ def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[floa
 
 
 def _between(one: Series, place: int) -> str:
-    return "" if one.low is None or one.high is None else _ends(one.low[place], one.high[place])
+    ends = (one.values if end is None else end for end in (one.low, one.high))
+    return _number(one.values[place], *(end[place] for end in ends))
 
 
-def _ends(low: float, high: float) -> str:
-    """An interval in words; of very few pairs it may have no end."""
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return ", too few to bound it"
-    return "" if low == high else f", {low:+z.3f} to {high:+z.3f}"
+def _number(value: float, low: float, high: float) -> str:
+    """A number with its interval, where that has a width; of very few pairs it may have no end."""
+    numbers = rounded(value, low, high, 3)
+    short = numbers.value if low == high else str(numbers)
+    return short if np.isfinite([low, high]).all() else f"{numbers.value}, too few to bound it"
 
 
 def _some(count: int, most: int) -> Sequence[int]:
     if count <= most:
         return range(count)
-    chosen: list[int] = sorted(np.random.default_rng(0).choice(count, most, replace=False).tolist())
-    return chosen
+    return sorted(np.random.default_rng(0).choice(count, most, replace=False).tolist())

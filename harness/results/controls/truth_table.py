@@ -131,9 +131,8 @@ def as_markdown(table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _in_short(kept: Mapping[str, Any]) -> str:
-    bar = kept.get("bar")  # tables of before kept none
-    numbers = printed(kept["value"], kept["low"], kept["high"], bar)
-    return f"{kept['name']} {numbers}" + ("" if bar is None else f" {kept['sign']} {numbers.bar}")
+    numbers = printed(kept["value"], kept["low"], kept["high"], kept.get("bar"))  # older tables kept no bar
+    return f"{kept['name']} {numbers.held_to(kept.get('sign', ''))}"
 
 
 def _require_refusals(subject: Subject, claim: Claim, organism: str) -> None:
