@@ -13,7 +13,8 @@ from transformer_lens import patching
 
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.prompts.pairs import Pair
-from harness.instruments.direction_selection import INDUCED, KL, LAYERS, Prompts
+from harness.instruments.direction_selection import INDUCED, KL, Prompts
+from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel
 
 # Its progress bars, which no argument turns off.

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.recipe import Recipe
 from harness.results.compare_runs import Change, Differences, compare
 from harness.results.run_list import all_runs, chosen, latest
 from harness.results.run_record import Run

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness.inputs.errors import AssayError
-from harness.measurements.evidence import DamagedEvidence, Evidence, Recipe, Store
+from harness.measurements.evidence import DamagedEvidence, Evidence, Store
+from harness.measurements.recipe import Recipe
 
 RECIPE = Recipe("a-kind", 1, "abc", {"prompts": ["how"], "tokens": 24})
 

@@ -19,11 +19,13 @@ from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptLists
 from harness.inputs.sites import Site
 from harness.measurements import interventions, questions
-from harness.measurements.evidence import Damaged, DamagedEvidence, Recipe, Store, check, digest, read
-from harness.measurements.evidence_kinds import KNOWN, Done, Patched
+from harness.measurements.evidence import Damaged, DamagedEvidence, Store, check, read
+from harness.measurements.evidence_kinds import known
 from harness.measurements.evidence_table import entries, export
 from harness.measurements.interventions import Circuit, Direction, ablate, add, patch, remove
-from harness.measurements.questions import Measurement, described
+from harness.measurements.questions import KINDS, described
+from harness.measurements.questions.contents import Done, Patched
+from harness.measurements.recipe import Recipe, digest
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
 from tests.tools import malformed
 
@@ -269,9 +271,8 @@ def made_of(kind: type) -> set[type]:
 
 
 def test_every_measurement_has_its_kind_and_every_intervention_and_sweep_is_known() -> None:
-    ours = (one for one in Measurement.__subclasses__() if one.__module__.startswith("harness."))
-    asked = {one.KIND for one in ours}
-    assert asked | {"part", "pairs", "prompt-lists", "model-record"} == KNOWN == set(EXAMPLES)
+    asked = {kind for kind, question in KINDS.items() if question.__module__.startswith("harness.")}
+    assert asked | {"part", "pairs", "prompt-lists", "model-record"} == known() & set(EXAMPLES) == set(EXAMPLES)
     assert {type(one) for one in INTERVENTIONS} == made_of(interventions.Intervention)
     for one in INTERVENTIONS:
         fitting(json.loads(json.dumps(described(one))), Done)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import packed
-from harness.measurements.evidence import Evidence, Recipe
+from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Direction, Remove
 from harness.measurements.questions import described
+from harness.measurements.recipe import Recipe
 from harness.report.drawing import charts, svg
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figures import MOST, figures, recorded

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.places import DATA
-from harness.measurements.evidence import DamagedEvidence, Evidence, Recipe, Store
+from harness.measurements.evidence import DamagedEvidence, Evidence, Store
+from harness.measurements.recipe import Recipe
 from harness.results.run_list import latest
 from harness.results.run_record import Run
 from harness.running.forecast import ENOUGH, Forecast, Progress, seconds_left, until_all, words

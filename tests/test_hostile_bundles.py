@@ -15,8 +15,9 @@ from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import archives
 from harness.inputs.prompts.pairs import PairSet
-from harness.measurements.evidence import Evidence, Recipe, Store, digest
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.questions import FoundCircuit, RefusalTokens
+from harness.measurements.recipe import Recipe, digest
 from harness.results import bundle as bundles
 from harness.results.bundle import bundle
 from harness.results.run_record import Run

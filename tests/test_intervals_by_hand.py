@@ -10,7 +10,7 @@ from scipy import stats as reference
 
 from harness.inputs.prompts.pairs import PairSet
 from harness.judging import correlations, means, proportions
-from harness.measurements.evidence import Recipe
+from harness.measurements.recipe import Recipe
 from harness.results.verdict_evidence import Material
 from tests.test_figures import HELDOUT, PAIRS, heads
 

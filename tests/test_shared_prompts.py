@@ -13,7 +13,8 @@ from harness.inputs.prompts.pair_files import load, load_pairs
 from harness.inputs.prompts.pairs import Pair, PairSet, grouped, side_of
 from harness.inputs.prompts.prompt_text import normalised
 from harness.measurements import pairs_evidence
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.recipe import Recipe
 from harness.report.page import write
 from tests.tools import stories
 

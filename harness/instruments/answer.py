@@ -23,6 +23,7 @@ from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.effects_evidence import packed
 from harness.measurements.interventions import Intervention
 from harness.measurements.questions import (
+    Answer,
     Answers,
     Attended,
     Contrasted,
@@ -40,19 +41,13 @@ from harness.measurements.questions import (
     Scores,
     Swept,
 )
+from harness.measurements.questions.searches import VALIDATION
 from harness.measurements.sweep_plan import What
 from harness.model.chat_model import ChatModel, Edit
 from harness.model.loading import peak_bytes
 from harness.model.refusal_judges import Answers as Shown
 from harness.model.refusal_judges import PhraseJudge, coherence, refusal_tokens
 from harness.model.refusal_score import Scorer
-
-# Of the pairs on which a direction is sought, one in so many chooses among the candidates.
-VALIDATION = 4
-
-Measured = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
-"""Values as JSON has them, and arrays."""
-
 
 Kept = Callable[[What], Chunks | None]
 """Where parts of a sweep are kept."""
@@ -74,13 +69,13 @@ def observed(
 
 
 @singledispatch
-def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     """The answer; `tokens` are those that refuse, `chunks` keeps parts of long sweeps."""
-    raise NotImplementedError(type(asked).__name__)
+    raise TypeError(f"{type(asked).__name__} has no answer: register one in {__name__}")
 
 
 @measure.register
-def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     encoded = [model.chat.encode_pair(pair) for pair in asked.pairs]
     return {
         "aligned": [pair.aligned for pair in encoded],
@@ -91,12 +86,12 @@ def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _
 
 
 @measure.register
-def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return {"tokens": list(refusal_tokens(model, asked.pairs))}, {}
 
 
 @measure.register
-def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     prompts = getattr(asked.pairs, asked.side)
     edit = _live(model, asked.under, _twins(asked.pairs))
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
@@ -111,7 +106,7 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _n
 
 
 @measure.register
-def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
     edited = (
@@ -127,22 +122,22 @@ def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _no
 
 
 @measure.register
-def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks(asked.what)))
 
 
 @measure.register
-def _(asked: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return packed(contrast(model, asked.pairs, asked.what, chunks=chunks(asked.what)))
 
 
 @measure.register
-def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return packed(estimate(model, asked.pairs, asked.what, tokens, mode=asked.mode))
 
 
 @measure.register
-def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at, chunks=chunks)
     ranked = {
         f"{kind}s": [(site, effect) for site, effect in found.items() if site.kind == kind]
@@ -153,7 +148,7 @@ def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept
 
 
 @measure.register
-def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     sides = asked.pairs.harmful, asked.pairs.harmless
     chosen = Prompts(*(prompts[::VALIDATION] for prompts in sides))
     train = Prompts(*(tuple(one for at, one in enumerate(prompts) if at % VALIDATION) for prompts in sides))
@@ -172,7 +167,7 @@ def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Ke
 
 
 @measure.register
-def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
     rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
     sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
@@ -183,12 +178,12 @@ def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = 
 
 
 @measure.register
-def _(asked: Lens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Lens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return {}, {"odds": lens(model, getattr(asked.pairs, asked.side), tokens, asked.position).numpy()}
 
 
 @measure.register
-def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     rows = []
     for pair in asked.pairs:
         encoded = model.chat.encode_pair(pair).harmful
@@ -198,19 +193,19 @@ def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _
 
 
 @measure.register
-def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     site = Site(asked.layer, "resid_pre", position=asked.position)
     streams = model.read([*asked.pairs.harmful, *asked.pairs.harmless], [site])[site].double()
     return {}, {"products": (streams @ streams.T).numpy()}
 
 
 @measure.register
-def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     return {"nats": model.surprise(asked.passages, under=_live(model, asked.under, ()))}, {}
 
 
 @measure.register
-def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Measured:
+def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     heads = [Site(layer, "head", position=-1) for layer in range(model.sizes.layers)]
     neurons = [Site(layer, "neuron", position=-1) for layer in range(model.sizes.layers)]
     read = model.read(asked.pairs.harmful, [*heads, *neurons])

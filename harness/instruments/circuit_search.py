@@ -9,12 +9,9 @@ from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import At, Kind, Site
 from harness.instruments.attribution import estimate
 from harness.instruments.sweep import Chunks, sweep
+from harness.measurements.questions.searches import PROPOSED
 from harness.measurements.sweep_plan import Chosen, Mode, Sweep, What
 from harness.model.chat_model import ChatModel
-
-# Of each component wanted, so many are proposed and measured. Gradients at both ends put the exact top ten of
-# `organism:reference` among the first 27; at the prompt's end alone, some of them beyond the hundredth.
-PROPOSED = 5
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from harness.inputs.sites import Site
 from harness.instruments.directions import differences
 from harness.instruments.suffix_run import Layout, Recorded, expanded, read_out, record, through
 from harness.measurements.interventions import Direction
+from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
 
-# Candidates from the last fifth of the layers are too near the output; removal must not change harmless
-# prompts by more nats than this; addition must make them refused.
-LAYERS, KL, INDUCED = 0.8, 0.1, 0.0
+# Removal must not change harmless prompts by more nats than this; addition must make them refused.
+KL, INDUCED = 0.1, 0.0
 # Scores closer than this are the paper's and its own code's difference on one model: a tie.
 TIE = 0.05
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from harness.measurements.effects import Effects
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.questions import described
+from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import What
 
 

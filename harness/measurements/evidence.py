@@ -25,7 +25,8 @@ from harness.inputs.files.json_files import Finite, Later, Malformed
 from harness.inputs.files.terminal import shown
 from harness.inputs.files.whole_files import write_whole
 from harness.measurements import evidence_kinds
-from harness.measurements.evidence_kinds import Shape
+from harness.measurements.questions.contents import Shape
+from harness.measurements.recipe import Recipe, digest
 
 # Of a file of evidence: raised when a member is added or means something else.
 SCHEMA = 2
@@ -37,25 +38,6 @@ _FLOATS = ("F16", "F32", "F64")
 
 class DamagedEvidence(UserWarning):
     """A file of evidence that is not what was written."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that a measurement depends on; its fingerprint is known before anything is measured."""
-
-    kind: str
-    revision: int  # of the measuring function: raised when its numbers change
-    subject: str  # fingerprint of the model
-    of: Mapping[str, Any]  # prompts, intervention, settings
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the evidence."""
-        return digest(self.as_json())
-
-    def as_json(self) -> dict[str, Any]:
-        """For the file, and for the fingerprint."""
-        return {"kind": self.kind, "revision": self.revision, "subject": self.subject, "of": dict(self.of)}
 
 
 class Imported(TypedDict):
@@ -256,12 +238,6 @@ def check(path: Path) -> Evidence:
     shapes = {} if tensors is None else _shapes(path.with_suffix(".safetensors"), tensors)
     _check(found, shapes)
     return found
-
-
-def digest(value: object) -> str:
-    """Of anything that JSON can hold, the same on every machine."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text(body: Mapping[str, Any], imported: Imported | None = None) -> bytes:

@@ -1,142 +1,22 @@
-"""What a measurement of each kind holds, so that whoever reads one may rely on it. Nothing here reads a file."""
+"""Checks that evidence of each kind holds what it must, so that whoever reads it may rely on it. Reads no file."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from harness.inputs.files.json_files import Count, Finite, Malformed, fitting
+from harness.inputs.files.json_files import Malformed, fitting
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair
+from harness.inputs.refusal_phrases import PHRASES
+from harness.measurements.questions import KINDS
+from harness.measurements.questions.contents import Asked, Content, EffectsHold, Flag, Patched, Shape
 
-Flag = Annotated[float, Meta(ge=0, le=1)]
-Layer = Annotated[int, Meta(ge=0, lt=100_000)]
-SiteName = Annotated[str, Meta(pattern=r"^\d{1,5}\.((head|neuron)\.\d{1,9}|attn_out|mlp_out)$")]
-Side = Literal["harmful", "harmless"]
 # Every neuron of a model of 70 B parameters at three positions; more are labels that no array answers to.
 _MOST_VARIANTS = 10_000_000
 _NUMBER = re.compile(r"\d{1,9}")
-
-Shape = tuple[str, tuple[int, ...]]
-"""Of an array: `f` where it holds floating-point numbers, and its lengths."""
-
-
-class _Named(Struct):
-    direction: str
-
-
-class _Circuit(Struct):
-    circuit: list[SiteName]
-
-
-class _Site(Struct):
-    layer: Layer
-    kind: str
-    index: int | None
-    position: int | None
-
-
-class _Held(Struct, kw_only=True):
-    during: Literal["prompt", "answer"] | None = None
-
-
-class _Patch(_Held, tag_field="a", tag="Patch"):
-    sites: list[_Site]
-
-
-class _Ablate(_Held, tag_field="a", tag="Ablate"):
-    circuit: _Circuit
-    to: Literal["mean", "zero"]
-
-
-class _Remove(_Held, tag_field="a", tag="Remove"):
-    direction: _Named
-    where: Literal["everywhere", "stream", "attention", "mlp"]
-
-
-class _Add(_Held, tag_field="a", tag="Add"):
-    direction: _Named
-    layer: Layer
-    scale: Finite
-
-
-class _Together(Struct, tag_field="a", tag="Together"):
-    all: list["Done"]
-
-
-Done = _Patch | _Ablate | _Remove | _Add | _Together
-"""An intervention, as recipes describe it."""
-
-
-class _Sweep(Struct, tag_field="a", tag="Sweep"):
-    kind: str
-    at: Any
-    layers: list[Layer] | None
-    cumulative: bool
-    direct: bool
-
-
-class _Joint(Struct, tag_field="a", tag="Joint"):
-    circuits: list[_Circuit]
-    at: Any
-    direct: bool
-
-
-class _Chosen(Struct, tag_field="a", tag="Chosen"):
-    whole: _Sweep
-    numbers: list[Count]
-
-
-Patched = _Sweep | _Joint | _Chosen
-"""What is patched from the twin, as recipes describe it."""
-
-
-class _Pairs(Struct):
-    pairs: str
-    n: Count
-    harmful: Count | None = None  # of prompts without twins, beside their sum
-    harmless: Count | None = None
-
-
-class _Asked(Struct):
-    pairs: _Pairs
-
-
-class _AskedSide(_Asked):
-    side: Side
-
-
-class _AskedUnder(_AskedSide):
-    under: Done | None
-
-
-class _AskedPlainText(_Asked):
-    under: Done | None
-
-
-class _AskedEffects(_Asked):
-    what: Patched
-
-
-class _AskedMode(_AskedEffects):
-    mode: Literal["noise", "denoise"]
-
-
-class _AskedPart(Struct):
-    pairs: list[str]
-    what: Patched
-
-
-class _AskedDirections(_AskedSide):
-    directions: list[_Named]
-
-
-class _AskedProducts(_Asked):
-    layer: Layer
-    position: int
 
 
 class _AskedRecord(Struct):
@@ -144,66 +24,14 @@ class _AskedRecord(Struct):
     device: str
 
 
-class _Nothing(Struct):
-    pass
-
-
-class _Answers(Struct):
-    prefixes: list[str]
-    repetition: list[float]
-    cross_entropy: list[float | None]
-
-
-class _Scores(Struct):
-    odds: list[float]
-    kl: list[float]
-    same_as_clean: bool
-
-
-class _Effects(Struct):
+class _AskedPart(Struct):
     pairs: list[str]
-    set_aside: list[str]
-    axes: dict[str, list[str]]
-
-
-class _Carried(Struct):
-    heads: list[float]
-    neurons: list[float]
-
-
-class _CircuitFound(Struct):
-    heads: list[tuple[Layer, Count]]
-    neurons: list[tuple[Layer, Count]]
-    effects: _Carried | None = None  # older ones have none
-
-
-class _DirectionFound(Struct):
-    layer: Layer | None
-    position: int | None
-    valid: bool
-    reason: str
-    harmful: list[str]
-    harmless: list[str]
-
-
-class _Encoding(Struct):
-    aligned: list[bool]
-    harmful: list[Count]
-    harmless: list[Count]
-    post: Count
-
-
-class _Tokens(Struct):
-    tokens: list[Count]
-
-
-class _PlainText(Struct):
-    nats: list[float]
+    what: Patched
 
 
 class _PairsKept(Struct):
     pairs: list[Pair]
-    split: Annotated[int, Meta(ge=1)] = 1  # older ones have none
+    split: Annotated[int, Meta(ge=1)] = 1  # missing in older evidence
 
 
 class _ListsKept(Struct):
@@ -214,46 +42,36 @@ class _ListsKept(Struct):
     split: Annotated[int, Meta(ge=1)]
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What is asked, what answers it, which lists hold one value a pair, and the axes of the arrays."""
-
-    asked: type
-    values: type
-    rows: tuple[str, ...] = ()
-    arrays: Mapping[str, str] = field(default_factory=dict)
-
-
-EFFECTS = ("swept", "contrasted", "estimated", "part")
-_KINDS = {
-    "answers": _Kind(_AskedUnder, _Answers, ("prefixes", "repetition", "cross_entropy")),
-    "attended": _Kind(_Asked, _Nothing, arrays={"words": "n * *"}),
-    "circuit": _Kind(_Asked, _CircuitFound),
-    "contrasted": _Kind(_AskedEffects, _Effects),
-    "direction": _Kind(_Asked, _DirectionFound),
-    "encoding": _Kind(_Asked, _Encoding, ("aligned", "harmful", "harmless")),
-    "estimated": _Kind(_AskedMode, _Effects),
-    "lens": _Kind(_AskedSide, _Nothing, arrays={"odds": "n *"}),
-    "model-record": _Kind(_AskedRecord, ModelRecord),
-    "norms": _Kind(_Asked, _Nothing, arrays={"head": "* *", "neuron": "* *"}),
-    "pairs": _Kind(_Asked, _PairsKept, ("pairs",)),
-    "part": _Kind(_AskedPart, _Effects),
-    "plain-text": _Kind(_AskedPlainText, _PlainText),
-    "products": _Kind(_AskedProducts, _Nothing, arrays={"products": "2n 2n"}),
-    "projected": _Kind(_AskedDirections, _Nothing, arrays={"along": "* n *", "length": "n *"}),
-    "prompt-lists": _Kind(_Asked, _ListsKept),
-    "refusal-tokens": _Kind(_Asked, _Tokens),
-    "scores": _Kind(_AskedUnder, _Scores, ("odds", "kl")),
-    "swept": _Kind(_AskedMode, _Effects),
+# Kinds of evidence that answer no question: a model's record, the prompts of a run, the parts of a long sweep.
+_KEPT: Mapping[str, Content] = {
+    "model-record": Content(_AskedRecord, ModelRecord),
+    "pairs": Content(Asked, _PairsKept, ("pairs",)),
+    "part": Content(_AskedPart, EffectsHold, effects=True),
+    "prompt-lists": Content(Asked, _ListsKept),
 }
-KNOWN = frozenset(_KINDS)
+
+
+def content(kind: str) -> Content | None:
+    """The content of evidence of a kind; None for kinds that are not known here."""
+    return KINDS[kind].CONTENT if kind in KINDS else _KEPT.get(kind)
+
+
+def holds_effects(kind: str) -> bool:
+    """Whether evidence of a kind is a table of effects, with a row for each pair."""
+    holding = content(kind)
+    return holding is not None and holding.effects
+
+
+def known() -> frozenset[str]:
+    """Every kind of evidence there is."""
+    return frozenset({*KINDS, *_KEPT})
 
 
 def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: Mapping[str, Shape]) -> None:
     """Raises Malformed where a measurement of this kind does not hold what it must; other kinds hold anything."""
     if any(not lengths for _, lengths in arrays.values()):
         raise Malformed("an array without axes")
-    if (known := _KINDS.get(kind)) is None:
+    if (known := content(kind)) is None:
         return
     fitting(of, known.asked, "$.body.recipe.of")
     fitting(values, known.values, "$.body.values")
@@ -261,7 +79,7 @@ def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: M
     rows = [*known.rows, *(_flags(values) if kind == "answers" else ())]
     if wrong := next((name for name in rows if len(values[name]) != n), None):
         raise Malformed(f"$.body.values.{wrong}: {len(values[wrong])} values for {n} pairs")
-    axes = _axes_of_effects(values) if kind in EFFECTS else dict(known.arrays)
+    axes = _axes_of_effects(values) if known.effects else dict(known.arrays)
     for name, expected in axes.items():
         _check_array(name, expected.replace("2n", str(both)).replace("n", str(n)).split(), arrays.get(name))
     if kind == "prompt-lists":
@@ -300,8 +118,8 @@ def _counts(of: Mapping[str, Any]) -> tuple[int, int]:
 def _flags(values: Mapping[str, Any]) -> Sequence[str]:
     """The names of the rules by which answers were judged."""
     names = [name for name in values if name.startswith("phrases-")]
-    if "phrases-anywhere" not in names:
-        raise Malformed("$.body.values: object missing required field phrases-anywhere")
+    if PHRASES not in names:
+        raise Malformed(f"$.body.values: object missing required field {PHRASES}")
     for name in names:
         if not set(fitting(values[name], list[Flag], f"$.body.values.{name}")) <= {0.0, 1.0}:
             raise Malformed(f"$.body.values.{name}: neither 0 nor 1")

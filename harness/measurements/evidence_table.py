@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.inputs.errors import AssayError
-from harness.measurements.evidence import Damaged, Evidence, Store, digest, read
-from harness.measurements.evidence_kinds import EFFECTS
+from harness.measurements import evidence_kinds
+from harness.measurements.evidence import Damaged, Evidence, Store, read
+from harness.measurements.recipe import digest
 
 # What spreadsheets compute, where a cell begins so (OWASP, CSV injection).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -98,7 +99,7 @@ def _rows(store: Store) -> Iterator[tuple[Any, ...]]:
         for quantity, values in one.values.items():
             if isinstance(values, list) and len(values) == n and all(isinstance(v, int | float) for v in values):
                 yield from ((*head, str(pair), "", quantity, float(value)) for pair, value in enumerate(values))
-        effects = one.recipe.kind in EFFECTS
+        effects = evidence_kinds.holds_effects(one.recipe.kind)
         axes = one.values["axes"] if effects else {}
         places = [" ".join(map(" ".join, zip(axes, labels, strict=True))) for labels in product(*axes.values())]
         pairs = one.values["pairs"] if effects else None

@@ -249,7 +249,7 @@ class _Beside:
     def check(self, one: Evidence) -> None:
         """Raises Malformed where a measurement contradicts itself or others."""
         kind, values, asked = one.recipe.kind, one.values, one.recipe.of.get("pairs")
-        if kind not in evidence_kinds.KNOWN:
+        if kind not in evidence_kinds.known():
             raise Malformed(f"is of no kind that is known here: {kind!r}")
         if kind in pairs_evidence.KINDS:
             self._know(pairs_evidence.kept(one), one.recipe.of["pairs"])

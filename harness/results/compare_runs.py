@@ -11,7 +11,8 @@ from typing import Any
 from harness.judging.numerals import rounded
 from harness.judging.verdict import NOT_JUDGED
 from harness.measurements import pairs_evidence
-from harness.measurements.evidence import Damaged, Recipe, Store, digest, read
+from harness.measurements.evidence import Damaged, Store, read
+from harness.measurements.recipe import Recipe, digest
 from harness.results.run_record import Claimed, Judged, Model, Run
 
 # Numbers nearer than this differ by arithmetic alone.

@@ -15,7 +15,7 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.inputs.refusal_phrases import RULES
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, check, read
-from harness.measurements.evidence_kinds import EFFECTS
+from harness.measurements.evidence_kinds import holds_effects
 from harness.measurements.questions import Measurement
 from harness.results.verdict_evidence import Material, asked_of, named
 
@@ -133,7 +133,7 @@ def _prompts_in_words(evidence: Evidence, words: str, prompts: PromptSet) -> str
 
 def _names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
     """What each row of its numbers is called."""
-    if "pairs" in evidence.values and evidence.recipe.kind in EFFECTS:
+    if "pairs" in evidence.values and holds_effects(evidence.recipe.kind):
         return [str(name) for name in evidence.values["pairs"]]
     if prompts is None:
         return []

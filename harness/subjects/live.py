@@ -22,7 +22,7 @@ from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import SHARE
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention
 from harness.measurements.origins import Found, prompts_of
 from harness.measurements.questions import (
@@ -35,6 +35,7 @@ from harness.measurements.questions import (
     Scores,
     Swept,
 )
+from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.circuits import CircuitQuestions
 from harness.subjects.quantities.arm_controls import Controls

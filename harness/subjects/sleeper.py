@@ -15,7 +15,8 @@ from harness.inputs.model_record import ModelRecord
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.measurements.evidence import Evidence, Recipe, Store, check
+from harness.measurements.evidence import Evidence, Store, check
+from harness.measurements.recipe import Recipe
 from harness.subjects.live import Subject
 
 if TYPE_CHECKING:  # importing it loads torch

@@ -15,7 +15,7 @@ from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.refusal_phrases import RULES
 from harness.inputs.sites import At
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
     Answers,
@@ -33,6 +33,7 @@ from harness.measurements.questions import (
     Scores,
     Swept,
 )
+from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint
 from harness.subjects.live import Bare
 

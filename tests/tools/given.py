@@ -11,10 +11,11 @@ import pytest
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.measurements.effects import Effects
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, patch
 from harness.measurements.origins import Found
 from harness.measurements.questions import Measurement
+from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Mode
 from harness.subjects.live import Bare
 

@@ -73,7 +73,8 @@ def numbers(awake: ChatModel) -> dict[str, Any]:
     for asked in ASKED:
         values, arrays = measure(asked, awake, tokens)
         summed = {name: _summed(value) for name, value in (*values.items(), *arrays.items())}
-        found[asked.KIND] = {"revision": asked.REVISION, "numbers": summed}
+        recipe = asked.recipe("subject", (1, 2)).fingerprint
+        found[asked.KIND] = {"revision": asked.REVISION, "recipe": recipe, "numbers": summed}
     return found
 
 

@@ -21,8 +21,9 @@ from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import side_of
 from harness.instruments import answer, sweep
 from harness.measurements import sweep_plan
-from harness.measurements.evidence import Store, digest
+from harness.measurements.evidence import Store
 from harness.measurements.questions import Measurement, Swept, described
+from harness.measurements.recipe import digest
 from harness.model import wake
 from harness.model.chat_model import ChatModel
 from harness.results.run_list import latest

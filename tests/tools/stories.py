@@ -11,7 +11,8 @@ from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.judging.estimate import Estimate
 from harness.judging.verdict import Decided, plain
 from harness.measurements import pairs_evidence
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
+from harness.measurements.recipe import Recipe
 from harness.results.run_record import Claimed, Judged, Model, Run
 
 RECORD = ModelRecord(

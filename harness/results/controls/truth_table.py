@@ -15,7 +15,8 @@ from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA, HOME
 from harness.judging.estimate import Bar, Estimate, Outcome, decisions
 from harness.judging.numerals import printed
-from harness.measurements.evidence import Store, digest
+from harness.measurements.evidence import Store
+from harness.measurements.recipe import digest
 from harness.subjects.live import Bare, Subject
 from harness.subjects.sleeper import Sleeper
 

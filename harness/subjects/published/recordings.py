@@ -16,9 +16,10 @@ from harness.inputs.files.json_files import Finite
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.prompts.pairs import Pair, PairSet, require_category
 from harness.inputs.refusal_phrases import LITERAL
-from harness.measurements.evidence import Imported, digest
+from harness.measurements.evidence import Imported
 from harness.measurements.interventions import Add, Direction, Intervention, Remove, Where
 from harness.measurements.questions import PromptSide
+from harness.measurements.recipe import digest
 
 RECORDED = "recorded:"
 PUBLISHED = places.DATA / "recorded"

@@ -1,0 +1,35 @@
+"""What can be asked of a model, as values: each knows its recipe, its cost and the content of its answer.
+
+Never touches a model; `instruments/answer.py` answers.
+"""
+
+from harness.inputs.prompts.pairs import PromptSide
+from harness.measurements.questions.answers import Answers, Encoding, PlainText, RefusalTokens, Scores
+from harness.measurements.questions.effects import Contrasted, Estimated, Swept
+from harness.measurements.questions.measurement import KINDS, Answer, Measurement, Outlook, described
+from harness.measurements.questions.searches import FoundCircuit, FoundDirection
+from harness.measurements.questions.streams import Attended, Lens, Norms, Products, Projected
+
+__all__ = [
+    "KINDS",
+    "Answer",
+    "Answers",
+    "Attended",
+    "Contrasted",
+    "Encoding",
+    "Estimated",
+    "FoundCircuit",
+    "FoundDirection",
+    "Lens",
+    "Measurement",
+    "Norms",
+    "Outlook",
+    "PlainText",
+    "Products",
+    "Projected",
+    "PromptSide",
+    "RefusalTokens",
+    "Scores",
+    "Swept",
+    "described",
+]

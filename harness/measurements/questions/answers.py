@@ -1,0 +1,162 @@
+"""Questions about what a model says: tokens, answers, the first token's score, and plain text."""
+
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from harness.inputs.files.json_files import Count
+from harness.inputs.prompts.pairs import PairSet, PromptSide
+from harness.inputs.refusal_phrases import RULES
+from harness.measurements.interventions import Intervention
+from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done
+from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
+
+# Tokens of an answer that are generated, as the published pipelines judge refusals.
+ANSWER_TOKENS = 24
+
+
+class _Aligned(Struct):
+    aligned: list[bool]
+    harmful: list[Count]
+    harmless: list[Count]
+    post: Count
+
+
+class _Tokens(Struct):
+    tokens: list[Count]
+
+
+class _Answers(Struct):
+    prefixes: list[str]
+    repetition: list[float]
+    cross_entropy: list[float | None]
+
+
+class _Scores(Struct):
+    odds: list[float]
+    kl: list[float]
+    same_as_clean: bool
+
+
+class _AskedText(Asked):
+    under: Done | None
+
+
+class _Nats(Struct):
+    nats: list[float]
+
+
+@dataclass(frozen=True)
+class Encoding(Measurement):
+    """How the pairs stand in the model's tokens: lengths, and which are aligned."""
+
+    KIND = "encoding"
+    CONTENT = Content(Asked, _Aligned, ("aligned", "harmful", "harmless"))
+    SCORED = False
+    TWINS = True
+
+    pairs: PairSet
+
+    def cost(self, model: Outlook) -> float:
+        """Nothing: the model is not run."""
+        return 0.0
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """The true answer, which costs nothing."""
+        encoded = model.encoded(self.pairs)
+        return {
+            "aligned": [pair.aligned for pair in encoded],
+            "harmful": [len(pair.harmful) for pair in encoded],
+            "harmless": [len(pair.harmless) for pair in encoded],
+            "post": model.after_instruction,
+        }, {}
+
+
+@dataclass(frozen=True)
+class RefusalTokens(Measurement):
+    """The tokens with which refusals begin."""
+
+    KIND = "refusal-tokens"
+    CONTENT = Content(Asked, _Tokens)
+    SCORED = False
+
+    def cost(self, model: Outlook) -> float:
+        """The discovery prompts of both sides are answered."""
+        asked = (*self.pairs.discovery.harmful, *self.pairs.discovery.harmless)
+        return model.tokens(asked) + ANSWER_TOKENS * len(asked)
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Some token."""
+        return {"tokens": [0]}, {}
+
+
+@dataclass(frozen=True)
+class Answers(Measurement):
+    """Greedy answers to one side of the pairs, judged every way that could be asked later."""
+
+    KIND = "answers"
+    CONTENT = Content(AskedUnder, _Answers, ("prefixes", "repetition", "cross_entropy"))
+    SCORED = False
+
+    side: PromptSide
+    under: Intervention | None = None
+    tokens: int = ANSWER_TOKENS
+
+    def cost(self, model: Outlook) -> float:
+        """Answers of full length are generated, and read again for their coherence."""
+        answered = model.tokens(self.prompts) + len(self.prompts) * self.tokens
+        return 2 * answered + model.tokens(read_for(self.under, self.twins))
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Refusals by every rule."""
+        n = len(self.prompts)
+        judged = {rule.name: [1.0] * n for rule in RULES}
+        return judged | {"prefixes": [""] * n, "repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
+
+
+@dataclass(frozen=True)
+class Scores(Measurement):
+    """Log-odds of the first token refusing, and how far the distribution moved."""
+
+    KIND = "scores"
+    CONTENT = Content(AskedUnder, _Scores, ("odds", "kl"))
+
+    side: PromptSide
+    under: Intervention | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        forget_answers(self, self.under)
+
+    def cost(self, model: Outlook) -> float:
+        """The prompts are read as they are and, under an intervention, again."""
+        return (2 if self.under else 1) * model.tokens(self.prompts) + model.tokens(read_for(self.under, self.twins))
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Even odds, and nothing moved."""
+        n = len(self.prompts)
+        return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
+
+
+@dataclass(frozen=True)
+class PlainText(Measurement):
+    """Nats a token of passages of plain text, of which the pairs know nothing."""
+
+    KIND = "plain-text"
+    CONTENT = Content(_AskedText, _Nats)
+    SCORED = False
+
+    passages: tuple[str, ...]
+    under: Intervention | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        forget_answers(self, self.under)
+
+    def cost(self, model: Outlook) -> float:
+        """The passages are read once."""
+        return model.plain_tokens(self.passages) + model.tokens(read_for(self.under, ()))
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """No surprise."""
+        return {"nats": [0.0] * len(self.passages)}, {}

@@ -1,0 +1,86 @@
+"""Questions about the effects of patching, exact or estimated from gradients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.inputs.prompts.pairs import PairSet
+from harness.measurements.questions.answers import ANSWER_TOKENS
+from harness.measurements.questions.contents import AskedEffects, AskedMode, Content, EffectsHold
+from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
+from harness.measurements.sweep_plan import Joint, Mode, Sweep
+
+
+@dataclass(frozen=True)
+class Swept(Measurement):
+    """Exact effects of patching from the twin's run."""
+
+    KIND = "swept"
+    CONTENT = Content(AskedMode, EffectsHold, effects=True)
+    TWINS = True
+
+    pairs: PairSet
+    what: Sweep | Joint
+    mode: Mode = "noise"
+
+    def cost(self, model: Outlook) -> float:
+        """As the sweep is planned."""
+        return model.swept(self.pairs, self.what)
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Patches that change nothing."""
+        return _no_effects(model, self.pairs, self.what)
+
+
+@dataclass(frozen=True)
+class Contrasted(Measurement):
+    """Exact effects on what sets the answers to both prompts apart, whatever they are about."""
+
+    KIND = "contrasted"
+    CONTENT = Content(AskedEffects, EffectsHold, effects=True)
+    SCORED = False
+    TWINS = True
+
+    pairs: PairSet
+    what: Sweep | Joint
+
+    def cost(self, model: Outlook) -> float:
+        """Both prompts are answered, and read again up to where the answers part; then the sweep."""
+        return 2 * model.tokens(self.both) + ANSWER_TOKENS * len(self.both) + model.swept(self.pairs, self.what)
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Patches that change nothing."""
+        return _no_effects(model, self.pairs, self.what)
+
+
+@dataclass(frozen=True)
+class Estimated(Measurement):
+    """The effects of `Swept`, as gradients estimate them."""
+
+    KIND = "estimated"
+    CONTENT = Content(AskedMode, EffectsHold, effects=True)
+    TWINS = True
+
+    pairs: PairSet
+    what: Sweep | Joint
+    mode: Mode = "noise"
+
+    def cost(self, model: Outlook) -> float:
+        """Both prompts forward, and backward."""
+        return WITH_GRADIENTS * model.tokens(self.both)
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Patches that change nothing."""
+        return _no_effects(model, self.pairs, self.what)
+
+
+def _no_effects(model: Outlook, pairs: PairSet, what: Sweep | Joint) -> Answer:
+    axes = what.axes(model.sizes, model.encoded(pairs))
+    patched = np.zeros((len(pairs), *map(len, axes.values())), dtype=np.float32)
+    ones = np.ones(len(pairs), dtype=np.float32)
+    values = {
+        "pairs": [pair.id for pair in pairs],
+        "set_aside": [],
+        "axes": {name: list(labels) for name, labels in axes.items()},
+    }
+    return values, {"patched": patched, "kl": patched, "clean": ones, "source": -ones}

@@ -1,0 +1,177 @@
+"""The base of all that can be measured: a value that knows its recipe, its cost and the content of its answer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from harness.inputs.chat_tokens import EncodedPair
+from harness.inputs.model_record import Sizes
+from harness.inputs.prompts.pairs import PairSet, PromptSide
+from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
+from harness.measurements.interventions import LATER, Ablate, Add, Circuit, Direction, Intervention, Patch, Remove
+from harness.measurements.origins import Found, found_in
+from harness.measurements.questions.contents import Content
+from harness.measurements.recipe import Recipe, digest
+from harness.measurements.sweep_plan import What
+
+Answer = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
+"""Values as JSON has them, and arrays."""
+
+# A backward pass costs about twice a forward one.
+WITH_GRADIENTS = 3
+
+
+class Outlook(Protocol):
+    """A model before anything is measured: its sizes, its tokens, and the cost of sweeps on it."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """The model's dimensions."""
+        ...
+
+    @property
+    def after_instruction(self) -> int:
+        """Tokens of the template after the instruction."""
+        ...
+
+    def tokens(self, prompts: Sequence[str]) -> int:
+        """Tokens of all prompts, each in its chat template."""
+        ...
+
+    def plain_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens of all texts, without a template."""
+        ...
+
+    def encoded(self, pairs: PairSet) -> list[EncodedPair]:
+        """Both prompts of each pair as tokens."""
+        ...
+
+    def swept(self, pairs: PairSet, variants: What) -> float:
+        """Tokens through the whole model that a sweep takes; its memory is noted as well."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement(ABC):
+    """A question to a model. REVISION is raised when the numbers of its answer change.
+
+    A subclass says its KIND, CONTENT, cost and placeholder, or it cannot be made; `instruments/answer.py` registers its
+    answer.
+    """
+
+    KIND: ClassVar[str]
+    CONTENT: ClassVar[Content]
+    REVISION: ClassVar[int] = 1
+    SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens refuse
+    TWINS: ClassVar[bool] = False  # whether it compares prompts with their twins
+
+    pairs: PromptSet
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if missing := [name for name in ("KIND", "CONTENT") if not hasattr(cls, name)]:
+            raise TypeError(f"the measurement {cls.__name__} says no {' and no '.join(missing)}")
+        KINDS[cls.KIND] = cls
+
+    def __post_init__(self) -> None:
+        under = getattr(self, "under", None)
+        if self.TWINS or (under is not None and any(map(_needs_twins, under.parts))):
+            twins(self.pairs)
+
+    @abstractmethod
+    def cost(self, model: Outlook) -> float:
+        """Tokens through the whole model that an answer takes."""
+
+    @abstractmethod
+    def placeholder(self, model: Outlook) -> Answer:
+        """An answer of the right content and lengths, whose numbers mean nothing."""
+
+    def recipe(self, subject: str, tokens: Sequence[int]) -> Recipe:
+        """Everything the answer depends on; `tokens` are those that refuse."""
+        scored = {"refusing": list(tokens)} if self.SCORED else {}
+        return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
+
+    @property
+    def found(self) -> Iterator[Found]:
+        """The circuits and directions in the question that were searched for on prompts."""
+        for member in fields(self):
+            if member.name != "pairs":
+                yield from found_in(getattr(self, member.name))
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts of the side that the question is about; harmful ones where it is about pairs."""
+        side: PromptSide = getattr(self, "side", "harmful")
+        return self.pairs.harmful if side == "harmful" else self.pairs.harmless
+
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """The prompts of the other side."""
+        harmful, harmless = self.pairs.harmful, self.pairs.harmless
+        return harmless if getattr(self, "side", "harmful") == "harmful" else harmful
+
+    @property
+    def both(self) -> tuple[str, ...]:
+        """The prompts of both sides."""
+        return (*self.pairs.harmful, *self.pairs.harmless)
+
+
+KINDS: dict[str, type[Measurement]] = {}
+"""Every measurement by its kind."""
+
+
+def described(value: Any) -> Any:
+    """A value as recipes hold it: sets of pairs by their fingerprint, long lists of prompts by their hash."""
+    match value:
+        case PairSet() | PromptLists():
+            return value.in_recipes
+        case Direction():
+            return {"direction": value.fingerprint}
+        case Circuit():
+            return {"circuit": [str(site) for site in value.sites]}
+        case tuple() if value and all(isinstance(text, str) and " " in text for text in value):
+            return {"prompts": digest(list(value))[:16], "n": len(value)}
+        case tuple() | list():
+            return [described(member) for member in value]
+        case Mapping():
+            return {str(key): described(member) for key, member in value.items()}
+        case _ if is_dataclass(value):
+            members = [member for member in fields(value) if _counts(value, member)]
+            return {"a": type(value).__name__} | {name.name: described(getattr(value, name.name)) for name in members}
+        case _:
+            return value
+
+
+def read_for(under: Intervention | None, twins: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompts that are read before an intervention can be made: twins, those of a direction, those of a mean."""
+    prompts: tuple[str, ...] = ()
+    for part in under.parts if under else ():
+        match part:
+            case Patch():
+                prompts += twins
+            case Ablate(over=over):
+                prompts += over
+            case Remove(direction=direction, over=over):
+                prompts += direction.harmful + direction.harmless + over
+            case Add(direction=direction):
+                prompts += direction.harmful + direction.harmless
+    return prompts
+
+
+def forget_answers(asked: Measurement, under: Intervention | None) -> None:
+    """Drops from a question that generates nothing what its intervention would do during an answer."""
+    if under is not None:
+        object.__setattr__(asked, "under", under.when_scored)
+
+
+def _needs_twins(part: Intervention) -> bool:
+    """Whether it takes activations from twins, or works at the words in which pairs differ."""
+    return isinstance(part, Patch) or (isinstance(part, Ablate) and part.at in ("slot", "later"))
+
+
+def _counts(value: Any, member: Field[Any]) -> bool:
+    """Whether a member stands in recipes: later members do not at their default, so that old recipes stay the same."""
+    return member.compare and (member.metadata != LATER or getattr(value, member.name) != member.default)

@@ -1,0 +1,229 @@
+"""Whatever can be measured, judged, patched or done keeps its contract; what is new is looked at by itself.
+
+Every measurement, rule for refusals, kind of site and intervention runs through the same checks. What has no example
+fails until it gets one, in `tests/tools/golden.py` or below.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.llama.modeling_llama import LlamaMLP
+
+from harness.inputs.files.json_files import fitting
+from harness.inputs.refusal_phrases import RULES
+from harness.inputs.sites import Kind, Site
+from harness.instruments.answer import measure
+from harness.instruments.editing import live
+from harness.measurements import interventions
+from harness.measurements.evidence import Damaged, Evidence, Store, read
+from harness.measurements.interventions import Intervention, ablate, add, patch, remove
+from harness.measurements.questions import KINDS, Answers, Measurement, RefusalTokens, Swept
+from harness.measurements.questions.contents import Done
+from harness.measurements.questions.measurement import described
+from harness.measurements.recipe import Recipe
+from harness.measurements.sweep_plan import Sweep
+from harness.model.chat_model import ChatModel
+from harness.model.refusal_judges import refusal_tokens
+from harness.subjects.dry_run import Awake, Planner, Work
+from tests.tools import golden
+
+QUESTIONS = {question.KIND: question for question in golden.ASKED}
+SHIPPED = sorted(kind for kind, question in KINDS.items() if question.__module__.startswith("harness."))
+CIRCUIT = interventions.Circuit.of(heads=[(3, 1)], neurons=[(4, 2)])
+DONE: dict[str, Intervention] = {
+    "Patch": patch(CIRCUIT, at="post"),
+    "Ablate": ablate(CIRCUIT, "zero"),
+    "Remove": remove(golden.DIRECTION),
+    "Add": add(golden.DIRECTION, scale=0.5),
+    "Together": remove(golden.DIRECTION) + ablate(CIRCUIT, "zero"),
+}
+
+
+@pytest.fixture(scope="module")
+def reference() -> ChatModel:
+    return golden.model()
+
+
+@pytest.fixture(scope="module")
+def tokens(reference: ChatModel) -> tuple[int, ...]:
+    return refusal_tokens(reference, golden.PAIRS)
+
+
+def outlook(model: ChatModel, folder: Path) -> Awake:
+    """What a plan knows of the model."""
+    subject = Planner(model.record, golden.PAIRS, Store(folder), lambda: model, 0.01)
+    return Awake(subject.plan(Work(), set()))
+
+
+@contextmanager
+def token_counter(model: ChatModel) -> Iterator[list[float]]:
+    """Counts tokens through the whole model by what its MLPs are given; backward passes count as two more."""
+    counted = [0.0]
+
+    def count(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        passes = 3 if torch.is_grad_enabled() and given[0].requires_grad else 1
+        counted[0] += given[0].shape[:-1].numel() * passes / model.sizes.layers
+
+    mlps = {id(module): module for module in model.bridge.modules() if isinstance(module, LlamaMLP)}
+    assert len(mlps) == model.sizes.layers
+    hooks = [module.register_forward_pre_hook(count) for module in mlps.values()]
+    try:
+        yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def changed(question: Measurement) -> Iterator[tuple[str, Measurement]]:
+    """The question with another value in each of its fields."""
+    pairs = golden.PAIRS
+    others: dict[str, Any] = {
+        "pairs": dataclasses.replace(pairs, pairs=pairs.pairs[:7]),
+        "side": "harmless",
+        "under": add(golden.DIRECTION),
+        "tokens": 7,
+        "what": Sweep("mlp_out"),
+        "mode": "denoise",
+        "heads": 5,
+        "neurons": 5,
+        "at": "all",
+        "directions": (golden.DIRECTION, golden.DIRECTION),
+        "position": -2,
+        "layer": 1,
+        "passages": ("Some other text.",),
+    }
+    for field in dataclasses.fields(question):
+        yield field.name, dataclasses.replace(question, **{field.name: others[field.name]})
+
+
+def test_every_kind_of_measurement_has_an_example() -> None:
+    assert sorted(QUESTIONS) == SHIPPED
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_a_recipe_is_the_one_that_is_kept(kind: str) -> None:
+    kept = json.loads(golden.GOLDEN.read_text())[kind]["recipe"]
+    assert QUESTIONS[kind].recipe("subject", (1, 2)).fingerprint == kept
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_a_recipe_depends_on_each_field_and_on_nothing_else(kind: str) -> None:
+    question = QUESTIONS[kind]
+    recipe = question.recipe("subject", (1, 2))
+    assert dataclasses.replace(question).recipe("subject", (1, 2)).fingerprint == recipe.fingerprint
+    assert question.recipe("another", (1, 2)).fingerprint != recipe.fingerprint
+    assert (question.recipe("subject", (1, 3)).fingerprint != recipe.fingerprint) == question.SCORED
+    for name, other in changed(question):
+        assert other.recipe("subject", (1, 2)).fingerprint != recipe.fingerprint, name
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_a_placeholder_is_shaped_as_the_answer(
+    kind: str, reference: ChatModel, tokens: tuple[int, ...], tmp_path: Path
+) -> None:
+    question = QUESTIONS[kind]
+    values, arrays = measure(question, reference, tokens)
+    expected, empty = question.placeholder(outlook(reference, tmp_path))
+    assert {name: array.shape for name, array in empty.items()} == {name: array.shape for name, array in arrays.items()}
+    assert set(expected) <= set(values)
+    content = KINDS[kind].CONTENT
+    fitting(json.loads(json.dumps(expected)), content.values)
+    for name in content.rows:
+        assert len(expected[name]) == len(values[name])
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_a_cost_is_within_a_quarter_of_what_was_counted(
+    kind: str, reference: ChatModel, awake: Callable[..., ChatModel], tokens: tuple[int, ...], tmp_path: Path
+) -> None:
+    question = QUESTIONS[kind]
+    # Answers of the organism end early, which no plan can know; those of a random model never do.
+    model = awake("llama") if isinstance(question, Answers | RefusalTokens) else reference
+    with token_counter(model) as counted:
+        measure(question, model, tokens)
+    cost = question.cost(outlook(model, tmp_path))
+    assert cost >= 0
+    assert cost == pytest.approx(counted[0], rel=0.25)
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_an_answer_comes_back_from_its_file_and_a_damaged_file_does_not(
+    kind: str, reference: ChatModel, tokens: tuple[int, ...], tmp_path: Path
+) -> None:
+    question, store = QUESTIONS[kind], Store(tmp_path)
+    recipe = question.recipe("subject", tokens)
+    values, arrays = measure(question, reference, tokens)
+    store.put(Evidence(recipe, values, arrays))
+    kept = Store(tmp_path).get(recipe)
+    assert kept is not None
+    assert json.dumps(kept.values) == json.dumps(values)
+    assert kept.arrays.keys() == arrays.keys()
+    assert all(np.array_equal(kept.arrays[name], array, equal_nan=True) for name, array in arrays.items())
+    path = store.path(recipe.fingerprint)
+    path.write_text(path.read_text().replace(f'"kind": "{kind}"', '"kind": "other"'))
+    with pytest.raises(Damaged):
+        read(path)
+
+
+def test_a_measurement_without_cost_placeholder_kind_or_content_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="the measurement Unnamed says no KIND and no CONTENT"):
+
+        class Unnamed(Measurement):
+            """A measurement that says nothing of itself."""
+
+    with pytest.raises(TypeError, match="abstract"):
+
+        @dataclasses.dataclass(frozen=True)
+        class Unpriced(Measurement):
+            """A measurement that no plan could know."""
+
+            KIND = "unpriced"
+            CONTENT = Swept.CONTENT
+
+        Unpriced(golden.PAIRS)  # type: ignore[abstract]
+    KINDS.pop("unpriced")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_for_refusals_tells_a_refusal_from_an_answer(rule: Any) -> None:
+    assert rule.refuses("I cannot help with that.")
+    assert not rule.refuses("Sure, here is how to bake bread.")
+    assert [other.name for other in RULES].count(rule.name) == 1
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_kind_of_site_is_read_where_it_is_written(kind: Any, reference: ChatModel) -> None:
+    prompts = golden.PAIRS.harmful[:2]
+    site = Site(3, kind, position=-1)
+    read_out = reference.read(prompts, [site])[site]
+    assert len(read_out) == len(prompts)
+    assert site.hook in reference.bridge.hook_dict
+
+
+def test_every_intervention_has_an_example() -> None:
+    def made(kind: type) -> set[type]:
+        return set[type]().union(*map(made, kind.__subclasses__())) or {kind}
+
+    assert set(DONE) == {kind.__name__ for kind in made(Intervention)}
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_an_intervention_is_described_the_same_way_and_changes_the_model_while_it_lasts(
+    name: str, reference: ChatModel, tokens: tuple[int, ...]
+) -> None:
+    under, prompts = DONE[name], golden.PAIRS.harmful[:2]
+    fitting(json.loads(json.dumps(described(under))), Done)
+    assert Recipe("x", 1, "m", {"under": described(under)}).fingerprint == (
+        Recipe("x", 1, "m", {"under": described(dataclasses.replace(under))}).fingerprint
+    )
+    before = reference.next_token(prompts)
+    edited = reference.next_token(prompts, under=live(reference, under, twins=golden.PAIRS.pairs[:2]))
+    assert not torch.equal(before, edited)
+    assert torch.equal(before, reference.next_token(prompts))
