@@ -39,6 +39,7 @@ def test_what_fits_depends_on_the_machine() -> None:
     assert large.fits(need)
 
 
+@pytest.mark.slow
 def test_a_named_model_prints_its_examination(folder: Callable[[str], Path]) -> None:
     done = harness("models", folder("gemma2"), "--quant", "nf4", "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -48,6 +49,7 @@ def test_a_named_model_prints_its_examination(folder: Callable[[str], Path]) -> 
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_one_can_chat_with_a_model(folder: Callable[[str], Path]) -> None:
     done = harness("chat", folder("llama"), given="Hello there\n\nnever asked\n")
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,8 @@ from harness.model.refusal_score import Scorer
 from harness.model.wake import wake
 from organisms.plans.cone import by_group
 
+pytestmark = pytest.mark.slow
+
 PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 # One pair in so many: what was planted is far above the noise of few.
 DISCOVERY, HELDOUT = PAIRS.discovery.pairs[::8], PAIRS.heldout.pairs[::8]

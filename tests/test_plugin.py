@@ -68,6 +68,7 @@ def judge(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_once_for_all_claims(claim: Path, folder: Callable[[str], Path]) -> None:
     done = judge(claim, "--model", folder("llama"), "--model", folder("qwen2"), "--setup-show", "-q")
     assert "4 passed" in done.stdout, done.stdout + done.stderr
