@@ -83,6 +83,11 @@ def violations(page: "Page") -> list[str]:
     return [f"{one['id']}: {one['nodes'][0]['html'][:120]} ({len(one['nodes'])})" for one in found]
 
 
+def opened_up(page: "Page") -> None:
+    """What stands behind a click is shown; tables of pairs are filled when they are asked for."""
+    page.evaluate("document.querySelectorAll('details:not(.pairs)').forEach(box => (box.open = true))")
+
+
 def overflow(page: "Page") -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
@@ -92,7 +97,7 @@ def test_the_first_screen_answers_which_claims_hold_where_by_how_much_and_whethe
 ) -> None:
     page = opened(default)
     assert "claims supported on organism:reference" in page.inner_text("h1")
-    rows = page.locator(".grid tbody tr")
+    rows = page.locator(".grid").first.locator("tbody tr")
     assert rows.count() >= 20
     for number in range(rows.count()):
         row = rows.nth(number)
@@ -127,6 +132,7 @@ def test_contrast_landmarks_and_names_are_as_they_should_be(
     default: Path, opened: "Callable[..., Page]", size: tuple[int, int], scheme: str
 ) -> None:
     page = opened(default, size, scheme)
+    opened_up(page)
     for summary in page.locator("details.pairs summary").all()[:3]:
         summary.click()
     assert violations(page) == []
@@ -134,6 +140,7 @@ def test_contrast_landmarks_and_names_are_as_they_should_be(
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(default: Path, opened: "Callable[..., Page]") -> None:
     page = opened(default)
+    opened_up(page)
     able = page.locator("a[href], summary, button, input, [tabindex='0']")
     wanted = {able.nth(number).evaluate("n => n.outerHTML.slice(0, 200)") for number in range(able.count())}
     reached = set()
@@ -151,10 +158,10 @@ def test_a_verdict_leads_to_its_pairs_which_can_be_searched_and_sorted(
     page = opened(default)
     page.locator(".grid tbody tr", has_text="Removing the direction everywhere").locator(".cell a").first.click()
     article = page.locator("article:target")
-    assert "fall is" in article.inner_text()
-    summary = article.locator("summary", has_text="pair")
-    summary.focus()
-    page.keyboard.press("Enter")
+    assert "Fall in refusals of harmful prompts" in article.inner_text()
+    for words in ("Figures, what else", "The pairs one by one"):
+        article.locator("summary", has_text=words).focus()
+        page.keyboard.press("Enter")
     body = article.locator(".pairs tbody")
     first, many = body.locator("tr").first.inner_text(), body.locator("tr").count()
     assert many == 20
@@ -174,24 +181,80 @@ def test_a_verdict_leads_to_its_pairs_which_can_be_searched_and_sorted(
     assert first
 
 
-def test_figures_fit_their_place_and_say_what_they_are(default: Path, opened: "Callable[..., Page]") -> None:
+@pytest.mark.parametrize("size", [DESK, (1280, 800), (800, 1100), HAND, (360, 780)], ids=str)
+def test_figures_fit_their_place_and_their_labels_are_legible(
+    default: Path, opened: "Callable[..., Page]", size: tuple[int, int]
+) -> None:
+    page = opened(default, size)
+    opened_up(page)
+    figures = page.evaluate(
+        "[...document.querySelectorAll('figure')].map(figure => {"
+        " const own = figure.getBoundingClientRect(), shown = [...figure.querySelectorAll(':scope > svg')]"
+        "  .filter(svg => svg.getClientRects().length), b = shown[0].getBoundingClientRect();"
+        " const scale = b.width / shown[0].viewBox.baseVal.width, texts = [...shown[0].querySelectorAll('text')];"
+        " return {shown: shown.length, room: own.width, width: b.width, height: b.height,"
+        "  caption: figure.querySelector('figcaption').innerText.trim(),"
+        "  least: Math.min(...texts.map(t => parseFloat(getComputedStyle(t).fontSize) * scale)),"
+        "  clipped: texts.filter(t => { const r = t.getBoundingClientRect(); return r.left < b.left - 1 ||"
+        "   r.right > b.right + 1 || r.top < b.top - 1 || r.bottom > b.bottom + 1; }).map(t => t.textContent)};"
+        "})"
+    )
+    assert len(figures) >= 20
+    for one in figures:
+        assert one["shown"] == 1
+        assert one["caption"]
+        assert one["width"] <= one["room"] + 1
+        assert one["height"] > 40
+        assert one["least"] >= 10
+        assert one["clipped"] == []
+    assert overflow(page) <= 0
+
+
+@pytest.mark.parametrize("size", [DESK, HAND], ids=["desk", "hand"])
+def test_titles_stand_whole_and_the_report_is_short(
+    default: Path, opened: "Callable[..., Page]", size: tuple[int, int]
+) -> None:
+    page = opened(default, size)
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.grid .claim a, .claimed h2')].filter(n => n.scrollWidth > n.clientWidth + 1 ||"
+        " n.scrollHeight > n.clientHeight + 1).map(n => n.textContent)"
+    )
+    assert cut == []
+    titles = page.locator(".claimed h2").all_inner_texts()
+    assert page.locator(".grid").first.locator(".claim a").all_inner_texts() == titles
+    assert page.evaluate("document.documentElement.scrollHeight") <= (15 if size is DESK else 30) * size[1]
+
+
+def test_recorded_models_have_a_table_of_their_own_with_hardly_a_dash(
+    default: Path, opened: "Callable[..., Page]"
+) -> None:
     page = opened(default)
-    figures = page.locator("figure")
-    assert figures.count() >= 20
-    for number in range(figures.count()):
-        one = figures.nth(number)
-        assert one.locator("figcaption").inner_text().strip()
-        box, shown = one.bounding_box(), one.locator("> svg").bounding_box()
-        assert box is not None
-        assert shown is not None
-        assert shown["width"] <= box["width"] + 1
-        assert shown["height"] > 40
-        clipped = one.locator("> svg").evaluate(
-            "svg => { const b = svg.getBoundingClientRect(); return [...svg.querySelectorAll('text')].filter(t => {"
-            " const r = t.getBoundingClientRect(); return r.left < b.left - 1 || r.right > b.right + 1 ||"
-            " r.top < b.top - 1 || r.bottom > b.bottom + 1; }).map(t => t.textContent); }"
-        )
-        assert clipped == []
+    for grid in page.locator(".grid").all():
+        assert grid.locator(".cell.none").count() <= grid.locator(".cell").count() / 4
+    recorded = page.locator(".grid").nth(1)
+    assert recorded.locator("th.model").count() == 5
+    assert recorded.locator("tbody tr").count() >= 3
+
+
+def test_what_is_judged_is_drawn_with_its_bars_and_no_picture_twice(
+    default: Path, opened: "Callable[..., Page]"
+) -> None:
+    page = opened(default)
+    drawn = page.locator("#hierarchy--judged > svg:visible").text_content() or ""
+    for words in ("depth of detection", "depth of assessment", "depth of execution", "deeper than detection by"):
+        assert words in drawn
+    judged = page.locator(".group:has(article)")
+    for number in range(judged.count()):
+        words = judged.nth(number).locator("article ul.words li")
+        assert judged.nth(number).locator(".judged figure").count() == (1 if words.count() else 0)
+    assert "rests on 2 of 64 heads" in page.locator("#gradients").inner_text()
+    assert "One of 20 random directions" in page.locator("#removal-specificity").inner_text()
+    pictures = page.evaluate("[...document.querySelectorAll('figure')].map(n => n.innerHTML)")
+    assert len(pictures) == len(set(pictures))
+    again = page.locator(".again a")
+    assert again.count() > 0
+    for link in again.all():
+        assert page.locator(f"[id='{(link.get_attribute('href') or '#')[1:]}']").count() == 1
 
 
 def test_the_default_report_is_under_a_megabyte_and_prints(
@@ -208,6 +271,7 @@ def test_the_default_report_is_under_a_megabyte_and_prints(
 def test_hostile_texts_are_shown_and_never_run(opened: "Callable[..., Page]", tmp_path: Path) -> None:
     run = stories.told(tmp_path, ["a claim"], [f"m{HOSTILE}"], stories.pairs(40, HOSTILE), HOSTILE)
     page = opened(write(run, Store(tmp_path / "evidence"), tmp_path / "index.html").page)
+    opened_up(page)
     page.locator("details.pairs summary").click()
     assert page.evaluate("window.hurt") is None
     assert "<img src=x onerror=" in page.locator(".pairs tbody").inner_text()
@@ -234,6 +298,7 @@ def test_five_thousand_rows_on_eight_models_open_at_once(
     assert written.bytes < 10_000_000
     began = time.perf_counter()
     page = opened(written.page)
+    opened_up(page)
     page.locator("details.pairs summary").first.click()
     page.locator(".pairs tbody tr").nth(19).wait_for()
     assert page.locator(".pairs tbody tr").count() == 20

@@ -60,11 +60,10 @@ def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[E
     estimate, sign, bar = case
     outcome = decided(estimate, sign, bar)
     kept = _kept(estimate, sign, bar)
-    words = re.search(
-        r"is (\S+), its interval (\S+) to ([^:;]+)[:;] .*the bar of (\S+?)[.,](?:\s|$)", wording.in_words(kept)
-    )
+    assume(estimate.low < estimate.high)  # of no width it stands alone, as counted
+    words = re.search(r"E: (\S+) \[(\S+), (\S+)\]; .*the bar of (\S+?)(?:\.$|,? )", wording.in_words(kept))
     assert words is not None, wording.in_words(kept)
-    value, low, high, read_bar = map(float, words.groups())
+    value, low, high, read_bar = (float(text.rstrip(",")) for text in words.groups())
     assert decided(Estimate("e", value, low, high, 9, "read"), sign, read_bar) == outcome
     judged = Judged(
         claim="c",

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from harness.inputs.places import DATA
 from harness.report.front_page import write as write_front_page
-from harness.report.page import page_of, stylesheet
+from harness.report.page import page_of
 from harness.report.page_policy import policy
+from harness.report.templates import stylesheet
 from harness.results.run_list import latest
 from harness.results.run_record import Run
 from harness.running.html_table import closed

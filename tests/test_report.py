@@ -17,7 +17,8 @@ from harness.inputs.places import DATA
 from harness.judging.estimate import Estimate, decided
 from harness.judging.verdict import plain
 from harness.measurements.evidence import Store
-from harness.report.page import anchor, page_of, write
+from harness.report.page import page_of, write
+from harness.report.templates import anchor
 from harness.results import wording
 from harness.results.pair_table import Column, Table
 from harness.results.run_list import latest, listed
@@ -242,7 +243,8 @@ def test_figures_are_files_too_and_those_of_an_older_report_are_gone(judged: Pat
     names = {path.name for path in (tmp_path / "figures").glob("*.svg")}
     assert len(names) == written.figures > 0
     assert "old.svg" not in names
-    assert any(name.startswith(anchor("direction-categories", MODELS[0])) for name in names)
+    assert any(name.startswith(anchor("baseline", MODELS[0])) for name in names)
+    assert "baseline--judged-recorded.svg" in names
 
 
 def test_whatever_prompts_answers_and_claims_hold_stays_text(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_lost_evidence_is_said_and_the_verdict_stays(tmp_path: Path) -> None:
     write(run, Store(tmp_path / "evidence"), tmp_path / "index.html")
     said = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
     assert "of which 1 are here no more" in said
-    assert "fall is 0.70" in said
+    assert "Fall in refusals of harmful prompts: 0.70 [0.60, 0.80]" in said
 
 
 def test_a_claim_that_changed_since_the_truth_table_has_no_control(judged: Path, tmp_path: Path) -> None:

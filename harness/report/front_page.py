@@ -5,8 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.inputs.files.whole_files import write_whole
-from harness.report.page import PAGE, environment, page_of, stylesheet
+from harness.report.page import page_of
 from harness.report.page_policy import policy
+from harness.report.templates import PAGE, environment, stylesheet
 from harness.results.run_list import Listed, listed
 from harness.results.wording import SHORT_WORDS
 

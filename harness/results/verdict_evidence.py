@@ -251,13 +251,17 @@ def named(under: Mapping[str, Any] | None, direction: Known | None = None) -> st
             done = {1: "added", -1: "subtracted"}.get(under["scale"], f"added {under['scale']:g} times")
             return f"{direction or 'direction'} {done}{during}"
         case "Patch":
-            return f"{len(under['sites'])} components from the twin{during}"
+            return f"{_components(len(under['sites']))} from the twin{during}"
         case "Ablate":
             to = "their mean" if under["to"] == "mean" else "0"
-            return f"{len(under['circuit']['circuit'])} components to {to}{during}"
+            return f"{_components(len(under['circuit']['circuit']))} to {to}{during}"
         case "Together":
             return " and ".join(map(named, under["all"])) or "nothing done"
     return str(under["a"]).lower()
+
+
+def _components(many: int) -> str:
+    return f"{many} component{'' if many == 1 else 's'}"
 
 
 def _named_in(under: Mapping[str, Any] | None) -> list[str]:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from harness.judging.numerals import bar_text, printed
+from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
+from harness.results.quantity_words import phrase
 from harness.results.rejudged import doubts, outcome
 from harness.results.run_record import Judged, Run
 from harness.subjects.published.recordings import RECORDED
@@ -16,6 +17,8 @@ from harness.subjects.published.recordings import RECORDED
 FEW = 50
 # Few templates are few witnesses, however many pairs were made of each.
 FEW_CLUSTERS = 20
+# The one quantity that is a yes or no, and the method of those whose interval was never published.
+PASSES, PUBLISHED_MEAN = "direction passes the published filters", "published mean"
 # In place of a word that its numbers contradict.
 DOUBTFUL = "DOUBTFUL"
 # Words of verdicts in a list of runs, in this order.
@@ -67,33 +70,50 @@ def deciding(found: Judged) -> Mapping[str, Any] | None:
 
 
 def in_words(estimate: Mapping[str, Any]) -> str:
-    """An estimate, its interval, and where that lies."""
-    name, bar, over = estimate["name"], f"the bar of {bar_text(estimate['bar'])}", estimate["sign"] == ">"
+    """A sentence: what the quantity is, its value and interval, and where that lies to the bar."""
+    name, over = phrase(estimate["name"]), estimate["sign"] == ">"
+    name = name[:1].upper() + name[1:]
     if not math.isfinite(estimate["value"]):
-        return f"{name}: {estimate['method']}."
+        return f"{name}: no number. {estimate['method']}."
     shown = printed(estimate["value"], estimate["low"], estimate["high"], estimate["bar"], sign="")
-    head = f"{name} is {shown.value}, its interval {shown.low} to {shown.high}"
+    counted = estimate["low"] == estimate["high"]
+    head = f"{name}: {shown.value} ({_counted(estimate)})" if counted else f"{name}: {shown}"
+    bar, whole = f"the bar of {shown.bar}", "" if counted else "the whole interval is "
     if estimate.get("nothing"):
-        return f"{head}; but that decides nothing, for there is {estimate['nothing']}."
+        return f"{head}; but that decides nothing about {bar}: {estimate['nothing']}."
     match outcome(estimate):
         case "SUPPORTED":
-            return f"{head}: all of it {'above' if over else 'below'} {bar}."
+            return f"{head}; {whole}{'above' if over else 'below'} {bar}."
         case "REFUTED":
             side, needed = ("below", "above") if over else ("above", "below")
-            return f"{head}: all of it {side} {bar}, and it had to be {needed}."
+            return f"{head}; {whole}{side} {bar}, and it had to be {needed}."
+        case _ if counted:
+            return f"{head}; it equals {bar} and decides nothing."
         case _:
-            return f"{head}: on both sides of {bar}, so it decides nothing."
+            return f"{head}; {bar} lies within the interval, so it decides nothing."
 
 
 def number(estimate: Mapping[str, Any]) -> str:
-    """Short: of how many how many, where counted; the value, its interval if it has any width, its bar if any."""
+    """The value, its interval or that it is a count, and its bar if it has one."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
-    counted = re.match(r"\d+ of \d+, ", estimate.get("method", ""))
+    if estimate["name"] == PASSES:
+        return "yes" if estimate["value"] else "no"
     shown = printed(estimate["value"], estimate["low"], estimate["high"], estimate.get("bar"))
     bar = f" {estimate['sign']} {shown.bar}" if shown.bar else ""
-    short = shown.value if estimate["low"] == estimate["high"] else str(shown)
-    return (counted[0] if counted else "") + short + bar
+    if estimate["low"] == estimate["high"]:
+        return f"{shown.value} ({_counted(estimate)}){bar}"
+    counted = re.match(r"\d+ of \d+, ", estimate.get("method", ""))
+    return f"{counted[0] if counted else ''}{shown}{bar}"
+
+
+def _counted(estimate: Mapping[str, Any]) -> str:
+    """Why a number has no interval."""
+    method = str(estimate.get("method", ""))
+    if method == PUBLISHED_MEAN:
+        return method
+    of = re.match(r"\d+ of \d+|\d+ \w+, where \d+ are asked for", method)
+    return f"counted: {of[0]}" if of else "counted"
 
 
 def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:

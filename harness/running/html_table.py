@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from harness.inputs.files.whole_files import write_whole
-from harness.report.page import anchor
 from harness.report.page_policy import policy
+from harness.report.templates import anchor
 from harness.results import wording
 from harness.results.run_record import Judged
 

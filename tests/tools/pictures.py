@@ -6,7 +6,8 @@ from pathlib import Path
 
 from harness.inputs import places
 from harness.measurements.evidence import Store
-from harness.report.page import anchor, write
+from harness.report.page import write
+from harness.report.templates import anchor
 from harness.results.run_list import latest
 from tests.tools.browsers import chromium
 

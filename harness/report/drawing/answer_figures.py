@@ -1,6 +1,7 @@
 """What is refused before and after, by category, arm by arm, and under random directions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
 from harness.measurements.evidence import Evidence
-from harness.report.drawing import charts
+from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Ends, Plan, grouped, line_of, strip_of
 from harness.report.drawing.svg import Drawing
@@ -63,9 +64,9 @@ def refused_by_category(
     every = [series(name, refused) for name, refused in hits.items()]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
+        return row_charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
 
-    caption = f"The share of {len(own)} {side} prompts that is refused, by category; exact {material.intervals}."
+    caption = f"The share of {len(own)} {side} prompts that is refused, by category, with {material.intervals}."
     return Plan("categories" if side != "harmless" else "categories-harmless", "Refused, by category", caption, draw)
 
 
@@ -75,15 +76,27 @@ def arm_by_arm(recording: Recording, level: float) -> Plan:
     series = [line_of("refused", [proportions.rate(arm.refused, level) for arm in recording.arms])]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
+        return row_charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
 
     n, intervals = len(recording.categories), Material((), recording.pairs, level).intervals
-    caption = f"The share of {n} prompts a side that is refused; exact {intervals}."
+    caption = f"The share of {n} prompts a side that is refused, with {intervals}."
     return Plan("arms", "Refused, arm by arm", caption, draw)
 
 
-def random_directions(material: Material) -> Iterator[Plan]:
-    """What the first token says with the direction that was found, and with random ones in its place."""
+@dataclass(frozen=True)
+class BesideRandom:
+    """First tokens' scores of one side under a direction that was found, under random ones, and as the model is."""
+
+    own: str  # the fingerprint of the prompts
+    side: PromptSide
+    rank: int
+    found: Sequence[Evidence]
+    random: Sequence[Evidence]
+    clean: Sequence[Evidence]
+
+
+def beside_random(material: Material) -> Iterator[BesideRandom]:
+    """Every arm of a found direction for which random directions were measured too."""
     scores = material.kind("scores")
 
     def arm(one: Evidence) -> tuple[Any, ...]:
@@ -96,19 +109,29 @@ def random_directions(material: Material) -> Iterator[Plan]:
         known = [(one, material.direction(one.recipe.of["under"])) for one in some]
         found = [one for one, direction in known if direction is not None and not direction.random]
         random = [one for one, direction in known if direction is not None and direction.random]
-        if not (rank and found and random):
-            continue
-        clean = [one for one in scores if arm(one)[:2] == (own, side) and one.recipe.of["under"] is None]
-        clusters = material.judged[own][1].clusters_of(side)
-        words = f"{len(random)} random ones" if rank == 1 else f"{len(random)} times {rank} random ones"
-        named = (("as it is", clean), (material.done(found[0].recipe.of["under"]), found), (words, random))
+        if rank and found and random:
+            clean = [one for one in scores if arm(one)[:2] == (own, side) and one.recipe.of["under"] is None]
+            yield BesideRandom(own, side, rank, found, random, clean)
+
+
+def random_directions(material: Material) -> Iterator[Plan]:
+    """What the first token says with the direction that was found, and with random ones in its place."""
+    for arms in beside_random(material):
+        clusters = material.judged[arms.own][1].clusters_of(arms.side)
+        many = len(arms.random)
+        words = f"{many} random ones" if arms.rank == 1 else f"{many} times {arms.rank} random ones"
+        named = (
+            ("as it is", arms.clean),
+            (material.done(arms.found[0].recipe.of["under"]), arms.found),
+            (words, arms.random),
+        )
         rows = [
-            (name, [proportions.rate(np.array(one.values["odds"]) > 0, material.level, clusters) for one in arms])
-            for name, arms in named
-            if arms
+            (name, [proportions.rate(np.array(one.values["odds"]) > 0, material.level, clusters) for one in some])
+            for name, some in named
+            if some
         ]
         caption = (
-            f"The share of {len(clusters)} {side} prompts whose first token is likelier to refuse than not, with what "
-            f"was found and with random directions in its place (dots); exact {material.intervals}."
+            f"The share of {len(clusters)} {arms.side} prompts whose first token is likelier to refuse than not, with "
+            f"the found direction and with random directions in its place (dots), with {material.intervals}."
         )
         yield strip_of("random-directions", "Beside random directions", caption, "share of prompts", rows, holds=1.0)

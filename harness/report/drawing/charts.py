@@ -1,4 +1,7 @@
-"""Charts: numbers to drawings. They know nothing of evidence, models or claims."""
+"""Charts of places and cells: numbers to drawings. They know nothing of evidence, models or claims.
+
+A drawing that is given little width is laid out anew for a phone: its labels keep their size.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.judging.numerals import rounded
-from harness.judging.proportions import Interval
 from harness.report.drawing.svg import (
     BLUE,
     GREEN,
     GRID,
     INK,
-    LONGEST,
     MUTED,
     ORANGE,
     PAPER,
@@ -29,16 +30,15 @@ MOST_POINTS = 300
 # Of a heat map: cells that are drawn one by one; of more, those that say what they are, and those that are drawn.
 MOST_CELLS, MOST_HOVERS, MOST_SMALL = 200, 100, 2000
 # Columns of a diagram, one beside the other.
-MOST_COLUMNS = 18
+MOST_COLUMNS, MOST_NARROW = 18, 9
 # Series are told apart by colour, by dash and by shape.
-_LOOKS = (
+LOOKS = (
     (VERMILLION, "", "dot"),
     (BLUE, "6 3", "ring"),
     (GREEN, "2 3", "diamond"),
     (ORANGE, "8 3 2 3", "dot"),
     (PURPLE, "3 2", "ring"),
 )
-_PLOT = 560.0
 _PARTS = (("ring", VERMILLION, "head, by its number"), ("box", BLUE, "neurons, how many"))
 
 
@@ -63,8 +63,9 @@ def heatmap(
     numbers: bool = False,
 ) -> str:
     """Vermillion above zero, blue below, nothing at it; drawn to the limit on both sides."""
-    left, top = 20 + 7 * min(max(map(len, rows)), 20) + 22.0, 12.0
-    side = (_PLOT - left - 70) / len(columns)
+    longest = min(max(map(len, rows)), 20)
+    left, top = (34 + 6.2 * longest if drawing.narrow else 42.0 + 7 * longest), 12.0
+    side = (drawing.width - left - (20 if drawing.narrow else 70)) / len(columns)
     width, height = min(side, 46), min(max(300 / len(rows), 6), 30)
     wide, high = width * len(columns), height * len(rows)
     for row, name in enumerate(rows):
@@ -84,65 +85,13 @@ def heatmap(
     deep = 18 + (5.4 * min(max(map(len, columns)), 22) if turned else 0)
     drawing.text(left + wide / 2, below + deep + 16, axes[1], anchor="middle", color=INK)
     drawing.text(13, top + high / 2, axes[0], anchor="middle", color=INK, turn=-90)
-    _scale(drawing, left + wide + 16, top, min(max(high, 60), 150), limit)
-    drawing.width, drawing.height = max(left + wide + 76, 240), max(below + deep + 26, top + 176)
-    return drawing.svg
-
-
-def bars(
-    drawing: Drawing, names: Sequence[str], series: Sequence[Series], axes: tuple[str, str], limits: tuple[float, float]
-) -> str:
-    """Lying bars, one group a name, with their intervals; each series ends in a mark of its own."""
-    left = 20 + 6.6 * min(max(map(len, names)), LONGEST)
-    thick = 14.0 if len(series) == 1 else 10.0
-    group = thick * len(series) + 6
-    top, below = 10.0, 10.0 + group * len(names)
-    axis = Axis(*limits, left, _PLOT - 20)
-    drawing.across(axis, below + 2, axes[1], grid=top)
-    for place, name in enumerate(names):
-        drawing.text(left - 6, top + place * group + thick * len(series) / 2 + 4, name, anchor="end", color=INK)
-        for number, one in enumerate(series):
-            y, value = top + place * group + number * thick, float(one.values[place])
-            if not np.isfinite(value):
-                continue
-            color, _, shape = _LOOKS[number % len(_LOOKS)]
-            start, end = sorted((axis.at(0), axis.at(value)))
-            middle = y + thick / 2
-            drawing.box(start, y + 1, end - start, thick - 2, color, opacity=0.35)
-            if one.low is not None and one.high is not None:
-                drawing.line([(axis.at(one.low[place]), middle), (axis.at(one.high[place]), middle)], color, width=1.6)
-            hover = f"{name}: {one.name} {_between(one, place)}"
-            _put(drawing, shape, axis.at(value), middle, color, hover)
-    named = [(_LOOKS[n % len(_LOOKS)][2], _LOOKS[n % len(_LOOKS)][0], one.name) for n, one in enumerate(series)]
-    last = drawing.legend(20, below + 56, named, _PLOT) if len(series) > 1 else below + 38
-    drawing.width, drawing.height = _PLOT, last + 8
-    return drawing.svg
-
-
-def strip(
-    drawing: Drawing,
-    rows: Sequence[tuple[str, Sequence[Interval]]],
-    axis_name: str,
-    limits: tuple[float, float],
-) -> str:
-    """A row for each name: one value with its interval, or many as dots on one line."""
-    left, row, top = 26 + 6.6 * min(max(len(name) for name, _ in rows), LONGEST), 26.0, 10.0
-    axis, below = Axis(*_roomy(limits), left, _PLOT - 20), top + row * len(rows)
-    drawing.across(axis, below + 2, axis_name, grid=top)
-    drawing.line([(axis.at(0), top), (axis.at(0), below)], MUTED, width=1)
-    for place, (name, found) in enumerate(rows):
-        y = top + (place + 0.5) * row
-        drawing.text(left - 8, y + 4, name, anchor="end", color=INK)
-        for number, one in enumerate(found, 1):
-            if not np.isfinite(one.value):
-                continue
-            if len(found) > 1:
-                drawing.dot(axis.at(one.value), y, MUTED, opacity=0.5, hover=f"{name}, {number}: {one.value:+z.3f}")
-                continue
-            drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION, width=2)
-            hover = f"{name}: {_number(one.value, one.low, one.high)}"
-            drawing.diamond(axis.at(one.value), y, VERMILLION, radius=5, hover=hover)
-    drawing.width, drawing.height = _PLOT, below + 44
+    if drawing.narrow:
+        _scale(drawing, (left, below + deep + 28), (wide / 10, 12), limit)
+        drawing.height = below + deep + 62
+    else:
+        length = min(max(high, 60), 150)
+        _scale(drawing, (left + wide + 16, top), (12, length / 10), limit)
+        drawing.width, drawing.height = max(left + wide + 76, 240), max(below + deep + 26, top + 176)
     return drawing.svg
 
 
@@ -157,15 +106,21 @@ def curves(
     beside: Sequence[Sequence[float]] = (),
 ) -> str:
     """Lines over places, each with the band of its interval; those of random ones thin and grey."""
-    left, right, top, below = 58.0, _PLOT - 18, 30.0, 270.0
+    named = [(LOOKS[n % len(LOOKS)][2], LOOKS[n % len(LOOKS)][0], one.name) for n, one in enumerate(series)]
+    named += [("", MUTED, "random ones")] if beside else []
+    left, right = 58.0, drawing.width - 18
+    top = drawing.legend(8.0 if drawing.narrow else left, 16, named, drawing.width) + 14
+    below = top + 240
     across = Axis(min(places), max(places), left, right)
     up = Axis(*limits, below, top)
     drawing.upright(up, left, axes[1], grid=right)
-    drawing.across(across, below, axes[0], ticks=_whole(places) if ticks is None else ticks)
+    drawing.across(
+        across, below, axes[0], ticks=_whole(places, 8 if drawing.narrow else 12) if ticks is None else ticks
+    )
     for values in beside:
         drawing.line(_line(across, up, places, values), MUTED, width=0.6)
     for number, one in enumerate(series):
-        color, dash, shape = _LOOKS[number % len(_LOOKS)]
+        color, dash, shape = LOOKS[number % len(LOOKS)]
         if one.low is not None and one.high is not None:
             edge = [*_line(across, up, places, one.low), *reversed(_line(across, up, places, one.high))]
             drawing.area(edge, color, 0.18)
@@ -173,14 +128,9 @@ def curves(
         for place, value in enumerate(one.values):
             if not np.isfinite(value):
                 continue
-            hover = f"{one.name}, {axes[0]} {places[place]:g}: {_between(one, place)}"
-            _put(drawing, shape, across.at(places[place]), up.at(value), color, hover)
-    named = [
-        (_LOOKS[number % len(_LOOKS)][2], _LOOKS[number % len(_LOOKS)][0], one.name)
-        for number, one in enumerate(series)
-    ]
-    drawing.legend(left, 16, [*named, ("", MUTED, "random ones")] if beside else named)
-    drawing.width, drawing.height = _PLOT, below + 42
+            hover = f"{one.name}, {axes[0]} {places[place]:g}: {between(one, place)}"
+            put(drawing, shape, across.at(places[place]), up.at(value), color, hover)
+    drawing.height = below + 42
     return drawing.svg
 
 
@@ -194,7 +144,8 @@ def scatter(
     diagonal: bool = False,
 ) -> str:
     """Points of a few kinds, each in a shape of its own; of very many, some by a fixed seed."""
-    left, right, top, below = 62.0, _PLOT - 100, 30.0, 400.0
+    left, right, top = 62.0, drawing.width - (20 if drawing.narrow else 100), 30.0
+    below = top + (right - left if drawing.narrow else 370.0)
     across, up = Axis(*limits[0], left, right), Axis(*limits[1], below, top)
     drawing.upright(up, left, axes[1], grid=right, room=44)
     drawing.across(across, below, axes[0], grid=top)
@@ -203,7 +154,7 @@ def scatter(
         drawing.line([(across.at(end), up.at(end)) for end in ends], MUTED, width=1, dash="4 3")
     most = MOST_POINTS // len(points)
     for number, (name, rows) in enumerate(points.items()):
-        color, _, shape = _LOOKS[number % len(_LOOKS)]
+        color, _, shape = LOOKS[number % len(LOOKS)]
         for row in _some(len(rows), most):
             at, hover = (across.at(float(rows[row, 0])), up.at(float(rows[row, 1]))), hovers[name][row]
             if shape == "ring":
@@ -214,39 +165,9 @@ def scatter(
         drawing.legend(
             left,
             16,
-            [("diamond" if _LOOKS[n][2] == "ring" else "dot", _LOOKS[n][0], name) for n, name in enumerate(points)],
+            [("diamond" if LOOKS[n][2] == "ring" else "dot", LOOKS[n][0], name) for n, name in enumerate(points)],
         )
     drawing.width, drawing.height = right + 20, below + 42
-    return drawing.svg
-
-
-def ranking(
-    drawing: Drawing,
-    names: Sequence[str],
-    found: Sequence[Interval],
-    axis_name: str,
-    limits: tuple[float, float],
-    band: Sequence[float] = (),
-) -> str:
-    """One below the other, each with its interval; grey is what chance alone would reach."""
-    left, top, row = 26 + 6.8 * min(max(map(len, names)), 34), 26.0, 17.0
-    axis, below = Axis(*_roomy(limits), left, _PLOT - 20), top + row * len(names)
-    drawing.across(axis, below + 4, axis_name, grid=top - 4)
-    for place, (name, one) in enumerate(zip(names, found, strict=True)):
-        y = top + (place + 0.5) * row
-        drawing.text(left - 8, y + 4, name, anchor="end", color=INK)
-        if band:
-            start, end = axis.at(-band[place]), axis.at(band[place])
-            drawing.box(start, y - 6, end - start, 12, MUTED, opacity=0.22)
-        if not np.isfinite(one.value):
-            continue
-        drawing.line([(axis.at(one.low), y), (axis.at(one.high), y)], VERMILLION if one.value > 0 else BLUE, width=2)
-        hover = f"{name}: {_number(one.value, one.low, one.high)}"
-        draw = drawing.dot if one.value > 0 else drawing.diamond
-        draw(axis.at(one.value), y, VERMILLION if one.value > 0 else BLUE, hover=hover)
-    if band:
-        drawing.legend(left, 14, [("box", MUTED, "reached by chance in 5% of draws, by any of them")])
-    drawing.width, drawing.height = _PLOT, below + 46
     return drawing.svg
 
 
@@ -261,10 +182,11 @@ def diagram(
     Layers that hold none stand there only while there is room for all.
     """
     held = sorted(set(heads) | set(neurons))
+    most = MOST_NARROW if drawing.narrow else MOST_COLUMNS
     shown = list(range(layers)) if layers <= MOST_COLUMNS else held
-    lines = [shown[start : start + MOST_COLUMNS] for start in range(0, len(shown), MOST_COLUMNS)]
-    step, left = (_PLOT - 70) / max(min(len(shown), MOST_COLUMNS) - 1, 1), 40.0
-    step, y = min(step, 70.0), drawing.legend(22, 16, _PARTS)
+    lines = [shown[start : start + most] for start in range(0, len(shown), most)]
+    step, left = (drawing.width - 70) / max(min(len(shown), most) - 1, 1), 40.0
+    step, y = min(step, 70.0), drawing.legend(22, 16, _PARTS, drawing.width)
     for line in lines:
         stream = y + 16 + 26.0 * max([len(heads.get(layer, ())) for layer in line] + [1])
         drawing.line([(left - 18, stream), (left + step * (len(line) - 1) + 18, stream)], MUTED, width=2.5)
@@ -346,35 +268,35 @@ def _tint(value: float) -> str:
     return VERMILLION if value > 0 else BLUE
 
 
-def _put(drawing: Drawing, shape: str, x: float, y: float, color: str, hover: str) -> None:
+def put(drawing: Drawing, shape: str, x: float, y: float, color: str, hover: str) -> None:
+    """A mark of one of the shapes by which series are told apart."""
     if shape == "diamond":
         drawing.diamond(x, y, color, hover=hover)
     else:
         drawing.dot(x, y, color, hover=hover, hollow=shape == "ring")
 
 
-def _roomy(limits: tuple[float, float]) -> tuple[float, float]:
-    """So that marks at the ends do not lie on what is beside the axis."""
-    room = 0.04 * (limits[1] - limits[0])
-    return limits[0] - room, limits[1] + room
-
-
-def _whole(places: Sequence[float]) -> list[tuple[float, str]] | None:
-    """Ticks at whole places, if all of them are whole: there is no layer between two."""
+def _whole(places: Sequence[float], most: int) -> list[tuple[float, str]] | None:
+    """At most so many ticks at whole places, if all of them are whole: there is no layer between two."""
     if not all(float(place).is_integer() for place in places):
         return None
-    step = math.ceil(len(places) / 12)
+    step = math.ceil(len(places) / most)
     return [(place, f"{place:g}") for place in places[::step]]
 
 
-def _scale(drawing: Drawing, x: float, top: float, height: float, limit: float) -> None:
-    steps = 10
+def _scale(drawing: Drawing, at: tuple[float, float], cell: tuple[float, float], limit: float) -> None:
+    """The colours in ten steps from a corner: upright beside a heat map, or lying below it on a phone."""
+    (x, y), (width, height), steps = at, cell, 10
     for step in range(steps):
         value = limit * (1 - (step + 0.5) / (steps / 2))
-        color = VERMILLION if value > 0 else BLUE
-        drawing.box(x, top + step * height / steps, 12, height / steps, color, opacity=abs(value) / limit, stroke=GRID)
+        place = (x + (steps - 1 - step) * width, y) if drawing.narrow else (x, y + step * height)
+        drawing.box(*place, width, height, _tint(value), opacity=abs(value) / limit, stroke=GRID)
     for share, value in ((0, limit), (0.5, 0), (1, -limit)):
-        drawing.text(x + 17, top + share * height + 4, f"{value:+.2g}".replace("-", "−") if value else "0")
+        said = f"{value:+.2g}".replace("-", "−") if value else "0"
+        if drawing.narrow:
+            drawing.text(x + (1 - share) * steps * width, y + 26, said, anchor="middle")
+        else:
+            drawing.text(x + 17, y + share * steps * height + 4, said)
 
 
 def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
@@ -382,12 +304,13 @@ def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[floa
     return [(across.at(place), up.at(value)) for place, value in points if np.isfinite(value)]
 
 
-def _between(one: Series, place: int) -> str:
+def between(one: Series, place: int) -> str:
+    """The number at a place with its interval, in words."""
     ends = (one.values if end is None else end for end in (one.low, one.high))
-    return _number(one.values[place], *(end[place] for end in ends))
+    return with_ends(one.values[place], *(end[place] for end in ends))
 
 
-def _number(value: float, low: float, high: float) -> str:
+def with_ends(value: float, low: float, high: float) -> str:
     """A number with its interval, where that has a width; of very few pairs it may have no end."""
     numbers = rounded(value, low, high, 3)
     short = numbers.value if low == high else str(numbers)

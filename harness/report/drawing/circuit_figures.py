@@ -164,7 +164,7 @@ def _refusing(one: Swept) -> Plan:
 
     caption = (
         f"The share of {one.side} prompts, of {one.on}, whose first token is likelier to refuse than not, as more of "
-        f"the circuit is taken from the twin, what carries most first; exact {one.material.intervals}."
+        f"the circuit is taken from the twin, what carries most first, with {one.material.intervals}."
     )
     return Plan(f"dose-{one.side}", "Refusal by number of components", caption, draw)
 

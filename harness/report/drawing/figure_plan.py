@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.judging.proportions import Interval
-from harness.report.drawing import charts
+from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import layer_of
@@ -44,7 +44,7 @@ def strip_of(
     """A strip of rows, each a value with its interval or several of them, at least so wide."""
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.strip(drawing, rows, axis, ends)
+        return row_charts.strip(drawing, rows, axis, ends)
 
     return Plan(name, title, caption, draw, scale([holds, *(end for _, found in rows for end in bounds_of(found))]))
 

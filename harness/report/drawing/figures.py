@@ -16,7 +16,7 @@ from harness.report.drawing.circuit_figures import across_categories, circuits_b
 from harness.report.drawing.figure_plan import Ends, Plan
 from harness.report.drawing.site_figures import gradients, head_sums, heads, positions, ranking, single, stages
 from harness.report.drawing.stream_figures import projected, read_out, stream_map
-from harness.report.drawing.svg import Drawing
+from harness.report.drawing.svg import DESK, PHONE, Drawing
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import Arm, Recording
 
@@ -32,6 +32,7 @@ class Figure:
     title: str
     caption: str
     svg: str
+    phone: str  # the same, laid out for a phone
 
 
 def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figure]]:
@@ -43,7 +44,7 @@ def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figu
             low, high = ends.get(name, plan.ends)
             ends[name] = min(low, plan.ends[0]), max(high, plan.ends[1])
     return {
-        model: [_figure(f"{claim}-{model}", name, plan, ends[name]) for name, plan in plans.items()]
+        model: [figure(f"{claim}-{model}", name, plan, ends[name]) for name, plan in plans.items()]
         for model, plans in planned.items()
     }
 
@@ -56,7 +57,7 @@ def recorded(claim: str, recording: Recording, level: float, *, by_category: boo
     if by_category and len(names) == 2:
         hits = {name: arms[name] for name in names}
         plans.insert(0, refused_by_category(Material((), recording.pairs, level), recording.pairs, hits, "harmful"))
-    return [_figure(f"{claim}-recorded:{recording.name}", plan.name, plan, plan.ends) for plan in plans]
+    return [figure(f"{claim}-recorded:{recording.name}", plan.name, plan, plan.ends) for plan in plans]
 
 
 def _planned(material: Material) -> dict[str, Plan]:
@@ -70,9 +71,10 @@ def _planned(material: Material) -> dict[str, Plan]:
     return found
 
 
-def _figure(of: str, name: str, plan: Plan, ends: Ends) -> Figure:
-    drawing = Drawing(f"{of}-{name}", plan.title, plan.caption, 560, 300)
-    return Figure(name, plan.title, plan.caption, plan.draw(drawing, ends))
+def figure(of: str, name: str, plan: Plan, ends: Ends) -> Figure:
+    """A plan drawn on this scale, for a desk and for a phone."""
+    wide, narrow = (Drawing(f"{of}-{name}", plan.title, plan.caption, width, 300) for width in (DESK, PHONE))
+    return Figure(name, plan.title, plan.caption, plan.draw(wide, ends), plan.draw(narrow, ends))
 
 
 # In the order in which they speak for what is asserted.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from harness.judging import permutations
 from harness.judging.proportions import Interval
-from harness.report.drawing import charts
+from harness.report.drawing import charts, row_charts
 from harness.report.drawing.figure_plan import (
     LEAST_LIMIT,
     SHARE,
@@ -95,7 +95,7 @@ def _ranked(one: Swept) -> Plan:
     names = [one.names[at] for at in order]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.ranking(drawing, names, found, SHARE, ends, band)
+        return row_charts.ranking(drawing, names, found, SHARE, ends, band)
 
     caption = (
         f"The {len(order)} heads whose own effect is largest, on {one.on}: what each {one.does}, with "

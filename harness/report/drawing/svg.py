@@ -13,6 +13,8 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69
 # A page sets these; as a file a figure is dark on white.
 INK, MUTED, GRID, PAPER = "var(--ink,#1b1b1b)", "var(--muted,#585858)", "var(--grid,#d4d4d0)", "var(--paper,#fff)"
 SIZE = 11.5
+# How wide figures are laid out: beside text, and in a hand, where they are shown as large as they are drawn.
+DESK, PHONE = 560.0, 330.0
 # Longer labels are cut.
 LONGEST = 48
 # From one line of a legend to the next.
@@ -57,6 +59,11 @@ class Drawing:
     height: float
     parts: list[str] = field(default_factory=list)
 
+    narrow: bool = field(init=False)  # whether it is laid out for a phone, however wide it turns out
+
+    def __post_init__(self) -> None:
+        self.narrow = self.width <= PHONE
+
     def text(
         self,
         x: float,
@@ -79,10 +86,26 @@ class Drawing:
 
     def line(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 1.5, dash: str = "") -> None:
         """Straight from point to point."""
+        if len(points) == 2 and not dash:
+            (x, y), (to, on) = points
+            self.lines([(x, y, to, on)], color, width=width)
+            return
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         self.parts.append(
             f'<polyline points="{_points(points)}" fill="none" stroke="{color}" stroke-width="{width:g}"{dashed}/>'
         )
+
+    def lines(self, ends: Iterable[tuple[float, float, float, float]], color: str, *, width: float) -> None:
+        """Many straight lines of one look in one stroke: (x, y) to (x, y)."""
+        strokes = "".join(f"M{_n(x)} {_n(y)}L{_n(to)} {_n(on)}" for x, y, to, on in ends)
+        if strokes:
+            self._path(strokes, f'stroke="{color}" stroke-width="{width:g}"')
+
+    def boxes(self, places: Iterable[tuple[float, float, float, float]], color: str, *, opacity: float) -> None:
+        """Many rectangles of one look: (x, y, width, height)."""
+        shapes = "".join(f"M{_n(x)} {_n(y)}h{_n(wide)}v{_n(high)}h-{_n(wide)}z" for x, y, wide, high in places)
+        if shapes:
+            self.parts.append(f'<path d="{shapes}" fill="{color}"{_see(opacity)}/>')
 
     def area(self, points: Sequence[tuple[float, float]], color: str, opacity: float) -> None:
         """What the points enclose."""
@@ -139,6 +162,10 @@ class Drawing:
         hollow: bool = False,
     ) -> None:
         """A disc, or a ring."""
+        if not hollow and (self.narrow or not hover):
+            look = f'stroke="{color}" stroke-width="{2 * radius:g}" stroke-linecap="round"'
+            self._path(f"M{_n(x)} {_n(y)}h0", look + _see(opacity).replace("fill", "stroke"))
+            return
         fill = f'fill="{PAPER}" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
         self._mark("circle", f'cx="{_n(x)}" cy="{_n(y)}" r="{radius:g}" {fill}{_see(opacity)}', hover)
 
@@ -161,13 +188,14 @@ class Drawing:
         ticks: Iterable[tuple[float, str]] | None = None,
     ) -> None:
         """An axis along the bottom, its grid up to a height, its name below."""
-        for value, words in _ticks(axis, ticks):
-            at = axis.at(value)
-            if grid is not None:
-                self.line([(at, y), (at, grid)], GRID, width=0.8)
-            self.text(at, y + 15, words, anchor="middle")
+        shown = _ticks(axis, ticks)
+        if grid is not None:
+            self.lines(((axis.at(value), y, axis.at(value), grid) for value, _ in shown), GRID, width=0.8)
+        for value, words in shown:
+            self.text(axis.at(value), y + 15, words, anchor="middle")
         self.line([(axis.start, y), (axis.end, y)], MUTED, width=1)
-        self.text((axis.start + axis.end) / 2, y + 32, name, anchor="middle", color=INK)
+        if name:
+            self.text((axis.start + axis.end) / 2, y + 32, name, anchor="middle", color=INK)
 
     def upright(
         self,
@@ -180,11 +208,11 @@ class Drawing:
         room: float = 38,
     ) -> None:
         """An axis along the left, its grid up to a width, its name beside."""
-        for value, words in _ticks(axis, ticks):
-            at = axis.at(value)
-            if grid is not None:
-                self.line([(x, at), (grid, at)], GRID, width=0.8)
-            self.text(x - 6, at + 4, words, anchor="end")
+        shown = _ticks(axis, ticks)
+        if grid is not None:
+            self.lines(((x, axis.at(value), grid, axis.at(value)) for value, _ in shown), GRID, width=0.8)
+        for value, words in shown:
+            self.text(x - 6, axis.at(value) + 4, words, anchor="end")
         self.line([(x, axis.start), (x, axis.end)], MUTED, width=1)
         self.text(x - room, (axis.start + axis.end) / 2, name, anchor="middle", color=INK, turn=-90)
 
@@ -204,6 +232,8 @@ class Drawing:
                     self.diamond(x + 5, y - 4, color, radius=4.6)
                 case "box":
                     self.box(x, y - 9, 10, 10, color, opacity=0.35)
+                case "bar":
+                    self.line([(x + 11, y - 10), (x + 6, y - 10), (x + 6, y + 2)], color, width=1.6)
                 case _:
                     self.line([(x - 4, y - 4), (x + 12, y - 4)], color, width=2.2, dash=shape)
             self.text(x + 16, y, words, color=INK)
@@ -214,7 +244,8 @@ class Drawing:
     def svg(self) -> str:
         """The whole."""
         # Names that differ in other signs alone stay apart.
-        name = re.sub(r"[^\w-]+", "-", self.name)[:80] + f"-{zlib.crc32(self.name.encode(errors='replace')):08x}"
+        own = zlib.crc32(self.name.encode(errors="replace"))
+        name = re.sub(r"[^\w-]+", "-", self.name)[:80] + f"-{own:08x}" + ("-phone" if self.narrow else "")
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(self.width)} {_n(self.height)}" '
             f'width="{_n(self.width)}" height="{_n(self.height)}" role="img" aria-labelledby="{name}-t {name}-d" '
@@ -223,10 +254,17 @@ class Drawing:
         named = f'<title id="{name}-t">{label(self.title)}</title><desc id="{name}-d">{shown(self.says, 600)}</desc>'
         return f"{head}{named}{''.join(self.parts)}</svg>"
 
+    def _path(self, strokes: str, look: str) -> None:
+        """Strokes; those of one look that follow each other are one element."""
+        before = self.parts[-1] if self.parts else ""
+        if before.startswith("<path d=") and before.endswith(f'" {look}/>'):
+            self.parts[-1] = before.removesuffix(f'" {look}/>') + f'{strokes}" {look}/>'
+        else:
+            self.parts.append(f'<path d="{strokes}" {look}/>')
+
     def _mark(self, tag: str, attributes: str, hover: str) -> None:
-        self.parts.append(
-            f"<{tag} {attributes}><title>{shown(hover, 200)}</title></{tag}>" if hover else f"<{tag} {attributes}/>"
-        )
+        said = "" if self.narrow or not hover else f"<title>{shown(hover, 200)}</title>"  # nobody points on a phone
+        self.parts.append(f"<{tag} {attributes}>{said}</{tag}>" if said else f"<{tag} {attributes}/>")
 
 
 def label(words: object) -> str:

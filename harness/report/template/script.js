@@ -12,7 +12,8 @@
   const said = { flip: { "-1": "refusal gone", "0": "same", "1": "refusal come" }, flag: { "0": "no", "1": "yes" } };
 
   function fill(box) {
-    const table = data.tables[Number(box.dataset.table)];
+    const kept = data.tables[Number(box.dataset.table)];
+    const table = { ...kept, places: data.places[kept.places], columns: kept.columns.map((at) => data.columns[at]) };
     const pairs = data.pairs[table.model] || {};
     const word = (at) => data.words[at];
     const rows = table.places.map((place, at) => {
@@ -35,7 +36,7 @@
     const scroll = make("div", undefined, "scroll");
     scroll.tabIndex = 0;
     scroll.setAttribute("role", "region");
-    scroll.setAttribute("aria-label", `pairs of ${box.parentElement.getAttribute("aria-label")}, a table that may scroll`);
+    scroll.setAttribute("aria-label", `pairs of ${box.closest("article").getAttribute("aria-label")}, a table that may scroll`);
     const grid = make("table"), body = make("tbody"), line = make("tr"), top = make("thead");
     const more = make("button", "show more", "more");
     const headings = heads.map((name, at) => {
@@ -95,6 +96,20 @@
     });
     draw();
   }
+
+  // What a link leads to is shown, and what is printed is whole, even if it stands behind a click.
+  const open = (node) => {
+    for (let at = node; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  };
+  const reveal = () => {
+    const wanted = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!wanted) return;
+    open(wanted.parentElement);
+    wanted.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  addEventListener("beforeprint", () => document.querySelectorAll("details:not(.pairs)").forEach((box) => (box.open = true)));
+  reveal();
 
   for (const box of document.querySelectorAll("details.pairs"))
     box.addEventListener("toggle", () => box.open && box.childElementCount === 1 && fill(box));
