@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input is one sentence and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["judge"] and arguments[1:2] not in (["-h"], ["--help"]):
-        return own_claims.judge(arguments[1:])  # pytest reads the rest
+        own_claims.judge(arguments[1:])  # pytest reads the rest
     options = parser().parse_args(arguments)
     reports = getattr(options, "reports", None)
     try:

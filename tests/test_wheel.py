@@ -102,6 +102,7 @@ def test_its_command_lists_the_models_and_the_claims(call: Call) -> None:
     assert claims.returncode == 0, claims.stderr
     assert claims.stdout == call("harness", "claims").stdout
     assert "direction-necessity: " in claims.stdout
+    assert "; hypotheses/test_direction.py:" in claims.stdout
 
 
 def test_a_claim_of_ones_own_is_written_and_judged_where_one_stands(call: Call, tmp_path: Path) -> None:
@@ -124,7 +125,10 @@ def test_a_claim_of_ones_own_is_written_and_judged_where_one_stands(call: Call, 
         *("few.jsonl", "my_claims", "pytest.ini", "reports", ".pytest_cache")
     }
     run = latest(tmp_path / "reports" / "runs")
-    assert [one["claim"] for one in Run.load(run).verdicts] == ["my-claim"]
+    claims = Run.load(run).claims
+    assert {name: one["file"] for name, one in claims.items()} == {"my-claim": "my_claims/test_my_claim.py"}
+        "my-claim": "my_claims/test_my_claim.py"
+    }
     assert (run / "index.html").exists()
     again = call("assay", "report")
     assert f"{run / 'index.html'}: " in again.stdout, again.stderr
@@ -138,6 +142,7 @@ def test_our_claims_are_judged_into_the_folder_that_is_named(call: Call, scripts
     assert "SUPPORTED    removing_the_direction_ends_refusal[recorded:llama-2-7b-chat-hf]" in judged.stdout, (
         judged.stderr
     )
+    assert "warning" not in judged.stdout
     assert files(ours) == before
     run = latest(tmp_path / "elsewhere" / "runs")
     assert {one["file"] for one in Run.load(run).claims.values()} <= {

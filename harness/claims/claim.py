@@ -82,13 +82,13 @@ class Claim:
     def as_json(self) -> dict[str, Any]:
         """The claim as a run's record keeps it."""
         path = Path(inspect.getfile(self.test))
-        within = path.is_relative_to(HOME)
+        file = next((path.relative_to(base) for base in (HOME, Path.cwd()) if path.is_relative_to(base)), path)
         return {
             "title": self.title,
             "prose": self.prose,
             "source": self.source,
             "bar": self.bar,
-            "file": str(path.relative_to(HOME) if within else path),
+            "file": str(file),
             "line": self.line,
             "level": self.level,
             "holds_on": list(self.holds_on),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.claims.claim_template import draft
 from harness.commands.declaring import declare
@@ -42,7 +42,7 @@ def add_to(commands: "Commands") -> None:
     declare(
         commands,
         "judge",
-        lambda _: sys.exit(judge(())),  # with options it is told apart before, since pytest reads them
+        lambda _: judge(()),  # with options it is told apart before, since pytest reads them
         "judge the claims that Assay ships; all options are pytest's",
         "judge",
         "What follows is for pytest, as in `judge -k direction --model qwen3-4b`.",
@@ -50,16 +50,16 @@ def add_to(commands: "Commands") -> None:
     )
 
 
-def judge(arguments: Sequence[str]) -> int:
-    """Runs pytest on the claims that Assay ships; returns its exit code."""
-    import pytest  # it takes a while to load, and the other commands need none
-
-    settings = ["--rootdir", str(places.HOME)]
+def judge(arguments: Sequence[str]) -> NoReturn:
+    """Becomes pytest, run on the claims that Assay ships."""
+    python, settings = [sys.executable], ["--rootdir", str(places.HOME)]
     if places.INSTALLED:
         # Settings of the folder one stands in are for its own tests, and nothing is written among installed files.
+        python.append("-P")  # as the script pytest: the folder one stands in is no place for modules
         cache = places.reports() / ".cache"
         settings += ["-c", os.devnull, "-o", f"cache_dir={cache}", "--import-mode=importlib"]
-    return int(pytest.main([*PLUGIN.split(), *settings, str(places.HYPOTHESES), *arguments]))
+    words = [*python, "-m", "pytest", *PLUGIN.split(), *settings, str(places.HYPOTHESES), *arguments]
+    os.execv(sys.executable, words)  # noqa: S606 - a fresh process, in which nothing is loaded before pytest looks
 
 
 def _init(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from harness.inputs import places
 from harness.inputs.files.whole_files import write_whole
 from harness.report.page import page_of
 from harness.report.page_policy import policy
@@ -21,6 +22,7 @@ def write(runs: Path, to: Path) -> Path:
         newest=next((_row(one) for one in found if one.whole), None),
         rows=[_row(one) for one in found if one.summary is not None],
         damaged=[one.problem for one in found if one.summary is None],
+        judge=places.JUDGE,
         style=style,
         short_words=SHORT_WORDS,
         policy=policy([style], []),
