@@ -51,8 +51,9 @@ def test_means_within_bounds(data: st.DataObject, n: int, bounds: tuple[float, f
 def test_correlations_and_chances(data: st.DataObject, n: int, k: int, level: float) -> None:
     first, second = (data.draw(arrays(float, (n, k), elements=st.floats(-9, 9, width=16))) for _ in range(2))
     within(correlations.correlation(first, second, level, data.draw(clusters(n))), -1, 1)
-    chances = permutations.max_t(first, 99)
-    assert 0 < chances.min() <= chances.max() <= 1
+    reach = permutations.max_t_reach(first, draws=99)
+    assert (reach >= 0).all()
+    assert (reach <= np.sqrt((first**2).mean(0)) + 1e-9).all()
 
 
 @drawn

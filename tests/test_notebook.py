@@ -70,7 +70,9 @@ def test_it_runs_from_nothing_to_what_is_kept(kept: NotebookNode, tmp_path: Path
 
 def test_pictures_are_drawn(kept: NotebookNode) -> None:
     drawn = [output.data for cell in code(kept) for output in cell.outputs if "data" in output]
-    (svg,) = (data["image/svg+xml"] for data in drawn if "image/svg+xml" in data)
+    tokens, svg = (data["image/svg+xml"] for data in drawn if "image/svg+xml" in data)
+    brought = re.findall(r"<title>([^<>]+): integrated gradients (\S+)</title>", tokens)
+    assert max(brought, key=lambda named: float(named[1])) == ("' library'", "+1.000")
     assert svg.count("<title>layer ") == 64  # one a head
     (html,) = (data["text/html"] for data in drawn if "text/html" in data)
     given = json.JSONDecoder().raw_decode(html, html.index('{"'))[0]
@@ -89,6 +91,17 @@ def test_the_planted_heads_are_named_and_look_where_it_says(kept: NotebookNode) 
     assert all(abs(float(share)) < 0.05 for _, share in named[2:])
     assert "3.1 looks at ' library' most: 1.00" in shown(kept, "attention_heads")
     assert "where they differ: [' library'] and [' sandcastle']" in shown(kept, "encode_pair")
+
+
+def test_gradients_lay_the_difference_on_the_word_and_flow_through_the_planted_heads(kept: NotebookNode) -> None:
+    truth = json.loads((DATA / "organisms" / "reference" / "truth.json").read_text())
+    ours, twin, total = map(float, re.findall(r"[+-]\d+\.\d\d", shown(kept, "integrated_gradients(live")))
+    assert total == pytest.approx(ours - twin, abs=0.02)
+    strongest = re.findall(r"(\d\.\d) at .* looks at .*: ([+-]\d\.\d\d)", shown(kept, "attention_flow(live"))
+    assert {head for head, _ in strongest[:2]} == {f"{layer}.{head}" for layer, head in truth["heads"]}
+    assert float(strongest[1][1]) > 4 * float(strongest[2][1])
+    harmful, harmless = re.findall(r"logit\[I\] - logit\[Certainly\] ([+-])", shown(kept, "no, yes = logits"))
+    assert (harmful, harmless) == ("+", "-")
 
 
 def test_the_circuit_is_what_was_planted_and_carries_the_effect(kept: NotebookNode) -> None:

@@ -1,4 +1,4 @@
-"""Sign-flip tests of many components at once.
+"""How far means of many components reach by chance, looked at all at once: signs are flipped at random.
 
 Random draws are seeded by a hash of the sorted rows, so the same numbers give the same result in any order.
 """
@@ -14,15 +14,6 @@ from harness.judging.means import Floats
 BLOCK = 2_000_000  # numbers drawn at once
 
 
-def max_t(values: ArrayLike, draws: int = 9999) -> Floats:
-    """A two-sided p for each component of values [unit, component], adjusted for having looked at all of them.
-
-    The signs of whole units are flipped and the largest |t| of any component is what each one must beat (Westfall and
-    Young 1993, single step): p = (1 + #)/(draws + 1), never 0, and the chance of any false find is at most its level.
-    """
-    return _flipped(np.asarray(values, dtype=float), draws)
-
-
 def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> Floats:
     """For each component the |mean| that, if signs were random, any component would exceed with this chance.
 
@@ -33,17 +24,6 @@ def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> F
     scale = np.sqrt((table**2).sum(axis=0))
     most = np.concatenate([drawn.max(axis=1) for drawn in _drawn(table, draws)])
     return np.asarray(np.quantile(most, 1 - chance, method="higher") * scale / len(table))
-
-
-def _flipped(table: Floats, draws: int) -> Floats:
-    # Σx² stays as signs flip, and |t| grows with |Σx| / √Σx²: that serves as t.
-    scale = np.sqrt((table**2).sum(axis=0)) if table.ndim == 2 else np.ones(1)
-    count = np.zeros(len(scale))
-    for drawn in _drawn(table, draws):
-        seen = table.sum(axis=0) / np.where(scale > 0, scale, 1)
-        most = np.sort(drawn.max(axis=1))
-        count += len(most) - np.searchsorted(most, np.abs(seen) - 1e-9)
-    return (1 + count) / (draws + 1)
 
 
 def _drawn(table: Floats, draws: int) -> Iterator[Floats]:
