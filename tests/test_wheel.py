@@ -127,8 +127,6 @@ def test_a_claim_of_ones_own_is_written_and_judged_where_one_stands(call: Call, 
     run = latest(tmp_path / "reports" / "runs")
     claims = Run.load(run).claims
     assert {name: one["file"] for name, one in claims.items()} == {"my-claim": "my_claims/test_my_claim.py"}
-        "my-claim": "my_claims/test_my_claim.py"
-    }
     assert (run / "index.html").exists()
     again = call("assay", "report")
     assert f"{run / 'index.html'}: " in again.stdout, again.stderr
