@@ -42,13 +42,12 @@ notebook: $(TESTING)
 TEST = $(BIN)/python -m pytest tests --strict-markers -rs -n auto --maxprocesses 4 --dist worksteal
 
 test: $(TESTING)
-	$(TEST) -m "not slow and not nightly"
+	$(TEST) -m "not slow"
 
 test-all: $(TESTING)
-	$(TEST) -m "not nightly"
+	$(TEST)
 
-nightly: $(TESTING) soak calibrate
-	$(TEST) -m nightly
+nightly: soak calibrate
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(JUDGING)
