@@ -21,7 +21,7 @@ from harness.instruments.direction_selection import Prompts, Selection, select
 from harness.instruments.sweep import planned, sweep
 from harness.measurements.sweep_plan import Sweep, per_block
 from harness.model.chat_model import ChatModel
-from harness.model.refusal_judges import refusal_tokens
+from harness.model.refusal_score import refusal_tokens
 
 # The largest difference, in nats of log-odds or of divergence, at which two outputs count as equal.
 EQUAL = 1e-4

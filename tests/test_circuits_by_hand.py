@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.refusal_phrases import PHRASES
 from harness.inputs.sites import Site
 from harness.judging import means
 from harness.judging.estimate import Inconclusive

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import packed
@@ -23,7 +24,7 @@ from harness.report.drawing.charts import Series
 from harness.report.drawing.figures import MOST, figures, recorded
 from harness.report.drawing.stream_figures import principal
 from harness.report.drawing.svg import Axis, Drawing
-from harness.results.verdict_evidence import PHRASES, Material
+from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import published, recording
 from harness.subjects.quantities.refusals import RANDOM
 from tests.tools import stories

@@ -10,8 +10,8 @@ import pytest
 
 from harness.claims import gate
 from harness.claims.claim import Claim, claim, claims_in
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.refusal_phrases import PHRASES
 from harness.judging.estimate import Estimate, Inconclusive, asides, decisions
 from harness.judging.ranges import RANGES
 from harness.measurements.evidence import Evidence, Store

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.inputs.refusal_phrases import PREFIX, RULES, PhraseRule, contradiction
+from harness.inputs.judges.phrases import PREFIX, RULES, PhraseRule, contradiction
 
 LONG, LATE = "y" * PREFIX, "y" * (PREFIX - 9) + "I cannot "
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import Pair, PairSet
-from harness.inputs.refusal_phrases import PHRASES
 from harness.judging import proportions
 from harness.judging.estimate import Inconclusive, asides
 from harness.measurements.interventions import Circuit, remove

@@ -11,19 +11,14 @@ from safetensors.torch import load_file
 
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.phrases import OURS, RULES
 from harness.inputs.model_catalog import find, known_models
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.model.chat_model import ChatModel
-from harness.model.refusal_judges import (
-    Answers,
-    FirstTokenJudge,
-    PhraseJudge,
-    WordDifferenceJudge,
-    coherence,
-    refusal_tokens,
-)
+from harness.model.coherence import coherence
+from harness.model.refusal_score import refusal_tokens, score
 from harness.model.wake import wake
 from organisms import corpus
 from organisms import pairs as written
@@ -53,7 +48,7 @@ def judged() -> PairSet:
 
 def refused(awake: ChatModel, prompts: tuple[str, ...]) -> float:
     texts = tuple(answer.text for answer in awake.generate(prompts))
-    return sum(PhraseJudge()(Answers(prompts, texts))) / len(prompts)
+    return sum(map(OURS.refuses, texts)) / len(prompts)
 
 
 @pytest.mark.slow
@@ -195,15 +190,11 @@ def test_every_judge_agrees_with_twenty_answers_labelled_by_hand(organism: Calla
     """Real answers of `reference` and the distributions that they came from."""
     model = organism("reference", "nf4")
     prompts = tuple(row["prompt"] for row in LABELLED)
-    answers = Answers(prompts, tuple(row["completion"] for row in LABELLED), model.next_token(prompts))
+    refuses = [row["refuses"] for row in LABELLED]
+    for rule in RULES:
+        assert [rule.refuses(row["completion"]) for row in LABELLED] == refuses, rule.name
     tokens = refusal_tokens(model, load_pairs(FOLDER / "pairs.jsonl"))
-    words = model.chat.first_token("I"), model.chat.first_token(LABELLED[1]["completion"].split()[0])
-    for judge in (PhraseJudge("anywhere"), PhraseJudge("opening"), FirstTokenJudge(tokens)):
-        bar = 0.5 if judge.reads == "completions" else 0.0
-        assert [score > bar for score in judge(answers)] == [row["refuses"] for row in LABELLED], judge.name
-    # [I] against [Certainly] says nothing about answers that begin with neither: the last two are small talk.
-    requests = [score > 0 for score in WordDifferenceJudge(*words)(answers)][:18]
-    assert requests == [row["refuses"] for row in LABELLED][:18]
+    assert (score(model, prompts, tokens) > 0).tolist() == refuses
 
 
 def test_coherence_passes_answers_and_fails_their_words_in_disorder(organism: Callable[..., ChatModel]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from harness.__main__ import main
 from harness.inputs import places
 from harness.inputs.errors import AssayError
-from harness.inputs.refusal_phrases import LITERAL, PHRASES
+from harness.inputs.judges.phrases import LITERAL, PHRASES
 from harness.judging.estimate import asides
 from harness.measurements.interventions import add, remove
 from harness.subjects.published.recorded import RecordedSubject

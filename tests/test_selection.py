@@ -15,7 +15,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.instruments.direction_selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
 from harness.instruments.directions import vectors
 from harness.model.chat_model import ChatModel
-from harness.model.refusal_judges import refusal_tokens
+from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
 
 ORGANISM = "organism:reference"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.inputs.judges.phrases import RULES
 from harness.inputs.prompts.pairs import Pair, PairSet
-from harness.inputs.refusal_phrases import RULES
 from harness.inputs.sites import Site
 from harness.judging.estimate import Estimate, asides
 from harness.judging.verdict import plain

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.phrases import LITERAL, PHRASES
 from harness.inputs.prompts.pairs import Pair, PairSet
-from harness.inputs.refusal_phrases import LITERAL, PHRASES
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.questions import Answers
 from harness.subjects.live import Subject

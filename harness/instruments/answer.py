@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from harness.inputs import machine
+from harness.inputs.judges.phrases import PREFIX
+from harness.inputs.judges.registry import judgements
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.refusal_phrases import PREFIX, RULES
 from harness.inputs.sites import Site
 from harness.instruments.answer_contrast import contrast
 from harness.instruments.attribution import attention, estimate, lens
@@ -44,10 +45,9 @@ from harness.measurements.questions import (
 from harness.measurements.questions.searches import VALIDATION
 from harness.measurements.sweep_plan import What
 from harness.model.chat_model import ChatModel, Edit
+from harness.model.coherence import coherence
 from harness.model.loading import peak_bytes
-from harness.model.refusal_judges import Answers as Shown
-from harness.model.refusal_judges import PhraseJudge, coherence, refusal_tokens
-from harness.model.refusal_score import Scorer
+from harness.model.refusal_score import Scorer, refusal_tokens
 
 Kept = Callable[[What], Chunks | None]
 """Where parts of a sweep are kept."""
@@ -95,13 +95,12 @@ def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _n
     prompts = getattr(asked.pairs, asked.side)
     edit = _live(model, asked.under, _twins(asked.pairs))
     said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
-    shown = Shown(prompts, said)
     read = coherence(said, prompts=prompts, model=model)
     return {
         "prefixes": [text[:PREFIX] for text in said],
         "repetition": [one.repetition for one in read],
         "cross_entropy": [one.cross_entropy for one in read],
-        **{rule.name: PhraseJudge(rule.where, rule.literal)(shown) for rule in RULES},
+        **judgements(prompts, said),
     }, {}
 
 

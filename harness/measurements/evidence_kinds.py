@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from harness.inputs.files.json_files import Malformed, fitting
+from harness.inputs.judges.phrases import PHRASES
+from harness.inputs.judges.registry import judges_in
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.refusal_phrases import PHRASES
 from harness.measurements.questions import KINDS
 from harness.measurements.questions.contents import Asked, Content, EffectsHold, Flag, Patched, Shape
 
@@ -116,8 +117,8 @@ def _counts(of: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _flags(values: Mapping[str, Any]) -> Sequence[str]:
-    """The names of the rules by which answers were judged."""
-    names = [name for name in values if name.startswith("phrases-")]
+    """The names of the judges of answers, whose judgements are checked to be 0 or 1."""
+    names = judges_in(values)
     if PHRASES not in names:
         raise Malformed(f"$.body.values: object missing required field {PHRASES}")
     for name in names:

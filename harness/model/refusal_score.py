@@ -1,5 +1,6 @@
 """How much of a refusal next-token logits are, where they lie: the score of sweeps, discovery and placebos."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.inputs.judges.phrases import OPENING
+from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.model.chat_model import ChatModel
+
+# A token opens refusals if at least this share of them begins with it.
+_SHARE = 0.05
 
 
 class Scorer:
@@ -57,3 +63,21 @@ class Contrast(Scorer):
 def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
     """Log-odds of refusing, of unedited prompts."""
     return np.asarray(Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())
+
+
+def refusal_tokens(model: ChatModel, pairs: PromptSet) -> tuple[int, ...]:
+    """The tokens refusals begin with: as listed for the model, else measured on discovery prompts.
+
+    Measured: the first tokens of answers that refuse by their opening, where a token opens more refusals than
+    answers. Empty for a model that refuses nothing.
+    """
+    if model.known.refusal_tokens:
+        return tuple(dict.fromkeys(model.chat.first_token(text) for text in model.known.refusal_tokens))
+    prompts = [*pairs.discovery.harmful, *pairs.discovery.harmless]
+    answers = [answer for answer in model.generate(prompts) if answer.ids]
+    refusals, others = Counter[int](), Counter[int]()
+    for answer in answers:
+        (refusals if OPENING.refuses(answer.text) else others)[answer.ids[0]] += 1
+    return tuple(
+        token for token, count in refusals.most_common() if count > others[token] and count >= _SHARE * refusals.total()
+    )

@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from harness.inputs import places, refusal_phrases
+from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.archives import Unfit, opened, unpack
 from harness.inputs.files.json_files import Count, Later, Malformed
 from harness.inputs.files.terminal import shown
 from harness.inputs.files.whole_files import folder_aside
+from harness.inputs.judges.phrases import contradiction
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
@@ -258,7 +259,7 @@ class _Beside:
             self.sizes[record.fingerprint] = record.sizes
         elif isinstance(asked, dict) and (there := self.sets.get(asked["pairs"], asked)) != asked:
             raise Malformed(f"is of {asked['n']} pairs, and there are {there['n']}, or others on a side")
-        if kind == "answers" and (wrong := refusal_phrases.contradiction(values)):
+        if kind == "answers" and (wrong := contradiction(values)):
             raise Malformed(f"contradicts itself: {wrong}")
         if kind in ("swept", "estimated") and self.ids and (other := set(values["pairs"]) - self.ids):
             raise Malformed(f"is of a pair that its run does not have: {min(other)!r}")

@@ -11,12 +11,12 @@ import numpy as np
 from harness.claims.claim import LEVEL
 from harness.inputs import places
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.registry import judges_in
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
-from harness.inputs.refusal_phrases import RULES
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, check, read
 from harness.measurements.evidence_kinds import holds_effects
-from harness.measurements.questions import Measurement
+from harness.measurements.questions import Answers, Measurement
 from harness.results.verdict_evidence import Material, asked_of, named
 
 # Of prompts, and of numbers, so many are shown; `evidence --export` writes all.
@@ -57,7 +57,7 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
         if name not in ("a", "pairs", "side", "under"):
             text = json.dumps(setting, ensure_ascii=False)
             yield f"{name:<10} {text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'}"
-    if judges := [rule.name for rule in RULES if rule.name in evidence.values]:
+    if evidence.recipe.kind == Answers.KIND and (judges := judges_in(evidence.values)):
         yield f"judged by  {', '.join(judges)}"
     yield f"measured   {_measured(evidence)}"
     if evidence.computed_from:

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import SIDES, PairSet, side_of
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
-from harness.results.verdict_evidence import PHRASES, named
+from harness.results.verdict_evidence import named
 from harness.subjects.published.recordings import Recording
 
 

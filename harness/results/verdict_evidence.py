@@ -18,7 +18,6 @@ from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Direction
 from harness.subjects.quantities.refusals import RANDOM
 
-PHRASES = "phrases-anywhere"
 # Subspaces of up to so many directions are known when they are seen.
 RANKS = 10
 _WHERE = {"stream": " from the stream", "attention": " from attention", "mlp": " from MLPs"}

@@ -11,11 +11,11 @@ from jaxtyping import Bool
 
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
-from harness.inputs.errors import AssayError
+from harness.inputs.judges.phrases import PHRASES
+from harness.inputs.judges.registry import judged_by, require
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.refusal_phrases import PHRASES, RULES, judged_by
 from harness.inputs.sites import At, Kind, Site
 from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
@@ -136,8 +136,7 @@ class Subject(CircuitQuestions):
 
     def refuses(self, pairs: PromptSet, *, judge: str = PHRASES) -> "Refusals":
         """How these pairs are answered, and what interventions make of it; refusals are told by the judge named."""
-        if judge not in (names := [rule.name for rule in RULES]):
-            raise AssayError(f"no judge is called {judge!r}; there are {', '.join(names)}")
+        require(judge)
         return Refusals(self, pairs, judge)
 
     def depths(self, pairs: PairSet) -> Depths:
@@ -159,7 +158,7 @@ class Subject(CircuitQuestions):
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer is a refusal, by its phrases."""
+        """Whether each answer is a refusal, by the judge of that name."""
         asked = Answers(pairs, side, under)
         hits = judged_by(judge, self.ask(asked).values)
         if hits is None:  # measured before there was this judge, and what is kept of the answers does not decide

@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.refusal_phrases import PHRASES
 from harness.inputs.sites import At, Site
 from harness.judging.estimate import Estimate
 from harness.measurements.effects import Effects

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.registry import judges
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.refusal_phrases import RULES
 from harness.inputs.sites import At
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
@@ -123,7 +123,7 @@ class Synthetic(Bare):
                 # In language as often as it has an effect.
                 fluent = self._uniform("language") < self.truth.effects[0]
                 babble = np.where(fluent[_numbers(pairs)], 0.0, 1.0)
-                judged = {rule.name: hits.tolist() for rule in RULES}
+                judged = {name: hits.tolist() for name in judges()}
                 return judged | {"repetition": babble.tolist(), "cross_entropy": babble.tolist()}, {}
             case Scores(pairs, side, under):
                 numbers = _numbers(pairs)

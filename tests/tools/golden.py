@@ -32,7 +32,7 @@ from harness.measurements.questions import (
 )
 from harness.measurements.sweep_plan import Sweep
 from harness.model.chat_model import ChatModel
-from harness.model.refusal_judges import refusal_tokens
+from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
 
 GOLDEN = Path(__file__).with_name("golden.json")

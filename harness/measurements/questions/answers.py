@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from harness.inputs.files.json_files import Count
+from harness.inputs.judges.registry import judges
 from harness.inputs.prompts.pairs import PairSet, PromptSide
-from harness.inputs.refusal_phrases import RULES
 from harness.measurements.interventions import Intervention
 from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
@@ -108,9 +108,9 @@ class Answers(Measurement):
         return 2 * answered + model.tokens(read_for(self.under, self.twins))
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Refusals by every rule."""
+        """Refusals by every judge."""
         n = len(self.prompts)
-        judged = {rule.name: [1.0] * n for rule in RULES}
+        judged = {name: [1.0] * n for name in judges()}
         return judged | {"prefixes": [""] * n, "repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
 
 

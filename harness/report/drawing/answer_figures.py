@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
@@ -15,7 +16,7 @@ from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Ends, Plan, grouped, line_of, strip_of
 from harness.report.drawing.svg import Drawing
-from harness.results.verdict_evidence import PHRASES, Material, asked_of
+from harness.results.verdict_evidence import Material, asked_of
 from harness.subjects.published.recordings import Recording
 
 # What claims that generate nothing judge by.

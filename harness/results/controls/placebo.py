@@ -12,10 +12,10 @@ from jaxtyping import Bool
 
 from harness.claims.claim import TABLES_SCHEMA, Claim, placebos_seen
 from harness.inputs.files.whole_files import write_whole
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.refusal_phrases import PHRASES
 from harness.inputs.sites import At
 from harness.judging import proportions
 from harness.judging.estimate import Outcome

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness.claims import gate
+from harness.inputs.judges.phrases import RULES
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.refusal_phrases import RULES
 from harness.judging.estimate import Estimate
 from harness.measurements.interventions import Direction, Intervention
 from harness.measurements.origins import found_in, prompts_of

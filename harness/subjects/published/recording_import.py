@@ -11,7 +11,7 @@ from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Finite
-from harness.inputs.refusal_phrases import LITERAL, RULES
+from harness.inputs.judges.phrases import LITERAL, RULES
 from harness.measurements.interventions import Where
 from harness.measurements.questions import PromptSide
 from harness.subjects.published.recordings import (

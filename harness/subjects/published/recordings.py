@@ -14,8 +14,8 @@ from harness.inputs.errors import AssayError, Unavailable
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Finite
 from harness.inputs.files.whole_files import write_whole
+from harness.inputs.judges.phrases import LITERAL
 from harness.inputs.prompts.pairs import Pair, PairSet, require_category
-from harness.inputs.refusal_phrases import LITERAL
 from harness.measurements.evidence import Imported
 from harness.measurements.interventions import Add, Direction, Intervention, Remove, Where
 from harness.measurements.questions import PromptSide

@@ -12,9 +12,9 @@ from harness.claims import gate
 from harness.claims.categories import too_few
 from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import NO_CATEGORY
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.refusal_phrases import PHRASES
 from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES, SHARE, Range
