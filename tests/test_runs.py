@@ -65,6 +65,7 @@ def whole() -> dict[str, Any]:
     examination = Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5)
     live = ModelRecord("m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20)
     estimate = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "method": "score"}
+    estimate |= {"evidence": ["ab12"]}
     verdict = {
         **verdict_of("c", "m"),
         "estimates": [estimate | {"nothing": "", "sign": ">", "bar": 0.3}],
@@ -102,7 +103,7 @@ def verdict_of(claim: str, model: str) -> dict[str, Any]:
 EITHER = (
     r"\$\.(imported|verdicts\[0\]\.(imported|recording_from)) gone",
     r"\$\.(imported|commit|machine\.cores|models\.m\.record\.sizes\.context) null",
-    r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.nothing)) gone",
+    r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.(nothing|evidence))) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",
     r"\$\.models\.[^.]+\.record\.(judge|language|cross_entropy\.[^.]+) gone",
@@ -157,6 +158,7 @@ def test_the_place_within_the_run_is_named(place: tuple[Any, ...], value: Any, s
 
 def test_runs_of_before_there_was_a_schema_are_read(tmp_path: Path) -> None:
     old = whole()
-    del old["schema"], old["verdicts"][0]["beside"], old["verdicts"][0]["estimates"][0]["nothing"]
+    del old["schema"], old["verdicts"][0]["beside"]
+    del old["verdicts"][0]["estimates"][0]["nothing"], old["verdicts"][0]["estimates"][0]["evidence"]
     (tmp_path / "run.json").write_text(json.dumps(old))
     assert Run.load(tmp_path).claims["c"]["level"] == 0.01

@@ -33,10 +33,9 @@ def write_whole(path: Path, raw: bytes, *, synced: bool = True) -> None:
                     os.fsync(file.fileno())
             Path(aside).chmod(0o644)
             Path(aside).replace(path)
-        except BaseException:
-            with suppress(OSError):
+        finally:
+            with suppress(OSError):  # once it was renamed there is nothing left to delete
                 Path(aside).unlink()
-            raise
     except OSError as error:
         raise AssayError(
             f"{path.parent}: nothing can be written here ({error.strerror}); free some space, or mend the folder's "
