@@ -1,6 +1,7 @@
 """One measurement in words: what was asked of which model, and the very numbers of its file."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Evidence, Recipe, Store
 from harness.measurements.interventions import Direction, add, remove
-from harness.measurements.questions import Answers, FoundDirection
-from harness.results.evidence_words import lines
+from harness.measurements.questions import KINDS, Answers, FoundDirection
+from harness.results.evidence_words import lines, question
 from tests.tools.given import pairs_of
 
 PAIRS = pairs_of(*"abab" * 5)
@@ -100,3 +101,8 @@ def test_what_is_no_fingerprint_of_one_whole_file_is_one_sentence(store: Store) 
     path.write_text(path.read_text().replace("No.", "Go."))
     with pytest.raises(AssayError, match="is not what was written; the next run sets it aside"):
         list(lines(store, path.stem))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *pairs_evidence.KINDS, "model-record", "part"])
+def test_every_kind_of_evidence_is_told_in_words(kind: str) -> None:
+    assert re.fullmatch(r"[A-Z].{20,}", question(kind))

@@ -16,7 +16,7 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, check, read
 from harness.measurements.evidence_kinds import holds_effects
-from harness.measurements.questions import Answers, Measurement
+from harness.measurements.questions import KINDS, Answers
 from harness.results.verdict_evidence import Material, asked_of, named
 
 # Of prompts, and of numbers, so many are shown; `evidence --export` writes all.
@@ -44,7 +44,7 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
     others = list(_without_arrays(store))
     recipe = evidence.recipe
     yield f"{evidence.fingerprint}"
-    yield f"{recipe.kind}: {_question(recipe.kind)}"
+    yield f"{recipe.kind}: {question(recipe.kind)}"
     yield f"model      {_model(evidence, others)}"
     prompts = _prompts(evidence, others)
     if prompts is not None:
@@ -86,9 +86,9 @@ def chosen(store: Store, beginning: str) -> Path:
     return paths[0]
 
 
-def _question(kind: str) -> str:
-    asked = {question.KIND: question for question in Measurement.__subclasses__()}.get(kind)
-    return _KEPT.get(kind, "") if asked is None else (asked.__doc__ or "").partition("\n")[0]
+def question(kind: str) -> str:
+    """What evidence of a kind is: the first line of its question's docstring."""
+    return (KINDS[kind].__doc__ or "").partition("\n")[0] if kind in KINDS else _KEPT.get(kind, "")
 
 
 def _without_arrays(store: Store) -> Iterator[Evidence]:
