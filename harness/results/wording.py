@@ -126,25 +126,27 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     model, said = found["model"], []
     sizes = [one["n"] for one in found["estimates"] if one["unit"] in ("pairs", "prompts") and one["n"]]
     if sizes and min(sizes) < FEW:
-        said.append(f"Few pairs: {min(sizes)}. The interval is as wide as that makes it.")
+        said.append(f"Few pairs: {min(sizes)}, so the interval is wide.")
     clusters = [count for one in found["estimates"] if (count := _clusters(one["method"])) is not None]
     if clusters and min(clusters) < FEW_CLUSTERS:
-        said.append(
-            f"The pairs come from {min(clusters)} templates, and pairs of one template are no independent witnesses."
-        )
+        said.append(f"The pairs come from {min(clusters)} templates only; pairs of one template are not independent.")
     others = {one["model"] for one in run.verdicts if one["claim"] == found["claim"] and one["word"] not in NOT_JUDGED}
     if len(others) == 1:
-        said.append("One model: whether it holds elsewhere was not asked in this run.")
+        said.append("One model: this run did not ask whether the claim holds on others.")
     if model.startswith(RECORDED):
-        said.append("Published judgements, counted anew: nothing was measured, and controls not published are missing.")
+        said.append("Published judgements, counted again: nothing was measured, and unpublished controls are missing.")
     elif "answers" in kinds:
-        said.append("Refusals are told by twelve phrases in the first 24 tokens; a refusal in other words is missed.")
+        said.append(
+            "Answers refuse if one of twelve phrases stands in their first 24 tokens; other wordings are missed."
+        )
     elif "swept" in kinds or "scores" in kinds:
-        said.append("Judged by the first token's odds of refusing; generated answers only opened the gate.")
+        said.append(
+            "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."
+        )
     if model.startswith(_ORGANISM):
-        said.append("A small model that was made to refuse in a known way: it tests the test, not any real model.")
+        said.append("A small model trained to refuse in a known way: it tests the claim's test, not any real model.")
     if not model.startswith(RECORDED) and run.quant != "none":
-        said.append(f"Quantized to {run.quant} only; full precision was not asked in this run.")
+        said.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
     return said
 
 
