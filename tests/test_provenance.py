@@ -78,7 +78,14 @@ def came(kind: type[Subject], claim: Claim, reference: Sleeper, spared: Collecti
     return Came((*decided, *beside.values()), frozenset(read))
 
 
-@pytest.mark.parametrize("claim", claims_in(), ids=lambda claim: claim.name)
+# One of each quantity; the rest are asked with the slow tests.
+QUICK = ("direction-necessity", "localization", "hierarchy", "growth", "gradients", "shared-geometry", "side-effects")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.slow) for one in claims_in()],
+)
 def test_an_estimate_names_evidence_that_its_claim_read(claim: Claim, reference: Sleeper) -> None:
     found = came(Subject, claim, reference)
     assert found.estimates
