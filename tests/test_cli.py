@@ -1,7 +1,6 @@
 """The command line: the list of models, an examination, and mistakes."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,9 +65,3 @@ def test_a_wrong_name_is_one_sentence(command: str) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: no model is called 'lama-3-8b-instruct'; did you mean llama-3-8b-instruct")
     assert done.stderr.count("\n") == 1
-
-
-def test_the_readme_lists_each_command_once() -> None:
-    readme = (DATA.parent / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^ +\.venv/bin/python -m harness (\w+)", readme, flags=re.MULTILINE)
-    assert listed.count("compare") == 1
