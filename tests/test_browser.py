@@ -248,7 +248,7 @@ def test_what_is_judged_is_drawn_with_its_bars_and_no_picture_twice(
         said = judged.nth(number).locator("article ul.words li").count()
         assert judged.nth(number).locator(".judged figure").count() == (1 if said else 0)
     assert "rests on 2 of 64 heads" in page.locator("#gradients").inner_text()
-    assert "One of 20 random directions" in page.locator("#removal-specificity").inner_text()
+    assert "strongest of 20 random directions removed" in page.locator("#removal-specificity").inner_text()
     pictures = page.evaluate("[...document.querySelectorAll('figure')].map(n => n.innerHTML)")
     assert len(pictures) == len(set(pictures))
     again = page.locator(".again a")

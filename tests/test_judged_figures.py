@@ -135,8 +135,8 @@ def test_the_strongest_random_direction_is_told_by_what_it_does() -> None:
     ]
     found = verdict(held("lead over random", 0.8, 0.9), beside=("lead over the best random one",))
     assert remarks(Material(evidence, PAIRS, 0.01), found) == [
-        f"One of {RANDOM} random directions, removed alone, takes the share of harmful prompts whose first token "
-        "refuses from 1.00 to 0.00."
+        f"With the strongest of {RANDOM} random directions removed in its place, the first token refuses on 0.00 of "
+        "harmful prompts; without, on 1.00."
     ]
 
 

@@ -49,11 +49,11 @@ def _strongest_random(material: Material) -> Iterator[str]:
     for arms in beside_random(material):
         shares = [_refusing(one.values) for one in arms.random]
         end = min(shares) if arms.side == "harmful" else max(shares)
-        start = f" from {_refusing(arms.clean[0].values):.2f}" if arms.clean else ""
-        does = "removed" if arms.side == "harmful" else "added"
+        clean = f"; without, on {_refusing(arms.clean[0].values):.2f}" if arms.clean else ""
+        done = "removed" if arms.side == "harmful" else "added"
         yield (
-            f"One of {len(shares)} random directions, {does} alone, takes the share of {arms.side} prompts whose first "
-            f"token refuses{start} to {end:.2f}."
+            f"With the strongest of {len(shares)} random directions {done} in its place, the first token refuses on "
+            f"{end:.2f} of {arms.side} prompts{clean}."
         )
 
 

@@ -16,7 +16,7 @@ _WORDS = {
     "lead over the best random one": "lead over the best of the 20 random ones",
     "lead over the loudest": "lead over as many parts of the largest norms",
     "E": "share of the effect that the circuit carries",
-    "E, random circuits": "the same of 20 random circuits, on the mean",
+    "E, random circuits": "effect that 20 random circuits carry, mean",
     "parameters": "the circuit's share of all parameters",
     "r": "correlation of gradients with patches (r)",
     "middle over outer": "effect of middle MLPs less that of outer ones",

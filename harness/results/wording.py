@@ -118,7 +118,7 @@ def _counted(estimate: Mapping[str, Any]) -> str:
 
 def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:
     """Estimates in short, one after the other."""
-    return "; ".join(f"{one['name']} {number(one)}" for one in estimates)
+    return "; ".join(f"{phrase(one['name'])} {number(one)}" for one in estimates)
 
 
 def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
