@@ -126,6 +126,19 @@ def test_on_a_phone_every_claim_is_legible_without_sideways_scrolling(
     assert min(sizes) >= 12
 
 
+def test_a_link_opens_what_it_leads_into_and_print_shows_what_is_folded(
+    default: Path, opened: "Callable[..., Page]"
+) -> None:
+    page = opened(default)
+    folded = page.locator("[id='baseline--recorded-yi-6b-chat']")
+    assert not folded.is_visible()
+    page.locator(".grid").nth(1).locator("tbody tr").first.locator(".cell a").nth(2).click()
+    folded.wait_for(state="visible")
+    assert page.locator("details.more[open]").count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open]):not(.pairs)").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, HAND], ids=["desk", "hand"])
 def test_contrast_landmarks_and_names_are_as_they_should_be(

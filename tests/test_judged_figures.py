@@ -23,7 +23,7 @@ from harness.report.drawing.judged_figures import judged
 from harness.report.page import write
 from harness.report.remarks import remarks
 from harness.results.run_record import Judged
-from harness.results.verdict_evidence import Material
+from harness.results.verdict_evidence import Material, named
 from harness.subjects.quantities.refusals import RANDOM
 from tests.test_figures import HELDOUT, PAIRS, SPACE, heads, hovers, joint, scored
 from tests.tools import stories
@@ -150,6 +150,23 @@ def test_each_model_that_a_claim_was_not_judged_on_has_its_reason() -> None:
         ("first tokens were not recorded", ["recorded:a", "recorded:b"]),
         ("it answers in no language", ["c"]),
     ]
+
+
+def test_one_component_is_no_plural() -> None:
+    patch = {"a": "Patch", "sites": ["1.head.1"]}
+    assert named(patch) == "1 component from the twin"
+    assert named(patch | {"sites": ["1.head.1", "1.head.2"]}) == "2 components from the twin"
+
+
+def test_folded_verdicts_that_their_numbers_contradict_are_counted_apart(tmp_path: Path) -> None:
+    run = stories.told(tmp_path, ["a claim"], ["a", "b", "c"], stories.pairs(40))
+    values = json.loads((run / "run.json").read_text())
+    values["claims"]["a claim"]["bar"] = "fall > 0.30"
+    values["verdicts"][0]["word"] = "REFUTED"
+    (run / "run.json").write_text(json.dumps(values))
+    text = write(run, Store(tmp_path / "evidence"), tmp_path / "index.html").page.read_text(encoding="utf-8")
+    tally = re.sub(r"<[^>]*>", "", re.findall(r'<p class="tally">(.*?)</p>', text)[0])
+    assert tally == "supported on 2, contradicted by its numbers on 1 of 3 models"
 
 
 def test_a_run_of_an_older_assay_still_has_its_page(tmp_path: Path) -> None:

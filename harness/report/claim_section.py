@@ -16,6 +16,7 @@ from harness.results import wording
 from harness.results.controls.control_runs import Controls, Seen
 from harness.results.pair_table import kinds_asked
 from harness.results.quantity_words import phrase
+from harness.results.rejudged import doubt
 from harness.results.run_record import Judged, Run
 from harness.subjects.published.recordings import RECORDED
 
@@ -78,9 +79,10 @@ class ClaimSections:
         beside = found.get("beside", [])
         placebos = [one for one in beside if is_placebo(one["name"])]
         effects = [one for one in beside if one not in placebos]
-        material = self._material.material(found)
+        material, about = self._material.material(found), self._material.run.claims.get(found["claim"])
         return {
             "found": found,
+            "doubtful": bool(doubt(found, about["bar"] if about else "")),
             "anchor": anchor(found["claim"], found["model"]),
             "words": [wording.in_words(one) for one in found["estimates"]],
             "remarks": [*self._imported(found), *([] if material is None else remarks(material, found))],

@@ -102,7 +102,7 @@
     for (let at = node; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
   };
   const reveal = () => {
-    const wanted = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const wanted = document.querySelector(":target");
     if (!wanted) return;
     open(wanted.parentElement);
     wanted.scrollIntoView();
