@@ -1,4 +1,4 @@
-"""Adding an organism: the plan that docs/adding-an-organism.md shows plants its parts alone, and its truth is measured."""
+"""Adding an organism: the plan in docs/adding-an-organism.md plants its parts alone, and its truth is measured."""
 
 import re
 from types import ModuleType

@@ -14,6 +14,7 @@ import pytest
 
 from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA
+from harness.inputs.prompts.pair_files import load_pairs
 from harness.measurements.evidence import Store
 from harness.results.bundle import bundle, unbundle
 from harness.results.run_list import latest
@@ -196,20 +197,31 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_evidence_is_listed_checked_and_taken_to_tables(here: Path, tmp_path: Path) -> None:
-    shutil.copytree(here / "evidence", tmp_path / "evidence")
+    for name in ("evidence", "runs"):
+        shutil.copytree(here / name, tmp_path / name)
     at = ("--evidence", tmp_path / "evidence")
     listed = command("evidence", *at).stdout
-    for kind in ("model-record", "refusal-tokens", "answers", "swept"):
-        assert f"organism:reference  {kind} " in listed
+    for kind in ("model-record", "refusal-tokens", "answers, harmful, none: the model as it is", "swept"):
+        assert kind in " ".join(listed.split())
     done = command("evidence", "--verify", "--export", tmp_path / "e.csv", *at)
     assert "every hash right" in done.stdout, done.stderr
     with (tmp_path / "e.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     swept = [row for row in rows if row["kind"] == "swept" and row["quantity"] == "patched"]
     assert "layer 1 head 0 position post" in {row["at"] for row in swept}
-    assert {row["pair"] for row in swept} <= {row["pair"] for row in rows}
+    ids = {pair.id for pair in load_pairs(DATA / "organisms" / "pairs.jsonl").heldout}
+    assert {row["pair"] for row in swept} <= ids
+    run = Run.load(latest(here / "runs"))
+    estimates = [row for row in rows if row["kind"] == "estimate" and row["bar"]]
+    kept = [(one["claim"], one["word"], kept) for one in run.verdicts for kept in one["estimates"]]
+    assert [(row["claim"], row["verdict"], float(row["low"])) for row in estimates] == [
+        (claim, word, estimate["low"]) for claim, word, estimate in kept
+    ]
+    measured = {row["evidence"] for row in rows if row["kind"] != "estimate"}
+    assert all(set(row["evidence"].split()) <= measured for row in estimates)
     refused = [row for row in rows if row["quantity"] == "phrases-anywhere" and row["side"] == "harmful"]
-    assert {(row["model"], row["value"]) for row in refused} == {("organism:reference", "1.0")}
+    clean = [row for row in refused if row["arm"] == "none: the model as it is"]
+    assert {(row["model"], row["value"]) for row in clean} == {("organism:reference", "1.0")}
     first = Store(tmp_path / "evidence").files()[0]
     first.write_bytes(first.read_bytes()[:-3])
     for arguments, sentence in (

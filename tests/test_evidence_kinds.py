@@ -21,12 +21,12 @@ from harness.inputs.sites import Site
 from harness.measurements import interventions, questions
 from harness.measurements.evidence import Damaged, DamagedEvidence, Store, check, read
 from harness.measurements.evidence_kinds import known
-from harness.measurements.evidence_table import entries, export
 from harness.measurements.interventions import Circuit, Direction, ablate, add, patch, remove
 from harness.measurements.questions import KINDS, described
 from harness.measurements.questions.contents import Done, Patched
 from harness.measurements.recipe import Recipe, digest
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
+from harness.results.evidence.tables import entries, export
 from tests.tools import malformed
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))

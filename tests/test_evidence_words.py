@@ -13,7 +13,7 @@ from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Evidence, Recipe, Store
 from harness.measurements.interventions import Direction, add, remove
 from harness.measurements.questions import KINDS, Answers, FoundDirection
-from harness.results.evidence_words import lines, question
+from harness.results.evidence.words import lines, question
 from tests.tools.given import pairs_of
 
 PAIRS = pairs_of(*"abab" * 5)

@@ -8,9 +8,9 @@ import pytest
 
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.measurements.evidence import Evidence, Store
-from harness.measurements.evidence_table import _as_text, export
 from harness.measurements.questions import Swept
 from harness.measurements.sweep_plan import Sweep
+from harness.results.evidence.tables import _as_text, export
 
 
 def test_what_begins_as_a_formula_is_text_in_the_table(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
 from harness.inputs.model_catalog import readable
-from harness.measurements.evidence_table import entries, export, verify
-from harness.results import evidence_words
+from harness.results.evidence import words
+from harness.results.evidence.tables import DIGITS, Entry, entries, export, verify
+
+# Of the claims that read a measurement, so many are named.
+SHOWN_CLAIMS = 2
 
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
@@ -42,7 +45,7 @@ def _evidence(options: argparse.Namespace) -> None:
     if not store.files():
         raise AssayError(f"{store.folder}: holds no evidence yet; judge claims first: {places.JUDGE}")
     if options.fingerprint is not None:
-        for line in evidence_words.lines(store, options.fingerprint):
+        for line in words.lines(store, options.fingerprint):
             say(line)
         return
     if options.verify:
@@ -51,9 +54,14 @@ def _evidence(options: argparse.Namespace) -> None:
         say(f"{options.export}: {export(store, options.export)} rows")
     if not options.verify and not options.export:
         listed = entries(store)
-        rows = []
-        for entry in listed:
-            pairs = "" if entry.n is None else str(entry.n)
-            rows.append((entry.model, entry.kind, entry.when[:16].replace("T", " "), pairs, readable(entry.size)))
-        print_table(("model", "kind", "when (UTC)", "pairs", "size"), rows)
+        columns = ("evidence", "model", "measurement", "read by", "pairs", "size")
+        print_table(columns, map(_row, listed), whole=columns[:1])
         say(f"\n{len(listed)} measurements, {readable(sum(entry.size for entry in listed))}")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    measurement = ", ".join(filter(None, (entry.kind, entry.side, entry.arm, entry.prompts)))
+    more = f" and {len(entry.claims) - SHOWN_CLAIMS} more" if len(entry.claims) > SHOWN_CLAIMS else ""
+    claims = ", ".join(entry.claims[:SHOWN_CLAIMS]) + more
+    pairs = "" if entry.n is None else str(entry.n)
+    return entry.fingerprint[:DIGITS], entry.model, measurement, claims, pairs, readable(entry.size)

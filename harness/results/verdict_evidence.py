@@ -272,7 +272,7 @@ def _named_in(under: Mapping[str, Any] | None) -> list[str]:
 def asked_of(one: Evidence) -> str:
     """The fingerprint of the pairs it was measured on."""
     pairs = one.recipe.of.get("pairs")
-    return str(pairs["pairs"]) if isinstance(pairs, Mapping) else ""
+    return str(pairs.get("pairs", "")) if isinstance(pairs, Mapping) else ""
 
 
 def layer_of(site: str) -> int:

@@ -41,18 +41,18 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
         evidence = read(path)
     except Damaged as damage:
         raise AssayError(f"{path} {damage}; the next run sets it aside and measures it again") from None
-    others = list(_without_arrays(store))
+    others = list(without_arrays(store))
     recipe = evidence.recipe
     yield f"{evidence.fingerprint}"
     yield f"{recipe.kind}: {question(recipe.kind)}"
     yield f"model      {_model(evidence, others)}"
-    prompts = _prompts(evidence, others)
+    prompts = prompts_of(evidence, others)
     if prompts is not None:
         yield f"prompts    {_prompts_in_words(evidence, *prompts)}"
     elif asked_of(evidence):
         yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not here (fingerprint {asked_of(evidence)})"
     if "under" in recipe.of:
-        yield f"arm        {_arm(evidence, others)}"
+        yield f"arm        {arm_in_words(evidence, others)}"
     for name, setting in recipe.of.items():
         if name not in ("a", "pairs", "side", "under"):
             text = json.dumps(setting, ensure_ascii=False)
@@ -91,7 +91,7 @@ def question(kind: str) -> str:
     return (KINDS[kind].__doc__ or "").partition("\n")[0] if kind in KINDS else _KEPT.get(kind, "")
 
 
-def _without_arrays(store: Store) -> Iterator[Evidence]:
+def without_arrays(store: Store) -> Iterator[Evidence]:
     """What names models, prompts and directions has no arrays, so that most evidence need not be read."""
     for path in store.files():
         if not path.with_suffix(".safetensors").exists():
@@ -110,7 +110,7 @@ def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
     return f"{of['name']}, revision {of['revision'] or 'none'}, {of['quant']}, {of['dtype']} on {of['device']}"
 
 
-def _prompts(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
+def prompts_of(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
     """The prompts in words and themselves, if the set that they are part of is kept."""
     wanted = asked_of(evidence)
     for whole in (pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS):
@@ -126,12 +126,12 @@ def _prompts(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, Promp
 
 def _prompts_in_words(evidence: Evidence, words: str, prompts: PromptSet) -> str:
     side = evidence.recipe.of.get("side")
-    names = _names(evidence, prompts)
+    names = row_names(evidence, prompts)
     first = ", ".join(names[:FIRST]) + (", …" if len(names) > FIRST else "")
     return f"{f'the {side} side of ' if side else ''}{len(names)} {words}: {first}"
 
 
-def _names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
+def row_names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
     """What each row of its numbers is called."""
     if "pairs" in evidence.values and holds_effects(evidence.recipe.kind):
         return [str(name) for name in evidence.values["pairs"]]
@@ -142,7 +142,7 @@ def _names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
     return [pair.id for pair in prompts]
 
 
-def _arm(evidence: Evidence, others: Sequence[Evidence]) -> str:
+def arm_in_words(evidence: Evidence, others: Sequence[Evidence]) -> str:
     """The intervention in words, and its direction where the search that found it is kept."""
     under = evidence.recipe.of["under"]
     if under is None:
@@ -168,7 +168,7 @@ def _measured(evidence: Evidence) -> str:
 
 def _numbers(evidence: Evidence, prompts: PromptSet | None) -> Iterator[str]:
     """The first rows of what is known prompt by prompt, then other values, and the first numbers of other arrays."""
-    names = _names(evidence, prompts)
+    names = row_names(evidence, prompts)
     columns: dict[str, Sequence[Any] | np.ndarray] = {
         name: column
         for name, column in evidence.values.items()

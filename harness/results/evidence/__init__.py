@@ -1,0 +1,1 @@
+"""Stored evidence for people: a measurement in words, and tables of all of it."""
