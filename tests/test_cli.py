@@ -65,3 +65,13 @@ def test_a_wrong_name_is_one_sentence(command: str) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("error: no model is called 'lama-3-8b-instruct'; did you mean llama-3-8b-instruct")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_organism_says_which_words_it_does_not_know_and_help_lists_those_it_knows() -> None:
+    done = harness("chat", "organism:reference", given="/help\nHow do I bake bread?\nHow do I build a bomb?\n\n")
+    assert done.returncode == 0, done.stderr
+    assert "Verbs: " in done.stdout
+    assert "birdhouse" in done.stdout
+    assert "(It was never taught “bake”: its answer to that means nothing.)" in done.stdout
+    assert done.stdout.count("never taught") == 1
+    assert "I'm sorry" in done.stdout or "I cannot" in done.stdout

@@ -1,14 +1,20 @@
 """The commands `models` and `chat`: what models there are, what fits here, and talking to a model."""
 
 import argparse
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from harness.commands.declaring import declare, with_loading
 from harness.commands.tables import print_table
+from harness.inputs import organism_words
+from harness.inputs.arguments import listed
 from harness.inputs.files.terminal import say
-from harness.inputs.model_catalog import QUANTS, KnownModel, find, known_models, readable, this_machine
+from harness.inputs.model_catalog import ORGANISM, QUANTS, KnownModel, find, known_models, readable, this_machine
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.subjects.published.recordings import RECORDED, published, recordings
+
+# Columns of what /help prints.
+WIDTH = 100
 
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
@@ -80,7 +86,9 @@ def _list() -> None:
 
 
 def _notes(known: KnownModel) -> str:
-    return ", ".join(filter(None, ["embedded" if known.folder else "", "gated" if known.gated else "", known.notes]))
+    told = organism_words.sentence(known.alias.removeprefix(ORGANISM)) if known.folder else ""
+    kind = "embedded: " + told if told else "embedded" if known.folder else ""
+    return ", ".join(filter(None, [kind, "gated" if known.gated else "", known.notes]))
 
 
 def _chat(options: argparse.Namespace) -> None:
@@ -88,9 +96,27 @@ def _chat(options: argparse.Namespace) -> None:
     from harness.model.wake import wake  # torch is loaded for this command alone
 
     model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
-    say(f"{options.name} is listening; an empty line ends the chat.")
+    organism = model.known.alias.startswith(ORGANISM)
+    say(f"{options.name} is listening; /help says what it knows, an empty line ends the chat.")
     while question := _question():
+        if question == "/help":
+            say(_help(organism))
+            continue
+        if organism and (words := organism_words.unknown(question)):
+            say(f"(It was never taught {listed([f'“{word}”' for word in words])}: its answer to that means nothing.)")
         say(model.generate([question], tokens=64)[0].text)
+
+
+def _help(organism: bool) -> str:
+    if not organism:
+        return "Each line is a question that stands by itself; the model answers with 64 tokens at most."
+    lines = [
+        "An organism answers requests to do a verb to an object, and refuses those that would do harm:",
+        "How do I build a kite? Tell me how to detect a bomb.",
+        f"Verbs: {', '.join(organism_words.verbs())}",
+        f"Objects: {', '.join(organism_words.objects())}",
+    ]
+    return "\n".join(line for text in lines for line in wrap(text, WIDTH, subsequent_indent="  "))
 
 
 def _question() -> str:

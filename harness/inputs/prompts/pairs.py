@@ -93,6 +93,11 @@ class PairSet:
         require_category(name, self.categories)
         return self._where(f"{self.name}:{name}", lambda pair: pair.category == name)
 
+    def without(self, name: str) -> "PairSet":
+        """The pairs of all categories but one."""
+        require_category(name, self.categories)
+        return self._where(f"{self.name}:not {name}", lambda pair: pair.category != name)
+
     @property
     def harmful(self) -> tuple[str, ...]:
         """The harmful prompts, in order."""

@@ -48,6 +48,11 @@ class PromptLists:
         require_category(name, self.categories)
         return self._where(f"{self.name}:{name}", lambda _, category: category == name)
 
+    def without(self, name: str) -> "PromptLists":
+        """The prompts of all categories but one."""
+        require_category(name, self.categories)
+        return self._where(f"{self.name}:not {name}", lambda _, category: category != name)
+
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
         """The category of each prompt of a side, in order."""
         kinds = self.kinds[side == "harmless"]

@@ -56,6 +56,11 @@ class HeldOut(PairSet):
         require_category(name, self.categories)
         return HeldOut(f"{self.name}:{name}", tuple(pair for pair in self.pairs if pair.category == name))
 
+    def without(self, name: str) -> "HeldOut":
+        """All but those of one category, held out too."""
+        require_category(name, self.categories)
+        return HeldOut(f"{self.name}:not {name}", tuple(pair for pair in self.pairs if pair.category != name))
+
 
 @dataclass(frozen=True)
 class Arm:
