@@ -98,3 +98,22 @@ def test_truth_of_words_in_no_claims_name_is_one_sentence(capsys: pytest.Capture
     said = capsys.readouterr().err
     assert said.startswith("error: -k no-such-claim: no claim's name holds that; there are ")
     assert all(claim.name in said for claim in claims_in())
+
+
+def test_a_claim_that_only_one_run_has_is_shown_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for day, claims in (("04", ("first", "both")), ("05", ("both",))):
+        made = Run(command=["pytest"], quant="nf4", device="cpu", started=f"2026-10-{day}T00:00:00+00:00")
+        made.verdicts = [
+            {
+                "claim": claim, "model": "m", "test": claim, "word": "SKIPPED", "reason": "", "estimates": [],
+                "evidence": [], "seconds": 0.0,
+            }
+            for claim in claims
+        ]  # fmt: skip
+        made.save(tmp_path / "runs" / f"202610{day}T000000Z-abc{day}")
+    assert main(["compare", "2", "last", "--reports", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "only in 20261004T000000Z-abc04: 1 claim" in " ".join(text.split())
+    row = next(line for line in text.splitlines() if line.startswith("first"))
+    assert "1 SKIPPED" in row
+    assert "not in" in row

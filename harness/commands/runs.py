@@ -16,6 +16,9 @@ from harness.results.run_list import Listed, chosen, listed, require_runs
 from harness.results.run_record import Run, runs_beside
 from harness.results.wording import SHORT_WORDS
 
+# What stands where a run does not have a claim, a model or an estimate.
+ABSENT = "not in this run"
+
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
 
@@ -103,5 +106,5 @@ def _print_changes(changes: Sequence[Change]) -> None:
         place, because = ("", "") if above == (change.place, change.because) else (change.place, change.because)
         above = change.place, change.because
         what = f"{change.what}: intervals apart" if change.apart else change.what
-        rows.append((place, what, change.before, change.after, because))
+        rows.append((place, what, change.before or ABSENT, change.after or ABSENT, because))
     print_table(("of", "what", "from", "to", "its inputs that changed"), rows)
