@@ -1,6 +1,7 @@
 """What newcomers and successors read: links lead somewhere, commands stand once, forms hold what they must."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.__main__ import parser
 from harness.inputs.places import HOME
 
 PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").glob("*.md"), *(HOME / ".github").glob("*.md")])
@@ -89,3 +91,19 @@ def test_the_row_of_a_known_model_in_the_guide_is_one_of_the_list() -> None:
 def test_the_claim_in_the_readme_is_that_of_the_guide() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert block in (HOME / "docs" / "adding-a-claim.md").read_text(encoding="utf-8")
+
+
+COMMANDS = [
+    (page.name, command)
+    for page in PAGES
+    for command in re.findall(
+        r"^ {4}(?:\.venv/bin/)?(?:python -m harness|assay) (.*?)(?:\s{2,}#.*)?$", page.read_text(), re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_helper_command_in_the_documents_is_one(page: str, command: str) -> None:
+    words = shlex.split(command)
+    # What follows `judge` is for pytest.
+    assert callable(parser().parse_args(words[:1] if words[0] == "judge" else words).run)
