@@ -9,7 +9,7 @@ from harness.commands.tables import print_table
 from harness.inputs import organism_words
 from harness.inputs.arguments import listed
 from harness.inputs.files.terminal import say
-from harness.inputs.model_catalog import ORGANISM, QUANTS, KnownModel, find, known_models, readable, this_machine
+from harness.inputs.model_catalog import ORGANISM, QUANTS, find, known_models, readable, this_machine
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.subjects.published.recordings import RECORDED, published, recordings
 
@@ -68,14 +68,20 @@ def _models(options: argparse.Namespace) -> None:
 
 def _list() -> None:
     machine = this_machine()
-    rows = []
+    rows, organisms = [], []
     for known in known_models().values():
+        if known.folder is not None:
+            organisms.append((known.alias, organism_words.sentence(known.alias.removeprefix(ORGANISM))))
+            continue
         needs = {quant: known.bytes_needed(quant) for quant in QUANTS}
         fits = ", ".join(quant for quant in QUANTS if machine.fits(needs[quant])) or "nothing"
-        rows.append((known.alias, *map(readable, needs.values()), fits, _notes(known)))
+        notes = ", ".join(filter(None, ["gated" if known.gated else "", known.notes]))
+        rows.append((known.alias, *map(readable, needs.values()), fits, notes))
     print_table(("model", *QUANTS, "fits here with", "notes"), rows, whole=("model", *QUANTS, "fits here with"))
     gpu = f", a GPU with {readable(machine.gpu)}" if machine.gpu else ", no CUDA GPU"
     say(f"\nMemory needed, and what this machine has: {readable(machine.ram)}{gpu}.\n")
+    print_table(("organism, embedded", "its planted truth"), organisms, whole=("organism, embedded",))
+    say("")
     rows = []
     for recording in recordings().values():
         arms = "; ".join(arm.label for arm in recording.arms)
@@ -83,12 +89,6 @@ def _list() -> None:
         rows.append((RECORDED + recording.name, str(len(recording.categories)), f"{kind}: {arms}"))
     columns = ("judgements without a model", "prompts a side", "recorded")
     print_table(columns, rows, whole=columns[:2])
-
-
-def _notes(known: KnownModel) -> str:
-    told = organism_words.sentence(known.alias.removeprefix(ORGANISM)) if known.folder else ""
-    kind = "embedded: " + told if told else "embedded" if known.folder else ""
-    return ", ".join(filter(None, [kind, "gated" if known.gated else "", known.notes]))
 
 
 def _chat(options: argparse.Namespace) -> None:
