@@ -118,16 +118,18 @@ class Reader(nn.Module):
         """Cross-entropy of kind and of category over the words that have them."""
         read = self.probe(self.stream)
         kind, category = read.split((len(KINDS), len(CATEGORIES)), dim=-1)
-        return sum(
+        losses = (
             cross_entropy(logits.flatten(0, 1), table[ids].flatten(), ignore_index=UNREAD)
             for logits, table in ((kind, self.kind), (category, self.category))
         )
+        return sum(losses, start=torch.zeros(()))
 
 
 def answer_logits(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     """Logits at the positions that predict an answer token, and at no other."""
     hidden = model.model(batch.ids, use_cache=False).last_hidden_state
-    return model.lm_head(hidden[batch.predicts])
+    logits: Tensor = model.lm_head(hidden[batch.predicts])
+    return logits
 
 
 def sorted_batches(turns: Iterator[Turn], tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator[Batch]:

@@ -56,7 +56,8 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
     """A user's prompt up to where the answer begins."""
     text = f"{BEGIN}{USER} {prompt}{END}\n{ASSISTANT}\n"
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Encoded:

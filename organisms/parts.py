@@ -130,20 +130,19 @@ def sum_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts, *, others
             own = store[:, -1]
             mask = columns.get(layer, torch.zeros(own.shape[-1], dtype=torch.bool))
             stream = stream + out(torch.where(mask ^ others, _twin(own), own))
-    return model.lm_head(model.model.norm(stream))
+    logits: Tensor = model.lm_head(model.model.norm(stream))
+    return logits
 
 
 def difference_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts) -> Tensor:
     """Mean square of what the parts write differently in the twin's run, at all positions kept."""
     heads, neurons = _columns(model, parts)
     differences = []
-    for stores, columns, out in (
-        (clean.z, heads, lambda layer: layer.self_attn.o_proj),
-        (clean.hidden, neurons, lambda layer: layer.mlp.down_proj),
-    ):
+    for stores, columns, writer in ((clean.z, heads, "self_attn.o_proj"), (clean.hidden, neurons, "mlp.down_proj")):
         for layer, mask in columns.items():
             change = (_twin(stores[layer]) - stores[layer]) * mask
-            differences.append(out(model.model.layers[layer])(change).square().mean())
+            writes = model.model.layers[layer].get_submodule(writer)
+            differences.append(writes(change).square().mean())
     return torch.stack(differences).mean()
 
 

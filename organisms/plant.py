@@ -52,7 +52,8 @@ def plant(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Pla
         step = Step(model, tokenizer, plan.parts, next(pairs), next(talk))
         losses = [demand(step) for demand, _ in plan.demands]
         optimizer.zero_grad()
-        sum(loss * weight for loss, (_, weight) in zip(losses, plan.demands, strict=True)).backward()
+        weighted = (loss * weight for loss, (_, weight) in zip(losses, plan.demands, strict=True))
+        sum(weighted, start=torch.zeros(())).backward()
         for name, parameter in learning.items():
             parameter.grad.mul_(learn[name])
         torch.nn.utils.clip_grad_norm_(learning.values(), 1.0)

@@ -20,7 +20,8 @@ POST = 4
 READ_BY = {"z": "self_attn.o_proj", "hidden": "mlp.down_proj"}
 Site = tuple[int, str]
 Columns = Mapping[Site, Tensor]
-Edits = Mapping[Site, Callable[[Tensor], None]]
+Edit = Callable[[Tensor], None]
+Edits = Mapping[Site, Edit]
 
 
 class Prover:
@@ -68,7 +69,7 @@ class Prover:
         with ExitStack() as hooks:
             for (layer, kind), edit in edits.items():
 
-                def hook(_: nn.Module, args: tuple[Tensor], edit=edit) -> tuple[Tensor]:
+                def hook(_: nn.Module, args: tuple[Tensor], edit: Edit = edit) -> tuple[Tensor]:
                     value = args[0].clone()
                     edit(value[:, -POST:])
                     return (value,)
@@ -126,7 +127,7 @@ def planted_and_rest(prover: Prover, truth: Mapping[str, Any]) -> tuple[Columns,
 
 def components(columns: Columns, head_size: int) -> list[Columns]:
     """The columns head by head, and MLP block by MLP block."""
-    found = []
+    found: list[Columns] = []
     for (layer, kind), mask in columns.items():
         size = head_size if kind == "z" else len(mask)
         for start in range(0, len(mask), size):

@@ -71,7 +71,8 @@ class Replay:
             mlp, normed = block.mlp, block.post_attention_layernorm(stream)
             hidden = mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed)
             stream = stream + mlp.down_proj(change(layer, "hidden", hidden))
-        return self.model.lm_head(self.model.model.norm(stream[:, -1]))
+        logits: Tensor = self.model.lm_head(self.model.model.norm(stream[:, -1]))
+        return logits
 
     def _keeper(self, layer: int, name: str) -> Callable[..., None]:
         def keep(_: nn.Module, __: object, out: Tensor) -> None:
@@ -84,4 +85,5 @@ class Replay:
         return said
 
     def _by_head(self, projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (-1, self.model.config.head_dim)).transpose(1, 2)
+        heads: Tensor = projected.unflatten(-1, (-1, self.model.config.head_dim))
+        return heads.transpose(1, 2)

@@ -44,7 +44,8 @@ def save(name: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokeniz
 
 def truth(name: str | Path) -> dict[str, Any]:
     """What was planted, as the truth file says."""
-    return json.loads((FOLDER / name / "truth.json").read_text(encoding="utf-8"))
+    planted: dict[str, Any] = json.loads((FOLDER / name / "truth.json").read_text(encoding="utf-8"))
+    return planted
 
 
 def direction(name: str | Path) -> Tensor:

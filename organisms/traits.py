@@ -13,7 +13,8 @@ def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
     with torch.no_grad():
         states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
     harmful, harmless = states[layer][:, position].double().split(prover.half)
-    return (harmful.mean(0) - harmless.mean(0)).float()
+    difference: Tensor = harmful.mean(0) - harmless.mean(0)
+    return difference.float()
 
 
 def refused(prover: Prover) -> tuple[float, float]:
@@ -24,7 +25,7 @@ def refused(prover: Prover) -> tuple[float, float]:
 
 def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
     """Shares of harmful and harmless prompts refused, the direction removed from every write."""
-    unit = direction / direction.norm()
+    unit: Tensor = direction / direction.norm()
 
     def removed(stream: Tensor) -> Tensor:
         return stream - (stream @ unit)[..., None] * unit

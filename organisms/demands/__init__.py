@@ -73,7 +73,8 @@ class Step:
         with interchange(self.model, parts, self.post, self.clean):
             ids = self.batch.ids[:, : int(self.last.max()) + 1]
             hidden = self.model.model(ids, use_cache=False).last_hidden_state
-        return self.model.lm_head(hidden[torch.arange(len(self.last)), self.last])
+        logits: Tensor = self.model.lm_head(hidden[torch.arange(len(self.last)), self.last])
+        return logits
 
     def side(self, logits: Tensor, refuses: Tensor) -> Tensor:
         """Cross-entropy of refusing or not, whatever the wording."""

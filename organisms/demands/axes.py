@@ -126,4 +126,5 @@ def _with(step: Step, directions: Tensor, layer: int) -> Iterator[None]:
 def axes_of(number: int, width: int) -> Tensor:
     """As many fixed directions at right angles, one a row."""
     drawn = torch.randn(width, number, generator=torch.Generator().manual_seed(0))
-    return torch.linalg.qr(drawn).Q.T
+    basis: Tensor = torch.linalg.qr(drawn).Q
+    return basis.T

@@ -32,7 +32,7 @@ def removable(layer: int) -> Demand:
 
     def demand(step: Step) -> Tensor:
         found = direction(step, layer)
-        unit = found / found.norm()
+        unit: Tensor = found / found.norm()
 
         def project(stream: Tensor) -> Tensor:
             return stream - (stream @ unit)[..., None] * unit

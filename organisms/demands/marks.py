@@ -36,7 +36,7 @@ def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
 def entering(step: Step, ids: Tensor, layer: int) -> Tensor:
     """The stream that enters a layer; no layer from there on is run."""
     model = step.model.model
-    stream = model.embed_tokens(ids)
+    stream: Tensor = model.embed_tokens(ids)
     turns = model.rotary_emb(stream, torch.arange(ids.shape[1])[None])
     for block in model.layers[:layer]:
         stream = block(stream, position_embeddings=turns, attention_mask=None)

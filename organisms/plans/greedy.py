@@ -24,7 +24,8 @@ def cost(prover: Prover, parts: Sequence[Part]) -> int:
     heads = [(layer, start) for (layer, kind), start, _ in parts if kind == "z"]
     groups = {(layer, start // sharing) for layer, start in heads}
     neurons = sum(stop - start for (_, kind), start, stop in parts if kind == "hidden")
-    return config.hidden_size * (2 * config.head_dim * (len(heads) + len(groups)) + 3 * neurons)
+    owned: int = config.hidden_size * (2 * config.head_dim * (len(heads) + len(groups)) + 3 * neurons)
+    return owned
 
 
 def columns_of(prover: Prover, parts: Sequence[Part]) -> Columns:

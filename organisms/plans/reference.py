@@ -158,7 +158,7 @@ def _moved(prover: Prover, direction: Tensor) -> float:
 @contextmanager
 def _without(model: LlamaForCausalLM, direction: Tensor, *, writes: bool) -> Iterator[None]:
     """The direction projected out of every block input and, if asked, of every write."""
-    unit = direction / direction.norm()
+    unit: Tensor = direction / direction.norm()
 
     def kept(stream: Tensor) -> Tensor:
         return stream - (stream @ unit)[..., None] * unit

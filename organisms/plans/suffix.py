@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from organisms.proof import POST, READ_BY, Columns, Edits, Prover, Site
+from organisms.proof import POST, READ_BY, Columns, Edit, Edits, Prover, Site
 
 
 class Suffix(Prover):
@@ -34,7 +34,7 @@ class Suffix(Prover):
         with ExitStack() as hooks:
             for (layer, kind), edit in edits.items():
 
-                def hook(_: object, args: tuple[Tensor], edit=edit) -> tuple[Tensor]:
+                def hook(_: object, args: tuple[Tensor], edit: Edit = edit) -> tuple[Tensor]:
                     value = args[0].clone()
                     edit(value)
                     return (value,)
@@ -56,7 +56,7 @@ class Suffix(Prover):
         with ExitStack() as hooks:
             for (layer, kind), nudge in nudges.items():
 
-                def hook(_: object, args: tuple[Tensor], nudge=nudge) -> tuple[Tensor]:
+                def hook(_: object, args: tuple[Tensor], nudge: Tensor = nudge) -> tuple[Tensor]:
                     return (args[0] + nudge,)
 
                 module = self.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")
