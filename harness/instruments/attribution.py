@@ -14,6 +14,7 @@ from harness.instruments.suffix_run import logits_of
 from harness.instruments.sweep import LOGITS, machine
 from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import Mode, Part, What, parts, set_apart
+from harness.model.architecture import pattern_hook
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer
 
@@ -125,7 +126,7 @@ def integrated_gradients(
 
 def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
     """Who looks at whom."""
-    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
     seen, _ = model.seen(model.batch(model.encode([prompt])), hooks)
     return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
 
@@ -138,7 +139,7 @@ def entropy(patterns: Float[Tensor, "... key"]) -> Float[Tensor, "..."]:
 
 def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Float[Tensor, "layer head query key"]:
     """Attention times the gradient of the log-odds in it: what each look contributes, to first order."""
-    hooks = [_pattern(layer) for layer in range(model.sizes.layers)]
+    hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
     batch = model.batch(model.encode([prompt]))
     _, patterns, slopes = gradients(model, batch, hooks, Scorer(model, tokens))
     return torch.stack([patterns[hook][0] * slopes[hook][0] for hook in hooks])
@@ -176,7 +177,3 @@ def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant
             product = product.flatten(2).sum(-1)
         total.index_add_(1, torch.tensor([number for number, _ in writes]), product[(slice(None), *at)])
     return total
-
-
-def _pattern(layer: int) -> str:
-    return f"blocks.{layer}.attn.hook_pattern"

@@ -10,6 +10,7 @@ from torch.nn import functional
 from harness.inputs.errors import AssayError
 from harness.inputs.sites import Site
 from harness.measurements.interventions import Direction
+from harness.model.architecture import attention_writer
 from harness.model.chat_model import Batch, ChatModel
 
 Keep = Callable[[Float[Tensor, "row vocabulary"]], Bool[Tensor, " row"]]
@@ -150,7 +151,7 @@ def _written_by_heads(model: ChatModel, direction: Direction) -> Float[Tensor, "
     circuit = direction.circuit
     if circuit is None or any(site.kind != "head" for site in circuit.sites):
         raise AssayError("a direction by heads needs a circuit of heads")
-    if any(hasattr(block, "ln1_post") for block in model.blocks):
+    if model.architecture.normalizes_writes:
         raise AssayError(f"{model.name}: normalises after its heads, so that they write no sum of contributions")
     model.check(circuit.sites)
     total = torch.zeros(model.sizes.d_model, dtype=torch.float64)
@@ -163,7 +164,7 @@ def _written_by_heads(model: ChatModel, direction: Direction) -> Float[Tensor, "
         chosen = torch.zeros(model.sizes.heads, 1, dtype=torch.float64)
         chosen[slice(None) if None in indices else indices] = 1
         change = ((ours - theirs) * chosen).flatten().to(model.loaded.dtype).to(model.device)
-        write = model.blocks[layer].attn.o
+        write = attention_writer(model.blocks[layer])
         with torch.no_grad():
             total += (write(change[None, None]) - write(torch.zeros_like(change)[None, None]))[0, 0].cpu().double()
     return total

@@ -18,6 +18,7 @@ from harness.inputs.sites import At, Kind, Site
 from harness.instruments.directions import basis, means, vectors
 from harness.measurements.interventions import Ablate, Add, Direction, Intervention, Patch, Remove
 from harness.measurements.sweep_plan import after_instruction
+from harness.model.architecture import attention_writer, entry_hook, mlp_writer
 from harness.model.chat_model import Batch, ChatModel, Edit, Hook
 
 
@@ -66,13 +67,15 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     The same as removal everywhere where a block writes no more than a matrix product; refused elsewhere
     (Arditi et al., arXiv 2406.11717, §4.1).
     """
-    if any(hasattr(block, "ln1_post") for block in model.blocks):
+    if model.architecture.normalizes_writes:
         raise AssayError(
             f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction"
         )
-    writers = [writer.original_component for block in model.blocks for writer in (block.attn.o, block.mlp.out)]
-    if any(getattr(writer, "bias", None) is not None for writer in writers):
+    if model.architecture.biases_writes:
         raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
+    writers = [
+        writer.original_component for block in model.blocks for writer in (attention_writer(block), mlp_writer(block))
+    ]
     embed = model.embedding.original_component
     changed = [*writers, embed]
     before = [dict(vars(module)) for module in changed]
@@ -253,9 +256,10 @@ def _moved(
 
 
 def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Hook]:
-    """Hooks that set the stream after attention: moved(attention's output, block's input) is what attention writes.
+    """Hooks that set the stream between attention and MLP, by changing what attention writes.
 
-    Writing TransformerLens's own hook would reach the MLP and miss the skip path.
+    `moved` is given attention's output and the block's input, and returns the output to write instead.
+    TransformerLens's `hook_resid_mid` feeds only the MLP: setting it would miss the skip path.
     """
     entered: list[Tensor] = []
 
@@ -265,8 +269,7 @@ def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterato
     def move(activation: Tensor, hook: object) -> Tensor:
         return moved(activation, entered[0])
 
-    # What enters the block when every edit of its input is done, whichever came first.
-    yield f"blocks.{layer}.ln1.hook_in", enter
+    yield entry_hook(layer), enter
     yield Site(layer, "attn_out").hook, move
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from harness.inputs.errors import AssayError
+from harness.model.architecture import CUT, MASK, STREAM
 from harness.model.chat_model import Batch, ChatModel
 
 
@@ -81,7 +82,7 @@ def record(model: ChatModel, batch: Batch, hooks: Iterable[str] = ()) -> Recorde
 
     def note(block: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = dict(zip(signature(block.original_component.forward).parameters, args, strict=False)) | named
-        streams.append(given.pop("hidden_states"))
+        streams.append(given.pop(STREAM))
         calls.append(given)
 
     cache = DynamicCache()
@@ -202,7 +203,7 @@ class _Cut:
     def _cut(self, name: str, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(self._cut(name, one) for one in value)
-        return self._mask(value) if name == "attention_mask" else self._repeated(value)
+        return self._mask(value) if name == MASK else self._repeated(value)
 
     def _repeated(self, value: Tensor) -> Tensor:
         """Positions, and what is made of them, row × position first."""
@@ -224,9 +225,8 @@ class _Cut:
 
 def _check(model: ChatModel, call: Mapping[str, Any]) -> None:
     """Refuses an architecture whose blocks are given what cannot be cut to a few tokens."""
-    known = {"attention_mask", "position_ids", "position_embeddings", "cache_position", "past_key_values"}
     for name, value in call.items():
-        if name not in known and isinstance(value, Tensor | tuple | list | dict):
+        if name not in CUT and isinstance(value, Tensor | tuple | list | dict):
             raise AssayError(f"{model.name}: its blocks are given {name}, and sweeps do not know what that is")
-    if not isinstance(call.get("attention_mask"), Tensor):
+    if not isinstance(call.get(MASK), Tensor):
         raise AssayError(f"{model.name}: its blocks are given no attention mask, so sweeps cannot tell who sees whom")

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,8 +18,9 @@ from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import library_call, ran_out
 from harness.inputs.model_catalog import KnownModel
-from harness.inputs.model_record import ModelRecord, Sizes
+from harness.inputs.model_record import ModelRecord
 from harness.inputs.sites import Site
+from harness.model.architecture import Architecture, architecture, sizes
 from harness.model.loading import Loaded
 
 # Tokens in one forward to begin with; halved whenever memory runs out.
@@ -78,7 +80,6 @@ class ChatModel:
         self.loaded = loaded
         self.chat = loaded.chat
         self.budget = _TOKENS_AT_ONCE[loaded.device]
-        # Counted before wrapping: where Q, K and V are one matrix, the wrapper holds copies beside it.
         parameters = loaded.hf.num_parameters()
         with library_call(self.name):
             self.bridge = build_bridge_from_module(
@@ -89,12 +90,17 @@ class ChatModel:
                 device=loaded.device,
                 model_name=self.name,
             )
-        self.sizes = _sizes(self.bridge.cfg, loaded.hf, parameters)
+        self.sizes = sizes(self.bridge.cfg, loaded.hf.config, parameters)
 
     @property
     def blocks(self) -> Sequence[Any]:
         """The blocks, wrapped, in order of depth."""
         return self.bridge.blocks  # type: ignore[no-any-return]
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """How this model's blocks write to the stream."""
+        return architecture(self.blocks)
 
     @property
     def embedding(self) -> Any:
@@ -332,18 +338,3 @@ def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "ro
     real = mask.view(*mask.shape, *[1] * (activation.dim() - 2))
     padded[:, longest - mask.shape[1] :] = activation.masked_fill(~real, 0)
     return padded
-
-
-def _sizes(cfg: Any, hf: Any, parameters: int) -> Sizes:
-    return Sizes(
-        layers=cfg.n_layers,
-        heads=cfg.n_heads,
-        kv_heads=getattr(cfg, "n_key_value_heads", None) or cfg.n_heads,
-        d_model=cfg.d_model,
-        d_head=cfg.d_head,
-        d_mlp=cfg.d_mlp,
-        mlp_matrices=3 if cfg.gated_mlp else 2,
-        vocabulary=cfg.d_vocab,
-        parameters=parameters,
-        context=getattr(hf.config, "max_position_embeddings", None),
-    )

@@ -20,9 +20,8 @@ from harness.inputs.files import json_files
 from harness.inputs.files.bounded_process import SECONDS, TooMuch, bounded
 from harness.inputs.files.library_calls import library_call
 from harness.inputs.weight_files import WEIGHTS
+from harness.model.architecture import DIMENSIONS, LAYERS, NESTED
 
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_DIMENSIONS = ("vocab_size", "hidden_size", "n_embd", "d_model")
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # Tables that are no weights (of rotations, of what may be attended to): beyond this, and beyond the weights, absurd.
 _TABLES = 1024**3
@@ -80,9 +79,9 @@ def check(name: str, folder: Path, stored: Header) -> None:
     """One sentence where config.json asks for what the weights do not hold, or their index leads elsewhere."""
     _require_own(name, folder)
     for key, value in _sizes(_raw(name, folder)):
-        if key in _LAYERS and value > stored.layers:
+        if key in LAYERS and value > stored.layers:
             raise _disagree(name, f"{key} is {value}", f"they hold {stored.layers} layers")
-        if key in _DIMENSIONS and value not in stored.dimensions:
+        if key in DIMENSIONS and value not in stored.dimensions:
             raise _disagree(name, f"{key} is {value}", "no tensor of theirs has that length")
     try:
         asked = bounded(partial(_asked, folder))
@@ -127,7 +126,7 @@ def _require_own(name: str, folder: Path) -> None:
 
 def _sizes(raw: Any) -> list[tuple[str, int]]:
     """Every whole number under its name, of the model itself and of its text part."""
-    parts = [raw, raw.get("text_config")] if isinstance(raw, dict) else []
+    parts = [raw, raw.get(NESTED)] if isinstance(raw, dict) else []
     return [
         (key, value)
         for part in parts

@@ -29,10 +29,9 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import ERRORS, first_line, library_call
 from harness.inputs.model_catalog import Device, KnownModel, Quant, require_device, require_memory, this_machine
 from harness.model import config_check
+from harness.model.architecture import UNQUANTIZED
 from harness.model.hub import fetch
 
-# TransformerLens splits fused projections when it wraps a model, and cannot split packed integers.
-_FUSED = ("qkv_proj", "c_attn", "query_key_value", "Wqkv", "gate_up_proj")
 _QUANTIZED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 _TINY = 64 * 1024**2
 # Known to say nothing about a user's numbers, and said on every layer of every forward.
@@ -237,7 +236,7 @@ def _unpack(hf: Any) -> None:
 
 
 def _quantization(quant: Quant, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    skip = ["lm_head", *_FUSED]
+    skip = list(UNQUANTIZED)
     if quant == "nf4":
         return BitsAndBytesConfig(
             load_in_4bit=True,
