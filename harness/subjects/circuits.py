@@ -1,4 +1,4 @@
-"""What a claim can ask of circuits: what they carry, whether others carry as much, and how many parts it takes."""
+"""A claim's questions about circuits: their effect, that of other circuits, and how many parts it takes."""
 
 import math
 
@@ -20,18 +20,18 @@ from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.arm_controls import beside_random, dose, loudest
 from harness.subjects.quantities.refusals import estimated, no_share
 
-# Circuits that carry less than this of their own category's gap are no measure for others.
+# If circuits carry less than this of their own category's gap, transfer to others cannot be measured.
 LEAST_OWN = 0.3
-# A model with fewer heads than this is asked for a share of them.
+# With fewer heads (or neurons) than this, `counted` asks for 5% of them.
 FEW = 200
 
 
 @all_checked
 class CircuitQuestions:
-    """The questions about circuits that every measured subject answers; a part of `Subject`."""
+    """The questions about circuits that every measured subject answers; a base class of `Subject`."""
 
     def share(self: MeasuredSubject, circuit: Circuit) -> Estimate:
-        """The share of the model's parameters that a circuit owns, counted."""
+        """The share of the model's parameters that belong to a circuit, counted."""
         value = circuit.share(self.sizes)
         n, reach = self.sizes.parameters, RANGES["model.share"]
         return Estimate("parameters", value, value, value, n, "counted", "parameters", range=reach)
@@ -39,92 +39,92 @@ class CircuitQuestions:
     def effect(
         self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "noise"
     ) -> Estimate:
-        """E: the share of the whole effect that goes when the circuit is taken from the twin's run."""
-        found = self.effects(pairs, _beside_controls(self, circuit, at), mode)
+        """E: the share of the gap between prompts and twins that closes when the circuit is patched from the twin."""
+        effects = self.effects(pairs, _beside_controls(self, circuit, at), mode)
         self.show(dose(self, circuit, at, pairs, mode))
-        if len(found.change.T) > 1:
-            beside(self.share_of("E, random circuits", found, found.change[:, 1:].mean(1)))
-        return self.share_of("E", found, found.change[:, 0])
+        if len(effects.change.T) > 1:
+            beside(self.share_of("E, random circuits", effects, effects.change[:, 1:].mean(1)))
+        return self.share_of("E", effects, effects.change[:, 0])
 
     def lead(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
-        """E less the mean E of random circuits of its size and layers that share nothing with it."""
-        found = self.effects(pairs, beside_random(circuit, self, at))
-        return self.share_of("lead over random", found, found.change[:, 0] - found.change[:, 1:].mean(1))
+        """E minus the mean E of disjoint random circuits of the same size and layers."""
+        effects = self.effects(pairs, beside_random(circuit, self, at))
+        return self.share_of("lead over random", effects, effects.change[:, 0] - effects.change[:, 1:].mean(1))
 
     def lead_over_loudest(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
-        """E less the E of as many other heads and neurons: those that say most, whatever they say."""
-        on = self.all_pairs.discovery
-        others = loudest(circuit, self.seek(Norms(on)).arrays, prompts_of(on))
-        found = self.effects(pairs, Joint((circuit, others), at))
-        return self.share_of("lead over the loudest", found, found.change[:, 0] - found.change[:, 1])
+        """E minus the E of as many other heads and neurons, those with the largest output norms."""
+        searched = self.all_pairs.discovery
+        others = loudest(circuit, self.seek(Norms(searched)).arrays, prompts_of(searched))
+        effects = self.effects(pairs, Joint((circuit, others), at))
+        return self.share_of("lead over the loudest", effects, effects.change[:, 0] - effects.change[:, 1])
 
     def agreement(self: MeasuredSubject, pairs: PairSet, kind: Kind) -> Estimate:
-        """Pearson correlation of effects as gradients estimate them with effects as patches measure them."""
-        what = Sweep(kind, ("post",))
-        exact, guess = self.effects(pairs, what), unpacked(self.ask(Estimated(pairs, what)))
-        rows = [value.change.reshape(len(value.pairs), -1).astype(float) for value in (guess, exact)]
-        interval = correlations.correlation(rows[0], rows[1], self.level, self.clusters(exact.pairs))
-        return estimated("r", interval, (*exact.evidence, *guess.evidence), reach=RANGES["model.agreement"])
+        """Pearson correlation of effects estimated by gradients with effects measured by patches."""
+        sweep = Sweep(kind, ("post",))
+        exact, estimates = self.effects(pairs, sweep), unpacked(self.ask(Estimated(pairs, sweep)))
+        changes = [effects.change.reshape(len(effects.pairs), -1).astype(float) for effects in (estimates, exact)]
+        interval = correlations.correlation(changes[0], changes[1], self.level, self.clusters(exact.pairs))
+        return estimated("r", interval, (*exact.evidence, *estimates.evidence), reach=RANGES["model.agreement"])
 
     def parts_and_whole(self: MeasuredSubject, circuit: Circuit, pairs: PairSet) -> None:
-        """Puts beside the verdict what the circuit brings jointly, and the sum of what its parts bring one by one."""
+        """Reports the effect of the circuit as a whole and the sum of its parts' single effects; decides nothing."""
         each = tuple(Circuit((site,)) for site in circuit.sites)
-        found = self.effects(pairs, Joint((circuit, *each)), "denoise")
-        beside(self.share_of("jointly", found, found.change[:, 0]))
-        beside(self.share_of("one by one, summed", found, found.change[:, 1:].sum(1)))
+        effects = self.effects(pairs, Joint((circuit, *each)), "denoise")
+        beside(self.share_of("jointly", effects, effects.change[:, 0]))
+        beside(self.share_of("one by one, summed", effects, effects.change[:, 1:].sum(1)))
 
     def counted(
         self: MeasuredSubject, pairs: PairSet, kind: Indexed, share: float, of: int, mode: Mode = "noise"
     ) -> Estimate:
-        """How many heads (or neurons) carry more than this share each, all held to it at once; 1 is as many as asked.
+        """How many heads (or neurons) each carry more than `share`, divided by how many are asked for.
 
-        So many are asked, or 5% of all where there are fewer than 200.
+        `of` are asked for, or 5% of all where the model has fewer than 200. All are tested at once (Bonferroni).
         """
         whole = self.sizes.whole(kind)
         if of < 1:
             raise AssayError(f"counted: `of` is how many {kind}s are asked, 1 or more, and not {of}")
         asked = of if whole >= FEW else math.ceil(whole / 20)
-        found = self.effects(pairs, Sweep(kind, ("post",)), mode)
-        change = found.towards_twin.reshape(len(found.pairs), -1).astype(float)
-        gap, clusters = found.gap, self.clusters(found.pairs)
+        effects = self.effects(pairs, Sweep(kind, ("post",)), mode)
+        change = effects.towards_twin.reshape(len(effects.pairs), -1).astype(float)
+        gap, clusters = effects.gap, self.clusters(effects.pairs)
         name = f"{kind}s that carry more than {share:.0%}"
-        if nothing := found.no_gap:
-            return no_share(name, found, nothing)
-        # Bonferroni: one claim on all of them.
+        if nothing := effects.no_gap:
+            return no_share(name, effects, nothing)
+        # Bonferroni: the claim is about all of them at once.
         level = self.level / change.shape[1]
-        each = [means.ratio_of_means(one, gap, level, clusters=clusters) for one in change.T]
-        counts = [sum(getattr(one, end) > share for one in each) for end in ("value", "low", "high")]
+        intervals = [means.ratio_of_means(column, gap, level, clusters=clusters) for column in change.T]
+        counts = [sum(getattr(interval, end) > share for interval in intervals) for end in ("value", "low", "high")]
         value, low, high = (count / asked for count in counts)
-        said = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
-        n, reach = len(found.pairs), RANGES["model.counted"]
-        return Estimate(name, value, low, high, n, said, range=reach, evidence=found.evidence)
+        method = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
+        n, reach = len(effects.pairs), RANGES["model.counted"]
+        return Estimate(name, value, low, high, n, method, range=reach, evidence=effects.evidence)
 
     def shared(
         self: MeasuredSubject, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0
     ) -> Estimate:
-        """The effect of circuits found on other categories over that of the one found on a pair's own.
+        """The effect of circuits found on other categories, divided by that of the circuit found on a pair's own.
 
-        Each is found on one category's pairs and taken from the twin on held-out pairs of all: the own one's effect is
-        the ceiling, being found on as few pairs, and judged on others too.
+        Each circuit is found on one category's discovery pairs and patched on held-out pairs of all categories. The
+        own category's circuit is a fair ceiling: it too is found on few pairs and judged on new ones.
         """
         names = sorted({pair.category for pair in pairs} & {pair.category for pair in found_on})
         if len(names) < 2:
             raise Inconclusive("nothing to compare: the pairs are of one category")
         circuits = tuple(self.circuit(found_on.category(name), heads=heads, neurons=neurons) for name in names)
-        found = self.effects(pairs, Joint(circuits))
+        effects = self.effects(pairs, Joint(circuits))
         category = {pair.id: pair.category for pair in pairs}
-        kept = np.array([category[name] in names for name in found.pairs])
-        own = np.array([names.index(category[name]) for name in np.array(found.pairs)[kept]])
-        change = found.towards_twin[kept]
-        carried = float(change[np.arange(len(own)), own].mean() / found.gap[kept].mean())
-        if not carried > LEAST_OWN:
+        kept = np.array([category[name] in names for name in effects.pairs])
+        own_category = np.array([names.index(category[name]) for name in np.array(effects.pairs)[kept]])
+        changes = effects.towards_twin[kept]
+        own_share = float(changes[np.arange(len(own_category)), own_category].mean() / effects.gap[kept].mean())
+        if not own_share > LEAST_OWN:
             raise Inconclusive(
-                f"nothing to compare: on their own categories the circuits carry {carried:.2f} of the gap"
+                f"nothing to compare: on their own categories the circuits carry {own_share:.2f} of the gap"
             )
-        interval = means.transfer(change, own, self.level, self.clusters(found.pairs)[kept])
-        return estimated("shared", interval, found.evidence)
+        interval = means.transfer(changes, own_category, self.level, self.clusters(effects.pairs)[kept])
+        return estimated("shared", interval, effects.evidence)
 
 
 def _beside_controls(subject: MeasuredSubject, circuit: Circuit, at: At) -> Joint:
-    """The circuit by itself; with random ones of its size where controls are measured and there are any."""
+    """The circuit, with random ones of its size if controls are on and there are any."""
     return beside_random(circuit, subject, at) if subject.controls and circuit.parted else Joint((circuit,), at)

@@ -1,6 +1,6 @@
 """`--plan`: runs claims on a subject that measures nothing, and adds up what measuring would cost.
 
-Its answers are placeholders of the right shape, so that claims go on and ask all their questions.
+Its answers are placeholders of the right shape, so that a claim runs on and asks all its questions.
 """
 
 import time
@@ -18,7 +18,7 @@ from harness.subjects.live import Subject
 
 @dataclass
 class Work:
-    """The cost of a run: tokens through the whole model, and the peak of memory beside the weights in bytes."""
+    """The cost of a run: tokens through the whole model, and the peak memory besides the weights, in bytes."""
 
     tokens: float = 0.0
     peak: int = 0
@@ -32,34 +32,34 @@ class Planner(Subject):
     known: set[str]
 
     def plan(self, work: Work, known: set[str]) -> "Planner":
-        """Sums costs in `work`, but for recipes in `known`, which earlier claims have asked for."""
+        """Adds costs to `work`, except for recipes in `known`: earlier claims have asked for them already."""
         self.work, self.known = work, known
         return self
 
     @property
     def area(self) -> float:
-        """1: the score is taken to serve. The measurements that would tell are counted."""
+        """Always 1, so that effects are asked for; the measurements behind the real AUC are counted."""
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         for side in sides:
             self.seek(Scores(self.all_pairs.discovery, side))
             self.seek(Answers(self.all_pairs.discovery, side))
         return 1.0
 
-    def seek(self, what: Measurement) -> Evidence:
-        """The evidence in the store, else a placeholder whose cost is counted."""
+    def seek(self, question: Measurement) -> Evidence:
+        """The evidence in the store; on a miss a placeholder, whose cost is added up."""
         model = Awake(self)
-        recipe = what.recipe(self.record.fingerprint, self.tokens if what.SCORED else ())
+        recipe = question.recipe(self.record.fingerprint, self.tokens if question.SCORED else ())
         if (kept := self.store.get(recipe)) is not None:
             return kept
         if recipe.fingerprint not in self.known:
             self.known.add(recipe.fingerprint)
             self.work.asked += 1
-            self.work.tokens += what.cost(model)
-        return Evidence(recipe, *what.placeholder(model))
+            self.work.tokens += question.cost(model)
+        return Evidence(recipe, *question.placeholder(model))
 
 
 def rate(subject: Subject) -> float:
-    """Tokens a second through the whole model, measured on this machine now."""
+    """Tokens per second through the whole model, measured now on this machine."""
     prompts = subject.all_pairs.harmful[:16]
     model = subject.wake()
     tokens = sum(map(len, model.encode(prompts)))
@@ -71,7 +71,7 @@ def rate(subject: Subject) -> float:
 
 @dataclass(frozen=True)
 class Awake:
-    """The Outlook of a planned model, which is loaded when a cost or placeholder first asks for its tokens."""
+    """Sizes, tokens and costs of a planned model; its weights are loaded when tokens are first counted."""
 
     subject: "Planner"
 
@@ -101,7 +101,7 @@ class Awake:
         return [chat.encode_pair(pair) for pair in pairs]
 
     def swept(self, pairs: PairSet, variants: What) -> float:
-        """Tokens through the whole model that a sweep takes; its peak of memory is noted."""
+        """Tokens through the whole model that a sweep takes; its peak memory is noted."""
         from harness.instruments.sweep import planned  # the model is awake, and torch is there
 
         sweep, work = planned(self.subject.wake(), pairs, variants), self.subject.work

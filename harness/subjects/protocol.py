@@ -25,11 +25,11 @@ from harness.measurements.sweep_plan import Joint, Mode, Sweep
 
 
 class AnySubject(Protocol):
-    """A subject whose answers are judged, be they measured or recorded."""
+    """A subject whose answers can be judged; they may be measured or recorded."""
 
     @property
     def name(self) -> str:
-        """The model's name as asked for on the command line."""
+        """The model's name, as given on the command line."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class AnySubject(Protocol):
 
     @property
     def all_pairs(self) -> PromptSet:
-        """All prompts on which it may be judged."""
+        """All prompts of the run, discovery and held-out."""
         ...
 
     def reading(self) -> AbstractContextManager[list[str]]:
@@ -61,7 +61,7 @@ class AnySubject(Protocol):
         ...
 
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """Controls and side effects of an arm, as far as the subject knows them; they decide nothing."""
+        """Controls and side effects of an intervention, where the subject has them; they decide no verdict."""
         ...
 
     def direction(self, pairs: PromptSet) -> Direction:
@@ -70,7 +70,7 @@ class AnySubject(Protocol):
 
 
 class MeasuredSubject(AnySubject, Protocol):
-    """A subject with weights, or with evidence of them: whatever is asked of it can be measured."""
+    """A subject with weights, or with their evidence: every question can be measured."""
 
     @property
     def sizes(self) -> Sizes:
@@ -79,7 +79,7 @@ class MeasuredSubject(AnySubject, Protocol):
 
     @property
     def controls(self) -> bool:
-        """Whether controls are measured beside a verdict, and figures drawn; else the verdict is all."""
+        """Whether controls are measured and figures drawn, besides the verdict."""
         ...
 
     @property
@@ -87,24 +87,26 @@ class MeasuredSubject(AnySubject, Protocol):
         """Whether the first token's score tells generated refusals from answers."""
         ...
 
-    def ask(self, what: Measurement) -> Evidence:
-        """The evidence by which something is judged."""
+    def ask(self, question: Measurement) -> Evidence:
+        """The evidence for a judgement; refused where a circuit or direction was found on the same prompts."""
         ...
 
-    def seek(self, what: Measurement) -> Evidence:
-        """Evidence that a search goes by; nothing is judged by it."""
+    def seek(self, question: Measurement) -> Evidence:
+        """Evidence for a search; no verdict rests on it."""
         ...
 
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
-        """Exact effects of patching from the twin's run, in the first token's score."""
+    def effects(
+        self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
+    ) -> Effects:
+        """Exact effects of patching from the twin's run, in log-odds that the first token refuses."""
         ...
 
-    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
-        """A change in log-odds as a share of the whole gap between prompts and twins."""
+    def share_of(self, name: str, effects: Effects, change: np.ndarray) -> Estimate:
+        """A change in log-odds, as a share of the gap between prompts and their twins."""
         ...
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
+        """The cluster of each pair: pairs of one template, or with a prompt in common, are not independent."""
         ...
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
@@ -112,13 +114,13 @@ class MeasuredSubject(AnySubject, Protocol):
         ...
 
     def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
-        """The parts of a circuit that was found here, by what each carries by itself; none of any other circuit."""
+        """The sites of a circuit found by this subject, largest effect first; empty for any other circuit."""
         ...
 
-    def show(self, asked: Iterable[Measurement]) -> None:
-        """Has this measured for figures, where controls are measured at all; it decides nothing."""
+    def show(self, questions: Iterable[Measurement]) -> None:
+        """Measures these questions for figures, if controls are on; they decide no verdict."""
         ...
 
     def also(self, estimates: Iterable[Estimate]) -> None:
-        """Evaluates these estimates and reports them, where controls are measured at all; they decide nothing."""
+        """Evaluates and reports these estimates, if controls are on; they decide no verdict."""
         ...

@@ -21,7 +21,7 @@ from harness.subjects.quantities.refusals import RANDOM, estimated, moved, rando
 
 @dataclass(frozen=True)
 class Controls:
-    """Of one arm; where it holds nothing that was found, there are none."""
+    """Controls of one intervention; there are none if it holds neither a circuit nor a direction."""
 
     subject: MeasuredSubject
     pairs: PromptSet
@@ -29,18 +29,21 @@ class Controls:
     under: Intervention
 
     def random(self) -> tuple[Estimate, ...]:
-        """Mean fall of refusal, or rise where prompts are harmless, under random circuits or directions instead."""
+        """The mean fall of refusal (rise on harmless prompts) under random circuits or directions instead."""
         match self.under:
             case Remove() | Add():
                 return (self._directions(self.under),)
-            case _ if (found := _circuit_of(self.under)) is not None:
-                return (self._circuits(*found),)
+            case _ if (circuit_at := _circuit_of(self.under)) is not None:
+                return (self._circuits(*circuit_at),)
         return ()
 
     def dose(self) -> Iterator[Measurement]:
-        """Growing parts of the circuit, for figures."""
-        if (found := _circuit_of(self.under)) is not None and self.subject.score_serves and self._comparable(found[1]):
-            yield from dose(self.subject, *found, twins(self.pairs), self._mode)
+        """Sweeps of growing parts of the circuit, for figures."""
+        if (circuit_at := _circuit_of(self.under)) is None or not self.subject.score_serves:
+            return
+        circuit, at = circuit_at
+        if self._comparable(at):
+            yield from dose(self.subject, circuit, at, twins(self.pairs), self._mode)
 
     def _directions(self, under: Remove | Add) -> Estimate:
         rank = under.direction.rank
@@ -69,19 +72,19 @@ class Controls:
             return unmeasured(name, _NO_SCORE)
         if not self._comparable(at):
             return unmeasured(name, "not measured: no pair is aligned, so nothing there has a counterpart in its twin")
-        found = self.subject.effects(twins(self.pairs), beside_random(circuit, self.subject, at), self._mode)
-        before, after = found.clean > 0, (found.patched[:, 1:] > 0).mean(1)
-        # Taken from the twin, for an ablation too: one sweep holds them all.
+        effects = self.subject.effects(twins(self.pairs), beside_random(circuit, self.subject, at), self._mode)
+        before, after = effects.clean > 0, (effects.patched[:, 1:] > 0).mean(1)
+        # Random circuits are patched from the twin for ablations too: one sweep then covers them all.
         by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
-        values, clusters = moved(self.side, before, after), self.subject.clusters(found.pairs)
-        return self._estimated(name, values, clusters, by, found.evidence)
+        values, clusters = moved(self.side, before, after), self.subject.clusters(effects.pairs)
+        return self._estimated(name, values, clusters, by, effects.evidence)
 
     def _estimated(
         self, name: str, values: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str, evidence: Iterable[str]
     ) -> Estimate:
         interval = means.mean(values, self.subject.level, clusters, BOTH_WAYS)
-        found = estimated(name, interval, evidence, unit=self.pairs.unit, reach=BOTH_WAYS)
-        return replace(found, method=f"{by}, {found.method}")
+        estimate = estimated(name, interval, evidence, unit=self.pairs.unit, reach=BOTH_WAYS)
+        return replace(estimate, method=f"{by}, {estimate.method}")
 
     def _comparable(self, at: At) -> bool:
         return at == "post" or any(self.subject.ask(Encoding(twins(self.pairs))).values["aligned"])
@@ -96,30 +99,32 @@ class Controls:
 
 
 def beside_random(circuit: Circuit, subject: MeasuredSubject, at: At) -> Joint:
-    """A circuit, and random ones that share nothing with it, each by itself."""
+    """A sweep of a circuit and of disjoint random ones, each patched separately."""
     return Joint((circuit, *(circuit.random(subject.sizes, seed) for seed in range(RANDOM))), at)
 
 
 def loudest(circuit: Circuit, norms: Mapping[str, np.ndarray], found_on: frozenset[str]) -> Circuit:
-    """As many heads and neurons as a circuit has, all others than its own: those of the largest norms."""
+    """The heads and neurons with the largest output norms outside a circuit, as many of each as it has."""
     sites: list[Site] = []
     kinds: tuple[Kind, ...] = ("head", "neuron")
     for kind in kinds:
         wanted = sum(site.kind == kind for site in circuit.sites)
-        ranked = (np.unravel_index(at, norms[kind].shape) for at in np.argsort(-norms[kind].ravel(), kind="stable"))
-        others = (Site(int(layer), kind, int(index), found_on=found_on) for layer, index in ranked)
-        sites += islice((site for site in others if site not in circuit.sites), wanted)
+        ranked = (
+            np.unravel_index(place, norms[kind].shape) for place in np.argsort(-norms[kind].ravel(), kind="stable")
+        )
+        candidates = (Site(int(layer), kind, int(index), found_on=found_on) for layer, index in ranked)
+        sites += islice((site for site in candidates if site not in circuit.sites), wanted)
     return Circuit(tuple(sites))
 
 
 def dose(subject: MeasuredSubject, circuit: Circuit, at: At, pairs: PairSet, mode: Mode) -> Iterator[Measurement]:
-    """Parts of a circuit that was found, growing by what each carries by itself; the last one is the whole."""
+    """Sweeps of a found circuit's growing parts, sites with the largest effect first; the last is the whole."""
     if ranked := subject.ranked(circuit):
         yield Swept(pairs, Joint(tuple(Circuit(ranked[:size]) for size in sizes(len(ranked))), at), mode)
 
 
 def sizes(whole: int) -> Iterator[int]:
-    """1, 2, 3, 5, 8, 13 and so on, up to the whole."""
+    """Fibonacci numbers 1, 2, 3, 5, 8 … below `whole`, then `whole`."""
     size, following = 1, 2
     while size < whole:
         yield size
