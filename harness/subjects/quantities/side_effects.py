@@ -47,7 +47,7 @@ class SideEffects:
         return estimated("coherent", interval, read, unit="answers", reach=RANGES["side_effects.coherent"])
 
     def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
-        """Estimates reported with every arm: coherence on its side, and effects on harmless prompts if that is harmful."""
+        """Estimates reported with an arm: coherence on its side, and effects on harmless prompts if that is harmful."""
         on_side = replace(self.coherent(side), name=f"coherent, {side}"), *self._counts(side)
         if side == "harmless" or isinstance(self.under, Patch):
             return on_side
