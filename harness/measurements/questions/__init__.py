@@ -3,6 +3,9 @@
 Never touches a model; `instruments/answer.py` answers.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from harness.inputs.prompts.pairs import PromptSide
 from harness.measurements.questions.answers import Answers, Encoding, PlainText, RefusalTokens, Scores
 from harness.measurements.questions.effects import Contrasted, Estimated, Swept
@@ -33,3 +36,7 @@ __all__ = [
     "Swept",
     "described",
 ]
+
+# A measurement in a module of its own is known wherever evidence is read.
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
