@@ -188,7 +188,7 @@ def test_a_mistake_of_ours_is_not_called_damage_of_theirs(
     def mistaken(*arguments: object) -> None:
         raise AttributeError("ours")
 
-    for place in ("harness.model.wake.examine", "harness.model.loading._stops", "harness.model.chat_model._sizes"):
+    for place in ("harness.model.wake.examine", "harness.model.loading._stops", "harness.model.chat_model.sizes"):
         with monkeypatch.context() as patched:
             patched.setattr(place, mistaken)
             with pytest.raises(AttributeError, match="^ours$"):
