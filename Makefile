@@ -10,7 +10,8 @@ JUDGING := $(VENV)/.assay-judging-$(SETUP)
 TESTING := $(VENV)/.assay-testing-$(SETUP)
 LINTING := $(VENV)/.assay-linting-$(SETUP)
 $(TESTING): EXTRAS := [test,report-tests,notebook]
-$(LINTING): EXTRAS := [lint,test,report-tests,notebook] # mypy reads the tests, and what they import
+# mypy reads the tests, and what they import.
+$(LINTING): EXTRAS := [lint,test,report-tests,notebook]
 
 ifeq ($(UV),1)
 CREATE = uv venv -q --python $(PYTHON) --allow-existing $(VENV)
