@@ -46,13 +46,12 @@ class Architecture:
 
 def architecture(blocks: Any) -> Architecture:
     """The facts of a model, from its wrapped blocks."""
+    # The MLP of a mixture of experts has no output matrix of its own.
+    writers = [(block.attn, "o") for block in blocks] + [(block.mlp, "out") for block in blocks]
+    matrices = [getattr(part, name).original_component for part, name in writers if hasattr(part, name)]
     return Architecture(
         normalizes_writes=any(hasattr(block, "ln1_post") for block in blocks),
-        biases_writes=any(
-            getattr(writer.original_component, "bias", None) is not None
-            for block in blocks
-            for writer in (attention_writer(block), mlp_writer(block))
-        ),
+        biases_writes=any(getattr(matrix, "bias", None) is not None for matrix in matrices),
     )
 
 
