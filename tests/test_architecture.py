@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 import transformers as hf
 
+from harness.inputs.errors import AssayError
+from harness.instruments.editing import orthogonalized
 from harness.model.architecture import Architecture
 from harness.model.wake import wake
 from tests.tools import shapes
@@ -17,5 +20,10 @@ def test_a_mixture_of_experts_has_facts_though_its_mlp_has_no_output_matrix(
     mixtral = (hf.MixtralConfig, shapes._COMMON | experts, shapes._MISTRAL)
     monkeypatch.setitem(shapes.SHAPES, "mixtral", mixtral)
     model = wake(str(shapes.build("mixtral", tmp_path / "mixtral")), quant="none", device="cpu")
-    assert model.architecture == Architecture(normalizes_writes=False, biases_writes=False)
+    assert model.architecture == Architecture(normalizes_writes=False, biases_writes=False, mixes_experts=True)
+    with (
+        pytest.raises(AssayError, match="mixes experts, so its weights cannot be kept off a direction"),
+        orthogonalized(model, torch.ones(model.sizes.d_model)),
+    ):
+        pass
     model.close()

@@ -17,6 +17,7 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from harness.inputs.files.json_files import fitting
+from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judged_by, judgements, judges
 from harness.inputs.sites import Kind, Site
 from harness.instruments.answer import measure
@@ -198,6 +199,8 @@ def test_a_judge_gives_the_same_twice_and_its_judgements_are_evidence(name: str,
     values = judgements(prompts, answers)
     assert set(values[name]) <= {0.0, 1.0}
     assert judgements(prompts, answers)[name] == values[name]
+    if name in {rule.name for rule in RULES}:
+        assert values[name] == [1.0, 0.0]
     assert judged_by(name, values) == [score > 0 for score in values[name]]
     pairs = dataclasses.replace(golden.PAIRS, pairs=golden.PAIRS.pairs[:2])
     kept = {"prefixes": list(answers), "repetition": [0.0] * 2, "cross_entropy": [1.0] * 2} | values

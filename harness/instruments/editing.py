@@ -73,6 +73,8 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
         )
     if model.architecture.biases_writes:
         raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
+    if model.architecture.mixes_experts:
+        raise AssayError(f"{model.name}: mixes experts, so its weights cannot be kept off a direction")
     writers = [
         writer.original_component for block in model.blocks for writer in (attention_writer(block), mlp_writer(block))
     ]

@@ -43,15 +43,18 @@ class Architecture:
     biases_writes: bool
     """Whether an output matrix adds a bias to the stream (GPT-2): no edit of the matrix can take that out."""
 
+    mixes_experts: bool
+    """Whether an MLP is several, chosen token by token (Mixtral): no matrix of its own then writes to the stream."""
+
 
 def architecture(blocks: Any) -> Architecture:
     """The facts of a model, from its wrapped blocks."""
-    # The MLP of a mixture of experts has no output matrix of its own.
     writers = [(block.attn, "o") for block in blocks] + [(block.mlp, "out") for block in blocks]
     matrices = [getattr(part, name).original_component for part, name in writers if hasattr(part, name)]
     return Architecture(
         normalizes_writes=any(hasattr(block, "ln1_post") for block in blocks),
         biases_writes=any(getattr(matrix, "bias", None) is not None for matrix in matrices),
+        mixes_experts=any(not hasattr(block.mlp, "out") for block in blocks),
     )
 
 
