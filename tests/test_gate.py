@@ -187,9 +187,9 @@ def test_the_gate_is_shut_again_when_a_claim_has_ended() -> None:
     model = Synthetic(Truth((0.9,)), 60, 0, 0.01)
     few = PairSet("few", model.all_pairs.pairs[:1])
     with gate.opened(model, (), True):
-        gate.judges(model.all_pairs, [])
+        gate.require_judgeable(model.all_pairs, [])
     assert gate._running.get().refused == {}
-    gate.judges(few, [])
+    gate.require_judgeable(few, [])
 
 
 def test_estimates_know_what_they_can_reach() -> None:

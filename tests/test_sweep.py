@@ -19,7 +19,7 @@ from harness.inputs.sites import Kind, Site
 from harness.instruments.sweep import MEMORY, planned, sweep
 from harness.measurements.effects import Effects
 from harness.measurements.interventions import Circuit
-from harness.measurements.sweep_plan import Joint, Machine, Sweep, Variant, What, groups, plan, reaches
+from harness.measurements.sweep_plan import AnySweep, Joint, Machine, Sweep, Variant, groups, plan, reaches
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Scorer
 from tests.tools.shapes import EACH
@@ -77,7 +77,7 @@ def full(model: ChatModel, prompt: Encoded, source: Encoded, sites: Variant) -> 
     return float(p.log() - (-p).log1p())
 
 
-def furthest(model: ChatModel, pairs: Sequence[Pair], what: What, found: Effects, mode: str, few: int = 5) -> float:
+def furthest(model: ChatModel, pairs: Sequence[Pair], what: AnySweep, found: Effects, mode: str, few: int = 5) -> float:
     """The largest difference between the sweep and `full`, over some variants of every pair."""
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
     used = [encoded[name] for name in found.pairs]

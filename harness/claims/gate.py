@@ -1,6 +1,6 @@
 """Two checks before every judgement: the model refuses enough, and circuits are not judged on their own search prompts.
 
-A claim opens the gate before its test runs; every subject calls `judges` before it gives answers to judge on.
+A claim opens the gate before its test runs; every subject calls `require_judgeable` before it gives evidence to judge.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from harness.judging import proportions
 from harness.judging.bars import WrittenBar
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import SHARE
-from harness.measurements.origins import Found, prompts_of
+from harness.measurements.origins import Origin, prompts_of
 
 # A model that refuses a smaller share of harmful prompts than this has no refusal to explain.
 REFUSES = 0.5
@@ -29,7 +29,7 @@ _LEAST = "refuses.by_category"
 
 
 class Asked(Protocol):
-    """The members of a subject that the gate needs: live, recorded, drawn or planned."""
+    """The members of a subject that the gate needs, whether live, recorded, drawn or planned."""
 
     @property
     def level(self) -> float:
@@ -83,14 +83,14 @@ def least_bars() -> tuple[WrittenBar, ...]:
     return tuple(bar for bar in _running.get().bars if bar.question == _LEAST)
 
 
-def judges(pairs: PromptSet, found: Iterable[Found]) -> None:
-    """Refuses to judge on prompts that a circuit or direction was found on, or too few of which the model refuses."""
+def require_judgeable(pairs: PromptSet, origins: Iterable[Origin]) -> None:
+    """Raises AssayError if anything was found on these prompts, Inconclusive if the model refuses too few of them."""
     prompts = prompts_of(pairs)
     compared = frozenset(map(normalised, prompts))
-    for item in found:
-        if both := compared & set(map(normalised, item.on)):
+    for origin in origins:
+        if both := compared & set(map(normalised, origin.prompts)):
             raise AssayError(
-                f"found on and judged on the same pairs: {item.name} {item.was} found on {len(both)} of the "
+                f"found on and judged on the same pairs: {origin.name} {origin.was} found on {len(both)} of the "
                 f"{len(prompts)} prompts that judge; find on pairs.discovery, judge on pairs.heldout"
             )
     refused = _running.get().refused

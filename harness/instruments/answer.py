@@ -43,17 +43,17 @@ from harness.measurements.questions import (
     Swept,
 )
 from harness.measurements.questions.searches import VALIDATION
-from harness.measurements.sweep_plan import What
+from harness.measurements.sweep_plan import AnySweep
 from harness.model.chat_model import ChatModel, Edit
 from harness.model.coherence import coherence
 from harness.model.loading import peak_bytes
 from harness.model.refusal_score import Scorer, refusal_tokens
 
-Kept = Callable[[What], Chunks | None]
+Kept = Callable[[AnySweep], Chunks | None]
 """Where parts of a sweep are kept."""
 
 
-def _nothing(what: What) -> None:
+def _nothing(what: AnySweep) -> None:
     """Parts are not kept."""
 
 

@@ -9,7 +9,7 @@ from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.prompts.pairs import Pair
 from harness.instruments.sweep import Chunks, effects_on
 from harness.measurements.effects import Effects
-from harness.measurements.sweep_plan import Mode, What
+from harness.measurements.sweep_plan import AnySweep, Mode
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Contrast
 
@@ -20,7 +20,7 @@ TOKENS = 24
 def contrast(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: What,
+    what: AnySweep,
     *,
     mode: Mode = "noise",
     chunks: Chunks | None = None,

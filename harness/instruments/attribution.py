@@ -13,7 +13,7 @@ from harness.inputs.sites import Site
 from harness.instruments.suffix_run import logits_of
 from harness.instruments.sweep import LOGITS, machine
 from harness.measurements.effects import Effects, joined
-from harness.measurements.sweep_plan import Mode, Part, What, parts, set_apart
+from harness.measurements.sweep_plan import AnySweep, Mode, Part, parts, set_apart
 from harness.model.architecture import pattern_hook
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer
@@ -25,7 +25,7 @@ Ends = Literal["base", "both"]
 def estimate(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: What,
+    what: AnySweep,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",

@@ -10,7 +10,7 @@ from harness.inputs.sites import At, Kind, Site
 from harness.instruments.attribution import estimate
 from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.questions.searches import PROPOSED
-from harness.measurements.sweep_plan import Chosen, Mode, Sweep, What
+from harness.measurements.sweep_plan import AnySweep, Chosen, Mode, Sweep
 from harness.model.chat_model import ChatModel
 
 
@@ -37,7 +37,7 @@ def top(
     k: int,
     *,
     mode: Mode = "noise",
-    chunks: Callable[[What], Chunks | None] = lambda what: None,
+    chunks: Callable[[AnySweep], Chunks | None] = lambda what: None,
 ) -> Ranking:
     """The k variants of a sweep that carry most of the effect, most of the sweep left out."""
     some = list(pairs)
@@ -62,7 +62,7 @@ def circuit(
     neurons: int = 0,
     at: At = "post",
     mode: Mode = "noise",
-    chunks: Callable[[What], Chunks | None] = lambda what: None,
+    chunks: Callable[[AnySweep], Chunks | None] = lambda what: None,
 ) -> dict[Site, float]:
     """So many heads and neurons that carry most, and what each carries by itself at these positions, largest first."""
     some = list(pairs)

@@ -19,13 +19,13 @@ from harness.instruments.suffix_run import Layout, Recorded, entering, logits_of
 from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import (
     STACKED_TOKENS,
+    AnySweep,
     Joint,
     Machine,
     Mode,
     Part,
     Plan,
     Variant,
-    What,
     differs,
     groups,
     parts,
@@ -59,7 +59,7 @@ class Chunks(Protocol):
 def sweep(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: What,
+    what: AnySweep,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",
@@ -74,7 +74,7 @@ def sweep(
 def effects_on(
     model: ChatModel,
     encoded: Mapping[str, EncodedPair],
-    what: What,
+    what: AnySweep,
     scorer: Callable[[Sequence[str]], Scorer],
     *,
     mode: Mode = "noise",
@@ -99,7 +99,7 @@ def effects_on(
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
 
 
-def planned(model: ChatModel, pairs: Iterable[Pair], what: What) -> Plan:
+def planned(model: ChatModel, pairs: Iterable[Pair], what: AnySweep) -> Plan:
     """What the sweep will take on this model, before it runs."""
     return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, what, model.sizes, machine(model))
 
@@ -110,7 +110,9 @@ def machine(model: ChatModel) -> Machine:
 
 
 @torch.inference_mode()
-def _measured(model: ChatModel, part: Part, what: What, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]) -> Effects:
+def _measured(
+    model: ChatModel, part: Part, what: AnySweep, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]
+) -> Effects:
     batch = model.batch(part.prompts)
     if what.direct:
         source, source_logits = model.seen(model.batch(part.sources), _frozen_hooks(model, part.variants))

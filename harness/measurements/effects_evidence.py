@@ -9,7 +9,7 @@ from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.questions import described
 from harness.measurements.recipe import Recipe
-from harness.measurements.sweep_plan import What
+from harness.measurements.sweep_plan import AnySweep
 
 
 def packed(effects: Effects) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -36,7 +36,7 @@ def unpacked(evidence: Evidence) -> Effects:
 class Parts:
     """The parts of one sweep, in the store beside the whole; `kept` collects their fingerprints, to be let go of."""
 
-    def __init__(self, store: Store, whole: Recipe, what: What, kept: set[str]) -> None:
+    def __init__(self, store: Store, whole: Recipe, what: AnySweep, kept: set[str]) -> None:
         self._store, self._whole, self._what, self._kept = store, whole, what, kept
 
     def get(self, pairs: tuple[str, ...]) -> Effects | None:

@@ -1,4 +1,4 @@
-"""On which prompts things were found, however deep they lie in what is asked. Never touches a model."""
+"""The prompts on which circuits, directions and means were found, read from an intervention or a question."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -9,35 +9,35 @@ from harness.measurements.interventions import Ablate, Circuit, Direction, Patch
 
 
 @dataclass(frozen=True)
-class Found:
-    """Something that was found on prompts, in words that a sentence can begin with."""
+class Origin:
+    """The prompts on which a circuit, a direction or the like was found, and its name for a message."""
 
-    name: str
-    was: Literal["was", "were"]
-    on: frozenset[str]
+    name: str  # such as "the direction"
+    was: Literal["was", "were"]  # the verb that agrees with the name
+    prompts: frozenset[str]
 
 
 def prompts_of(pairs: PromptSet) -> frozenset[str]:
-    """Every prompt, of both sides."""
+    """All prompts of both sides."""
     return frozenset((*pairs.harmful, *pairs.harmless))
 
 
-def found_in(value: Any) -> Iterator[Found]:
-    """Whatever of this was found on prompts: circuits, directions and means, however deep they lie in it."""
+def origins_in(value: Any) -> Iterator[Origin]:
+    """The origins of all circuits, directions and means in a value, at any depth of dataclasses and tuples."""
     match value:
         case Circuit():
-            yield Found(f"the circuit of {len(value)} parts", "was", value.found_on)
+            yield Origin(f"the circuit of {len(value)} parts", "was", value.found_on)
         case Patch(sites):
-            on = frozenset[str]().union(*{site.found_on for site in sites})
-            yield Found(f"the circuit of {len(sites)} parts", "was", on)
+            prompts = frozenset[str]().union(*{site.found_on for site in sites})
+            yield Origin(f"the circuit of {len(sites)} parts", "was", prompts)
         case Direction():
-            yield Found("the direction", "was", value.found_on)
+            yield Origin("the direction", "was", value.found_on)
         case Ablate() | Remove():
-            yield from found_in(value.circuit if isinstance(value, Ablate) else value.direction)
-            yield Found("the mean put in its place", "was", frozenset(value.over))
+            yield from origins_in(value.circuit if isinstance(value, Ablate) else value.direction)
+            yield Origin("the mean put in its place", "was", frozenset(value.over))
         case tuple():
-            for one in value:
-                yield from found_in(one)
+            for member in value:
+                yield from origins_in(member)
         case _ if is_dataclass(value):
-            for one in fields(value):
-                yield from found_in(getattr(value, one.name))
+            for member in fields(value):
+                yield from origins_in(getattr(value, member.name))

@@ -159,7 +159,7 @@ class Chosen:
         return tuple(whole[number] for number in self.numbers)
 
 
-What = Sweep | Joint | Chosen
+AnySweep = Sweep | Joint | Chosen
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Plan:
         )
 
 
-def plan(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: Machine) -> Plan:
+def plan(pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine: Machine) -> Plan:
     """What the sweep will take, from the pairs' tokens and the model's sizes alone."""
     used, aside = set_apart(pairs, what)
     batches = tokens = readouts = peak = variants = 0
@@ -264,7 +264,9 @@ def plan(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: Ma
     return Plan(len(used), len(aside), variants, batches, tokens, readouts, peak, sizes)
 
 
-def parts(pairs: Mapping[str, EncodedPair], what: What, sizes: Sizes, machine: Machine, mode: Mode) -> Iterator[Part]:
+def parts(
+    pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine: Machine, mode: Mode
+) -> Iterator[Part]:
     """Pairs in portions that fit the machine, those of like positions together."""
     chosen = list(pairs.values())
     spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
@@ -335,7 +337,7 @@ def differs(sites: Variant, first_difference: int | None) -> bool:
     return first_difference is None or any((site.position or 0) >= first_difference for site in sites)
 
 
-def set_apart(pairs: Mapping[str, EncodedPair], what: What) -> tuple[list[str], list[str]]:
+def set_apart(pairs: Mapping[str, EncodedPair], what: AnySweep) -> tuple[list[str], list[str]]:
     """Ids of pairs that can be swept so, and of those that cannot: positions of the two mean different things."""
     used: list[str] = []
     aside: list[str] = []

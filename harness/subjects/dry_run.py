@@ -12,7 +12,7 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.evidence import Evidence
 from harness.measurements.questions import Answers, Measurement, PromptSide, Scores
-from harness.measurements.sweep_plan import What
+from harness.measurements.sweep_plan import AnySweep
 from harness.subjects.live import Subject
 
 
@@ -100,7 +100,7 @@ class Awake:
         chat = self.subject.wake().chat
         return [chat.encode_pair(pair) for pair in pairs]
 
-    def swept(self, pairs: PairSet, variants: What) -> float:
+    def swept(self, pairs: PairSet, variants: AnySweep) -> float:
         """Tokens through the whole model that a sweep takes; its peak memory is noted."""
         from harness.instruments.sweep import planned  # the model is awake, and torch is there
 

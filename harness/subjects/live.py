@@ -24,7 +24,7 @@ from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention
-from harness.measurements.origins import Found, prompts_of
+from harness.measurements.origins import Origin, prompts_of
 from harness.measurements.questions import (
     Answers,
     FoundCircuit,
@@ -83,7 +83,7 @@ class Subject(CircuitQuestions):
 
     def ask(self, what: Measurement) -> Evidence:
         """The evidence by which something is judged; refused on pairs on which anything in the question was found."""
-        gate.judges(what.pairs, [*what.found, *([self._tokens_found] if what.SCORED else [])])
+        gate.require_judgeable(what.pairs, [*what.origins, *([self._tokens_origin] if what.SCORED else [])])
         evidence = self.seek(what)
         if self._reading:
             self._reading[-1].append(evidence.fingerprint)
@@ -103,8 +103,8 @@ class Subject(CircuitQuestions):
             self._reading.pop()
 
     @property
-    def _tokens_found(self) -> Found:
-        return Found("the tokens that refuse", "were", prompts_of(self.all_pairs.discovery))
+    def _tokens_origin(self) -> Origin:
+        return Origin("the tokens that refuse", "were", prompts_of(self.all_pairs.discovery))
 
     def seek(self, what: Measurement) -> Evidence:
         """The evidence, as it is kept or measured now, for a search: by it nothing is judged."""
@@ -282,7 +282,7 @@ class Subject(CircuitQuestions):
         """A change in log-odds as a share of the whole gap between prompts and twins."""
         there = set(found.pairs)
         judged = PairSet("judged", tuple(pair for pair in twins(self.all_pairs) if pair.id in there))
-        gate.judges(judged, [self._tokens_found])
+        gate.require_judgeable(judged, [self._tokens_origin])
         gap, clusters = found.gap, self.clusters(found.pairs)
         if nothing := found.no_gap:
             return no_share(name, found, nothing)

@@ -13,7 +13,7 @@ from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, patch
-from harness.measurements.origins import Found
+from harness.measurements.origins import Origin
 from harness.measurements.questions import Measurement
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Mode
@@ -64,9 +64,9 @@ class Given(Bare):
         vars(self).update(tokens=(1,), area=1.0)
 
     @property
-    def _tokens_found(self) -> Found:
+    def _tokens_origin(self) -> Origin:
         """Given like all the rest, and found nowhere."""
-        return Found("the tokens that refuse", "were", frozenset())
+        return Origin("the tokens that refuse", "were", frozenset())
 
     def ask(self, what: Measurement) -> Evidence:
         self.asked.append(what)

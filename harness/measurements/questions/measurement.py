@@ -12,10 +12,10 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.measurements.interventions import LATER, Ablate, Add, Circuit, Direction, Intervention, Patch, Remove
-from harness.measurements.origins import Found, found_in
+from harness.measurements.origins import Origin, origins_in
 from harness.measurements.questions.contents import Content
 from harness.measurements.recipe import Recipe, digest
-from harness.measurements.sweep_plan import What
+from harness.measurements.sweep_plan import AnySweep
 
 Answer = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 """Values as JSON has them, and arrays."""
@@ -49,7 +49,7 @@ class Outlook(Protocol):
         """Both prompts of each pair as tokens."""
         ...
 
-    def swept(self, pairs: PairSet, variants: What) -> float:
+    def swept(self, pairs: PairSet, variants: AnySweep) -> float:
         """Tokens through the whole model that a sweep takes; its memory is noted as well."""
         ...
 
@@ -95,11 +95,11 @@ class Measurement(ABC):
         return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
 
     @property
-    def found(self) -> Iterator[Found]:
+    def origins(self) -> Iterator[Origin]:
         """The circuits and directions in the question that were searched for on prompts."""
         for member in fields(self):
             if member.name != "pairs":
-                yield from found_in(getattr(self, member.name))
+                yield from origins_in(getattr(self, member.name))
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.judging.estimate import Estimate
 from harness.measurements.interventions import Direction, Intervention
-from harness.measurements.origins import found_in, prompts_of
+from harness.measurements.origins import origins_in, prompts_of
 from harness.measurements.questions import PromptSide
 from harness.subjects.live import Subject
 from harness.subjects.published.recordings import RECORDED, Arm, NotRecorded, Recording
@@ -49,7 +49,7 @@ class RecordedSubject:
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = ""
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
-        gate.judges(pairs, found_in(under))
+        gate.require_judgeable(pairs, origins_in(under))
         refused = self.recording.judged(side, under, judge).refused
         return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in twins(pairs)], dtype=bool)
 

@@ -17,7 +17,7 @@ from harness.judging.ranges import RANGES, Range
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
-from harness.measurements.origins import Found, prompts_of
+from harness.measurements.origins import Origin, prompts_of
 from harness.measurements.questions import Attended, Contrasted, Encoding, Measurement, Swept
 from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.protocol import MeasuredSubject
@@ -62,7 +62,7 @@ class Depths:
 
     def keywords(self, by: PairSet) -> Estimate:
         """The mean depth of heads' attention to the differing words, each head weighted by its effect on pairs `by`."""
-        gate.judges(self.pairs, [Found("the heads that carry most", "were", prompts_of(by))])
+        gate.require_judgeable(self.pairs, [Origin("the heads that carry most", "were", prompts_of(by))])
         effects = self.subject.effects(by, Sweep("head", ("all",)), searching=True)
         head_effects = np.maximum(effects.towards_twin[..., 0].mean(0), 0)
         attended = self.subject.ask(Attended(self.pairs))
