@@ -212,8 +212,8 @@ def test_a_circuit_stands_beside_others_of_its_size() -> None:
     said = [text for text in hovers(found["beside"].svg) if text]
     assert [text.partition(":")[0] for text in said] == [
         "1 head, layer 1",
-        "2 others, as many in each layer, 1",
-        "2 others, as many in each layer, 2",
+        "2 other circuits, as large in each layer, 1",
+        "2 other circuits, as large in each layer, 2",
     ]
     assert numbers(said) == pytest.approx([0.9, 0.02, 0.05], abs=0.01)
 
@@ -237,17 +237,17 @@ def test_others_are_called_what_they_are() -> None:
     said = [text for text in hovers(drawn(*evidence)["beside"].svg) if text]
     names = [text.partition(":")[0] for text in said]
     assert names == [
-        "the one found (1 head, 1 neuron)",
-        "its 2 parts, one by one, 1",
-        "its 2 parts, one by one, 2",
-        "the sum of these",
-        "as many others, those that say most",
+        "the found circuit (1 head, 1 neuron)",
+        "its 2 parts, each alone, 1",
+        "its 2 parts, each alone, 2",
+        "the sum over its parts",
+        "as many other parts, of the largest outputs",
         "2 MLP outputs, layers 1, 2",
         "1 MLP output, layer 0",
     ]
     assert numbers(said) == pytest.approx([0.9, 0.3, 0.2, 0.5, 0.1, 0.8, -0.4], abs=0.01)
     norms["head"][2, 2] = 9
-    assert "those that say most" not in drawn(*evidence)["beside"].svg
+    assert "largest outputs" not in drawn(*evidence)["beside"].svg
 
 
 def test_stages_peak_where_they_were_planted() -> None:
@@ -578,13 +578,13 @@ def test_the_sum_of_single_ones_runs_beside_what_they_carry_jointly() -> None:
     parts = [f"1.head.{number}" for number in range(3)]
     grown = joint([parts[:1], parts[:2], parts], [0.4, 0.5, 0.6])
     said = hovers(drawn(grown, joint([[one] for one in parts], [0.4, 0.3, 0.2]))["cumulative-harmful"].svg)
-    summed = [text for text in said if text.startswith("one by one, summed")]
+    summed = [text for text in said if text.startswith("sum of each alone")]
     assert numbers(summed) == pytest.approx([0, 0.4, 0.7, 0.9], abs=0.01)
     # Where single ones were not measured on these pairs, those found on discovery pairs stand in, and it is said.
     of = {"pairs": {"pairs": PAIRS.discovery.fingerprint, "n": len(PAIRS.discovery)}}
     values = {"heads": [[1, 0], [1, 1], [1, 2]], "neurons": [], "effects": {"heads": [0.3, 0.2, 0.1], "neurons": []}}
     found = drawn(grown, Evidence(Recipe("circuit", 2, "m", of), values))["cumulative-harmful"]
-    summed = [text for text in hovers(found.svg) if text.startswith("one by one, summed")]
+    summed = [text for text in hovers(found.svg) if text.startswith("sum of each alone")]
     assert numbers(summed) == pytest.approx([0, 0.3, 0.5, 0.6], abs=1e-3)
     assert "discovery pairs" in found.caption
 
