@@ -140,7 +140,7 @@ def ranking(
         drawing.legend(
             8 if drawing.narrow else place_of.left,
             14,
-            [("box", MUTED, "reached by chance in 5% of draws, by any of them")],
+            [("box", MUTED, "chance: any of them exceeds it in 5% of draws")],
         )
     drawing.height = below + 46
     return drawing.svg

@@ -1,4 +1,4 @@
-"""What single heads, layers and positions carry."""
+"""Figures of single patched sites: heads, layers, positions, and gradients compared with patches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from harness.judging import permutations
 from harness.judging.proportions import Interval
+from harness.measurements.questions import Estimated
 from harness.report.drawing import charts, row_charts
 from harness.report.drawing.figure_plan import (
     LEAST_LIMIT,
@@ -25,15 +26,16 @@ from harness.report.drawing.figure_plan import (
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material, Swept, asked_of, layer_of
 
+# What is patched in each stage of the claim that refusal is detected, assessed and executed; and the stage's order.
 _STAGES = {
     "slot": ("detect: at the differing words", 0),
-    "later": ("assess: at later ones", 1),
+    "later": ("assess: at later words", 1),
     "direct": ("execute: straight into the last logits", 2),
 }
 _KINDS = {
-    "resid_pre": "the stream that enters a layer",
-    "resid_mid": "the stream within a layer",
-    "resid_post": "the stream that leaves a layer",
+    "resid_pre": "the residual stream that enters a layer",
+    "resid_mid": "the residual stream within a layer",
+    "resid_post": "the residual stream that leaves a layer",
     "attn_out": "a layer's attention output",
     "mlp_out": "a layer's MLP output",
     "head": "a head",
@@ -43,188 +45,200 @@ _AT = {
     "before": "before the instruction's end",
     "slot": "at the differing words",
     "later": "after the differing words",
-    "all": "everywhere",
+    "all": "at every position",
 }
 
 
 def gradients(material: Material) -> Iterator[Plan]:
-    """What gradients estimate against what patches measure."""
-    measured = {(one.same, str(one.what)): one for one in material.swept}
-    for guess in (Swept(material, one) for one in material.kind("estimated")):
-        exact = measured.get((guess.same, str(guess.what)))
-        if exact is not None and guess.there:
-            yield _scatter(exact, guess)
+    """Scatter plots of the effects that gradients estimate against those that patches measure."""
+    measured = {(sweep.same, str(sweep.what)): sweep for sweep in material.swept}
+    for estimated in (Swept(material, evidence) for evidence in material.kind(Estimated.KIND)):
+        exact = measured.get((estimated.same, str(estimated.what)))
+        if exact is not None and estimated.there:
+            yield _scatter(exact, estimated)
 
 
-def _scatter(exact: Swept, guess: Swept) -> Plan:
-    rows = np.stack([exact.mean.ravel(), guess.mean.ravel()], 1)
-    there, names = np.isfinite(rows).all(1), exact.names
-    rows, names = rows[there], [name for name, one in zip(names, there, strict=True) if one]
+def _scatter(exact: Swept, estimated: Swept) -> Plan:
+    points = np.stack([exact.mean.ravel(), estimated.mean.ravel()], 1)
+    finite = np.isfinite(points).all(1)
+    points, names = points[finite], [name for name, drawn in zip(exact.names, finite, strict=True) if drawn]
     kind = str(exact.what.get("kind", "circuit"))
-    limit = float(np.abs(rows).max(initial=LEAST_LIMIT)) * 1.08
+    limit = float(np.abs(points).max(initial=LEAST_LIMIT)) * 1.08
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        hovers = [f"{name}: measured {x:+z.3f}, estimated {y:+z.3f}" for name, (x, y) in zip(names, rows, strict=True)]
+        hovers = [
+            f"{name}: measured {x:+z.3f}, estimated {y:+z.3f}" for name, (x, y) in zip(names, points, strict=True)
+        ]
         axes = ("measured by patching", "estimated by gradients")
-        return charts.scatter(drawing, {kind: rows}, {kind: hovers}, axes, (ends, ends), diagonal=True)
+        return charts.scatter(drawing, {kind: points}, {kind: hovers}, axes, (ends, ends), diagonal=True)
 
-    some = f" Of {len(rows)}, {charts.MOST_POINTS} are drawn." if len(rows) > charts.MOST_POINTS else ""
+    cut = (
+        f" {charts.MOST_POINTS} of {len(points)} are drawn, chosen at random."
+        if len(points) > charts.MOST_POINTS
+        else ""
+    )
     caption = (
-        f"Each point is one {kind}: its share of the effect as patches measure it on {exact.on}, and as one gradient "
-        f"estimates it. On the dashed line they agree.{some}"
+        f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, on "
+        f"{exact.on}. On the dashed line the two agree.{cut}"
     )
     return Plan("gradients", "Gradients against patches", caption, draw, (-limit, limit))
 
 
 def ranking(material: Material) -> Iterator[Plan]:
-    """The heads that carry most, with intervals and what chance would reach."""
-    for one in _of_heads(material):
-        yield _ranked(one)
+    """The heads with the largest effects, with intervals and the band that chance alone would reach."""
+    for sweep in _sweeps_of_heads(material):
+        yield _ranked(sweep)
 
 
-def _ranked(one: Swept) -> Plan:
-    values = one.mean.ravel()
-    order = [int(at) for at in np.argsort(-np.abs(np.nan_to_num(values)), kind="stable") if np.isfinite(values[at])][
-        :TOP
-    ]
-    _, place = np.unique(one.clusters, return_inverse=True)
-    sums = np.zeros((int(place.max()) + 1, len(values)))
-    np.add.at(sums, place, np.nan_to_num(one.change))
-    reach = permutations.max_t_reach(sums) * len(sums) / one.gap.sum()
-    found, band = [one.share(one.change[:, at]) for at in order], [float(reach[at]) for at in order]
-    names = [one.names[at] for at in order]
+def _ranked(sweep: Swept) -> Plan:
+    means = sweep.mean.ravel()
+    by_size = np.argsort(-np.abs(np.nan_to_num(means)), kind="stable")
+    largest = [int(head) for head in by_size if np.isfinite(means[head])][:TOP]
+    _, cluster = np.unique(sweep.clusters, return_inverse=True)
+    cluster_sums = np.zeros((int(cluster.max()) + 1, len(means)))
+    np.add.at(cluster_sums, cluster, np.nan_to_num(sweep.change))
+    reach = permutations.max_t_reach(cluster_sums) * len(cluster_sums) / sweep.gap.sum()
+    shares = [sweep.share(sweep.change[:, head]) for head in largest]
+    band, names = [float(reach[head]) for head in largest], [sweep.names[head] for head in largest]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return row_charts.ranking(drawing, names, found, SHARE, ends, band)
+        return row_charts.ranking(drawing, names, shares, SHARE, ends, band)
 
     caption = (
-        f"The {len(order)} heads whose own effect is largest, on {one.on}: what each {one.does}, with "
-        f"{one.material.intervals}. Within the grey any head would lie if patching did nothing but flip signs."
+        f"The {len(largest)} heads with the largest effects: the share that each {sweep.does} alone, on {sweep.on}, "
+        f"with {sweep.material.intervals}. Grey: if patching only changed signs at random, every head would stay within "
+        "it in 95% of draws."
     )
-    ends = scale([*bounds_of(found), *band, *(-each for each in band)])
-    return Plan(f"ranking-{one.mode}", "Heads by effect", caption, draw, ends)
+    ends = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
+    return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, ends)
 
 
 def heads(material: Material) -> Iterator[Plan]:
-    """Every head's effect, layer by layer."""
-    for one in _of_heads(material):
-        yield _head_map(one)
+    """Heat maps of the effect of every head, by layer and head."""
+    for sweep in _sweeps_of_heads(material):
+        yield _head_map(sweep)
 
 
-def _head_map(one: Swept) -> Plan:
-    values, axes = one.mean[:, :, 0], one.effects.axes
+def _head_map(sweep: Swept) -> Plan:
+    shares, axes = sweep.mean[:, :, 0], sweep.effects.axes
 
     def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.heatmap(drawing, values, axes["layer"], axes["head"], ("layer", "head"), farthest(ends))
+        return charts.heatmap(drawing, shares, axes["layer"], axes["head"], ("layer", "head"), farthest(ends))
 
     caption = (
-        f"The share of the effect that each head {one.does} by itself, on {one.on}: 1 is all of it, vermillion is "
-        f"towards the twin's behaviour and blue away from it.{_small(values)}"
+        f"The share of the effect that each head {sweep.does} alone, on {sweep.on}: 1 is all of it, vermillion is "
+        f"towards the twin's behaviour and blue away from it.{_cells_left_out(shares)}"
     )
-    return Plan(f"heads-{one.mode}", "Effect by layer and head", caption, draw, scale(values.ravel()))
+    return Plan(f"heads-{sweep.mode}", "Effect by layer and head", caption, draw, scale(shares.ravel()))
 
 
 def head_sums(material: Material) -> Iterator[Plan]:
-    """What the heads of each layer carry, summed."""
-    for one in _of_heads(material):
-        sums = one.change.reshape(len(one.change), *one.mean.shape).sum((2, 3))
+    """Curves of the effects of single heads, summed layer by layer."""
+    for sweep in _sweeps_of_heads(material):
+        sums = sweep.change.reshape(len(sweep.change), *sweep.mean.shape).sum((2, 3))
         caption = (
-            f"What each head {one.does} by itself, summed over the heads of a layer, on {one.on}, with "
-            f"{material.intervals}; parts in one chain sum to more than 1."
+            f"The share of the effect that each head {sweep.does} alone, summed over the heads of a layer, on "
+            f"{sweep.on}, with {material.intervals}. Heads that pass on the same signal can sum to more than 1."
         )
-        yield _by_layer(f"layers-{one.mode}", "Heads by layer", caption, one, {"sum over heads": sums})
+        yield _by_layer(f"layers-{sweep.mode}", "Heads by layer", caption, sweep, {"sum over heads": sums})
 
 
-def _of_heads(material: Material) -> list[Swept]:
-    return [one for one in material.swept if one.along == ["layer", "head"] and one.what.get("kind") == "head"]
+def _sweeps_of_heads(material: Material) -> list[Swept]:
+    return [sweep for sweep in material.swept if sweep.along == ["layer", "head"] and sweep.what.get("kind") == "head"]
 
 
 def positions(material: Material) -> Iterator[Plan]:
-    """The stream, layer by layer and position by position."""
-    for one in material.swept:
-        if one.along == ["layer", "position"]:
-            yield _position_map(one)
+    """Heat maps of the effect of one site of every layer at every position."""
+    for sweep in material.swept:
+        if sweep.along == ["layer", "position"]:
+            yield _position_map(sweep)
 
 
-def _position_map(one: Swept) -> Plan:
-    values, axes = one.mean, one.effects.axes
+def _position_map(sweep: Swept) -> Plan:
+    shares, axes, kind = sweep.mean, sweep.effects.axes, sweep.what["kind"]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
         columns = [label.replace("-", "−") for label in axes["position"]]
         limit, names = farthest(ends), ("layer", "position")
-        return charts.heatmap(drawing, values, axes["layer"], columns, names, limit, numbers=True)
+        return charts.heatmap(drawing, shares, axes["layer"], columns, names, limit, numbers=True)
 
     caption = (
-        f"The share of the effect that {_KINDS[one.what['kind']]} {one.does} at one position, on "
-        f"{one.on}. “slot” are the words in which prompt and twin differ; −1 is the prompt's last token."
-        f"{_small(values)}"
+        f"The share of the effect that {_KINDS[kind]} {sweep.does} at one position, on {sweep.on}. “slot” are the "
+        f"words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
     )
     title = "Effect by layer and position"
-    return Plan(f"positions-{one.what['kind']}-{one.mode}", title, caption, draw, scale([1.0, *values.ravel()]))
+    return Plan(f"positions-{kind}-{sweep.mode}", title, caption, draw, scale([1.0, *shares.ravel()]))
 
 
 def single(material: Material) -> Iterator[Plan]:
-    """Sweeps of one kind along the layers, or at single places."""
-    rows: dict[tuple[str, str], list[tuple[str, list[Interval]]]] = {}
-    words = {}
-    for one in material.swept:
-        kind, shape = one.what.get("kind"), one.along
+    """Sweeps of one kind of site: curves over the layers, or a strip of the single places that were patched."""
+    places: dict[tuple[str, str], list[tuple[str, Swept]]] = {}
+    for sweep in material.swept:
+        kind = sweep.what.get("kind")
         if kind is None or kind == "neuron":
             continue
-        if shape == ["layer"]:
-            caption = f"The share of the effect that {_KINDS[kind]} {one.does}, on {one.on}, with {material.intervals}."
-            yield _by_layer(f"layers-{kind}-{one.mode}", "Effect by layer", caption, one, {kind: one.change})
-        elif not shape:
-            layer, at = (one.effects.axes[name][0] for name in ("layer", "position"))
-            place = f"layer {layer}, {_AT.get(at, f'position {at}')}"
-            rows.setdefault((kind, one.mode), []).append((place, [one.share(one.change[:, 0])]))
-            words[kind, one.mode] = one
-    for (kind, mode), some in rows.items():
-        one = words[kind, mode]
-        caption = f"The share of the effect that {_KINDS[kind]} {one.does}, on {one.on}, with {material.intervals}."
-        yield strip_of(f"places-{kind}-{mode}", "Effect at single places", caption, SHARE, some)
+        if sweep.along == ["layer"]:
+            name, caption = f"layers-{kind}-{sweep.mode}", _kind_caption(kind, sweep)
+            yield _by_layer(name, "Effect by layer", caption, sweep, {kind: sweep.change})
+        elif not sweep.along:
+            layer, position = (sweep.effects.axes[name][0] for name in ("layer", "position"))
+            place = f"layer {layer}, {_AT.get(position, f'position {position}')}"
+            places.setdefault((kind, sweep.mode), []).append((place, sweep))
+    for (kind, mode), patched in places.items():
+        rows = [(place, [sweep.share(sweep.change[:, 0])]) for place, sweep in patched]
+        caption = _kind_caption(kind, patched[-1][1])
+        yield strip_of(f"places-{kind}-{mode}", "Effect at single places", caption, SHARE, rows)
+
+
+def _kind_caption(kind: str, sweep: Swept) -> str:
+    intervals = sweep.material.intervals
+    return f"The share of the effect that {_KINDS[kind]} {sweep.does}, on {sweep.on}, with {intervals}."
 
 
 def stages(material: Material) -> Iterator[Plan]:
-    """What each layer's block carries, by itself: one line a stage."""
-    staged = [one for one in material.swept if layer_by_layer(one.circuits)]
-    staged.sort(key=lambda one: _STAGES.get(_stage(one), (_stage(one), 9))[1])
-    for (_, _, layers), some in grouped(
-        staged, lambda one: (asked_of(one.evidence), one.mode, tuple(layer_of(sites[0]) for sites in one.circuits))
+    """Curves of the effect of each layer's block alone, with one line for each stage (detect, assess, execute)."""
+    staged = sorted(
+        (sweep for sweep in material.swept if layer_by_layer(sweep.circuits)), key=lambda sweep: _stage(sweep)[1]
+    )
+    for (_, _, layers), alike in grouped(
+        staged,
+        lambda sweep: (asked_of(sweep.evidence), sweep.mode, tuple(layer_of(sites[0]) for sites in sweep.circuits)),
     ):
-        changes = {_STAGES.get(_stage(one), (_stage(one), 9))[0]: one.change for one in some}
+        changes = {_stage(sweep)[0]: sweep.change for sweep in alike}
         caption = (
-            f"The share of the effect that what one layer writes {some[0].does}, on {some[0].on}, with "
-            f"{material.intervals}: {', '.join(changes)}."
+            f"The share of the effect that the output of one layer {alike[0].does} alone, on {alike[0].on}, with "
+            f"{material.intervals}. Patched are {'; '.join(changes)}."
         )
-        yield _by_layer("stages", "Effect by layer", caption, some[0], changes, layers)
+        yield _by_layer("stages", "Effect by layer", caption, alike[0], changes, layers)
+
+
+def _stage(sweep: Swept) -> tuple[str, int]:
+    """The stage that a sweep patches, in words, and its place in their order."""
+    stage = "direct" if sweep.what.get("direct") else str(sweep.what.get("at"))
+    return _STAGES.get(stage, (stage, len(_STAGES)))
 
 
 def _by_layer(
     name: str,
     title: str,
     caption: str,
-    one: Swept,
+    sweep: Swept,
     changes: Mapping[str, Float[np.ndarray, "pair layer"]],
     layers: Sequence[int] | None = None,
 ) -> Plan:
-    places = [int(label) for label in one.effects.axes["layer"]] if layers is None else list(layers)
-    found = {word: [one.share(column) for column in change.T] for word, change in changes.items()}
-    series = [line_of(word.partition(":")[0], each) for word, each in found.items()]
+    places = [int(label) for label in sweep.effects.axes["layer"]] if layers is None else list(layers)
+    shares = {word: [sweep.share(column) for column in change.T] for word, change in changes.items()}
+    series = [line_of(word.partition(":")[0], line) for word, line in shares.items()]
 
     def draw(drawing: Drawing, ends: Ends) -> str:
         return charts.curves(drawing, places, series, ("layer", SHARE), ends)
 
-    return Plan(name, title, caption, draw, scale(end for each in found.values() for end in bounds_of(each)))
+    return Plan(name, title, caption, draw, scale(end for line in shares.values() for end in bounds_of(line)))
 
 
-def _stage(one: Swept) -> str:
-    return "direct" if one.what.get("direct") else str(one.what.get("at"))
-
-
-def _small(values: np.ndarray) -> str:
-    """What a heat map of very many cells leaves out."""
+def _cells_left_out(values: np.ndarray) -> str:
+    """A sentence on the cells of a large heat map that are not drawn or show no number; empty for a small one."""
     if values.size <= charts.MOST_CELLS:
         return ""
-    drawn = f" The {charts.MOST_SMALL:,} largest are drawn." if values.size > charts.MOST_SMALL else ""
-    return f"{drawn} The {charts.MOST_HOVERS} largest say what they are."
+    drawn = f" Only the {charts.MOST_SMALL:,} largest are drawn." if values.size > charts.MOST_SMALL else ""
+    return f"{drawn} The {charts.MOST_HOVERS} largest show their number when pointed at."
