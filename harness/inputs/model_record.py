@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-from harness.inputs.errors import AssayError
-from harness.inputs.sites import Indexed
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -20,19 +17,6 @@ class Sizes:
     vocabulary: int
     parameters: int
     context: int | None  # the longest prompt and answer it was made for, in tokens
-
-    def whole(self, kind: Indexed) -> int:
-        """All heads, or all neurons."""
-        return self.layers * (self.heads if kind == "head" else self.d_mlp)
-
-    def asked(self, number: float, kind: Indexed) -> int:
-        """So many of them; below 1, that share of all, and at least three."""
-        whole = self.whole(kind)
-        if not 0 <= number <= whole or (number > 1 and number != int(number)):
-            raise AssayError(
-                f"{number:g} {kind}s were asked for, of {whole}: give a whole number up to that, or a share below 1"
-            )
-        return int(number) if number >= 1 or not number else max(3, int(number * whole))
 
 
 @dataclass(frozen=True)

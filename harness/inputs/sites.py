@@ -1,17 +1,131 @@
-"""Where in a model something is read or written. Never touches a model."""
+"""Where in a model something is read or written: the table of kinds of sites, and sites. Never touches a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.inputs.errors import AssayError
-
-Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron"]
+from harness.inputs.model_record import Sizes
 
 Indexed = Literal["head", "neuron"]
 """The kinds of which a layer holds several, by number."""
+
+Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", Indexed]
+"""The kinds of sites by name: the keys of `SITE_KINDS`."""
+
+
+@dataclass(frozen=True)
+class SiteKind:
+    """A row of the table of kinds: all that the rest of the code knows about a kind of site."""
+
+    hook: str  # the name under which TransformerLens offers its activations, on every architecture alike
+    noun: str  # what a circuit's list of parts calls it; an s makes it several
+    phrase: str  # what a sentence about a layer calls it
+    width: Callable[[Sizes], int]  # how many numbers pass the hook for each token
+    count: Callable[[Sizes], int] | None = None  # how many of them a layer holds, by number; none: a single one
+    scalar: bool = False  # an activation is a single number, and the hook has no axis for more
+    writes_stream: bool = False  # all that attention, or the MLP, adds to the stream
+    in_circuits: bool = False  # a circuit may hold it
+    before_attention: bool = False  # attention of the same layer reads it
+    # The kind whose output is shifted to set this one, where this one's own hook would not reach all that reads it.
+    set_through: Kind | None = None
+
+    @property
+    def plural(self) -> str:
+        """What several are called, in sentences and as a key in evidence."""
+        return f"{self.noun}s"
+
+
+SITE_KINDS: Mapping[Kind, SiteKind] = {
+    "resid_pre": SiteKind(
+        hook="hook_resid_pre",
+        noun="residual stream before a layer",
+        phrase="the residual stream that enters a layer",
+        width=lambda sizes: sizes.d_model,
+        before_attention=True,
+    ),
+    "resid_mid": SiteKind(
+        hook="hook_resid_mid",
+        noun="residual stream within a layer",
+        phrase="the residual stream within a layer",
+        width=lambda sizes: sizes.d_model,
+        set_through="attn_out",
+    ),
+    "resid_post": SiteKind(
+        hook="hook_resid_post",
+        noun="residual stream after a layer",
+        phrase="the residual stream that leaves a layer",
+        width=lambda sizes: sizes.d_model,
+    ),
+    "attn_out": SiteKind(
+        hook="hook_attn_out",
+        noun="attention output",
+        phrase="a layer's attention output",
+        width=lambda sizes: sizes.d_model,
+        writes_stream=True,
+        in_circuits=True,
+    ),
+    "mlp_out": SiteKind(
+        hook="hook_mlp_out",
+        noun="MLP output",
+        phrase="a layer's MLP output",
+        width=lambda sizes: sizes.d_model,
+        writes_stream=True,
+        in_circuits=True,
+    ),
+    "head": SiteKind(
+        hook="attn.hook_z",
+        noun="head",
+        phrase="a head",
+        width=lambda sizes: sizes.heads * sizes.d_head,
+        count=lambda sizes: sizes.heads,
+        in_circuits=True,
+    ),
+    "neuron": SiteKind(
+        hook="mlp.hook_post",
+        noun="neuron",
+        phrase="a neuron",
+        width=lambda sizes: sizes.d_mlp,
+        count=lambda sizes: sizes.d_mlp,
+        scalar=True,
+        in_circuits=True,
+    ),
+}
+
+INDEXED: tuple[Indexed, ...] = get_args(Indexed)
+
+_BY_HOOK = {row.hook: row for row in SITE_KINDS.values()}
+
+
+def in_layer(kind: Kind, sizes: Sizes) -> int:
+    """How many sites of a kind a layer holds by number; 0 for kinds that have no numbers."""
+    count = SITE_KINDS[kind].count
+    return 0 if count is None else count(sizes)
+
+
+def in_model(kind: Indexed, sizes: Sizes) -> int:
+    """How many heads, or neurons, all layers hold together."""
+    return sizes.layers * in_layer(kind, sizes)
+
+
+def number_of(kind: Indexed, asked: float, sizes: Sizes) -> int:
+    """How many heads, or neurons, are asked for: a number below 1 is a share of all, and at least three."""
+    whole = in_model(kind, sizes)
+    if not 0 <= asked <= whole or (asked > 1 and asked != int(asked)):
+        raise AssayError(
+            f"{asked:g} {SITE_KINDS[kind].plural} were asked for, of {whole}: "
+            "give a whole number up to that, or a share below 1"
+        )
+    return int(asked) if asked >= 1 or not asked else max(3, int(asked * whole))
+
+
+def width_at(hook: str, sizes: Sizes) -> int:
+    """How many numbers pass a hook of a block for each token; the stream's width where no kind of site has it."""
+    row = _BY_HOOK.get(hook.split(".", 2)[2])
+    return sizes.d_model if row is None else row.width(sizes)
+
 
 At = Literal["all", "post", "slot", "later", "before"] | tuple[int, ...]
 """Positions of a prompt: all; those after the instruction; the words that differ from the twin's; those after
@@ -23,18 +137,6 @@ def check_at(*places: At) -> None:
     for at in places:
         if not isinstance(at, str) and any(position >= 0 for position in at):
             raise AssayError(f"position {max(at)} is none: positions count from the end, and -1 is the last token")
-
-
-# The names under which TransformerLens offers each kind, on every architecture alike.
-_HOOKS: dict[str, str] = {
-    "resid_pre": "hook_resid_pre",
-    "resid_mid": "hook_resid_mid",
-    "resid_post": "hook_resid_post",
-    "attn_out": "hook_attn_out",
-    "mlp_out": "hook_mlp_out",
-    "head": "attn.hook_z",
-    "neuron": "mlp.hook_post",
-}
 
 
 @dataclass(frozen=True, order=True)
@@ -61,7 +163,7 @@ class Site:
     @property
     def hook(self) -> str:
         """The hook at which TransformerLens shows this site's activations."""
-        return f"blocks.{self.layer}.{_HOOKS[self.kind]}"
+        return f"blocks.{self.layer}.{SITE_KINDS[self.kind].hook}"
 
     def __str__(self) -> str:
         index = "" if self.index is None else f".{self.index}"

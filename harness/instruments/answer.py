@@ -13,7 +13,7 @@ from harness.inputs.judges.phrases import PREFIX
 from harness.inputs.judges.registry import judgements
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.sites import Site
+from harness.inputs.sites import INDEXED, SITE_KINDS, Site
 from harness.instruments.answer_contrast import contrast
 from harness.instruments.attribution import attention, estimate, lens
 from harness.instruments.circuit_search import circuit
@@ -139,8 +139,8 @@ def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = 
 def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
     found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at, chunks=chunks)
     ranked = {
-        f"{kind}s": [(site, effect) for site, effect in found.items() if site.kind == kind]
-        for kind in ("head", "neuron")
+        SITE_KINDS[kind].plural: [(site, effect) for site, effect in found.items() if site.kind == kind]
+        for kind in INDEXED
     }
     places = {kind: [[site.layer, site.index] for site, _ in some] for kind, some in ranked.items()}
     return places | {"effects": {kind: [effect for _, effect in some] for kind, some in ranked.items()}}, {}
@@ -205,13 +205,13 @@ def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = 
 
 @measure.register
 def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    heads = [Site(layer, "head", position=-1) for layer in range(model.sizes.layers)]
-    neurons = [Site(layer, "neuron", position=-1) for layer in range(model.sizes.layers)]
-    read = model.read(asked.pairs.harmful, [*heads, *neurons])
-    return {}, {
-        "head": torch.stack([read[site].norm(dim=-1).mean(0) for site in heads]).numpy(),
-        "neuron": torch.stack([read[site].abs().mean(0) for site in neurons]).numpy(),
+    sites = [Site(layer, kind, position=-1) for kind in INDEXED for layer in range(model.sizes.layers)]
+    read = model.read(asked.pairs.harmful, sites)
+    lengths = {
+        site: (values.abs() if SITE_KINDS[site.kind].scalar else values.norm(dim=-1)).mean(0)
+        for site, values in read.items()
     }
+    return {}, {kind: torch.stack([lengths[site] for site in sites if site.kind == kind]).numpy() for kind in INDEXED}
 
 
 def _twins(prompts: PromptSet) -> Sequence[Pair]:

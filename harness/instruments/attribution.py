@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import Site
+from harness.inputs.sites import SITE_KINDS, Site
 from harness.instruments.suffix_run import logits_of
 from harness.instruments.sweep import LOGITS, machine
 from harness.measurements.effects import Effects, joined
@@ -169,7 +169,7 @@ def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant
     total[:, [number for number, sites in enumerate(part.variants) if sites]] = 0
     for hook, writes in by_hook.items():
         one = writes[0][1]
-        product = products[hook] if one.kind == "neuron" else products[hook].sum(-1)
+        product = products[hook] if SITE_KINDS[one.kind].scalar else products[hook].sum(-1)
         at: list[Any] = [torch.tensor([site.position for _, site in writes])]
         if one.index is not None:
             at.append(torch.tensor([site.index for _, site in writes]))

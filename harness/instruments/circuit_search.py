@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import At, Kind, Site
+from harness.inputs.sites import At, Indexed, Site
 from harness.instruments.attribution import estimate
 from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.questions.searches import PROPOSED
@@ -67,8 +67,8 @@ def circuit(
     """So many heads and neurons that carry most, and what each carries by itself at these positions, largest first."""
     some = list(pairs)
     carried: dict[Site, float] = {}
-    wanted: dict[Kind, int] = {"head": heads, "neuron": neurons}
-    for kind, k in wanted.items():
+    numbers: dict[Indexed, int] = {"head": heads, "neuron": neurons}
+    for kind, k in numbers.items():
         if k:
             found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
             sites = (Site(layer, kind, index) for layer, index, _ in found.places)

@@ -14,7 +14,7 @@ from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import At, Kind, Site
+from harness.inputs.sites import SITE_KINDS, At, Kind, Site
 from harness.instruments.directions import basis, means, vectors
 from harness.measurements.interventions import Ablate, Add, Direction, Intervention, Patch, Remove
 from harness.measurements.sweep_plan import after_instruction
@@ -124,7 +124,7 @@ class _Patched:
             self._check(model, batch, at)
             hook = Site(layer, kind).hook
             values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
-            if kind == "resid_mid":
+            if SITE_KINDS[kind].set_through is not None:
                 move = partial(_moved, places, values, answering=self.patch.answering)
                 yield from mid_stream(layer, move)
             else:
@@ -279,7 +279,7 @@ def _together(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple
     """Which heads or neurons (none: all) are written at each layer, kind and position; in order of depth."""
     found: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
     # The stream after attention is written by what attention wrote, so it comes last.
-    for site in sorted(sites, key=lambda site: (site.layer, site.kind == "resid_mid")):
+    for site in sorted(sites, key=lambda site: (site.layer, SITE_KINDS[site.kind].set_through is not None)):
         place = (site.layer, site.kind, at if site.position is None else (site.position,))
         before = found.get(place, ())
         found[place] = None if site.index is None or before is None else (*before, site.index)

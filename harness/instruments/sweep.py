@@ -13,7 +13,7 @@ from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import ran_out
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import Site
+from harness.inputs.sites import SITE_KINDS, Site
 from harness.instruments.editing import mid_stream
 from harness.instruments.suffix_run import Layout, Recorded, entering, logits_of, read_out, record, through
 from harness.measurements.effects import Effects, joined
@@ -202,7 +202,7 @@ def _writes(
                 by_hook.setdefault(site.hook, []).append((place, site))
     for name, writes in by_hook.items():
         write = _writing(layout, writes, source[name], clean.width)
-        if writes[0][1].kind == "resid_mid":
+        if SITE_KINDS[writes[0][1].kind].set_through is not None:
             yield from mid_stream(writes[0][1].layer, partial(_moved, write))
         else:
             yield name, write
@@ -300,6 +300,10 @@ def _reached(part: Part, rows: Sequence[int]) -> int:
 
 def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
     kinds = {site.kind for sites in variants for site in sites}
-    if kinds - {"attn_out", "mlp_out"}:
-        raise AssayError("direct effects are measured of whole outputs (attn_out, mlp_out), not of heads or neurons")
+    whole = {kind for kind, row in SITE_KINDS.items() if row.writes_stream}
+    if others := kinds - whole:
+        raise AssayError(
+            f"direct effects are measured of whole outputs ({', '.join(sorted(whole))}), "
+            f"not of {', '.join(sorted(others))}"
+        )
     return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}

@@ -12,6 +12,7 @@ from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judges_in
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair
+from harness.inputs.sites import INDEXED, SITE_KINDS, in_layer
 from harness.measurements.questions import KINDS
 from harness.measurements.questions.contents import Asked, Content, EffectsHold, Flag, Patched, Shape
 
@@ -86,17 +87,18 @@ def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: M
     if kind == "prompt-lists":
         _check_lists(of["pairs"], values)
     if kind == "circuit" and (carried := values.get("effects")) is not None:
-        for name in ("heads", "neurons"):
+        for name in (SITE_KINDS[kind].plural for kind in INDEXED):
             if len(carried[name]) != len(values[name]):
                 raise Malformed(f"$.body.values.effects.{name}: as many as there are {name}, please")
 
 
 def out_of(values: Mapping[str, Any], sizes: Sizes) -> str:
     """Which part of a circuit that was found no model of these sizes has, in words; empty where there is none."""
-    for kind, count in (("heads", sizes.heads), ("neurons", sizes.d_mlp)):
-        for layer, index in values[kind]:
+    for kind in INDEXED:
+        parts, count = SITE_KINDS[kind].plural, in_layer(kind, sizes)
+        for layer, index in values[parts]:
             if layer >= sizes.layers or index >= count:
-                return f"{kind}: {layer}.{index}, of {sizes.layers} layers with {count} each"
+                return f"{parts}: {layer}.{index}, of {sizes.layers} layers with {count} each"
     return ""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.inputs.arguments import called, check_fields, checked
 from harness.inputs.errors import AssayError, Misuse
 from harness.inputs.model_record import Sizes
-from harness.inputs.sites import At, Kind, Site, check_at
+from harness.inputs.sites import SITE_KINDS, At, Kind, Site, check_at, in_layer
 
 Where = Literal["everywhere", "stream", "attention", "mlp"]
 Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given", "published"]
@@ -31,7 +31,6 @@ _WRITTEN: dict[Where, tuple[Kind, ...]] = {
     "attention": ("attn_out",),
     "mlp": ("mlp_out",),
 }
-_CIRCUIT_KINDS = ("head", "neuron", "mlp_out", "attn_out")
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,9 @@ class Circuit:
     def __post_init__(self) -> None:
         check_fields(self, "sites")
         for site in self.sites:
-            if site.kind not in _CIRCUIT_KINDS or site.position is not None:
-                raise AssayError(
-                    f"{site} is no part of a circuit; a circuit holds heads, neurons, attn_out and mlp_out"
-                )
+            if not SITE_KINDS[site.kind].in_circuits or site.position is not None:
+                parts = ", ".join(kind for kind, row in SITE_KINDS.items() if row.in_circuits)
+                raise AssayError(f"{site} is no part of a circuit; a circuit holds sites of the kinds {parts}")
         each: dict[Site, Site] = {}
         for site in self.sites:
             found_on = site.found_on | each.get(site, site).found_on
@@ -97,8 +95,7 @@ class Circuit:
         sites: list[Site] = []
         for layer, kind in sorted({(site.layer, site.kind) for site in self.sites}):
             taken = {site.index for site in self.sites if (site.layer, site.kind) == (layer, kind)}
-            whole = sizes.heads if kind == "head" else sizes.d_mlp
-            others = [index for index in range(whole) if index not in taken]
+            others = [index for index in range(in_layer(kind, sizes)) if index not in taken]
             chosen = rng.choice(len(others), min(len(taken), len(others)), replace=False)
             sites += [Site(layer, kind, others[number], found_on=self.found_on) for number in chosen]
         return Circuit(tuple(sites))

@@ -1,6 +1,6 @@
 """A sweep before it runs: which variants, in what groups, at what cost. Never touches a model."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -9,7 +9,7 @@ from harness.inputs.arguments import check_fields
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Sizes
-from harness.inputs.sites import At, Kind, Site, check_at
+from harness.inputs.sites import SITE_KINDS, At, Kind, Site, check_at, in_layer, width_at
 from harness.measurements.interventions import Circuit
 
 # Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
@@ -25,8 +25,6 @@ Mode = Literal["noise", "denoise"]
 
 Variant = tuple[Site, ...]
 """Sites, each at a position from the end, that are patched together."""
-
-_INDEXED: Mapping[str, str] = {"head": "heads", "neuron": "d_mlp"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class Sweep:
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
         """The labels of what is varied, in order."""
         named = {"layer": tuple(map(str, self._layers(sizes)))}
-        if self.kind in _INDEXED:
-            named[self.kind] = tuple(map(str, range(getattr(sizes, _INDEXED[self.kind]))))
+        if SITE_KINDS[self.kind].count is not None:
+            named[self.kind] = tuple(map(str, range(in_layer(self.kind, sizes))))
         return named | {"position": tuple(map(_label, self._at(pairs)))}
 
     def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
@@ -62,7 +60,7 @@ class Sweep:
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
         """One for each combination of labels, in the order of the axes."""
-        indices = range(getattr(sizes, _INDEXED[self.kind])) if self.kind in _INDEXED else (None,)
+        indices = (None,) if SITE_KINDS[self.kind].count is None else range(in_layer(self.kind, sizes))
         return tuple(
             tuple(
                 Site(one, self.kind, index, position)
@@ -249,7 +247,10 @@ def plan(pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine
             rows
             * part.width
             * item
-            * (sizes.layers * (sizes.d_model + 2 * sizes.kv_heads * sizes.d_head) + sum(map(_width(sizes), part.hooks)))
+            * (
+                sizes.layers * (sizes.d_model + 2 * sizes.kv_heads * sizes.d_head)
+                + sum(width_at(hook, sizes) for hook in part.hooks)
+            )
         )
         at_once = rows * part.width
         for group in groups(part.variants, sizes.layers):
@@ -309,11 +310,6 @@ def token_bytes(sizes: Sizes, item: int, width: int) -> int:
     return stream + max(mlp, looks)
 
 
-def _width(sizes: Sizes) -> Callable[[str], int]:
-    widths = {"attn.hook_z": sizes.heads * sizes.d_head, "mlp.hook_post": sizes.d_mlp}
-    return lambda hook: widths.get(hook.split(".", 2)[2], sizes.d_model)
-
-
 def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
     """Variants by where they begin; those that can change nothing, and empty ones, are left out."""
     found: dict[int, list[int]] = {}
@@ -329,7 +325,9 @@ def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
 
 def reaches(sites: Variant, layers: int) -> bool:
     """Whether the last logits can notice: after its attention, the last block moves nothing between tokens."""
-    return any(site.layer < layers - 1 or site.kind == "resid_pre" or site.position == -1 for site in sites)
+    return any(
+        site.layer < layers - 1 or SITE_KINDS[site.kind].before_attention or site.position == -1 for site in sites
+    )
 
 
 def differs(sites: Variant, first_difference: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import library_call, ran_out
 from harness.inputs.model_catalog import KnownModel
 from harness.inputs.model_record import ModelRecord
-from harness.inputs.sites import Site
+from harness.inputs.sites import SITE_KINDS, Site, in_layer
 from harness.model.architecture import Architecture, architecture, sizes
 from harness.model.loading import Loaded
 
@@ -272,12 +272,13 @@ class ChatModel:
 
     def check(self, sites: Sequence[Site], shortest: int | None = None) -> None:
         """One sentence for a site this model does not have, or, if told its length, the shortest prompt."""
-        limits: Mapping[str, int] = {"head": self.sizes.heads, "neuron": self.sizes.d_mlp}
         for site in sites:
             if not 0 <= site.layer < self.sizes.layers:
                 raise AssayError(f"{self.name}: has {self.sizes.layers} layers, {site} is not in them")
-            if site.index is not None and not 0 <= site.index < limits.get(site.kind, 0):
-                raise AssayError(f"{self.name}: has no {site}; {site.kind}s go to {limits.get(site.kind, 0)}")
+            if site.index is not None and not 0 <= site.index < (count := in_layer(site.kind, self.sizes)):
+                raise AssayError(
+                    f"{self.name}: has no {site}; a layer has {count} {SITE_KINDS[site.kind].plural} by number"
+                )
             if site.position is not None and shortest is not None and not -shortest <= site.position < 0:
                 raise AssayError(
                     f"{self.name}: {site} lies outside the shortest prompt ({shortest} tokens); positions "

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.model_record import Check, Examination
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.sites import Kind, Site
+from harness.inputs.sites import SITE_KINDS, Kind, Site
 from harness.model.chat_model import ChatModel, Hook
 
 # Noise above this share of the model's own scale could be mistaken for an effect.
@@ -29,7 +29,8 @@ _PAIRS = 3
 _STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 _DIRECTIONS = 6
 _ENDS: tuple[Kind, ...] = ("resid_pre", "resid_post")  # of a block
-_KINDS: tuple[Kind, ...] = ("resid_pre", "attn_out", "mlp_out", "head", "neuron", "resid_post")
+# Kinds that are written at their own hook.
+_KINDS: tuple[Kind, ...] = tuple(kind for kind, row in SITE_KINDS.items() if row.set_through is None)
 
 
 def sample(pairs: PromptSet) -> tuple[str, ...]:

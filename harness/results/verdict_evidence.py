@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from harness.inputs.prompts.pairs import SIDES
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
+from harness.inputs.sites import INDEXED, SITE_KINDS, Kind
 from harness.judging import means
 from harness.judging.proportions import Interval
 from harness.measurements.effects import Effects
@@ -99,9 +100,9 @@ class Material:
             if one.recipe.kind != "circuit":
                 continue
             into = found.setdefault(asked_of(one), {})
-            for kind in ("head", "neuron"):
-                places = one.values[f"{kind}s"]
-                carried = one.values.get("effects", {}).get(f"{kind}s") or [None] * len(places)
+            for kind in INDEXED:
+                places = one.values[SITE_KINDS[kind].plural]
+                carried = one.values.get("effects", {}).get(SITE_KINDS[kind].plural) or [None] * len(places)
                 into |= {f"{at}.{kind}.{no}": each for (at, no), each in zip(places, carried, strict=True)}
         return found
 
@@ -201,8 +202,8 @@ class Swept:
         """Its variants in words, in the order of `change`."""
         axes = [(name, labels) for name, labels in self.effects.axes.items() if len(labels) > 1]
         places = np.ndindex(*(len(labels) for _, labels in axes))
-        if [name for name, _ in axes] == ["layer", "head"]:
-            return [f"head {axes[0][1][a]}.{axes[1][1][b]}" for a, b in places]
+        if [name for name, _ in axes] in (["layer", kind] for kind in INDEXED):
+            return [f"{axes[1][0]} {axes[0][1][a]}.{axes[1][1][b]}" for a, b in places]
         return [
             ", ".join(f"{name} {labels[at]}" for (name, labels), at in zip(axes, place, strict=True))
             for place in places
@@ -280,9 +281,10 @@ def layer_of(site: str) -> int:
     return int(site.partition(".")[0])
 
 
-def part_of(site: str) -> str:
-    """What it is: head, neuron, attn_out or mlp_out."""
-    return site.split(".")[1]
+def kind_of(site: str) -> Kind:
+    """The kind of a site in a circuit's description: head, neuron, attn_out or mlp_out."""
+    kind = site.split(".")[1]
+    return next(known for known in SITE_KINDS if known == kind)
 
 
 def place_of(site: str) -> tuple[int, int]:

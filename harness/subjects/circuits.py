@@ -7,7 +7,7 @@ import numpy as np
 from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import At, Indexed, Kind
+from harness.inputs.sites import SITE_KINDS, At, Indexed, Kind, in_model
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES
@@ -80,14 +80,14 @@ class CircuitQuestions:
 
         `of` are asked for, or 5% of all where the model has fewer than 200. All are tested at once (Bonferroni).
         """
-        whole = self.sizes.whole(kind)
+        whole = in_model(kind, self.sizes)
         if of < 1:
-            raise AssayError(f"counted: `of` is how many {kind}s are asked, 1 or more, and not {of}")
+            raise AssayError(f"counted: `of` is how many {SITE_KINDS[kind].plural} are asked, 1 or more, and not {of}")
         asked = of if whole >= FEW else math.ceil(whole / 20)
         effects = self.effects(pairs, Sweep(kind, ("post",)), mode)
         change = effects.towards_twin.reshape(len(effects.pairs), -1).astype(float)
         gap, clusters = effects.gap, self.clusters(effects.pairs)
-        name = f"{kind}s that carry more than {share:.0%}"
+        name = f"{SITE_KINDS[kind].plural} that carry more than {share:.0%}"
         if nothing := effects.no_gap:
             return no_share(name, effects, nothing)
         # Bonferroni: the claim is about all of them at once.
@@ -95,7 +95,9 @@ class CircuitQuestions:
         intervals = [means.ratio_of_means(column, gap, level, clusters=clusters) for column in change.T]
         counts = [sum(getattr(interval, end) > share for interval in intervals) for end in ("value", "low", "high")]
         value, low, high = (count / asked for count in counts)
-        method = f"{counts[0]} {kind}s, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
+        method = (
+            f"{counts[0]} {SITE_KINDS[kind].plural}, where {asked} are asked for; Bonferroni over all {change.shape[1]}"
+        )
         n, reach = len(effects.pairs), RANGES["model.counted"]
         return Estimate(name, value, low, high, n, method, range=reach, evidence=effects.evidence)
 

@@ -16,7 +16,7 @@ from harness.inputs.judges.registry import judged_by, require
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import At, Kind, Site
+from harness.inputs.sites import SITE_KINDS, At, Indexed, Site, number_of
 from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import SHARE
@@ -217,17 +217,17 @@ class Subject(CircuitQuestions):
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
         """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
         # Each kind by itself, so that what one claim found serves the next.
-        asked: dict[Kind, FoundCircuit] = {
-            "head": FoundCircuit(pairs, self.sizes.asked(heads, "head"), 0, at),
-            "neuron": FoundCircuit(pairs, 0, self.sizes.asked(neurons, "neuron"), at),
+        asked: dict[Indexed, FoundCircuit] = {
+            "head": FoundCircuit(pairs, heads=number_of("head", heads, self.sizes), at=at),
+            "neuron": FoundCircuit(pairs, neurons=number_of("neuron", neurons, self.sizes), at=at),
         }
         found: dict[Site, float] = {}
         on = prompts_of(pairs)
         for kind, one in asked.items():
             if one.heads or one.neurons:
-                values = self.seek(one).values
-                sites = (Site(layer, kind, index, found_on=on) for layer, index in values[f"{kind}s"])
-                found.update(zip(sites, values["effects"][f"{kind}s"], strict=True))
+                values, parts = self.seek(one).values, SITE_KINDS[kind].plural
+                sites = (Site(layer, kind, index, found_on=on) for layer, index in values[parts])
+                found.update(zip(sites, values["effects"][parts], strict=True))
         self._carried |= found
         return Circuit(tuple(found))
 

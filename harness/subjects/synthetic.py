@@ -14,7 +14,7 @@ from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import At
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, in_layer
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
@@ -130,19 +130,18 @@ class Synthetic(Bare):
                 odds = np.where(self._refused(side, under)[numbers], 1.0, -1.0)
                 kl = self.truth.effects[0] * -np.log1p(-self._uniform("kl")[numbers])
                 return {"odds": odds.tolist(), "kl": kl.tolist(), "same_as_clean": False}, {}
-            case FoundCircuit(pairs, heads, neurons):
+            case FoundCircuit(pairs):
                 shift = _category(pairs) or 0
                 found = {
-                    "heads": _spread(heads, self.sizes.heads, shift),
-                    "neurons": _spread(neurons, self.sizes.d_mlp, shift),
+                    SITE_KINDS[kind].plural: _spread(number, in_layer(kind, self.sizes), shift)
+                    for kind, number in what.numbers.items()
                 }
                 return found | {"effects": {kind: [0.0] * len(some) for kind, some in found.items()}}, {}
             case FoundDirection(pairs):
                 prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
                 return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
             case Norms():
-                widths = {"head": self.sizes.heads, "neuron": self.sizes.d_mlp}
-                return {}, {kind: self.rng.random((self.sizes.layers, width)) for kind, width in widths.items()}
+                return {}, {kind: self.rng.random((self.sizes.layers, in_layer(kind, self.sizes))) for kind in INDEXED}
             case Swept(_, Joint()):
                 return self._effects(what, *self._joint(what))
             case Swept() | Estimated():
@@ -207,7 +206,7 @@ class Synthetic(Bare):
         self.asked["effects by gradients" if isinstance(what, Estimated) else "effects of single parts by patches"] = (
             None
         )
-        if self.truth.agreement is None or kind not in ("head", "neuron"):
+        if self.truth.agreement is None or kind not in INDEXED:
             return np.full(count, self.truth.effects[0])
         if "guess" not in self._drawn:
             a, b = self.rng.normal(size=(2, count))
@@ -221,7 +220,7 @@ class Synthetic(Bare):
         if isinstance(what.what, Joint):
             return (len(what.what.circuits),)
         layers = self.sizes.layers if what.what.layers is None else len(what.what.layers)
-        each = {"head": (self.sizes.heads,), "neuron": (self.sizes.d_mlp,)}.get(what.what.kind, ())
+        each = (in_layer(what.what.kind, self.sizes),) if what.what.kind in INDEXED else ()
         return (layers, *each, len(what.what.at))
 
     def _joint(self, what: Swept) -> tuple[NDArray[np.float64], bool]:

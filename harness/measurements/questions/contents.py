@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from harness.inputs.files.json_files import Count, Finite
+from harness.inputs.sites import SITE_KINDS
 
 Flag = Annotated[float, Meta(ge=0, le=1)]
 Layer = Annotated[int, Meta(ge=0, lt=100_000)]
-SiteName = Annotated[str, Meta(pattern=r"^\d{1,5}\.((head|neuron)\.\d{1,9}|attn_out|mlp_out)$")]
+_PARTS = "|".join(
+    kind if row.count is None else rf"{kind}\.\d{{1,9}}" for kind, row in SITE_KINDS.items() if row.in_circuits
+)
+SiteName = Annotated[str, Meta(pattern=rf"^\d{{1,5}}\.({_PARTS})$")]
 Side = Literal["harmful", "harmless"]
 
 Shape = tuple[str, tuple[int, ...]]

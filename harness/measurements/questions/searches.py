@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from harness.inputs.files.json_files import Count
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import At, Indexed
+from harness.inputs.sites import SITE_KINDS, At, Indexed, in_layer
 from harness.measurements.questions.contents import Asked, Content, Layer
 from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
 from harness.measurements.sweep_plan import Chosen, Sweep
@@ -56,18 +56,22 @@ class FoundCircuit(Measurement):
     neurons: int = 0
     at: At = "post"
 
+    @property
+    def numbers(self) -> dict[Indexed, int]:
+        """How many of each kind are asked for."""
+        return {"head": self.heads, "neuron": self.neurons}
+
     def cost(self, model: Outlook) -> float:
         """Gradients in both modes propose; the best are patched exactly."""
         total = 2.0 * WITH_GRADIENTS * model.tokens(self.both)
-        kinds: tuple[tuple[Indexed, int], ...] = (("head", self.heads), ("neuron", self.neurons))
-        for kind, k in kinds:
+        for kind, k in self.numbers.items():
             if k:
                 total += model.swept(self.pairs, Chosen(Sweep(kind, (self.at,)), tuple(range(PROPOSED * k))))
         return total
 
     def placeholder(self, model: Outlook) -> Answer:
         """The first parts of the model."""
-        parts = {"heads": _first(self.heads, model.sizes.heads), "neurons": _first(self.neurons, model.sizes.d_mlp)}
+        parts = {SITE_KINDS[kind].plural: _first(k, in_layer(kind, model.sizes)) for kind, k in self.numbers.items()}
         return parts | {"effects": {kind: [0.0] * len(numbers) for kind, numbers in parts.items()}}, {}
 
 

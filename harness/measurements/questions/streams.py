@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.inputs.prompts.pairs import PairSet, PromptSide
+from harness.inputs.sites import INDEXED, in_layer
 from harness.measurements.interventions import Direction
 from harness.measurements.questions.contents import Asked, AskedSide, Content, Layer, NamedDirection, NoValues
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook
@@ -107,7 +108,7 @@ class Norms(Measurement):
     """Mean length of what every head and neuron says at the end of harmful prompts."""
 
     KIND = "norms"
-    CONTENT = Content(Asked, NoValues, arrays={"head": "* *", "neuron": "* *"})
+    CONTENT = Content(Asked, NoValues, arrays=dict.fromkeys(INDEXED, "* *"))
     SCORED = False
 
     def cost(self, model: Outlook) -> float:
@@ -116,5 +117,4 @@ class Norms(Measurement):
 
     def placeholder(self, model: Outlook) -> Answer:
         """Nobody says anything."""
-        widths = {"head": model.sizes.heads, "neuron": model.sizes.d_mlp}
-        return {}, {kind: np.zeros((model.sizes.layers, width)) for kind, width in widths.items()}
+        return {}, {kind: np.zeros((model.sizes.layers, in_layer(kind, model.sizes))) for kind in INDEXED}

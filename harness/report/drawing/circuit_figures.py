@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from harness.inputs.prompts.prompt_lists import twins
+from harness.inputs.sites import INDEXED, SITE_KINDS
 from harness.judging import proportions
 from harness.judging.proportions import Interval
 from harness.measurements.questions import Norms
@@ -26,9 +27,7 @@ from harness.report.drawing.figure_plan import (
     strip_of,
 )
 from harness.report.drawing.svg import Drawing
-from harness.results.verdict_evidence import Material, Swept, layer_of, part_of, place_of
-
-_PARTS = {"attn_out": "attention output", "mlp_out": "MLP output"}
+from harness.results.verdict_evidence import Material, Swept, kind_of, layer_of, place_of
 
 
 def across_categories(material: Material) -> Iterator[Plan]:
@@ -104,7 +103,7 @@ def _compared(material: Material, sweep: Swept) -> Iterator[tuple[str, list[Inte
         yield f"{len(others)} other circuits, as large in each layer", dots
     else:
         for column, other in enumerate(others, 1):
-            apart = set(other).isdisjoint(first) and Counter(map(part_of, other)) == Counter(map(part_of, first))
+            apart = set(other).isdisjoint(first) and Counter(map(kind_of, other)) == Counter(map(kind_of, first))
             name = "as many other parts" if apart and len(others) == 1 else _circuit_name(other, material)
             if apart and _largest_norms(material, first, other):
                 name += ", of the largest outputs"
@@ -122,14 +121,14 @@ def _largest_norms(material: Material, first: Sequence[str], other: Sequence[str
     measured = next((evidence for evidence in material.evidence if evidence.recipe.kind == Norms.KIND), None)
     if measured is None:
         return False
-    chosen = {kind: [site for site in other if part_of(site) == kind] for kind in ("head", "neuron")}
+    chosen = {kind: [site for site in other if kind_of(site) == kind] for kind in INDEXED}
     norms = {kind: np.array(measured.arrays[kind], dtype=float) for kind in chosen}
     least = {
         kind: min((norms[kind][place_of(site)] for site in sites), default=np.inf) for kind, sites in chosen.items()
     }
     for site in (*first, *other):
-        if part_of(site) in norms:
-            norms[part_of(site)][place_of(site)] = -np.inf
+        if (kind := kind_of(site)) in INDEXED:
+            norms[kind][place_of(site)] = -np.inf
     return all(norms[kind].max() <= least[kind] for kind in chosen)
 
 
@@ -143,8 +142,10 @@ def _circuit_name(sites: Sequence[str], material: Material) -> str:
 
 
 def _parts(sites: Sequence[str]) -> str:
-    counts = Counter(map(part_of, sites))
-    return ", ".join(f"{n} {_PARTS.get(kind, kind)}{'s' if n > 1 else ''}" for kind, n in sorted(counts.items()))
+    counts = Counter(map(kind_of, sites))
+    return ", ".join(
+        f"{n} {SITE_KINDS[kind].plural if n > 1 else SITE_KINDS[kind].noun}" for kind, n in sorted(counts.items())
+    )
 
 
 def dose(material: Material) -> Iterator[Plan]:
@@ -233,8 +234,8 @@ def found_circuit(material: Material) -> Iterator[Plan]:
     for site in sorted(circuit, key=place_of):
         layer, number = place_of(site)
         share = circuit[site]
-        hover = f"{part_of(site)} {layer}.{number}" + ("" if share is None else f": {share:+z.3f}")
-        if part_of(site) == "head":
+        hover = f"{kind_of(site)} {layer}.{number}" + ("" if share is None else f": {share:+z.3f}")
+        if kind_of(site) == "head":
             heads.setdefault(layer, []).append((number, hover))
         else:
             neurons.setdefault(layer, []).append(hover)

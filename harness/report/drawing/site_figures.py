@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from harness.inputs.sites import SITE_KINDS
 from harness.judging import permutations
-from harness.judging.proportions import Interval
 from harness.measurements.questions import Estimated
 from harness.report.drawing import charts, row_charts
 from harness.report.drawing.figure_plan import (
@@ -31,14 +31,6 @@ _STAGES = {
     "slot": ("detect: at the differing words", 0),
     "later": ("assess: at later words", 1),
     "direct": ("execute: straight into the last logits", 2),
-}
-_KINDS = {
-    "resid_pre": "the residual stream that enters a layer",
-    "resid_mid": "the residual stream within a layer",
-    "resid_post": "the residual stream that leaves a layer",
-    "attn_out": "a layer's attention output",
-    "mlp_out": "a layer's MLP output",
-    "head": "a head",
 }
 _AT = {
     "post": "after the instruction",
@@ -163,8 +155,8 @@ def _position_map(sweep: Swept) -> Plan:
         return charts.heatmap(drawing, shares, axes["layer"], columns, names, limit, numbers=True)
 
     caption = (
-        f"The share of the effect that {_KINDS[kind]} {sweep.does} at one position, on {sweep.on}. “slot” are the "
-        f"words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
+        f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does} at one position, on {sweep.on}. “slot” are "
+        f"the words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
     )
     title = "Effect by layer and position"
     return Plan(f"positions-{kind}-{sweep.mode}", title, caption, draw, scale([1.0, *shares.ravel()]))
@@ -175,7 +167,7 @@ def single(material: Material) -> Iterator[Plan]:
     places: dict[tuple[str, str], list[tuple[str, Swept]]] = {}
     for sweep in material.swept:
         kind = sweep.what.get("kind")
-        if kind is None or kind == "neuron":
+        if kind is None:
             continue
         if sweep.along == ["layer"]:
             name, caption = f"layers-{kind}-{sweep.mode}", _kind_caption(kind, sweep)
@@ -192,7 +184,7 @@ def single(material: Material) -> Iterator[Plan]:
 
 def _kind_caption(kind: str, sweep: Swept) -> str:
     intervals = sweep.material.intervals
-    return f"The share of the effect that {_KINDS[kind]} {sweep.does}, on {sweep.on}, with {intervals}."
+    return f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does}, on {sweep.on}, with {intervals}."
 
 
 def stages(material: Material) -> Iterator[Plan]:

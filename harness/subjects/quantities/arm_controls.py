@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import At, Kind, Site
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import BOTH_WAYS
@@ -106,8 +106,7 @@ def beside_random(circuit: Circuit, subject: MeasuredSubject, at: At) -> Joint:
 def loudest(circuit: Circuit, norms: Mapping[str, np.ndarray], found_on: frozenset[str]) -> Circuit:
     """The heads and neurons with the largest output norms outside a circuit, as many of each as it has."""
     sites: list[Site] = []
-    kinds: tuple[Kind, ...] = ("head", "neuron")
-    for kind in kinds:
+    for kind in INDEXED:
         wanted = sum(site.kind == kind for site in circuit.sites)
         ranked = (
             np.unravel_index(place, norms[kind].shape) for place in np.argsort(-norms[kind].ravel(), kind="stable")
@@ -142,7 +141,7 @@ def _circuit_of(under: Intervention) -> tuple[Circuit, At] | None:
 
 
 def _is_part(site: Site) -> bool:
-    return site.position is None and not site.kind.startswith("resid")
+    return site.position is None and SITE_KINDS[site.kind].in_circuits
 
 
 _NO_SCORE = "not measured: the first token's score does not tell generated refusals from answers"
