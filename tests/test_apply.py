@@ -534,7 +534,7 @@ def test_a_prompt_of_another_pair_is_one_sentence(twins: tuple, doing: Intervent
 
 
 NOWHERE: dict[str, tuple[Intervention, str]] = {
-    "a head too many": (ablate(Circuit.of(heads=[(1, 4)]), "zero"), "has no 1.head.4; heads go to 4"),
+    "a head too many": (ablate(Circuit.of(heads=[(1, 4)]), "zero"), "has no 1.head.4; a layer has 4, counted from 0"),
     "a layer too deep": (patch([Site(4, "resid_pre")]), "has 4 layers, 4.resid_pre is not in them"),
     "a removal too deep": (remove(DIRECTION, layers=[9]), "has 4 layers, 9.resid_pre is not in them"),
     "an addition too deep": (add(DIRECTION, 4), "has 4 layers, 4.resid_pre is not in them"),

@@ -213,7 +213,7 @@ def test_an_edit_is_gone_after_its_block_even_if_it_fails(awake: Woken) -> None:
 
 BAD_SITES = {
     "a layer too deep": (Site(4, "resid_pre"), "has 4 layers, 4.resid_pre is not in them"),
-    "a head too many": (Site(0, "head", 4), "has no 0.head.4; heads go to 4"),
+    "a head too many": (Site(0, "head", 4), "has no 0.head.4; a layer has 4, counted from 0"),
     "a head of a stream": (Site(0, "resid_pre", 1), "has no 0.resid_pre.1"),
     "a position from the start": (Site(0, "mlp_out", None, 3), "positions count from the end"),
     "a position before the prompt": (Site(0, "mlp_out", None, -400), "lies outside the shortest prompt"),

@@ -14,30 +14,31 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import fitting
 from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judged_by, judgements, judges
-from harness.inputs.sites import Kind, Site
+from harness.inputs.sites import INDEXED, SITE_KINDS, Kind, Site, width_at
 from harness.instruments.answer import measure
 from harness.instruments.editing import live
-from harness.measurements import interventions
 from harness.measurements.evidence import Damaged, Evidence, Store, read
-from harness.measurements.interventions import Intervention, ablate, add, patch, remove
+from harness.measurements.interventions import Circuit, Intervention, ablate, add, patch, remove
 from harness.measurements.questions import KINDS, Answers, Measurement, RefusalTokens, Swept
 from harness.measurements.questions.contents import Done
 from harness.measurements.questions.measurement import described
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Sweep
-from harness.model.chat_model import ChatModel
+from harness.model.chat_model import Batch, ChatModel
 from harness.model.refusal_score import refusal_tokens
 from harness.subjects.dry_run import Awake, Planner, Work
 from tests.tools import golden
 
 QUESTIONS = {question.KIND: question for question in golden.ASKED}
 SHIPPED = sorted(kind for kind, question in KINDS.items() if question.__module__.startswith("harness."))
-CIRCUIT = interventions.Circuit.of(heads=[(3, 1)], neurons=[(4, 2)])
+CIRCUIT = Circuit.of(heads=[(3, 1)], neurons=[(4, 2)])
 DONE: dict[str, Intervention] = {
     "Patch": patch(CIRCUIT, at="post"),
     "Ablate": ablate(CIRCUIT, "zero"),
@@ -212,13 +213,57 @@ def test_a_judge_gives_the_same_twice_and_its_judgements_are_evidence(name: str,
         read(path)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
-def test_a_kind_of_site_is_read_where_it_is_written(kind: Any, reference: ChatModel) -> None:
-    prompts = golden.PAIRS.harmful[:2]
-    site = Site(3, kind, position=-1)
-    read_out = reference.read(prompts, [site])[site]
-    assert len(read_out) == len(prompts)
-    assert site.hook in reference.bridge.hook_dict
+def test_the_table_has_a_row_for_each_kind_of_site() -> None:
+    assert set(SITE_KINDS) == set(get_args(Kind))
+    assert {kind for kind, row in SITE_KINDS.items() if row.count is not None} == set(INDEXED)
+
+
+@pytest.mark.parametrize("kind", SITE_KINDS)
+def test_a_kind_of_site_is_as_its_row_says(kind: Kind, reference: ChatModel) -> None:
+    row, site = SITE_KINDS[kind], Site(3, kind, position=-1)
+    activation = reference.seen(_batch(reference), {site.hook})[0][site.hook]
+    assert activation[0, 0].numel() == row.width(reference.sizes) == width_at(site.hook, reference.sizes)
+    assert (activation.dim() == 3) == (row.scalar or row.count is None)
+    if row.count is not None:
+        assert activation.shape[2] == row.count(reference.sizes)
+    assert len(reference.read(golden.PAIRS.harmful[:2], [site])[site]) == 2
+
+
+@pytest.mark.parametrize("kind", SITE_KINDS)
+def test_a_circuit_holds_the_kinds_that_the_table_allows(kind: Kind) -> None:
+    site = Site(3, kind, index=0 if kind in INDEXED else None)
+    if not SITE_KINDS[kind].in_circuits:
+        with pytest.raises(AssayError, match="no part of a circuit"):
+            Circuit((site,))
+        return
+    recipe = Answers(golden.PAIRS, "harmful", ablate(Circuit((site,)), "zero")).recipe("m", ())
+    fitting(recipe.of, Answers.CONTENT.asked, "$")
+    assert f'"{site}"' in json.dumps(recipe.of)
+
+
+@pytest.mark.parametrize("kind", SITE_KINDS)
+def test_only_before_its_attention_does_the_last_layer_move_anything_between_tokens(
+    kind: Kind, reference: ChatModel
+) -> None:
+    def flipped_but_at_the_end(activation: Tensor, hook: object) -> Tensor:
+        return torch.cat([activation[:, :-1].flip(-1), activation[:, -1:]], 1)
+
+    batch, last = _batch(reference), reference.sizes.layers - 1
+    clean = reference.forward(batch)[:, -1]
+    with reference.hooked([(Site(last, kind).hook, flipped_but_at_the_end)]):
+        changed = reference.forward(batch)[:, -1]
+    assert torch.equal(clean, changed) != SITE_KINDS[kind].before_attention
+
+
+def test_a_layer_adds_to_the_stream_what_its_outputs_write(reference: ChatModel) -> None:
+    written = [Site(3, kind).hook for kind, row in SITE_KINDS.items() if row.writes_stream]
+    before, after = Site(3, "resid_pre").hook, Site(3, "resid_post").hook
+    seen, _ = reference.seen(_batch(reference), {before, after, *written})
+    torch.testing.assert_close(seen[before] + sum(seen[hook] for hook in written), seen[after])
+
+
+def _batch(model: ChatModel) -> Batch:
+    return model.batch(model.encode(golden.PAIRS.harmful[:2]))
 
 
 def test_every_intervention_has_an_example() -> None:

@@ -68,7 +68,10 @@ def test_a_circuit_is_in_order_of_depth_wholes_before_parts() -> None:
 
 @pytest.mark.parametrize("site", [Site(1, "resid_pre"), Site(1, "resid_mid"), Site(1, "head", 0, -1)])
 def test_a_stream_or_a_position_is_no_part_of_a_circuit(site: Site) -> None:
-    with pytest.raises(AssayError, match=f"^{site} is no part of a circuit; a circuit holds heads, neurons, attn_out"):
+    with pytest.raises(
+        AssayError,
+        match=f"^{site} is no part of a circuit; a circuit holds sites of the kinds attn_out, mlp_out, head, neuron",
+    ):
         Circuit((site,))
 
 

@@ -19,7 +19,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import library_call, ran_out
 from harness.inputs.model_catalog import KnownModel
 from harness.inputs.model_record import ModelRecord
-from harness.inputs.sites import SITE_KINDS, Site, in_layer
+from harness.inputs.sites import Site, in_layer
 from harness.model.architecture import Architecture, architecture, sizes
 from harness.model.loading import Loaded
 
@@ -276,9 +276,8 @@ class ChatModel:
             if not 0 <= site.layer < self.sizes.layers:
                 raise AssayError(f"{self.name}: has {self.sizes.layers} layers, {site} is not in them")
             if site.index is not None and not 0 <= site.index < (count := in_layer(site.kind, self.sizes)):
-                raise AssayError(
-                    f"{self.name}: has no {site}; a layer has {count} {SITE_KINDS[site.kind].plural} by number"
-                )
+                numbers = f"a layer has {count}, counted from 0" if count else f"{site.kind} takes no number"
+                raise AssayError(f"{self.name}: has no {site}; {numbers}")
             if site.position is not None and shortest is not None and not -shortest <= site.position < 0:
                 raise AssayError(
                     f"{self.name}: {site} lies outside the shortest prompt ({shortest} tokens); positions "

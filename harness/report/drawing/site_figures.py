@@ -70,8 +70,8 @@ def _scatter(exact: Swept, estimated: Swept) -> Plan:
         else ""
     )
     caption = (
-        f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, on "
-        f"{exact.on}. On the dashed line the two agree.{cut}"
+        f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, "
+        f"on {exact.on}. On the dashed line the two agree.{cut}"
     )
     return Plan("gradients", "Gradients against patches", caption, draw, (-limit, limit))
 
@@ -98,8 +98,8 @@ def _ranked(sweep: Swept) -> Plan:
 
     caption = (
         f"The {len(largest)} heads with the largest effects: the share that each {sweep.does} alone, on {sweep.on}, "
-        f"with {sweep.material.intervals}. Grey: if patching only changed signs at random, every head would stay within "
-        "it in 95% of draws."
+        f"with {sweep.material.intervals}. Grey: if patching only changed signs at random, every head would stay "
+        "within it in 95% of draws."
     )
     ends = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
     return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, ends)
@@ -155,8 +155,8 @@ def _position_map(sweep: Swept) -> Plan:
         return charts.heatmap(drawing, shares, axes["layer"], columns, names, limit, numbers=True)
 
     caption = (
-        f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does} at one position, on {sweep.on}. “slot” are "
-        f"the words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
+        f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does} at one position, on {sweep.on}. "
+        f"“slot” are the words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
     )
     title = "Effect by layer and position"
     return Plan(f"positions-{kind}-{sweep.mode}", title, caption, draw, scale([1.0, *shares.ravel()]))
