@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from harness.inputs.sites import SITE_KINDS
+from harness.inputs.sites import SITE_KINDS, Kind
 from harness.judging import permutations
 from harness.measurements.questions import Estimated
 from harness.report.drawing import charts, row_charts
@@ -164,7 +164,7 @@ def _position_map(sweep: Swept) -> Plan:
 
 def single(material: Material) -> Iterator[Plan]:
     """Sweeps of one kind of site: curves over the layers, or a strip of the single places that were patched."""
-    places: dict[tuple[str, str], list[tuple[str, Swept]]] = {}
+    places: dict[tuple[Kind, str], list[tuple[str, Swept]]] = {}
     for sweep in material.swept:
         kind = sweep.what.get("kind")
         if kind is None:
@@ -182,7 +182,7 @@ def single(material: Material) -> Iterator[Plan]:
         yield strip_of(f"places-{kind}-{mode}", "Effect at single places", caption, SHARE, rows)
 
 
-def _kind_caption(kind: str, sweep: Swept) -> str:
+def _kind_caption(kind: Kind, sweep: Swept) -> str:
     intervals = sweep.material.intervals
     return f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does}, on {sweep.on}, with {intervals}."
 
