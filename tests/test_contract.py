@@ -21,7 +21,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import fitting
 from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judged_by, judgements, judges
-from harness.inputs.sites import INDEXED, SITE_KINDS, Kind, Site, width_at
+from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, Kind, Site, width_at
 from harness.instruments.answer import measure
 from harness.instruments.editing import live
 from harness.measurements.evidence import Damaged, Evidence, Store, read
@@ -256,7 +256,7 @@ def test_only_before_its_attention_does_the_last_layer_move_anything_between_tok
 
 
 def test_a_layer_adds_to_the_stream_what_its_outputs_write(reference: ChatModel) -> None:
-    written = [Site(3, kind).hook for kind, row in SITE_KINDS.items() if row.writes_stream]
+    written = [Site(3, kind).hook for kind in OUTPUTS]
     before, after = Site(3, "resid_pre").hook, Site(3, "resid_post").hook
     seen, _ = reference.seen(_batch(reference), {before, after, *written})
     torch.testing.assert_close(seen[before] + sum(seen[hook] for hook in written), seen[after])

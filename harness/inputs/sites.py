@@ -96,6 +96,9 @@ SITE_KINDS: Mapping[Kind, SiteKind] = {
 
 INDEXED: tuple[Indexed, ...] = get_args(Indexed)
 
+OUTPUTS: tuple[Kind, ...] = tuple(kind for kind, row in SITE_KINDS.items() if row.writes_stream)
+"""The kinds that together are all that a layer adds to the stream."""
+
 _BY_HOOK = {row.hook: row for row in SITE_KINDS.values()}
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.inputs.chat_tokens import Encoded
-from harness.inputs.sites import Site
+from harness.inputs.sites import OUTPUTS, Site
 from harness.instruments.directions import differences
 from harness.instruments.suffix_run import Layout, Recorded, expanded, read_out, record, through
 from harness.measurements.interventions import Direction
@@ -206,7 +206,7 @@ class _Bench:
             unit = units.to(activation.dtype)
             return torch.baddbmm(activation, activation @ unit.mT, unit, alpha=-1)
 
-        sites = [Site(layer, kind) for layer in range(len(clean.streams)) for kind in ("attn_out", "mlp_out")]
+        sites = [Site(layer, kind) for layer in range(len(clean.streams)) for kind in OUTPUTS]
         hooks: list[Hook] = [(site.hook, removed) for site in sites]
         with self.model.hooked(hooks):
             streams = removed(expanded(layout, clean.streams[0][layout.rows]))

@@ -13,7 +13,7 @@ from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import ran_out
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import SITE_KINDS, Site
+from harness.inputs.sites import OUTPUTS, SITE_KINDS, Site
 from harness.instruments.editing import mid_stream
 from harness.instruments.suffix_run import Layout, Recorded, entering, logits_of, read_out, record, through
 from harness.measurements.effects import Effects, joined
@@ -300,10 +300,8 @@ def _reached(part: Part, rows: Sequence[int]) -> int:
 
 def _frozen_hooks(model: ChatModel, variants: Sequence[Variant]) -> set[str]:
     kinds = {site.kind for sites in variants for site in sites}
-    whole = {kind for kind, row in SITE_KINDS.items() if row.writes_stream}
-    if others := kinds - whole:
+    if others := kinds - set(OUTPUTS):
         raise AssayError(
-            f"direct effects are measured of whole outputs ({', '.join(sorted(whole))}), "
-            f"not of {', '.join(sorted(others))}"
+            f"direct effects are measured of whole outputs ({', '.join(OUTPUTS)}), not of {', '.join(sorted(others))}"
         )
     return {site.hook for sites in variants for site in sites} | {Site(model.sizes.layers - 1, "resid_post").hook}

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.model_record import Check, Examination
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.inputs.sites import SITE_KINDS, Kind, Site
+from harness.inputs.sites import OUTPUTS, SITE_KINDS, Kind, Site
 from harness.model.chat_model import ChatModel, Hook
 
 # Noise above this share of the model's own scale could be mistaken for an effect.
@@ -196,7 +196,7 @@ def _lost_in_writing(model: ChatModel, prompt: Encoded) -> float:
 def _lost_in_stream(model: ChatModel, prompt: Encoded, layer: int, kind: Kind) -> float:
     """The share of what is written at a block's output that its stream does not show."""
     before, after = Site(layer, "resid_pre"), Site(layer, "resid_post")
-    outputs = [Site(layer, "attn_out"), Site(layer, "mlp_out")]
+    outputs = [Site(layer, kind) for kind in OUTPUTS]
     clean = _seen(model, prompt, [Site(layer, kind)])[Site(layer, kind)]
     write: Hook = (Site(layer, kind).hook, lambda activation, hook: clean.flip(1) * 2)
     seen = _seen(model, prompt, [before, after, *outputs], [write])
@@ -251,7 +251,7 @@ def _block_error(
     all directions at some length in between, a wrong one at none.
     """
     before, after = (Site(layer, kind) for kind in _ENDS)
-    outputs = [Site(layer, "attn_out"), Site(layer, "mlp_out")]
+    outputs = [Site(layer, kind) for kind in OUTPUTS]
     stream = streams[before]
     generator = torch.Generator().manual_seed(layer)
     random = torch.randn((_DIRECTIONS, *stream.shape[1:]), generator=generator).to(stream.device)

@@ -14,7 +14,7 @@ from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import INDEXED, SITE_KINDS, At, in_layer
+from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, in_layer
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
@@ -228,7 +228,7 @@ class Synthetic(Bare):
         joint = what.what
         assert isinstance(joint, Joint)  # noqa: S101 - for the type checker
         kinds = {site.kind for circuit in joint.circuits for site in circuit.sites}
-        if kinds == {"attn_out", "mlp_out"}:
+        if kinds == set(OUTPUTS):
             stage = joint.at, joint.direct
             self.asked[f"effects of blocks at {joint.at}" + (" on the logits" if joint.direct else "")] = None
             return self._two_ends(stage, len(joint.circuits)), True

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import At, Site
+from harness.inputs.sites import OUTPUTS, At, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import RANGES, Range
@@ -101,7 +101,7 @@ class Depths:
     def _blocks(self, stage: Stage) -> Joint:
         at, direct = _STAGES[stage]
         layers = range(self.subject.sizes.layers)
-        return Joint(tuple(Circuit((Site(layer, "attn_out"), Site(layer, "mlp_out"))) for layer in layers), at, direct)
+        return Joint(tuple(Circuit(tuple(Site(layer, kind) for kind in OUTPUTS)) for layer in layers), at, direct)
 
     def _harmless(self, stage: Stage) -> Estimate:
         """Control: the depth of the same stage where two harmless prompts of one template are answered differently."""
