@@ -52,7 +52,7 @@ def verdict(*estimates: Decided, model: str = "m", beside: tuple[str, ...] = (),
 def svg_of(*verdicts: Judged) -> str:
     plan = judged(verdicts, 0.0025)
     assert plan is not None
-    return figure("c", plan.name, plan, plan.ends).svg
+    return figure("c", plan.name, plan, plan.limits).svg
 
 
 def bars(text: str) -> list[list[tuple[float, float]]]:

@@ -46,7 +46,7 @@ class RunFigures:
         if plan is None:
             return None
         name = f"{slug(claim)}--judged{'-recorded' if recorded_ones else ''}"
-        return Shown(figure(name, plan.name, plan, plan.ends), name, claim, again=False)
+        return Shown(figure(name, plan.name, plan, plan.limits), name, claim, again=False)
 
     @cached_property
     def further(self) -> Mapping[tuple[str, str], list[Shown]]:

@@ -14,7 +14,7 @@ from harness.judging import proportions
 from harness.measurements.evidence import Evidence
 from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
-from harness.report.drawing.figure_plan import Ends, Plan, grouped, line_of, strip_of
+from harness.report.drawing.figure_plan import Limits, Plan, grouped, line_of, strip_of
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material, asked_of
 from harness.subjects.published.recordings import Recording
@@ -64,7 +64,7 @@ def refused_by_category(
 
     every = [series(name, refused) for name, refused in hits.items()]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         return row_charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
 
     caption = f"The share of {len(own)} {side} prompts that is refused, by category, with {material.intervals}."
@@ -76,7 +76,7 @@ def arm_by_arm(recording: Recording, level: float) -> Plan:
     names = [arm.label for arm in recording.arms]
     series = [line_of("refused", [proportions.rate(arm.refused, level) for arm in recording.arms])]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         return row_charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
 
     n, intervals = len(recording.categories), Material((), recording.pairs, level).intervals

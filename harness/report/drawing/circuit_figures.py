@@ -15,7 +15,7 @@ from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import (
     SHARE,
     TOP,
-    Ends,
+    Limits,
     Plan,
     bounds_of,
     farthest,
@@ -54,9 +54,9 @@ def _transfer_map(material: Material, sweep: Swept, categories: Sequence[str]) -
         if (gap := sweep.gap[row_categories == name].sum()) > 0:
             shares[:, column] = sweep.change[row_categories == name].sum(0) / gap
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         axes = ("found on", "judged on")
-        return charts.heatmap(drawing, shares, categories, categories, axes, farthest(ends), numbers=True)
+        return charts.heatmap(drawing, shares, categories, categories, axes, farthest(limits), numbers=True)
 
     caption = (
         "The share of the effect that a circuit found on one category (row) carries on held-out pairs of another "
@@ -161,7 +161,7 @@ def _refusal_by_size(sweep: Swept) -> Plan:
     rates = [proportions.rate(column, sweep.material.level, sweep.clusters) for column in refusing.T]
     series = [line_of("first token refuses", rates)]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         axes = ("components taken from the twin", "share of prompts")
         return charts.curves(drawing, places, series, axes, (0, 1), ticks=ticks)
 
@@ -191,8 +191,8 @@ def _effect_by_size(material: Material, sweep: Swept) -> Plan:
         series.append(Series("sum of each alone", sums))
         compared = f"; compared with the sum of what each component {sweep.does} alone, on {measured_on}"
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.curves(drawing, places, series, ("components taken from the twin", SHARE), ends, ticks=ticks)
+    def draw(drawing: Drawing, limits: Limits) -> str:
+        return charts.curves(drawing, places, series, ("components taken from the twin", SHARE), limits, ticks=ticks)
 
     caption = (
         f"The share of the effect that the first components of the circuit {sweep.does} together, in the order of "
@@ -241,7 +241,7 @@ def found_circuit(material: Material) -> Iterator[Plan]:
             neurons.setdefault(layer, []).append(hover)
     layers = int(record.values["sizes"]["layers"])
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         return charts.diagram(drawing, layers, heads, neurons)
 
     caption = (

@@ -1,4 +1,4 @@
-"""Figures before their scale is known, and what their plans have in common."""
+"""Plans of figures: what to draw and which scale that needs, before models that share a scale have agreed on one."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from harness.report.drawing.charts import Series
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import layer_of
 
-# Of a ranking, so many are drawn.
+# The most rows that a ranking or a strip of circuits shows.
 TOP = 15
-# Scales of small effects are not blown up beyond this.
+# No scale is narrower than this, so that tiny effects look tiny.
 LEAST_LIMIT = 0.1
-SHARE = "share of the effect (1: as its twin)"
-Ends = tuple[float, float]
-"""The least and the largest value that a scale holds."""
+SHARE = "share of the effect (1: like its twin)"
+Limits = tuple[float, float]
+"""The lowest and the highest value of a scale."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A figure before its scale is known: what it needs of it, so that models can share the widest."""
+    """A figure to be drawn, and the scale limits it needs; figures of one name share the widest of their limits."""
 
     name: str
     title: str
     caption: str
-    draw: Callable[[Drawing, Ends], str]
-    ends: Ends = (0.0, 0.0)
+    draw: Callable[[Drawing, Limits], str]
+    limits: Limits = (0.0, 0.0)
 
 
 def strip_of(
@@ -41,49 +41,51 @@ def strip_of(
     rows: Sequence[tuple[str, Sequence[Interval]]],
     holds: float = LEAST_LIMIT,
 ) -> Plan:
-    """A strip of rows, each a value with its interval or several of them, at least so wide."""
+    """The plan of a strip chart, one row for each name, on a scale that reaches from 0 to `holds` or farther."""
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
-        return row_charts.strip(drawing, rows, axis, ends)
+    def draw(drawing: Drawing, limits: Limits) -> str:
+        return row_charts.strip(drawing, rows, axis, limits)
 
-    return Plan(name, title, caption, draw, scale([holds, *(end for _, found in rows for end in bounds_of(found))]))
-
-
-def grouped(some: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
-    """By key, in the order of first appearance."""
-    found: dict[Any, list[Any]] = {}
-    for one in some:
-        found.setdefault(key(one), []).append(one)
-    return list(found.items())
+    bounds = (bound for _, intervals in rows for bound in bounds_of(intervals))
+    return Plan(name, title, caption, draw, scale([holds, *bounds]))
 
 
-def line_of(name: str, found: Sequence[Interval]) -> Series:
-    """Intervals as a line with its band."""
-    return Series(name, *([float(getattr(one, end)) for one in found] for end in ("value", "low", "high")))
+def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
+    """The items of each key, keys in the order in which they first appear."""
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.items())
 
 
-def bounds_of(found: Iterable[Interval]) -> list[float]:
-    """Every value and end, for a scale that holds them."""
-    return [end for one in found for end in (one.value, one.low, one.high)]
+def line_of(name: str, intervals: Sequence[Interval]) -> Series:
+    """Intervals as one line with the band of their bounds."""
+    columns = ([float(getattr(interval, field)) for interval in intervals] for field in ("value", "low", "high"))
+    return Series(name, *columns)
 
 
-def scale(values: Iterable[float]) -> Ends:
-    """Of a scale that holds zero and all of these, as far as they are finite."""
-    there = [float(value) for value in values if np.isfinite(value)]
-    return min([0.0, *there]), max([LEAST_LIMIT, *there])
+def bounds_of(intervals: Iterable[Interval]) -> list[float]:
+    """Every value and bound, to make a scale of."""
+    return [bound for interval in intervals for bound in (interval.value, interval.low, interval.high)]
 
 
-def farthest(ends: Ends) -> float:
-    """How far a scale reaches from zero, whichever way."""
-    return max(-ends[0], ends[1])
+def scale(values: Iterable[float]) -> Limits:
+    """Limits of a scale that holds zero, LEAST_LIMIT and every finite value."""
+    finite = [float(value) for value in values if np.isfinite(value)]
+    return min([0.0, *finite]), max([LEAST_LIMIT, *finite])
+
+
+def farthest(limits: Limits) -> float:
+    """The larger distance of the two limits from zero."""
+    return max(-limits[0], limits[1])
 
 
 def growing(circuits: Sequence[Sequence[str]]) -> bool:
-    """Whether each holds the one before, and more."""
+    """Whether each circuit holds all parts of the one before, and more."""
     return len(circuits) > 1 and all(set(a) < set(b) for a, b in pairwise(circuits))
 
 
 def layer_by_layer(circuits: Sequence[Sequence[str]]) -> bool:
-    """Whether each lies in one layer, all of them one below the other."""
+    """Whether there are three circuits or more, each within one layer, in the order of the layers."""
     layers = [{layer_of(site) for site in sites} for sites in circuits]
     return len(circuits) > 2 and all(len(a) == 1 for a in layers) and all(max(a) < min(b) for a, b in pairwise(layers))

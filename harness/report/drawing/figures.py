@@ -13,7 +13,7 @@ from harness.report.drawing.answer_figures import (
     refused_under,
 )
 from harness.report.drawing.circuit_figures import across_categories, circuits_beside, cumulative, dose, found_circuit
-from harness.report.drawing.figure_plan import Ends, Plan
+from harness.report.drawing.figure_plan import Limits, Plan
 from harness.report.drawing.site_figures import gradients, head_sums, heads, positions, ranking, single, stages
 from harness.report.drawing.stream_figures import projected, read_out, stream_map
 from harness.report.drawing.svg import DESK, PHONE, Drawing
@@ -38,13 +38,13 @@ class Figure:
 def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figure]]:
     """The figures of each model, on scales that they share."""
     planned = {model: _planned(material) for model, material in by_model.items()}
-    ends: dict[str, Ends] = {}
+    limits: dict[str, Limits] = {}
     for plans in planned.values():
         for name, plan in plans.items():
-            low, high = ends.get(name, plan.ends)
-            ends[name] = min(low, plan.ends[0]), max(high, plan.ends[1])
+            low, high = limits.get(name, plan.limits)
+            limits[name] = min(low, plan.limits[0]), max(high, plan.limits[1])
     return {
-        model: [figure(f"{claim}-{model}", name, plan, ends[name]) for name, plan in plans.items()]
+        model: [figure(f"{claim}-{model}", name, plan, limits[name]) for name, plan in plans.items()]
         for model, plans in planned.items()
     }
 
@@ -57,7 +57,7 @@ def recorded(claim: str, recording: Recording, level: float, *, by_category: boo
     if by_category and len(names) == 2:
         hits = {name: arms[name] for name in names}
         plans.insert(0, refused_by_category(Material((), recording.pairs, level), recording.pairs, hits, "harmful"))
-    return [figure(f"{claim}-recorded:{recording.name}", plan.name, plan, plan.ends) for plan in plans]
+    return [figure(f"{claim}-recorded:{recording.name}", plan.name, plan, plan.limits) for plan in plans]
 
 
 def _planned(material: Material) -> dict[str, Plan]:
@@ -71,10 +71,10 @@ def _planned(material: Material) -> dict[str, Plan]:
     return found
 
 
-def figure(of: str, name: str, plan: Plan, ends: Ends) -> Figure:
+def figure(of: str, name: str, plan: Plan, limits: Limits) -> Figure:
     """A plan drawn on this scale, for a desk and for a phone."""
     wide, narrow = (Drawing(f"{of}-{name}", plan.title, plan.caption, width, 300) for width in (DESK, PHONE))
-    return Figure(name, plan.title, plan.caption, plan.draw(wide, ends), plan.draw(narrow, ends))
+    return Figure(name, plan.title, plan.caption, plan.draw(wide, limits), plan.draw(narrow, limits))
 
 
 # In the order in which they speak for what is asserted.

@@ -18,8 +18,8 @@ def judged(verdicts: Sequence[Judged], level: float) -> Plan | None:
     if not any(row.bar is not None for row in rows):
         return None
 
-    def draw(drawing: Drawing, ends: tuple[float, float]) -> str:
-        return held(drawing, rows, ends)
+    def draw(drawing: Drawing, limits: tuple[float, float]) -> str:
+        return held(drawing, rows, limits)
 
     caption = f"{100 * (1 - 2 * level):g}% intervals; a verdict needs the whole line on one side of its bar."
     every = [end for row in rows for end in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]

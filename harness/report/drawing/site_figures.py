@@ -13,7 +13,7 @@ from harness.report.drawing.figure_plan import (
     LEAST_LIMIT,
     SHARE,
     TOP,
-    Ends,
+    Limits,
     Plan,
     bounds_of,
     farthest,
@@ -57,22 +57,19 @@ def _scatter(exact: Swept, estimated: Swept) -> Plan:
     kind = str(exact.what.get("kind", "circuit"))
     limit = float(np.abs(points).max(initial=LEAST_LIMIT)) * 1.08
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         hovers = [
             f"{name}: measured {x:+z.3f}, estimated {y:+z.3f}" for name, (x, y) in zip(names, points, strict=True)
         ]
         axes = ("measured by patching", "estimated by gradients")
-        return charts.scatter(drawing, {kind: points}, {kind: hovers}, axes, (ends, ends), diagonal=True)
+        return charts.scatter(drawing, {kind: points}, {kind: hovers}, axes, (limits, limits), diagonal=True)
 
-    cut = (
-        f" {charts.MOST_POINTS} of {len(points)} are drawn, chosen at random."
-        if len(points) > charts.MOST_POINTS
-        else ""
-    )
     caption = (
         f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, "
-        f"on {exact.on}. On the dashed line the two agree.{cut}"
+        f"on {exact.on}. On the dashed line the two agree."
     )
+    if len(points) > charts.MOST_POINTS:
+        caption += f" {charts.MOST_POINTS} of {len(points)} are drawn, chosen at random."
     return Plan("gradients", "Gradients against patches", caption, draw, (-limit, limit))
 
 
@@ -93,16 +90,16 @@ def _ranked(sweep: Swept) -> Plan:
     shares = [sweep.share(sweep.change[:, head]) for head in largest]
     band, names = [float(reach[head]) for head in largest], [sweep.names[head] for head in largest]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
-        return row_charts.ranking(drawing, names, shares, SHARE, ends, band)
+    def draw(drawing: Drawing, limits: Limits) -> str:
+        return row_charts.ranking(drawing, names, shares, SHARE, limits, band)
 
     caption = (
         f"The {len(largest)} heads with the largest effects: the share that each {sweep.does} alone, on {sweep.on}, "
         f"with {sweep.material.intervals}. Grey: if patching only changed signs at random, every head would stay "
         "within it in 95% of draws."
     )
-    ends = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
-    return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, ends)
+    limits = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
+    return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, limits)
 
 
 def heads(material: Material) -> Iterator[Plan]:
@@ -114,8 +111,8 @@ def heads(material: Material) -> Iterator[Plan]:
 def _head_map(sweep: Swept) -> Plan:
     shares, axes = sweep.mean[:, :, 0], sweep.effects.axes
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.heatmap(drawing, shares, axes["layer"], axes["head"], ("layer", "head"), farthest(ends))
+    def draw(drawing: Drawing, limits: Limits) -> str:
+        return charts.heatmap(drawing, shares, axes["layer"], axes["head"], ("layer", "head"), farthest(limits))
 
     caption = (
         f"The share of the effect that each head {sweep.does} alone, on {sweep.on}: 1 is all of it, vermillion is "
@@ -149,9 +146,9 @@ def positions(material: Material) -> Iterator[Plan]:
 def _position_map(sweep: Swept) -> Plan:
     shares, axes, kind = sweep.mean, sweep.effects.axes, sweep.what["kind"]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         columns = [label.replace("-", "−") for label in axes["position"]]
-        limit, names = farthest(ends), ("layer", "position")
+        limit, names = farthest(limits), ("layer", "position")
         return charts.heatmap(drawing, shares, axes["layer"], columns, names, limit, numbers=True)
 
     caption = (
@@ -222,8 +219,8 @@ def _by_layer(
     shares = {word: [sweep.share(column) for column in change.T] for word, change in changes.items()}
     series = [line_of(word.partition(":")[0], line) for word, line in shares.items()]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
-        return charts.curves(drawing, places, series, ("layer", SHARE), ends)
+    def draw(drawing: Drawing, limits: Limits) -> str:
+        return charts.curves(drawing, places, series, ("layer", SHARE), limits)
 
     return Plan(name, title, caption, draw, scale(end for line in shares.values() for end in bounds_of(line)))
 

@@ -11,7 +11,7 @@ from harness.judging import means
 from harness.judging.proportions import Interval
 from harness.measurements.evidence import Evidence
 from harness.report.drawing import charts
-from harness.report.drawing.figure_plan import Ends, Plan, bounds_of, grouped, line_of, scale
+from harness.report.drawing.figure_plan import Limits, Plan, bounds_of, grouped, line_of, scale
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material
 
@@ -30,9 +30,9 @@ def _projection(material: Material, sides: Mapping[str, Evidence], shares: Mappi
     middle = (shares["harmful"][0].mean(0) + shares["harmless"][0].mean(0)) / 2
     beside = [(middle + sign * gap / 2).tolist() for gap in gaps for sign in (1, -1)]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         axes = ("layer that the stream enters", "along the direction, of its length")
-        return charts.curves(drawing, list(range(len(middle))), series, axes, ends, beside=beside)
+        return charts.curves(drawing, list(range(len(middle))), series, axes, limits, beside=beside)
 
     random = f" Grey: how far the two part along {len(gaps)} random directions." if len(gaps) else ""
     caption = (
@@ -56,7 +56,7 @@ def _lens_plan(material: Material, sides: Mapping[str, Evidence]) -> Plan:
     rows = {side: 1 / (1 + np.exp(-one.arrays["odds"].astype(float).T)) for side, one in sides.items()}
     series = [line_of(side, _means(material, sides[side], each, (0.0, 1.0))) for side, each in rows.items()]
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         axes = ("layer that the stream enters", "probability of refusing")
         return charts.curves(drawing, list(range(len(series[0].values))), series, axes, (0, 1))
 
@@ -83,7 +83,7 @@ def _means(
     material: Material,
     one: Evidence,
     rows: Float[np.ndarray, "layer pair"],
-    bounds: Ends = means.UNBOUNDED,
+    bounds: Limits = means.UNBOUNDED,
 ) -> list[Interval]:
     clusters = material.of(one).clusters_of(one.recipe.of["side"])
     return [means.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
@@ -117,7 +117,7 @@ def _on_plane(material: Material, one: Evidence, plane: np.ndarray, parts: np.nd
     hovers: dict[str, list[str]] = {side: [name[:40] for name in prompts.named(side)] for side in SIDES}
     across, up = ((float(plane[:, k].min()) * 1.05, float(plane[:, k].max()) * 1.05) for k in (0, 1))
 
-    def draw(drawing: Drawing, ends: Ends) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         axes = (f"first component ({parts[0]:.0%} of the variance)", f"second ({parts[1]:.0%})")
         return charts.scatter(drawing, rows, hovers, axes, (across, up))
 
