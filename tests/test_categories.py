@@ -46,8 +46,8 @@ def test_ten_of_ten_cannot_clear_the_bar_and_that_is_said_before_anything_is_mea
 
 def test_nothing_at_all_is_asked_of_a_model() -> None:
     class Asleep(Synthetic):
-        def seek(self, what: Any) -> Any:
-            raise AssertionError(what)
+        def seek(self, question: Any) -> Any:
+            raise AssertionError(question)
 
     few = Asleep(Truth((0.9,)), 10 * CATEGORIES, 0, LEVEL)
     with pytest.raises(Inconclusive, match="^undecidable at this n: if all 10 of 10 pairs"):

@@ -145,9 +145,9 @@ def test_what_the_gate_asks_is_planned(compliant: Sleeper, tmp_path: Path) -> No
     asked: list[object] = []
 
     class Asked(Planner):
-        def seek(self, what: Any) -> Any:
-            asked.append(what)
-            return super().seek(what)
+        def seek(self, question: Any) -> Any:
+            asked.append(question)
+            return super().seek(question)
 
     planner = Asked(compliant.record, compliant.pairs, Store(tmp_path), compliant, 0.0025).plan(Work(), set())
     asking("geometry.agreement").judge(planner, compliant.pairs)

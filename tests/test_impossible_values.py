@@ -145,7 +145,7 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
         "counted: `of` is how many heads are asked, 1 or more, and not 0",
     ),
     (lambda: SUBJECT.agreement(PAIRS, "hed"), "agreement: `kind` is"),
-    (lambda: SUBJECT.effects(PAIRS, "head"), "effects: `what` is a Sweep or a Joint, and 'head' was given"),
+    (lambda: SUBJECT.effects(PAIRS, "head"), "effects: `sweep` is a Sweep or a Joint, and 'head' was given"),
     (lambda: SUBJECT.share(DIRECTION), "share: `circuit` is a circuit"),
     (lambda: SUBJECT.subspace(PAIRS, rank=1.5), "subspace: `rank` is a whole number, and 1.5 was given"),
     (lambda: SUBJECT.subspace(PAIRS, rank=0), "a direction of rank 0 is none"),

@@ -49,11 +49,11 @@ class Altered(Subject):
 
     # What is sought stays as it is, so that the same circuits and directions are judged.
 
-    def ask(self, what: Measurement) -> Evidence:
-        evidence = super().ask(what)
+    def ask(self, question: Measurement) -> Evidence:
+        evidence = super().ask(question)
         if evidence.fingerprint in self.spared:
             return evidence
-        n = len(getattr(what.pairs, getattr(what, "side", "harmful")))
+        n = len(getattr(question.pairs, getattr(question, "side", "harmful")))
         values = {name: _moved(value, n) for name, value in evidence.values.items()}
         arrays = {name: array * np.linspace(1.1, 1.4, array.size).reshape(array.shape) for name, array in
                   evidence.arrays.items()}  # fmt: skip

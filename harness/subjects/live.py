@@ -1,4 +1,4 @@
-"""What a claim receives as `model`: turns questions into recipes, asks the evidence, and wakes the model on a miss."""
+"""The subject a claim receives as `model`: answers questions from the store, and loads the model only on a miss."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,15 +47,15 @@ from harness.subjects.quantities.side_effects import SideEffects
 if TYPE_CHECKING:  # importing it loads torch
     from harness.model.chat_model import ChatModel
 
-# Below this AUC the first token's score does not stand for what a model then says.
+# With an AUC below this, the first token's score cannot be used in place of generated answers.
 LEAST_AREA = 0.95
 
 
-class Waking(Protocol):
-    """Wakes the model, once, when evidence is missing; or says that it may not be woken."""
+class Wake(Protocol):
+    """Loads the model, once, when evidence is missing; raises AssayError where it may not be loaded."""
 
     def __call__(self) -> "ChatModel":
-        """The live model."""
+        """The loaded model."""
         ...
 
 
@@ -63,28 +63,29 @@ class Waking(Protocol):
 class Subject(CircuitQuestions):
     """One model as claims see it, at the error level of the claim that asks."""
 
-    controls: bool = True  # whether controls are measured beside a verdict, and figures drawn
+    controls: bool = True  # whether controls are measured and figures drawn, besides the verdict
 
-    def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Waking, level: float) -> None:
+    def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Wake, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
-        self._carried: dict[Site, float] = {}  # by what was found, each by itself
-        self._reading: list[list[str]] = []  # fingerprints of what was asked for, by open block
-        self._area_read: tuple[str, ...] = ()  # fingerprints of what `area` was computed from
+        self._site_effects: dict[Site, float] = {}  # the effect of each site found by a search, patched by itself
+        self._reading: list[list[str]] = []  # fingerprints of the evidence asked for in each open `reading` block
+        self._area_read: tuple[str, ...] = ()  # fingerprints of the evidence that `area` was computed from
 
     @property
     def name(self) -> str:
-        """As asked for on the command line."""
+        """The model's name, as given on the command line."""
         return self.record.name
 
     @property
     def sizes(self) -> Sizes:
-        """What the model is made of."""
+        """Layers, heads, widths and parameters."""
         return self.record.sizes
 
-    def ask(self, what: Measurement) -> Evidence:
-        """The evidence by which something is judged; refused on pairs on which anything in the question was found."""
-        gate.require_judgeable(what.pairs, [*what.origins, *([self._tokens_origin] if what.SCORED else [])])
-        evidence = self.seek(what)
+    def ask(self, question: Measurement) -> Evidence:
+        """The evidence for a judgement; refused on pairs on which anything in the question was found."""
+        origins = [*question.origins, *([self._tokens_origin] if question.SCORED else [])]
+        gate.require_judgeable(question.pairs, origins)
+        evidence = self.seek(question)
         if self._reading:
             self._reading[-1].append(evidence.fingerprint)
         return evidence
@@ -93,7 +94,7 @@ class Subject(CircuitQuestions):
     def reading(self) -> Iterator[list[str]]:
         """Collects the fingerprints of the evidence asked for while the block runs; a block inside it has its own.
 
-        An estimate is made of what one such block asked: whatever is asked in it cannot be left out.
+        An estimate cites all evidence asked for in its block, so none that it rests on can be left out.
         """
         asked: list[str] = []
         self._reading.append(asked)
@@ -106,28 +107,28 @@ class Subject(CircuitQuestions):
     def _tokens_origin(self) -> Origin:
         return Origin("the tokens that refuse", "were", prompts_of(self.all_pairs.discovery))
 
-    def seek(self, what: Measurement) -> Evidence:
-        """The evidence, as it is kept or measured now, for a search: by it nothing is judged."""
-        if what.SCORED and not self.tokens:
+    def seek(self, question: Measurement) -> Evidence:
+        """The evidence for a search, from the store or measured now; no verdict rests on it."""
+        if question.SCORED and not self.tokens:
             raise Inconclusive("nothing to go by: on discovery prompts no first token tells refusals from answers")
-        tokens = self.tokens if what.SCORED else ()
-        recipe = what.recipe(self.record.fingerprint, tokens)
+        tokens = self.tokens if question.SCORED else ()
+        recipe = question.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
             return kept
-        return self._measured(what, recipe, tokens)
+        return self._measured(question, recipe, tokens)
 
-    def _measured(self, what: Measurement, recipe: Recipe, tokens: Sequence[int]) -> Evidence:
-        """Measured now, whatever is kept."""
+    def _measured(self, question: Measurement, recipe: Recipe, tokens: Sequence[int]) -> Evidence:
+        """Measures now, even if the store has this evidence, and keeps the result."""
         model = self.wake()
-        from harness.instruments.answer import observed  # torch is loaded on a miss alone
+        from harness.instruments.answer import observed  # imports torch, so only on a miss
 
-        held: set[str] = set()
-        asked = observed(what, model, tokens, lambda swept: Parts(self.store, recipe, swept, held))
+        parts: set[str] = set()
+        answer = observed(question, model, tokens, lambda sweep: Parts(self.store, recipe, sweep, parts))
         computed_from = (RefusalTokens(self.all_pairs).recipe(self.record.fingerprint, ()).fingerprint,)
-        found = self.store.put(Evidence(recipe, *asked, computed_from if what.SCORED else ()))
-        for part in held:
+        evidence = self.store.put(Evidence(recipe, *answer, computed_from if question.SCORED else ()))
+        for part in parts:
             self.store.remove(part)
-        return found
+        return evidence
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
@@ -135,51 +136,51 @@ class Subject(CircuitQuestions):
         return tuple(self.seek(RefusalTokens(self.all_pairs)).values["tokens"])
 
     def refuses(self, pairs: PromptSet, *, judge: str = PHRASES) -> "Refusals":
-        """How these pairs are answered, and what interventions make of it; refusals are told by the judge named."""
+        """Refusals among the answers to these pairs, told by the judge of that name."""
         require(judge)
         return Refusals(self, pairs, judge)
 
     def depths(self, pairs: PairSet) -> Depths:
-        """Where in depth these pairs' words are read, weighed up and acted upon."""
+        """The depths at which the model detects harm in these pairs, assesses it and acts on it."""
         return Depths(self, pairs)
 
     def geometry(self, pairs: PromptSet) -> Geometry:
-        """How directions lie in these pairs' streams."""
+        """Directions in the residual stream of these pairs' prompts."""
         return Geometry(self, pairs)
 
     def side_effects(self, pairs: PromptSet, under: Intervention) -> SideEffects:
-        """What an intervention does to these pairs' harmless twins, and to plain text."""
+        """Side effects of an intervention: on these pairs' harmless prompts, on answers' language, on plain text."""
         return SideEffects(self, pairs, under)
 
     def answers(self, pairs: PromptSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
-        """How each answer begins."""
+        """The beginning of each answer."""
         return list(self.ask(Answers(pairs, side, under)).values["prefixes"])
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by the judge of that name."""
-        asked = Answers(pairs, side, under)
-        hits = judged_by(judge, self.ask(asked).values)
-        if hits is None:  # measured before there was this judge, and what is kept of the answers does not decide
-            recipe = asked.recipe(self.record.fingerprint, ())
-            hits = judged_by(judge, self._measured(asked, recipe, ()).values)
+        question = Answers(pairs, side, under)
+        hits = judged_by(judge, self.ask(question).values)
+        if hits is None:  # measured before there was this judge, and the answers' beginnings do not tell
+            recipe = question.recipe(self.record.fingerprint, ())
+            hits = judged_by(judge, self._measured(question, recipe, ()).values)
         return np.array(hits, dtype=bool)
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer's first token is likelier to refuse than not; where that does not serve, the answer."""
+        """Whether each first token is likelier to refuse than not; where the score is no use, as `judged`."""
         if not self.score_serves:
             return self.judged(pairs, side, under)
         return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
 
     @property
     def score_serves(self) -> bool:
-        """Whether the first token's score tells generated refusals from answers well enough to stand for them."""
+        """Whether the first token's score tells generated refusals from answers, with an AUC of LEAST_AREA or more."""
         return bool(self.tokens) and self.area >= LEAST_AREA
 
     @cached_property
     def area(self) -> float:
-        """How well the first token's score tells generated refusals from answers, on discovery prompts: AUC."""
+        """The AUC with which the first token's score tells generated refusals from answers, on discovery prompts."""
         pairs, odds, hits = self.all_pairs.discovery, [], []
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         with self.reading() as read:
@@ -192,21 +193,21 @@ class Subject(CircuitQuestions):
         return proportions.area(odds, hits)
 
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """Side effects of an arm, and the same quantity under random circuits or directions, where controls are had."""
+        """Side effects of an intervention, and its random controls (`arm_controls.py`), if controls are on."""
         if not self.controls:
             return ()
         controls = Controls(self, pairs, side, under)
         self.show(controls.dose())
         return *self.side_effects(pairs, under).of_arm(side), *controls.random()
 
-    def show(self, asked: Iterable[Measurement]) -> None:
-        """Has this measured for figures, where controls are measured at all; it decides nothing."""
+    def show(self, questions: Iterable[Measurement]) -> None:
+        """Measures these questions for figures, if controls are on; they decide no verdict."""
         if self.controls and self.tokens:
-            for question in asked:
+            for question in questions:
                 self.ask(question)
 
     def also(self, estimates: Iterable[Estimate]) -> None:
-        """Evaluates these estimates and reports them, where controls are measured at all; they decide nothing."""
+        """Evaluates and reports these estimates, if controls are on; they decide no verdict."""
         if self.controls:
             beside(*estimates)
 
@@ -215,32 +216,32 @@ class Subject(CircuitQuestions):
         return not self.ask(Scores(pairs, side, under)).values["same_as_clean"]
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
-        """So many heads and neurons that carry most of the effect on these pairs; below 1, that share of all."""
-        # Each kind by itself, so that what one claim found serves the next.
-        asked: dict[Indexed, FoundCircuit] = {
+        """The heads and neurons that carry most of the effect on these pairs: so many, or below 1 that share of all."""
+        # A question for each kind, so that other claims can use its evidence.
+        questions: dict[Indexed, FoundCircuit] = {
             "head": FoundCircuit(pairs, heads=number_of("head", heads, self.sizes), at=at),
             "neuron": FoundCircuit(pairs, neurons=number_of("neuron", neurons, self.sizes), at=at),
         }
-        found: dict[Site, float] = {}
-        on = prompts_of(pairs)
-        for kind, one in asked.items():
-            if one.heads or one.neurons:
-                values, parts = self.seek(one).values, SITE_KINDS[kind].plural
-                sites = (Site(layer, kind, index, found_on=on) for layer, index in values[parts])
-                found.update(zip(sites, values["effects"][parts], strict=True))
-        self._carried |= found
-        return Circuit(tuple(found))
+        effects: dict[Site, float] = {}
+        searched_on = prompts_of(pairs)
+        for kind, question in questions.items():
+            if question.heads or question.neurons:
+                values, parts = self.seek(question).values, SITE_KINDS[kind].plural
+                sites = (Site(layer, kind, index, found_on=searched_on) for layer, index in values[parts])
+                effects.update(zip(sites, values["effects"][parts], strict=True))
+        self._site_effects |= effects
+        return Circuit(tuple(effects))
 
     def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
-        """The parts of a circuit that was found here, by what each carries by itself; none of any other."""
-        if not set(circuit.sites) <= self._carried.keys():
+        """The sites of a circuit found by this subject, largest effect first; empty for any other circuit."""
+        if not set(circuit.sites) <= self._site_effects.keys():
             return ()
-        return tuple(sorted(circuit.sites, key=lambda site: -self._carried[site]))
+        return tuple(sorted(circuit.sites, key=lambda site: -self._site_effects[site]))
 
     def direction(self, pairs: PromptSet) -> Direction:
-        """The direction that the published procedure chooses on these pairs; where none is valid, the nearest."""
-        found = self.seek(FoundDirection(pairs))
-        values = found.values
+        """The direction that the published procedure chooses here; if none passes its filters, the nearest."""
+        evidence = self.seek(FoundDirection(pairs))
+        values = evidence.values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
         valid = float(values["valid"])
@@ -253,19 +254,21 @@ class Subject(CircuitQuestions):
                 len(pairs),
                 "1 if it passes, 0 if not",
                 "pairs",
-                evidence=(found.fingerprint,),
+                evidence=(evidence.fingerprint,),
             )
         )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
         return Direction("difference", values["layer"], values["position"], *prompts, sought_on=prompts_of(pairs))
 
     def subspace(self, pairs: PairSet, rank: int) -> Direction:
-        """Where the direction is found, the directions that hold most of the paired differences."""
-        one = self.direction(pairs)
-        return replace(one, method="principal", harmful=pairs.harmful, harmless=pairs.harmless, rank=rank)
+        """The directions that hold most of the paired differences, at the layer and position of `direction`."""
+        direction = self.direction(pairs)
+        return replace(direction, method="principal", harmful=pairs.harmful, harmless=pairs.harmless, rank=rank)
 
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
-        """Exact effects of patching from the twin's run, in the first token's score; or to search by."""
+    def effects(
+        self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
+    ) -> Effects:
+        """Exact effects of patching from the twin's run, in log-odds that the first token refuses."""
         area, n = self.area, 2 * len(self.all_pairs.discovery)
         name, read = "AUC of the score", self._area_read
         beside(Estimate(name, area, area, area, n, "counted", "prompts", range=SHARE, evidence=read))
@@ -274,28 +277,28 @@ class Subject(CircuitQuestions):
                 f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
                 f"{area:.2f} only, and effects are in that score"
             )
-        # What is looked at beyond discovery pairs is judged, whatever it is called.
+        # A search beyond the discovery pairs must pass the gate like a judgement.
         within = prompts_of(pairs) <= prompts_of(self.all_pairs.discovery)
-        return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, what, mode)))
+        return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, sweep, mode)))
 
-    def share_of(self, name: str, found: Effects, change: np.ndarray) -> Estimate:
-        """A change in log-odds as a share of the whole gap between prompts and twins."""
-        there = set(found.pairs)
-        judged = PairSet("judged", tuple(pair for pair in twins(self.all_pairs) if pair.id in there))
+    def share_of(self, name: str, effects: Effects, change: np.ndarray) -> Estimate:
+        """A change in log-odds, as a share of the gap between prompts and their twins."""
+        measured = set(effects.pairs)
+        judged = PairSet("judged", tuple(pair for pair in twins(self.all_pairs) if pair.id in measured))
         gate.require_judgeable(judged, [self._tokens_origin])
-        gap, clusters = found.gap, self.clusters(found.pairs)
-        if nothing := found.no_gap:
-            return no_share(name, found, nothing)
-        part = change.astype(float) * found.sign
-        return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters), found.evidence)
+        gap, clusters = effects.gap, self.clusters(effects.pairs)
+        if nothing := effects.no_gap:
+            return no_share(name, effects, nothing)
+        part = change.astype(float) * effects.sign
+        return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters), effects.evidence)
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """The cluster of each of these pairs: those of one template, or that share a prompt, are one."""
+        """The cluster of each pair: pairs of one template, or with a prompt in common, are not independent."""
         cluster_of = twins(self.all_pairs).cluster_of
         return np.array([cluster_of[name] for name in names])
 
 
 class Bare(Subject):
-    """The same subject where a verdict is all that is wanted: no controls are measured, and no figure is drawn."""
+    """A subject for verdicts alone: it measures no controls and draws no figures."""
 
     controls = False

@@ -1,6 +1,6 @@
-"""A subject without a model, whose truth is known because its answers are drawn: for calibration and for power."""
+"""A subject without a model: its answers are drawn at random from a known truth. Used for calibration and power."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, in_layer
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
+    Answer,
     Answers,
     Attended,
     Estimated,
@@ -47,36 +48,37 @@ CATEGORIES = 4
 
 @dataclass(frozen=True)
 class Truth:
-    """What is so of every pair there could be; a study draws some of them."""
+    """The true values in the population of all pairs, from which each study draws a sample."""
 
-    effects: tuple[float, ...]  # of the first thing asked about, the second …: a fall, a share, a depth, a cosine
-    refused: float = 0.95  # of harmful prompts, unedited
-    answered: float = 0.98  # of harmless ones
-    contrary: float = 0.0  # pairs that go the other way under an intervention
-    alike: float = 0.0  # how much pairs of one template resemble each other: a correlation
+    effects: tuple[float, ...]  # true values of the first quantity asked for, the second …: a fall, a share, a depth
+    refused: float = 0.95  # the share of harmful prompts refused by the unchanged model
+    answered: float = 0.98  # the share of harmless prompts that it answers
+    contrary: float = 0.0  # the share of pairs that an intervention moves the other way
+    alike: float = 0.0  # the correlation of pairs of one template
     template: int = 1  # pairs of one template
-    noise: float = 0.3  # of one pair's effect, in mean gaps
-    skewed: bool = False
-    agreement: float | None = None  # of effects that gradients estimate with measured ones, over components
-    common: float = 0.0  # how much of their noise the two share
+    noise: float = 0.3  # standard deviation of a pair's effect, in mean gaps
+    skewed: bool = False  # whether that noise is log-normal instead of normal
+    agreement: float | None = None  # the correlation, over components, of effects by gradients with measured ones
+    common: float = 0.0  # the share of the noise that those two have in common
 
 
 class Drawn(PairSet):
-    """Pairs of which none was used to find anything."""
+    """Pairs all of which are held out: searches get copies with other prompts."""
 
     @property
     def discovery(self) -> PairSet:
-        """Others of the same make: what is found does not depend on them."""
+        """Copies of the pairs with other prompts, so that nothing is judged on the prompts it was found on."""
         return PairSet(
             self.name,
             tuple(
-                replace(one, harmful=f"{one.harmful}, found", harmless=f"{one.harmless}, found") for one in self.pairs
+                replace(pair, harmful=f"{pair.harmful}, found", harmless=f"{pair.harmless}, found")
+                for pair in self.pairs
             ),
         )
 
     @property
     def heldout(self) -> "Drawn":
-        """The same."""
+        """All pairs."""
         return self
 
     def _where(self, name: str, keep: Callable[[Pair], bool]) -> "Drawn":
@@ -84,43 +86,43 @@ class Drawn(PairSet):
 
 
 class Synthetic(Bare):
-    """One study of n pairs."""
+    """One simulated study: answers about n pairs, drawn from the truth."""
 
     def __init__(self, truth: Truth, n: int, seed: int, level: float, sizes: Sizes = SIZES) -> None:
-        super().__init__(_record(sizes), _pairs(n, truth.template), Store(DATA), _sleeps, level)
+        super().__init__(_record(sizes), _pairs(n, truth.template), Store(DATA), _no_model, level)
         self.truth, self.rng, self.n = truth, np.random.default_rng([seed, n]), n
-        self.asked: dict[str, None] = {}  # arms, in order, in words
-        self._found: dict[Circuit, int | None] = {}  # on which category, or on all
-        self._effect: dict[Any, float] = {}
+        self.asked: dict[str, None] = {}  # everything asked for, in words and in order
+        self._category_of: dict[Circuit, int | None] = {}  # the category a circuit was found on; None: several
+        self._true_effects: dict[Any, float] = {}  # by intervention or stage, in the order asked for
         self._drawn: dict[Any, NDArray[np.float64]] = {}
 
-    def seek(self, what: Measurement) -> Evidence:
-        """Drawn, so that what it asks about has the effect it truly has."""
-        return Evidence(_RECIPE, *self._answer(what))
+    def seek(self, question: Measurement) -> Evidence:
+        """Evidence drawn at random, in which the quantity asked for has its true value."""
+        return Evidence(_RECIPE, *self._answer(question))
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
-        """One of that size; what it does depends on where it was sought."""
-        found = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
-        self._found[found] = _category(pairs)
-        return found
+        """A circuit of that size, whose effect depends on the category it was found on."""
+        circuit = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        self._category_of[circuit] = _category(pairs)
+        return circuit
 
     @property
     def score_serves(self) -> bool:
-        """Scores and answers are drawn from one truth."""
+        """Always true: scores and answers are drawn from one truth."""
         return True
 
     @property
     def area(self) -> float:
-        """As above."""
+        """Always 1: scores and answers are drawn from one truth."""
         return 1.0
 
-    def _answer(self, what: Measurement) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
-        match what:
+    def _answer(self, question: Measurement) -> Answer:
+        match question:
             case RefusalTokens():
                 return {"tokens": [0]}, {}
             case Answers(pairs, side, under):
                 hits = self._refused(side, under)[_numbers(pairs)].astype(float)
-                # In language as often as it has an effect.
+                # The share of coherent answers is the first effect.
                 fluent = self._uniform("language") < self.truth.effects[0]
                 babble = np.where(fluent[_numbers(pairs)], 0.0, 1.0)
                 judged = {name: hits.tolist() for name in judges()}
@@ -132,20 +134,20 @@ class Synthetic(Bare):
                 return {"odds": odds.tolist(), "kl": kl.tolist(), "same_as_clean": False}, {}
             case FoundCircuit(pairs):
                 shift = _category(pairs) or 0
-                found = {
+                parts = {
                     SITE_KINDS[kind].plural: _spread(number, in_layer(kind, self.sizes), shift)
-                    for kind, number in what.numbers.items()
+                    for kind, number in question.numbers.items()
                 }
-                return found | {"effects": {kind: [0.0] * len(some) for kind, some in found.items()}}, {}
+                return parts | {"effects": {kind: [0.0] * len(sites) for kind, sites in parts.items()}}, {}
             case FoundDirection(pairs):
                 prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
                 return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
             case Norms():
                 return {}, {kind: self.rng.random((self.sizes.layers, in_layer(kind, self.sizes))) for kind in INDEXED}
             case Swept(_, Joint()):
-                return self._effects(what, *self._joint(what))
+                return self._effects(question, *self._joint(question))
             case Swept() | Estimated():
-                return self._effects(what, self._components(what))
+                return self._effects(question, self._components(question))
             case Attended(pairs):
                 return {}, {"words": self._attention()[_numbers(pairs)]}
             case Products(pairs):
@@ -157,7 +159,7 @@ class Synthetic(Bare):
                 more = 0.0 if under is None else self.truth.effects[0] + 0.3 * self.rng.normal(size=len(passages))
                 return {"nats": (np.full(len(passages), 3.0) + more).tolist()}, {}
             case _:
-                raise AssayError(f"nothing is drawn for {what.KIND}, which the claim asks for")
+                raise AssayError(f"the claim asks for {question.KIND}, and synthetic subjects cannot draw that")
 
     def _refused(self, side: PromptSide, under: Intervention | None) -> NDArray[np.bool_]:
         rate = self.truth.refused if side == "harmful" else 1 - self.truth.answered
@@ -174,7 +176,7 @@ class Synthetic(Bare):
         return (u < rate - falls) | ((rate <= u) & (u < rate + rises))
 
     def _uniform(self, key: Any) -> NDArray[np.float64]:
-        """One a pair, alike within templates; the same whenever asked."""
+        """A uniform number for each pair, correlated within templates; drawn once for each key."""
         from scipy.special import ndtr
 
         if key not in self._drawn:
@@ -189,23 +191,26 @@ class Synthetic(Bare):
         common = np.repeat(self.rng.normal(size=(templates, *shape)), self.truth.template, axis=0)[: self.n]
         return np.asarray(np.sqrt(alike) * common + np.sqrt(1 - alike) * own)
 
-    def _effect_of(self, what: Any) -> float:
-        """The first thing of its kind has the first effect, the second the second, others the last."""
-        if isinstance(what, Remove | Add) and what.direction.method in ("isotropic", "matched"):
-            return self._beside(0.0)
-        return self._effect.setdefault(what, self.truth.effects[min(len(self._effect), len(self.truth.effects) - 1)])
+    def _effect_of(self, under: Intervention) -> float:
+        """The true effect of an intervention: the first asked for has the first effect, and so on, up to the last.
 
-    def _beside(self, default: float) -> float:
-        """The effect of what is put beside the first: the last one of several."""
+        Random directions have the last effect, or none if there is only one.
+        """
+        if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
+            return self._last_effect(0.0)
+        effects = self.truth.effects
+        return self._true_effects.setdefault(under, effects[min(len(self._true_effects), len(effects) - 1)])
+
+    def _last_effect(self, default: float) -> float:
+        """The last of several effects, for what is compared with the first; the default if there is only one."""
         return self.truth.effects[-1] if len(self.truth.effects) > 1 else default
 
-    def _components(self, what: Swept | Estimated) -> NDArray[np.float64]:
-        """The true shares of all components; of those of which two methods are to agree, drawn anew."""
-        kind = what.what.kind  # type: ignore[union-attr]
-        count = int(np.prod(self._shape(what)))
-        self.asked["effects by gradients" if isinstance(what, Estimated) else "effects of single parts by patches"] = (
-            None
-        )
+    def _components(self, question: Swept | Estimated) -> NDArray[np.float64]:
+        """The true share of each component: the first effect, or drawn anew where gradients and patches must agree."""
+        kind = question.what.kind  # type: ignore[union-attr]
+        count = int(np.prod(self._shape(question)))
+        method = "effects by gradients" if isinstance(question, Estimated) else "effects of single parts by patches"
+        self.asked[method] = None
         if self.truth.agreement is None or kind not in INDEXED:
             return np.full(count, self.truth.effects[0])
         if "guess" not in self._drawn:
@@ -214,18 +219,18 @@ class Synthetic(Bare):
             b = b - b.mean() - a * (a @ b) / count
             self._drawn["exact"] = a
             self._drawn["guess"] = self.truth.agreement * a + np.sqrt(1 - self.truth.agreement**2) * b / b.std()
-        return self._drawn["exact" if isinstance(what, Swept) else "guess"]
+        return self._drawn["exact" if isinstance(question, Swept) else "guess"]
 
-    def _shape(self, what: Swept | Estimated) -> tuple[int, ...]:
-        if isinstance(what.what, Joint):
-            return (len(what.what.circuits),)
-        layers = self.sizes.layers if what.what.layers is None else len(what.what.layers)
-        each = (in_layer(what.what.kind, self.sizes),) if what.what.kind in INDEXED else ()
-        return (layers, *each, len(what.what.at))
+    def _shape(self, question: Swept | Estimated) -> tuple[int, ...]:
+        if isinstance(sweep := question.what, Joint):
+            return (len(sweep.circuits),)
+        layers = self.sizes.layers if sweep.layers is None else len(sweep.layers)
+        each = (in_layer(sweep.kind, self.sizes),) if sweep.kind in INDEXED else ()
+        return (layers, *each, len(sweep.at))
 
-    def _joint(self, what: Swept) -> tuple[NDArray[np.float64], bool]:
-        """Each circuit's share, or each pair's of it; and whether its noise is in that already."""
-        joint = what.what
+    def _joint(self, question: Swept) -> tuple[NDArray[np.float64], bool]:
+        """Each circuit's true share, or each pair's share of it; and whether that already contains the noise."""
+        joint = question.what
         assert isinstance(joint, Joint)  # noqa: S101 - for the type checker
         kinds = {site.kind for circuit in joint.circuits for site in circuit.sites}
         if kinds == set(OUTPUTS):
@@ -234,27 +239,26 @@ class Synthetic(Bare):
             return self._two_ends(stage, len(joint.circuits)), True
         if kinds == {"mlp_out"}:
             self.asked["shares of the gap of sets of MLPs"] = None
-            return np.array([self.truth.effects[0], *[self._beside(0.0)] * (len(joint.circuits) - 1)]), False
+            return np.array([self.truth.effects[0], *[self._last_effect(0.0)] * (len(joint.circuits) - 1)]), False
         self.asked["the circuit's share of the gap"] = None
         own = np.array([int(pair.id) % CATEGORIES for pair in twins(self.all_pairs)])
-        own_share, others = self.truth.effects[0], self._beside(self.truth.effects[0])
+        own_share, others = self.truth.effects[0], self._last_effect(self.truth.effects[0])
         shares = np.zeros((self.n, len(joint.circuits)))
         for number, circuit in enumerate(joint.circuits):
-            if circuit in self._found:
-                category = self._found[circuit]
+            if circuit in self._category_of:
+                category = self._category_of[circuit]
                 mine = np.ones(self.n, bool) if category is None else own == category
                 shares[:, number] = np.where(mine, own_share, others)
         return shares, False
 
-    def _two_ends(self, what: Any, layers: int) -> NDArray[np.float64]:
-        """All effect in the first layer and in the last, in parts whose mean depth is the effect asked for."""
+    def _two_ends(self, stage: Any, layers: int) -> NDArray[np.float64]:
+        """Layer weights that are zero but in the first and last layer, with the true mean depth of a stage."""
         from scipy.special import betaincinv
 
-        before = sum(isinstance(one, tuple) for one in self._effect)
-        # With one effect, each stage lies by so much below the one before.
-        mean = self._effect.setdefault(what, self._stage(before))
+        before = sum(isinstance(key, tuple) for key in self._true_effects)
+        mean = self._true_effects.setdefault(stage, self._depth(before))
         late = (
-            betaincinv(6 * mean, 6 * (1 - mean), self._uniform(("depth", what)))
+            betaincinv(6 * mean, 6 * (1 - mean), self._uniform(("depth", stage)))
             if 0 < mean < 1
             else np.full(self.n, mean)
         )
@@ -262,18 +266,19 @@ class Synthetic(Bare):
         weights[:, 0], weights[:, -1] = 1 - late, late
         return weights
 
-    def _stage(self, before: int) -> float:
+    def _depth(self, before: int) -> float:
+        """The true depth of a stage after so many others; a single effect is how far each lies below the last."""
         effects = self.truth.effects
         return effects[min(before, len(effects) - 1)] if len(effects) > 1 else min(1.0, before * effects[0])
 
     def _attention(self) -> NDArray[np.float64]:
         self.asked["attention to the differing words, by depth"] = None
-        self._effect.setdefault("words", self.truth.effects[0])
+        self._true_effects.setdefault("words", self.truth.effects[0])
         heads = np.repeat(self._two_ends("words", self.sizes.layers)[..., None], self.sizes.heads, 2)
         return np.asarray(heads * (0.5 + self._uniform("looking"))[:, None, None])
 
     def _products(self, pairs: PromptSet) -> NDArray[np.float64]:
-        """Of streams in which the categories' differences have the asked cosine."""
+        """Inner products of streams in which the categories' mean differences have the true cosine."""
         self.asked["cosines between categories"] = None
         numbers, width, cosine = _numbers(pairs), 32, self.truth.effects[0]
         means = np.sqrt(1 - cosine) * np.eye(CATEGORIES, width, 1) + np.sqrt(cosine) * np.eye(1, width)
@@ -283,26 +288,24 @@ class Synthetic(Bare):
         return np.asarray(streams @ streams.T)
 
     def _projections(self, side: PromptSide, count: int, numbers: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
-        """Streams that part with depth by the first effect along the first direction, by the last along others."""
+        """Projections that separate with depth: the first direction by the first effect, the others by the last."""
         self.asked["projections by depth"] = None
         depth, streams = (
             np.linspace(0, 1, self.sizes.layers + 1),
             np.zeros((count, len(numbers), self.sizes.layers + 1)),
         )
         if side == "harmful":
-            slopes = np.array([self.truth.effects[0], *[self._beside(0.0)] * (count - 1)])
+            slopes = np.array([self.truth.effects[0], *[self._last_effect(0.0)] * (count - 1)])
             noise = self.truth.noise * self._normal((count,))[numbers].T
             streams = (slopes[:, None] + noise)[..., None] * depth
         return {"along": streams, "length": np.ones(streams.shape[1:])}
 
-    def _effects(
-        self, what: Swept | Estimated, shares: NDArray[np.float64], exact: bool = False
-    ) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
+    def _effects(self, question: Swept | Estimated, shares: NDArray[np.float64], exact: bool = False) -> Answer:
         if "gap" not in self._drawn:
             self._drawn["gap"] = GAP * self.rng.gamma(9, 1 / 9, self.n)
         clean, count = self._drawn["gap"] / 2, shares.shape[-1]
-        if "guess" in self._drawn and not isinstance(what.what, Joint):
-            # As large as the components' own differences.
+        if "guess" in self._drawn and not isinstance(question.what, Joint):
+            # Shares of components have standard deviation 1, and so has the noise.
             change = shares + self._noise(count)
         elif exact:
             change = 2 * clean[:, None] * shares
@@ -311,14 +314,15 @@ class Synthetic(Bare):
             change = 2 * clean[:, None] * shares + self.truth.noise * GAP * (
                 np.exp(noise - 0.5) - 1 if self.truth.skewed else noise
             )
-        shape = self._shape(what)
+        shape = self._shape(question)
         axes = {f"axis {number}": tuple(map(str, range(size))) for number, size in enumerate(shape)}
-        values = {"pairs": [pair.id for pair in what.pairs], "set_aside": [], "axes": axes}
+        values = {"pairs": [pair.id for pair in question.pairs], "set_aside": [], "axes": axes}
         patched = (clean[:, None] - change).reshape(self.n, *shape)
         arrays = {"patched": patched, "kl": np.zeros_like(patched), "clean": clean, "source": -clean}
-        return values, {name: array[_numbers(what.pairs)] for name, array in arrays.items()}
+        return values, {name: array[_numbers(question.pairs)] for name, array in arrays.items()}
 
     def _noise(self, count: int) -> NDArray[np.float64]:
+        """Noise of which each call shares the same part, `truth.common` of its variance."""
         if "common" not in self._drawn:
             self._drawn["common"] = self._normal((count,))
         common = self.truth.common
@@ -355,10 +359,10 @@ def _category(pairs: PairSet) -> int | None:
 
 
 def _spread(count: int, width: int, shift: int) -> list[tuple[int, int]]:
-    """So many of one kind, layer after layer, no more than half of any; others for another shift."""
+    """So many (layer, number) of a kind, at most half of each layer's; another shift begins at another number."""
     half = max(1, width // 2)
     return [(number // half, (number % half + shift) % width) for number in range(count)]
 
 
-def _sleeps() -> Any:
-    raise AssayError("a synthetic subject has no model to wake")
+def _no_model() -> Any:
+    raise AssayError("a synthetic subject has no model to load")

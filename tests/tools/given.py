@@ -50,8 +50,8 @@ class Given(Bare):
     def __init__(
         self,
         pairs: PairSet,
-        values: Callable[[Any], Mapping[str, Any]] = lambda what: {},
-        arrays: Callable[[Any], Mapping[str, np.ndarray]] = lambda what: {},
+        values: Callable[[Any], Mapping[str, Any]] = lambda question: {},
+        arrays: Callable[[Any], Mapping[str, np.ndarray]] = lambda question: {},
         change: Callable[[Any], np.ndarray] | None = None,
         sizes: Sizes = SIZES,
     ) -> None:
@@ -68,19 +68,19 @@ class Given(Bare):
         """Given like all the rest, and found nowhere."""
         return Origin("the tokens that refuse", "were", frozenset())
 
-    def ask(self, what: Measurement) -> Evidence:
-        self.asked.append(what)
-        return Evidence(RECIPE, self._values(what), self._arrays(what))
+    def ask(self, question: Measurement) -> Evidence:
+        self.asked.append(question)
+        return Evidence(RECIPE, self._values(question), self._arrays(question))
 
-    def seek(self, what: Measurement) -> Evidence:
+    def seek(self, question: Measurement) -> Evidence:
         """A search may use pairs on which nothing is judged."""
-        return self.ask(what)
+        return self.ask(question)
 
-    def effects(self, pairs: PairSet, what: Any, mode: Mode = "noise", *, searching: bool = False) -> Effects:
+    def effects(self, pairs: PairSet, sweep: Any, mode: Mode = "noise", *, searching: bool = False) -> Effects:
         """Of a gap from 2 down to −2, all of it by a change of 4 towards the twin."""
-        self.swept.append((what, mode))
+        self.swept.append((sweep, mode))
         assert self._change is not None
-        shares = self._change(what)
+        shares = self._change(sweep)
         n, shape = len(shares), shares.shape[1:]
         axes = {f"axis {number}": tuple(map(str, range(size))) for number, size in enumerate(shape)}
         names = tuple(pair.id for pair in pairs)[:n]
