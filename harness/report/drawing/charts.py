@@ -1,6 +1,6 @@
-"""Charts of places and cells: numbers to drawings. They know nothing of evidence, models or claims.
+"""Heat maps, curves, scatter plots and circuit diagrams from plain numbers; nothing here knows evidence or models.
 
-A drawing that is given little width is laid out anew for a phone: its labels keep their size.
+Where a drawing is as narrow as a phone, charts are laid out differently instead of shrinking their labels.
 """
 
 import math
@@ -25,13 +25,14 @@ from harness.report.drawing.svg import (
     Drawing,
 )
 
-# More points than this are not told apart, and make a page slow.
+# More points could not be told apart, and would make a page slow.
 MOST_POINTS = 300
-# Of a heat map: cells that are drawn one by one; of more, those that say what they are, and those that are drawn.
+# A heat map of at most MOST_CELLS draws each cell with its number or hover text. A larger one draws its MOST_SMALL
+# strongest cells, and gives a hover text to the MOST_HOVERS strongest.
 MOST_CELLS, MOST_HOVERS, MOST_SMALL = 200, 100, 2000
-# Columns of a diagram, one beside the other.
+# The most layers in a row of a circuit diagram: on a desk, and on a phone.
 MOST_COLUMNS, MOST_NARROW = 18, 9
-# Series are told apart by colour, by dash and by shape.
+# Colour, dash and marker of each series.
 LOOKS = (
     (VERMILLION, "", "dot"),
     (BLUE, "6 3", "ring"),
@@ -39,12 +40,12 @@ LOOKS = (
     (ORANGE, "8 3 2 3", "dot"),
     (PURPLE, "3 2", "ring"),
 )
-_PARTS = (("ring", VERMILLION, "head, by its number"), ("box", BLUE, "neurons, how many"))
+_PARTS = (("ring", VERMILLION, "a head, with its number"), ("box", BLUE, "how many neurons"))
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: a value at each place, and ends of its interval if it has any."""
+    """One line: a value at each place, with the bounds of its intervals where it has any."""
 
     name: str
     values: Sequence[float]
@@ -62,7 +63,7 @@ def heatmap(
     *,
     numbers: bool = False,
 ) -> str:
-    """Vermillion above zero, blue below, nothing at it; drawn to the limit on both sides."""
+    """A heat map: vermillion above zero, blue below, the stronger the nearer a value is to the limit on either side."""
     longest = min(max(map(len, rows)), 20)
     left, top = (34 + 6.2 * longest if drawing.narrow else 42.0 + 7 * longest), 12.0
     side = (drawing.width - left - (20 if drawing.narrow else 70)) / len(columns)
@@ -76,12 +77,12 @@ def heatmap(
     else:
         _small_cells(drawing, values, rows, columns, axes, limit, (left, top, width, height))
     below, turned = top + high, width < 5 + 6.5 * max(map(len, columns)) and max(map(len, columns)) > 3
-    for column, other in enumerate(columns):
+    for column, name in enumerate(columns):
         at = left + (column + 0.5) * width
         if turned:
-            drawing.text(at + 4, below + 12, other, anchor="end", turn=-55)
+            drawing.text(at + 4, below + 12, name, anchor="end", turn=-55)
         elif column % math.ceil((4 + 7 * max(map(len, columns))) / width) == 0:
-            drawing.text(at, below + 15, other, anchor="middle")
+            drawing.text(at, below + 15, name, anchor="middle")
     deep = 18 + (5.4 * min(max(map(len, columns)), 22) if turned else 0)
     drawing.text(left + wide / 2, below + deep + 16, axes[1], anchor="middle", color=INK)
     drawing.text(13, top + high / 2, axes[0], anchor="middle", color=INK, turn=-90)
@@ -103,13 +104,12 @@ def curves(
     limits: tuple[float, float],
     *,
     ticks: Sequence[tuple[float, str]] | None = None,
-    beside: Sequence[Sequence[float]] = (),
+    random: Sequence[Sequence[float]] = (),
 ) -> str:
-    """Lines over places, each with the band of its interval; those of random ones thin and grey."""
-    named = [(LOOKS[n % len(LOOKS)][2], LOOKS[n % len(LOOKS)][0], one.name) for n, one in enumerate(series)]
-    named += [("", MUTED, "random ones")] if beside else []
+    """Lines over places with the bands of their intervals; lines of random counterparts are thin and grey."""
+    entries = legend_entries(series) + ([("", MUTED, "random directions")] if random else [])
     left, right = 58.0, drawing.width - 18
-    top = drawing.legend(8.0 if drawing.narrow else left, 16, named, drawing.width) + 14
+    top = drawing.legend(8.0 if drawing.narrow else left, 16, entries, drawing.width) + 14
     below = top + 240
     across = Axis(min(places), max(places), left, right)
     up = Axis(*limits, below, top)
@@ -117,18 +117,18 @@ def curves(
     drawing.across(
         across, below, axes[0], ticks=_whole(places, 8 if drawing.narrow else 12) if ticks is None else ticks
     )
-    for values in beside:
+    for values in random:
         drawing.line(_line(across, up, places, values), MUTED, width=0.6)
-    for number, one in enumerate(series):
+    for number, line in enumerate(series):
         color, dash, shape = LOOKS[number % len(LOOKS)]
-        if one.low is not None and one.high is not None:
-            edge = [*_line(across, up, places, one.low), *reversed(_line(across, up, places, one.high))]
+        if line.low is not None and line.high is not None:
+            edge = [*_line(across, up, places, line.low), *reversed(_line(across, up, places, line.high))]
             drawing.area(edge, color, 0.18)
-        drawing.line(_line(across, up, places, one.values), color, width=2, dash=dash)
-        for place, value in enumerate(one.values):
+        drawing.line(_line(across, up, places, line.values), color, width=2, dash=dash)
+        for place, value in enumerate(line.values):
             if not np.isfinite(value):
                 continue
-            hover = f"{one.name}, {axes[0]} {places[place]:g}: {between(one, place)}"
+            hover = f"{line.name}, {axes[0]} {places[place]:g}: {with_interval(line, place)}"
             put(drawing, shape, across.at(places[place]), up.at(value), color, hover)
     drawing.height = below + 42
     return drawing.svg
@@ -143,7 +143,7 @@ def scatter(
     *,
     diagonal: bool = False,
 ) -> str:
-    """Points of a few kinds, each in a shape of its own; of very many, some by a fixed seed."""
+    """Points of a few kinds, each kind with its own marker; of very many, MOST_POINTS drawn by a fixed seed."""
     left, right, top = 62.0, drawing.width - (20 if drawing.narrow else 100), 30.0
     below = top + (right - left if drawing.narrow else 370.0)
     across, up = Axis(*limits[0], left, right), Axis(*limits[1], below, top)
@@ -155,7 +155,7 @@ def scatter(
     most = MOST_POINTS // len(points)
     for number, (name, rows) in enumerate(points.items()):
         color, _, shape = LOOKS[number % len(LOOKS)]
-        for row in _some(len(rows), most):
+        for row in _sample(len(rows), most):
             at, hover = (across.at(float(rows[row, 0])), up.at(float(rows[row, 1]))), hovers[name][row]
             if shape == "ring":
                 drawing.diamond(*at, color, radius=4, opacity=0.6, hover=hover)
@@ -177,9 +177,9 @@ def diagram(
     heads: Mapping[int, Sequence[tuple[int, str]]],
     neurons: Mapping[int, Sequence[str]],
 ) -> str:
-    """Components in columns by depth, along the stream: heads above it, neurons below, by number or counted.
+    """A circuit by layer along the stream: above it each head with its number, below it how many neurons.
 
-    Layers that hold none stand there only while there is room for all.
+    Layers without components are drawn only if all layers fit in one row.
     """
     held = sorted(set(heads) | set(neurons))
     most = MOST_NARROW if drawing.narrow else MOST_COLUMNS
@@ -193,10 +193,10 @@ def diagram(
         for place, layer in enumerate(line):
             x = left + step * place
             drawing.line([(x, stream - 4), (x, stream + 4)], MUTED, width=1)
-            if some := heads.get(layer, ()):
-                drawing.line([(x, stream), (x, stream - 22 - 26 * (len(some) - 1))], VERMILLION, width=1)
-            for number, (head, hover) in enumerate(heads.get(layer, ())):
-                at = stream - 22 - 26 * number
+            if above := heads.get(layer, ()):
+                drawing.line([(x, stream), (x, stream - 22 - 26 * (len(above) - 1))], VERMILLION, width=1)
+            for order, (head, hover) in enumerate(above):
+                at = stream - 22 - 26 * order
                 drawing.dot(x, at, VERMILLION, radius=11, hover=hover, hollow=True)
                 drawing.text(x, at + 4, head, anchor="middle", color=INK, size=11)
             if below := neurons.get(layer, ()):
@@ -220,7 +220,7 @@ def _cells(
     grid: tuple[float, float, float, float],
     numbered: bool,
 ) -> None:
-    """Each with its hover text, or its number."""
+    """Draws every finite cell, each with its number in it or with its hover text."""
     left, top, width, height = grid
     drawing.grid(len(rows), len(columns), *grid)
     for row, column in np.argwhere(np.isfinite(values)):
@@ -229,10 +229,10 @@ def _cells(
         hover = "" if numbered else f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
         drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
         if numbered:
-            # On a full colour the page's ink may be too like it.
+            # On a strong colour the page's own ink may lack contrast.
             ink = INK if opacity < 0.6 else "#1b1b1b" if value > 0 else "#ffffff"
-            said = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-            drawing.text(x + width / 2, y + height / 2 + 4, said, anchor="middle", color=ink, size=11)
+            number = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+            drawing.text(x + width / 2, y + height / 2 + 4, number, anchor="middle", color=ink, size=11)
 
 
 def _small_cells(
@@ -244,14 +244,14 @@ def _small_cells(
     limit: float,
     grid: tuple[float, float, float, float],
 ) -> None:
-    """Very many: those of a colour in one stroke, the largest with their hover text; of thousands, the largest."""
+    """Draws the MOST_SMALL largest cells: MOST_HOVERS with a hover text each, the others one path for each colour."""
     left, top, width, height = grid
     drawing.box(left, top, width * len(columns), height * len(rows), PAPER, stroke=GRID)
     flat = np.nan_to_num(values.ravel())
     order = np.argsort(-np.abs(flat), kind="stable")[:MOST_SMALL]
     strokes: dict[tuple[str, float], list[tuple[int, int]]] = {}
     for at in sorted(order[MOST_HOVERS:].tolist()):
-        # Twenty steps are more than eyes tell apart.
+        # Eyes tell fewer than twenty steps apart.
         opacity = round(20 * min(abs(float(flat[at])) / limit, 1)) / 20
         if opacity:
             strokes.setdefault((_tint(float(flat[at])), opacity), []).append(divmod(at, len(columns)))
@@ -269,15 +269,21 @@ def _tint(value: float) -> str:
 
 
 def put(drawing: Drawing, shape: str, x: float, y: float, color: str, hover: str) -> None:
-    """A mark of one of the shapes by which series are told apart."""
+    """Draws the marker of a series: a dot, a ring or a diamond."""
     if shape == "diamond":
         drawing.diamond(x, y, color, hover=hover)
     else:
         drawing.dot(x, y, color, hover=hover, hollow=shape == "ring")
 
 
+def legend_entries(series: Sequence[Series]) -> list[tuple[str, str, str]]:
+    """Marker, colour and name of each series."""
+    looks = (LOOKS[number % len(LOOKS)] for number in range(len(series)))
+    return [(shape, color, line.name) for (color, _, shape), line in zip(looks, series, strict=True)]
+
+
 def _whole(places: Sequence[float], most: int) -> list[tuple[float, str]] | None:
-    """At most so many ticks at whole places, if all of them are whole: there is no layer between two."""
+    """At most `most` ticks, all at whole numbers; None if the places are not whole numbers, as layers are."""
     if not all(float(place).is_integer() for place in places):
         return None
     step = math.ceil(len(places) / most)
@@ -285,18 +291,18 @@ def _whole(places: Sequence[float], most: int) -> list[tuple[float, str]] | None
 
 
 def _scale(drawing: Drawing, at: tuple[float, float], cell: tuple[float, float], limit: float) -> None:
-    """The colours in ten steps from a corner: upright beside a heat map, or lying below it on a phone."""
+    """The colour scale in ten steps: upright at the right of a heat map, or below it on a phone."""
     (x, y), (width, height), steps = at, cell, 10
     for step in range(steps):
         value = limit * (1 - (step + 0.5) / (steps / 2))
         place = (x + (steps - 1 - step) * width, y) if drawing.narrow else (x, y + step * height)
         drawing.box(*place, width, height, _tint(value), opacity=abs(value) / limit, stroke=GRID)
     for share, value in ((0, limit), (0.5, 0), (1, -limit)):
-        said = f"{value:+.2g}".replace("-", "−") if value else "0"
+        number = f"{value:+.2g}".replace("-", "−") if value else "0"
         if drawing.narrow:
-            drawing.text(x + (1 - share) * steps * width, y + 26, said, anchor="middle")
+            drawing.text(x + (1 - share) * steps * width, y + 26, number, anchor="middle")
         else:
-            drawing.text(x + 17, y + share * steps * height + 4, said)
+            drawing.text(x + 17, y + share * steps * height + 4, number)
 
 
 def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
@@ -304,20 +310,20 @@ def _line(across: Axis, up: Axis, places: Sequence[float], values: Sequence[floa
     return [(across.at(place), up.at(value)) for place, value in points if np.isfinite(value)]
 
 
-def between(one: Series, place: int) -> str:
-    """The number at a place with its interval, in words."""
-    ends = (one.values if end is None else end for end in (one.low, one.high))
-    return with_ends(one.values[place], *(end[place] for end in ends))
+def with_interval(line: Series, place: int) -> str:
+    """The value of a series at a place with its interval, as text."""
+    bounds = (line.values if bound is None else bound for bound in (line.low, line.high))
+    return with_bounds(line.values[place], *(bound[place] for bound in bounds))
 
 
-def with_ends(value: float, low: float, high: float) -> str:
-    """A number with its interval, where that has a width; of very few pairs it may have no end."""
+def with_bounds(value: float, low: float, high: float) -> str:
+    """A number as text with its interval, if that has a width; of very few pairs an interval can be unbounded."""
     numbers = rounded(value, low, high, 3)
     short = numbers.value if low == high else str(numbers)
     return short if np.isfinite([low, high]).all() else f"{numbers.value}, too few to bound it"
 
 
-def _some(count: int, most: int) -> Sequence[int]:
+def _sample(count: int, most: int) -> Sequence[int]:
     if count <= most:
         return range(count)
     return sorted(np.random.default_rng(0).choice(count, most, replace=False).tolist())

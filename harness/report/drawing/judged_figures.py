@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.report.drawing.figure_plan import Plan, scale
-from harness.report.drawing.row_charts import Held, held
+from harness.report.drawing.row_charts import JudgedRow, judged_rows
 from harness.report.drawing.svg import Drawing
 from harness.results.quantity_words import phrase
 from harness.results.rejudged import outcome
@@ -19,7 +19,7 @@ def judged(verdicts: Sequence[Judged], level: float) -> Plan | None:
         return None
 
     def draw(drawing: Drawing, limits: tuple[float, float]) -> str:
-        return held(drawing, rows, limits)
+        return judged_rows(drawing, rows, limits)
 
     caption = f"{100 * (1 - 2 * level):g}% intervals; a verdict needs the whole line on one side of its bar."
     every = [end for row in rows for end in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]
@@ -31,7 +31,7 @@ def is_placebo(name: str) -> bool:
     return "random" in name
 
 
-def _rows(found: Judged, *, alone: bool) -> Iterator[Held]:
+def _rows(found: Judged, *, alone: bool) -> Iterator[JudgedRow]:
     """Of one model alone also what the quantities are made of, and its placebo."""
     model = found["model"].partition(":")[2] or found["model"]
     beside = [one for one in found.get("beside", ()) if alone and math.isfinite(one["value"])]
@@ -47,8 +47,8 @@ def _rows(found: Judged, *, alone: bool) -> Iterator[Held]:
             yield _row(one, phrase(one["name"]))
 
 
-def _row(kept: Mapping[str, Any], name: str) -> Held:
+def _row(kept: Mapping[str, Any], name: str) -> JudgedRow:
     low, high = (kept["value"] if math.isnan(kept[end]) else kept[end] for end in ("low", "high"))
     if "bar" not in kept:
-        return Held(name, kept["value"], low, high)
-    return Held(name, kept["value"], low, high, kept["sign"], kept["bar"], outcome(kept))
+        return JudgedRow(name, kept["value"], low, high)
+    return JudgedRow(name, kept["value"], low, high, kept["sign"], kept["bar"], outcome(kept))
