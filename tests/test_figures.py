@@ -491,7 +491,7 @@ def test_directions_are_known_by_what_they_are() -> None:
     assert [text.partition(":")[0] for text in said] == [
         "as it is",
         "direction removed",
-        *(f"{RANDOM} random ones, {seed + 1}" for seed in range(RANDOM)),
+        *(f"{RANDOM} random directions, {seed + 1}" for seed in range(RANDOM)),
     ]
     assert numbers(said) == [1, 0, *(float(seed != 4) for seed in range(RANDOM))]
 

@@ -105,7 +105,7 @@ def test_a_correlation_that_rests_on_few_heads_says_on_how_many() -> None:
     material = Material([heads(exact), heads(guess, "estimated")], PAIRS, 0.01)
     (said,) = remarks(material, verdict(held("r", 0.8, 0.9)))
     assert said.startswith("The correlation rests on 2 of 64 heads")
-    assert "patches measure 0.50 for them on the mean, gradients estimate 0.10" in said
+    assert "their mean effect is 0.50 as patching measures it, and 0.10 as gradients estimate it" in said
     every = Material([heads(np.linspace(-1, 1, 64).reshape(8, 8)), heads(guess, "estimated")], PAIRS, 0.01)
     (said,) = remarks(every, verdict(held("r", 0.8, 0.9)))
     assert int(re.findall(r"rests on (\d+) of 64", said)[0]) > 40
@@ -116,7 +116,7 @@ def test_a_circuit_of_which_a_part_does_all_says_so() -> None:
     parts = [f"1.head.{number}" for number in range(5)]
     material = Material([joint([parts[:1], parts[:2], parts], [0.4, 0.98, 1.0])], PAIRS, 0.01)
     assert remarks(material, verdict(held("E", 0.9, 1.0))) == [
-        "Of the circuit's 5 parts the first 2 by themselves carry 0.98 of the effect; all of them carry 1.00."
+        "The first 2 of the circuit's 5 parts alone carry 0.98 of the effect; all of them carry 1.00."
     ]
     needed = Material([joint([parts[:1], parts[:2], parts], [0.4, 0.8, 1.0])], PAIRS, 0.01)
     assert remarks(needed, verdict(held("E", 0.9, 1.0))) == []
@@ -135,8 +135,8 @@ def test_the_strongest_random_direction_is_told_by_what_it_does() -> None:
     ]
     found = verdict(held("lead over random", 0.8, 0.9), beside=("lead over the best random one",))
     assert remarks(Material(evidence, PAIRS, 0.01), found) == [
-        f"With the strongest of {RANDOM} random directions removed in its place, the first token refuses on 0.00 of "
-        "harmful prompts; without, on 1.00."
+        f"With the strongest of {RANDOM} random directions removed instead, the first token refuses on 0.00 of harmful "
+        "prompts; in the unchanged model, on 1.00."
     ]
 
 

@@ -1,73 +1,77 @@
-"""What a verdict's number does not say by itself: how few parts it rests on, and what a random direction alone does."""
+"""Sentences on what a verdict's number hides: how few parts it rests on, and what random directions alone do."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from harness.report.drawing.answer_figures import beside_random
+from harness.measurements.questions import Estimated
+from harness.report.drawing.answer_figures import random_controls
 from harness.report.drawing.figure_plan import growing
 from harness.results.run_record import Judged
 from harness.results.verdict_evidence import Material, Swept
 
-# Parts that hold so much of the whole are what it rests on.
+# A number rests on the parts that make up this share of it.
 MOST = 0.95
 
 
-def remarks(material: Material, found: Judged) -> list[str]:
+def remarks(material: Material, verdict: Judged) -> list[str]:
     """Sentences on one verdict, from the evidence that it read."""
-    names = {one["name"] for one in [*found["estimates"], *found.get("beside", ())]}
-    said: list[str] = []
+    names = {estimate["name"] for estimate in [*verdict["estimates"], *verdict.get("beside", ())]}
+    sentences: list[str] = []
     if "r" in names:
-        said += _rests_on(material)
+        sentences += _few_heads(material)
     if "lead over the best random one" in names:
-        said += _strongest_random(material)
-    return [*said, *dict.fromkeys(_few_parts(material))]
+        sentences += _strongest_random(material)
+    return [*sentences, *dict.fromkeys(_few_parts(material))]
 
 
-def _rests_on(material: Material) -> Iterator[str]:
-    """How few heads set a correlation over all of them, and by how much gradients miss their size."""
-    guessed = {(one.same, str(one.what)): one for one in (Swept(material, each) for each in material.kind("estimated"))}
-    for one in material.swept:
-        if (guess := guessed.get((one.same, str(one.what)))) is None:
+def _few_heads(material: Material) -> Iterator[str]:
+    """How few heads decide a correlation over all of them, and how far gradients miss the size of their effects."""
+    estimates = [Swept(material, evidence) for evidence in material.kind(Estimated.KIND)]
+    by_sweep = {(sweep.same, str(sweep.what)): sweep for sweep in estimates}
+    for sweep in material.swept:
+        if (estimate := by_sweep.get((sweep.same, str(sweep.what)))) is None:
             continue
-        rows = np.stack([one.mean.ravel(), guess.mean.ravel()])
+        rows = np.stack([sweep.mean.ravel(), estimate.mean.ravel()])
         exact, estimated = rows[:, np.isfinite(rows).all(0)]
         spread = (exact - exact.mean()) ** 2
         order = np.argsort(-spread, kind="stable")
         if spread.sum() > 0:
             few = order[: int(np.searchsorted(np.cumsum(spread[order]), MOST * spread.sum())) + 1]
-            kind = str(one.what.get("kind", "part"))
+            kind = str(sweep.what.get("kind", "part"))
             yield (
-                f"The correlation rests on {len(few)} of {len(exact)} {kind}s, which hold {MOST:.0%} of the spread of "
-                f"measured effects: patches measure {exact[few].mean():.2f} for them on the mean, gradients estimate "
-                f"{estimated[few].mean():.2f}. Of the others it says little."
+                f"The correlation rests on {len(few)} of {len(exact)} {kind}s, which make up {MOST:.0%} of the spread "
+                f"of the measured effects: their mean effect is {exact[few].mean():.2f} as patching measures it, and "
+                f"{estimated[few].mean():.2f} as gradients estimate it. It says little about the other {kind}s."
             )
 
 
 def _strongest_random(material: Material) -> Iterator[str]:
-    """What the random direction does that comes nearest to the found one."""
-    for arms in beside_random(material):
-        shares = [_refusing(one.values) for one in arms.random]
-        end = min(shares) if arms.side == "harmful" else max(shares)
-        clean = f"; without, on {_refusing(arms.clean[0].values):.2f}" if arms.clean else ""
-        done = "removed" if arms.side == "harmful" else "added"
+    """What the random direction with the largest effect does."""
+    for control in random_controls(material):
+        shares = [_share_refusing(scores.values) for scores in control.under_random]
+        strongest = min(shares) if control.side == "harmful" else max(shares)
+        done = "removed" if control.side == "harmful" else "added"
+        unchanged = ""
+        if control.unchanged:
+            unchanged = f"; in the unchanged model, on {_share_refusing(control.unchanged[0].values):.2f}"
         yield (
-            f"With the strongest of {len(shares)} random directions {done} in its place, the first token refuses on "
-            f"{end:.2f} of {arms.side} prompts{clean}."
+            f"With the strongest of {len(shares)} random directions {done} instead, the first token refuses on "
+            f"{strongest:.2f} of {control.side} prompts{unchanged}."
         )
 
 
-def _refusing(values: Mapping[str, list[float]]) -> float:
-    return float((np.array(values["odds"]) > 0).mean())
+def _share_refusing(scores: Mapping[str, list[float]]) -> float:
+    return float((np.array(scores["odds"]) > 0).mean())
 
 
 def _few_parts(material: Material) -> Iterator[str]:
     """How few parts of a circuit do what all of it does."""
-    for one in (one for one in material.swept if growing(one.circuits)):
-        whole, shares = float(one.mean[-1]), one.mean.ravel()
+    for sweep in (sweep for sweep in material.swept if growing(sweep.circuits)):
+        whole, shares = float(sweep.mean[-1]), sweep.mean.ravel()
         few = next(at for at, share in enumerate(shares) if share >= MOST * whole) if whole > 0 else len(shares) - 1
-        if len(one.circuits[few]) < len(one.circuits[-1]):
+        if len(sweep.circuits[few]) < len(sweep.circuits[-1]):
             yield (
-                f"Of the circuit's {len(one.circuits[-1])} parts the first {len(one.circuits[few])} by themselves "
-                f"carry {shares[few]:.2f} of the effect; all of them carry {whole:.2f}."
+                f"The first {len(sweep.circuits[few])} of the circuit's {len(sweep.circuits[-1])} parts alone carry "
+                f"{shares[few]:.2f} of the effect; all of them carry {whole:.2f}."
             )

@@ -1,4 +1,4 @@
-"""What is refused before and after, by category, arm by arm, and under random directions."""
+"""Figures of refusals: by category, under each intervention, and compared with random directions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
 from harness.measurements.evidence import Evidence
+from harness.measurements.questions import Answers, Estimated, Products, Projected, Scores, Swept
 from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Limits, Plan, grouped, line_of, strip_of
@@ -19,60 +20,65 @@ from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material, asked_of
 from harness.subjects.published.recordings import Recording
 
-# What claims that generate nothing judge by.
-_JUDGED_BY = ("scores", "swept", "estimated", "projected", "products")
+# Measurements by which claims judge that generate no answers; such claims have answers only because the gate asked.
+_JUDGED_WITHOUT_ANSWERS = (Scores.KIND, Swept.KIND, Estimated.KIND, Projected.KIND, Products.KIND)
 
 
 def refused_under(material: Material) -> Iterator[Plan]:
-    """Refused before and after, category by category."""
-    for (own, side), some in grouped(material.kind("answers"), lambda one: (asked_of(one), one.recipe.of["side"])):
-        arms = sorted(some, key=lambda one: one.recipe.of["under"] is not None)
+    """Bars of the refusals in each category, without and with each intervention."""
+
+    def question(answers: Evidence) -> tuple[str, str]:
+        return asked_of(answers), answers.recipe.of["side"]
+
+    for (fingerprint, side), group in grouped(material.kind(Answers.KIND), question):
+        arms = sorted(group, key=lambda answers: answers.recipe.of["under"] is not None)
         if arms[-1].recipe.of["under"] is None:
             continue
-        names = [material.done(one.recipe.of["under"]) for one in arms]
-        apart = [name if names.count(name) == 1 else f"{name} ({at})" for at, name in enumerate(names)]
-        hits = {name: np.array(one.values[PHRASES]) > 0 for name, one in zip(apart, arms, strict=True)}
-        yield refused_by_category(material, material.judged[own][1], hits, side)
+        names = [material.done(arm.recipe.of["under"]) for arm in arms]
+        labels = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
+        hits = {label: np.array(arm.values[PHRASES]) > 0 for label, arm in zip(labels, arms, strict=True)}
+        yield refused_by_category(material, material.judged[fingerprint][1], hits, side)
 
 
 def refused_unchanged(material: Material) -> Iterator[Plan]:
-    """Refused as the model is, where a claim is about that: of any other only the gate has asked for it."""
-    shown = material.kind("answers")
-    if any(one.recipe.of["under"] is not None for one in shown) or any(map(material.kind, _JUDGED_BY)):
+    """Bars of the refusals of the unchanged model, for claims about nothing else."""
+    answered = material.kind(Answers.KIND)
+    intervened = any(answers.recipe.of["under"] is not None for answers in answered)
+    if intervened or any(map(material.kind, _JUDGED_WITHOUT_ANSWERS)):
         return
-    for own, some in grouped(shown, asked_of):
-        hits = {one.recipe.of["side"]: np.array(one.values[PHRASES]) > 0 for one in some}
+    for fingerprint, group in grouped(answered, asked_of):
+        hits = {answers.recipe.of["side"]: np.array(answers.values[PHRASES]) > 0 for answers in group}
         sides = {side: hits[side] for side in ("harmful", "harmless") if side in hits}
-        pairs = material.judged[own][1]
-        if isinstance(pairs, PairSet):
-            yield refused_by_category(material, pairs, sides, " and ".join(sides))
+        prompts = material.judged[fingerprint][1]
+        if isinstance(prompts, PairSet):
+            yield refused_by_category(material, prompts, sides, " and ".join(sides))
         else:
-            yield from (refused_by_category(material, pairs, {side: hits[side]}, side) for side in sides)
+            yield from (refused_by_category(material, prompts, {side: hits[side]}, side) for side in sides)
 
 
 def refused_by_category(
-    material: Material, pairs: PromptSet, hits: Mapping[str, Bool[np.ndarray, " pair"]], side: str
+    material: Material, prompts: PromptSet, hits: Mapping[str, Bool[np.ndarray, " prompt"]], side: str
 ) -> Plan:
-    """The share refused in each category, a bar an arm."""
+    """Bars of the share refused in each category, one bar for each entry of `hits`."""
     of: PromptSide = "harmless" if side == "harmless" else "harmful"
-    own, clusters = np.array(pairs.categories_of(of)), np.array(pairs.clusters_of(of))
-    names = sorted(set(own.tolist()))
+    categories, clusters = np.array(prompts.categories_of(of)), np.array(prompts.clusters_of(of))
+    names = sorted(set(categories.tolist()))
 
-    def series(name: str, refused: Bool[np.ndarray, " pair"]) -> Series:
-        rows = [own == category for category in names]
+    def bars(name: str, refused: Bool[np.ndarray, " prompt"]) -> Series:
+        rows = [categories == category for category in names]
         return line_of(name, [proportions.rate(refused[row], material.level, clusters[row]) for row in rows])
 
-    every = [series(name, refused) for name, refused in hits.items()]
+    series = [bars(name, refused) for name, refused in hits.items()]
 
     def draw(drawing: Drawing, limits: Limits) -> str:
-        return row_charts.bars(drawing, names, every, ("category", "share refused"), (0, 1))
+        return row_charts.bars(drawing, names, series, ("category", "share refused"), (0, 1))
 
-    caption = f"The share of {len(own)} {side} prompts that is refused, by category, with {material.intervals}."
-    return Plan("categories" if side != "harmless" else "categories-harmless", "Refused, by category", caption, draw)
+    caption = f"The share of {len(categories)} {side} prompts that are refused, by category, with {material.intervals}."
+    return Plan("categories" if side != "harmless" else "categories-harmless", "Refusals by category", caption, draw)
 
 
 def arm_by_arm(recording: Recording, level: float) -> Plan:
-    """The share refused under every published arm."""
+    """Bars of the share refused under every published intervention, and without any."""
     names = [arm.label for arm in recording.arms]
     series = [line_of("refused", [proportions.rate(arm.refused, level) for arm in recording.arms])]
 
@@ -80,59 +86,62 @@ def arm_by_arm(recording: Recording, level: float) -> Plan:
         return row_charts.bars(drawing, names, series, ("arm", "share refused"), (0, 1))
 
     n, intervals = len(recording.categories), Material((), recording.pairs, level).intervals
-    caption = f"The share of {n} prompts a side that is refused, with {intervals}."
-    return Plan("arms", "Refused, arm by arm", caption, draw)
+    caption = f"The share of {n} prompts of each side that are refused, with {intervals}."
+    return Plan("arms", "Refusals under each intervention", caption, draw)
 
 
 @dataclass(frozen=True)
-class BesideRandom:
-    """First tokens' scores of one side under a direction that was found, under random ones, and as the model is."""
+class RandomControl:
+    """First-token scores of the same prompts under a found direction, under random ones in its place, and unchanged."""
 
-    own: str  # the fingerprint of the prompts
+    fingerprint: str  # of the prompts
     side: PromptSide
     rank: int
-    found: Sequence[Evidence]
-    random: Sequence[Evidence]
-    clean: Sequence[Evidence]
+    under_found: Sequence[Evidence]
+    under_random: Sequence[Evidence]
+    unchanged: Sequence[Evidence]
 
 
-def beside_random(material: Material) -> Iterator[BesideRandom]:
-    """Every arm of a found direction for which random directions were measured too."""
-    scores = material.kind("scores")
+def random_controls(material: Material) -> Iterator[RandomControl]:
+    """Every intervention with a found direction for which random directions were measured too."""
+    scores = material.kind(Scores.KIND)
 
-    def arm(one: Evidence) -> tuple[Any, ...]:
-        under = one.recipe.of["under"] or {}
-        rest = sorted((key, str(value)) for key, value in under.items() if key != "direction")
-        known = material.direction(under)
-        return asked_of(one), one.recipe.of["side"], known.rank if known else 0, str(rest)
+    def arm(score: Evidence) -> tuple[Any, ...]:
+        under = score.recipe.of["under"] or {}
+        settings = sorted((key, str(value)) for key, value in under.items() if key != "direction")
+        direction = material.direction(under)
+        return asked_of(score), score.recipe.of["side"], direction.rank if direction else 0, str(settings)
 
-    for (own, side, rank, _), some in grouped(scores, arm):
-        known = [(one, material.direction(one.recipe.of["under"])) for one in some]
-        found = [one for one, direction in known if direction is not None and not direction.random]
-        random = [one for one, direction in known if direction is not None and direction.random]
-        if rank and found and random:
-            clean = [one for one in scores if arm(one)[:2] == (own, side) and one.recipe.of["under"] is None]
-            yield BesideRandom(own, side, rank, found, random, clean)
+    for (fingerprint, side, rank, _), group in grouped(scores, arm):
+        known = [(score, material.direction(score.recipe.of["under"])) for score in group]
+        under_found = [score for score, direction in known if direction is not None and not direction.random]
+        under_random = [score for score, direction in known if direction is not None and direction.random]
+        if rank and under_found and under_random:
+            alike = (score for score in scores if arm(score)[:2] == (fingerprint, side))
+            unchanged = [score for score in alike if score.recipe.of["under"] is None]
+            yield RandomControl(fingerprint, side, rank, under_found, under_random, unchanged)
 
 
 def random_directions(material: Material) -> Iterator[Plan]:
-    """What the first token says with the direction that was found, and with random ones in its place."""
-    for arms in beside_random(material):
-        clusters = material.judged[arms.own][1].clusters_of(arms.side)
-        many = len(arms.random)
-        words = f"{many} random ones" if arms.rank == 1 else f"{many} times {arms.rank} random ones"
-        named = (
-            ("as it is", arms.clean),
-            (material.done(arms.found[0].recipe.of["under"]), arms.found),
-            (words, arms.random),
+    """Strips of how often the first token refuses, under the found direction and under random ones in its place."""
+    for control in random_controls(material):
+        clusters = material.judged[control.fingerprint][1].clusters_of(control.side)
+        many = len(control.under_random)
+        random = "random directions" if control.rank == 1 else f"times {control.rank} random directions"
+        arms = (
+            ("as it is", control.unchanged),
+            (material.done(control.under_found[0].recipe.of["under"]), control.under_found),
+            (f"{many} {random}", control.under_random),
         )
         rows = [
-            (name, [proportions.rate(np.array(one.values["odds"]) > 0, material.level, clusters) for one in some])
-            for name, some in named
-            if some
+            (name, [proportions.rate(np.array(score.values["odds"]) > 0, material.level, clusters) for score in scores])
+            for name, scores in arms
+            if scores
         ]
         caption = (
-            f"The share of {len(clusters)} {arms.side} prompts whose first token is likelier to refuse than not, with "
-            f"the found direction and with random directions in its place (dots), with {material.intervals}."
+            f"The share of {len(clusters)} {control.side} prompts whose first token is more likely to refuse than not, "
+            "under the found direction and under random directions in its place (one dot each), with "
+            f"{material.intervals}."
         )
-        yield strip_of("random-directions", "Beside random directions", caption, "share of prompts", rows, holds=1.0)
+        title = "Compared with random directions"
+        yield strip_of("random-directions", title, caption, "share of prompts", rows, holds=1.0)

@@ -1,4 +1,4 @@
-"""Figures: from the evidence that a verdict read to SVG. What is drawn follows from what was measured."""
+"""Draws the figures of verdicts as SVG: `MAKERS` lists which there are; each is drawn where its evidence exists."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from harness.report.drawing.svg import DESK, PHONE, Drawing
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import Arm, Recording
 
-# Of one verdict; the first are nearest to what is asserted.
+# The most figures of one verdict: the first in the order of MAKERS.
 MOST = 4
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, and what it shows; `name` is unique among those of a verdict."""
+    """A drawn figure with its caption; `name` is unique among the figures of a verdict."""
 
     name: str
     title: str
     caption: str
     svg: str
-    phone: str  # the same, laid out for a phone
+    phone: str  # the same figure, laid out for a phone
 
 
 def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figure]]:
-    """The figures of each model, on scales that they share."""
+    """The figures of a claim for each model; figures of the same name share one scale over all models."""
     planned = {model: _planned(material) for model, material in by_model.items()}
     limits: dict[str, Limits] = {}
     for plans in planned.values():
@@ -50,9 +50,9 @@ def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figu
 
 
 def recorded(claim: str, recording: Recording, level: float, *, by_category: bool) -> list[Figure]:
-    """Published judgements: every arm, and by category where that is what is claimed."""
+    """The figures of published judgements: every intervention, and refusals by category if the claim is about those."""
     plans = [arm_by_arm(recording, level)]
-    arms = {str(one.arm): np.array(one.refused) for one in recording.arms if one.side == "harmful"}
+    arms = {str(arm.arm): np.array(arm.refused) for arm in recording.arms if arm.side == "harmful"}
     names = [str(arm) for arm in (Arm(), Arm("remove", where="everywhere")) if str(arm) in arms]
     if by_category and len(names) == 2:
         hits = {name: arms[name] for name in names}
@@ -61,23 +61,23 @@ def recorded(claim: str, recording: Recording, level: float, *, by_category: boo
 
 
 def _planned(material: Material) -> dict[str, Plan]:
-    """Those nearest to what is asserted, under names of their own."""
-    found: dict[str, Plan] = {}
+    """The first MOST plans by unique names."""
+    plans: dict[str, Plan] = {}
     for plan in (plan for maker in MAKERS for plan in maker(material)):
-        if len(found) == MOST:
+        if len(plans) == MOST:
             break
-        again = sum(name.partition("~")[0] == plan.name for name in found)
-        found[f"{plan.name}~{again + 1}" if again else plan.name] = plan
-    return found
+        before = sum(name.partition("~")[0] == plan.name for name in plans)
+        plans[f"{plan.name}~{before + 1}" if before else plan.name] = plan
+    return plans
 
 
-def figure(of: str, name: str, plan: Plan, limits: Limits) -> Figure:
-    """A plan drawn on this scale, for a desk and for a phone."""
-    wide, narrow = (Drawing(f"{of}-{name}", plan.title, plan.caption, width, 300) for width in (DESK, PHONE))
+def figure(owner: str, name: str, plan: Plan, limits: Limits) -> Figure:
+    """Draws a plan on a scale, for a desk and for a phone; owner and name make ids that are unique on the page."""
+    wide, narrow = (Drawing(f"{owner}-{name}", plan.title, plan.caption, width, 300) for width in (DESK, PHONE))
     return Figure(name, plan.title, plan.caption, plan.draw(wide, limits), plan.draw(narrow, limits))
 
 
-# In the order in which they speak for what is asserted.
+# Functions that plan figures; those that say most about what a claim asserts come first.
 MAKERS: tuple[Callable[[Material], Iterator[Plan]], ...] = (
     refused_under,
     random_directions,

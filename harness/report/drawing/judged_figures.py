@@ -1,10 +1,10 @@
-"""What a claim asserts, drawn: every judged quantity with its interval and its bar, and the placebo beside it."""
+"""The figure of what a claim asserts: every judged quantity with its interval and bar, and its placebo."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.report.drawing.figure_plan import Plan, scale
+from harness.report.drawing.figure_plan import Limits, Plan, scale
 from harness.report.drawing.row_charts import JudgedRow, judged_rows
 from harness.report.drawing.svg import Drawing
 from harness.results.quantity_words import phrase
@@ -13,42 +13,45 @@ from harness.results.run_record import Judged
 
 
 def judged(verdicts: Sequence[Judged], level: float) -> Plan | None:
-    """One figure of all models' verdicts on a claim; none where no quantity has a number."""
-    rows = [row for one in verdicts for row in _rows(one, alone=len(verdicts) == 1)]
+    """One figure of a claim's verdicts on all models; None where no quantity has a number."""
+    rows = [row for verdict in verdicts for row in _rows(verdict, alone=len(verdicts) == 1)]
     if not any(row.bar is not None for row in rows):
         return None
 
-    def draw(drawing: Drawing, limits: tuple[float, float]) -> str:
+    def draw(drawing: Drawing, limits: Limits) -> str:
         return judged_rows(drawing, rows, limits)
 
-    caption = f"{100 * (1 - 2 * level):g}% intervals; a verdict needs the whole line on one side of its bar."
-    every = [end for row in rows for end in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]
-    return Plan("judged", "What is judged", caption, draw, scale(every))
+    caption = (
+        f"{100 * (1 - 2 * level):g}% intervals. A claim is supported or refuted only where the whole line lies on one "
+        "side of its bar."
+    )
+    drawn = [number for row in rows for number in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]
+    return Plan("judged", "What is judged", caption, draw, scale(drawn))
 
 
 def is_placebo(name: str) -> bool:
-    """Whether a quantity is about something random in place of what was found."""
+    """Whether a quantity was measured with random circuits or directions in place of the found ones."""
     return "random" in name
 
 
-def _rows(found: Judged, *, alone: bool) -> Iterator[JudgedRow]:
-    """Of one model alone also what the quantities are made of, and its placebo."""
-    model = found["model"].partition(":")[2] or found["model"]
-    beside = [one for one in found.get("beside", ()) if alone and math.isfinite(one["value"])]
-    for one in beside:
-        if one["name"].startswith("depth of") and "," not in one["name"]:
-            yield _row(one, phrase(one["name"]))
-    for estimate in found["estimates"]:
-        if math.isfinite(estimate["value"]):
-            name = phrase(estimate["name"]) if alone else f"{model}: {estimate['name']}"
-            yield _row(estimate, model if not alone and len(found["estimates"]) == 1 else name)
-    for one in beside:
-        if is_placebo(one["name"]):
-            yield _row(one, phrase(one["name"]))
+def _rows(verdict: Judged, *, alone: bool) -> Iterator[JudgedRow]:
+    """The judged quantities of a verdict; where it is the only one, also the depths they compare, and its placebo."""
+    model = verdict["model"].partition(":")[2] or verdict["model"]
+    undecided = [estimate for estimate in verdict.get("beside", ()) if alone and math.isfinite(estimate["value"])]
+    for estimate in undecided:
+        if estimate["name"].startswith("depth of") and "," not in estimate["name"]:
+            yield _row(estimate, phrase(estimate["name"]))
+    for judged_estimate in verdict["estimates"]:
+        if math.isfinite(judged_estimate["value"]):
+            name = phrase(judged_estimate["name"]) if alone else f"{model}: {judged_estimate['name']}"
+            yield _row(judged_estimate, model if not alone and len(verdict["estimates"]) == 1 else name)
+    for estimate in undecided:
+        if is_placebo(estimate["name"]):
+            yield _row(estimate, phrase(estimate["name"]))
 
 
-def _row(kept: Mapping[str, Any], name: str) -> JudgedRow:
-    low, high = (kept["value"] if math.isnan(kept[end]) else kept[end] for end in ("low", "high"))
-    if "bar" not in kept:
-        return JudgedRow(name, kept["value"], low, high)
-    return JudgedRow(name, kept["value"], low, high, kept["sign"], kept["bar"], outcome(kept))
+def _row(estimate: Mapping[str, Any], name: str) -> JudgedRow:
+    low, high = (estimate["value"] if math.isnan(estimate[bound]) else estimate[bound] for bound in ("low", "high"))
+    if "bar" not in estimate:
+        return JudgedRow(name, estimate["value"], low, high)
+    return JudgedRow(name, estimate["value"], low, high, estimate["sign"], estimate["bar"], outcome(estimate))
