@@ -100,7 +100,12 @@ def table(records: Records) -> str:
     for name, seeds in records.items():
         for seed in sorted(seeds):
             lines.append(_row(name, seed, seeds[seed]))
-    lines += ["", "Each one's own truth, by seed:", "", "| organism | number | must be | " + _seeds() + " |"]
+    lines += [
+        "",
+        "Measurements of each organism's own truth, by seed:",
+        "",
+        "| organism | number | must be | " + _seeds() + " |",
+    ]
     lines.append("|---|---|---|" + "---|" * len(SEEDS))
     for name, seeds in records.items():
         for what in next(iter(seeds.values()))["own truth"]:
