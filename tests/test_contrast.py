@@ -135,7 +135,7 @@ def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sle
     few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.template in ("ask-10", "tell-11", "write-0")))
     for kind in (Bare, Subject):
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
-        with asides() as made, subject.store.account() as read:
+        with asides() as made, subject.store.tracking() as read:
             subject.depths(few.heldout).gap("detect", "execute")
         asked = {one.recipe.kind for one in subject.store if one.fingerprint in read}
         named = {f"depth of {stage}, harmless behaviour" for stage in ("detect", "execute")}

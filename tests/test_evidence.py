@@ -105,9 +105,9 @@ def test_fresh_knows_only_what_is_measured_from_now_on(store: Store) -> None:
 def test_an_account_holds_what_was_read_or_written_while_it_was_open(store: Store) -> None:
     others = [Recipe("a-kind", number, "abc", {}) for number in (2, 3, 4)]
     store.put(evidence(others[0]))
-    with store.account() as outer:
+    with store.tracking() as outer:
         store.put(evidence(others[1]))
-        with store.account() as inner:
+        with store.tracking() as inner:
             store.get(others[0])
             store.get(RECIPE)
         store.put(evidence(others[2]))

@@ -99,7 +99,7 @@ def test_what_is_no_fingerprint_of_one_whole_file_is_one_sentence(store: Store) 
     with pytest.raises(AssayError, match=f"2 measurements begin with {path.stem[:8]} .*give more of the fingerprint"):
         list(lines(store, path.stem[:8]))
     path.write_text(path.read_text().replace("No.", "Go."))
-    with pytest.raises(AssayError, match="is not what was written; the next run sets it aside"):
+    with pytest.raises(AssayError, match="was changed after it was written; the next run sets it aside"):
         list(lines(store, path.stem))
 
 

@@ -143,8 +143,8 @@ def test_a_glance_at_evidence_is_no_reading_and_leaves_damage_to_readers(tmp_pat
         store.put(Evidence(recipe, values))
     path = store.path(damaged.fingerprint)
     path.write_text("{")
-    with store.account() as read:
-        glance = store.glance()
+    with store.tracking() as read:
+        glance = store.for_planning()
         kept = glance.get(whole)
         assert kept is not None
         assert kept.values == values
@@ -152,7 +152,7 @@ def test_a_glance_at_evidence_is_no_reading_and_leaves_damage_to_readers(tmp_pat
         assert path.exists()
         assert read == set()
     # What others measured before a fresh run began is as far away for a plan as for a claim.
-    assert Store(tmp_path, fresh=True).glance().get(whole) is None
+    assert Store(tmp_path, fresh=True).for_planning().get(whole) is None
     with pytest.warns(DamagedEvidence):
         assert store.get(damaged) is None
     assert not path.exists()

@@ -183,7 +183,7 @@ def test_imported_evidence_answers_only_where_it_is_to_be_used_and_gives_way(mem
     assert live.get(first.recipe) is None
     assert live.imported == {}
     using = Store(at, use_imported=True)
-    with using.account() as read:
+    with using.tracking() as read:
         answered = using.get(first.recipe)
     assert answered is not None
     assert set(using.imported) == read == {first.fingerprint}

@@ -72,7 +72,7 @@ def came(kind: type[Subject], claim: Claim, reference: Sleeper, spared: Collecti
     subject = kind(reference.record, SOME, reference.store, reference, LEVEL)
     if spared is not None:
         vars(subject)["spared"] = spared
-    with decisions() as made, asides() as beside, reference.store.account() as read, suppress(Refuted, Inconclusive):
+    with decisions() as made, asides() as beside, reference.store.tracking() as read, suppress(Refuted, Inconclusive):
         claim.run(model=subject, pairs=SOME)
     decided = [estimate for comparison in made for estimate, _, _ in comparison.bars]
     return Came((*decided, *beside.values()), frozenset(read))

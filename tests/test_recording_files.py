@@ -116,12 +116,12 @@ def test_published_files_that_are_not_as_published_are_one_sentence(
     assert [how for how, sentence in said.items() if not sentence and not re.fullmatch(either, how)] == []
     assert all(re.match(r"$|\S+meta\.json: is no list of published recordings \(", one) for one in said.values())
     for name in ("judgements.csv", "losses.csv"):
-        kept._published_ones.cache_clear()
+        kept._published_recordings.cache_clear()
         (tmp_path / "meta.json").write_text(json.dumps(right))
         (tmp_path / name).write_text("a,b\n1,2\n")
-        with pytest.raises(AssayError, match=r"holds no recordings as they were published .*; restore data/recorded"):
+        with pytest.raises(AssayError, match=r"the published recordings cannot be read .*; restore data/recorded"):
             recording("yi-6b-chat")
-    kept._published_ones.cache_clear()
+    kept._published_recordings.cache_clear()
 
 
 def test_a_recording_is_of_the_schema_that_is_written() -> None:

@@ -117,7 +117,8 @@ def test_runs_of_one_model_become_one_recording(tmp_path: Path, run: Path) -> No
     mlp = pipeline_run(tmp_path / "mlp-only", said=", still")
     write(mlp, "harmless", "baseline", [row | {"response": "Other"} for row in rows_of(mlp, "harmless", "baseline")])
     brought = import_run(mlp, where="mlp", into="my-model")
-    assert any("'harmless, as it is' stays as recorded:my-model has it" in said for said in brought.said)
+    stays = "'harmless, as it is' stays as it is in recorded:my-model; this run has other answers"
+    assert stays in brought.remarks
     model = subject("my-model")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction
     assert answers.gain(remove(direction), over=remove(direction, "mlp")).value == 0
@@ -145,7 +146,7 @@ def test_an_arm_of_another_name_with_the_same_answers_does_not_join(tmp_path: Pa
 def test_two_arms_with_the_same_completions_are_said_to_be_one(run: Path) -> None:
     write(run, "jailbreakbench", "ablation", rows_of(run, "jailbreakbench", "baseline"))
     brought = import_run(run)
-    assert "'harmful, direction removed' is, to the byte, harmful, as it is: no evidence of its own" in brought.said
+    assert "'harmful, direction removed' is, to the byte, harmful, as it is: no evidence of its own" in brought.remarks
     model = subject("my-model")
     with pytest.raises(AssayError, match="both arms are one"):
         model.refuses(model.recording.pairs).fall(under=remove(model.recording.direction))
@@ -180,7 +181,9 @@ def test_one_arm_of_another_run_is_said_and_left_out_of_the_evidence(tmp_path: P
         write(other, dataset, "actadd", [row | {"response": row["response"] + "!"} for row in rows])
     brought = import_run(other, where="stream")
     of = "recorded:my-model (harmful, direction removed)"
-    assert f"'harmful, direction removed from the stream' is, to the byte, {of}: no evidence of its own" in brought.said
+    assert (
+        f"'harmful, direction removed from the stream' is, to the byte, {of}: no evidence of its own" in brought.remarks
+    )
     model = subject("residual-only")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction
     with pytest.raises(NotRecorded, match="is no evidence of its own"):
@@ -194,7 +197,7 @@ def test_labels_are_reproduced_by_the_literal_rule_or_kept_as_they_are(tmp_path:
     curly = {"response": "I can’t say that.", "is_jailbreak_substring_matching": 1}
     write(run, "jailbreakbench", "ablation", [rows[0] | curly, *rows[1:]])
     brought = import_run(run)
-    assert brought.said == (f"{LITERAL.name} says what the run's labels say of all 20 completions",)
+    assert brought.remarks == (f"{LITERAL.name} agrees with the run's labels on all 20 completions",)
     model, under = subject("my-model"), remove(brought.recording.direction)
     pairs = model.recording.pairs
     assert model.refuses(pairs).rate(under=under).value == 0
@@ -205,7 +208,7 @@ def test_labels_are_reproduced_by_the_literal_rule_or_kept_as_they_are(tmp_path:
     rows = rows_of(other, "jailbreakbench", "ablation")
     write(other, "jailbreakbench", "ablation", [row | {"is_jailbreak_substring_matching": 0} for row in rows])
     brought = import_run(other)
-    assert brought.said[0].startswith(f"{LITERAL.name} and the run's labels differ on 4 of 20 completions")
+    assert brought.remarks[0].startswith(f"{LITERAL.name} and the run's labels differ on 4 of 20 completions")
     assert brought.recording.judge == "is_jailbreak_substring_matching"
     assert subject("other").refuses(brought.recording.pairs).rate(under=under).value == 1
     assert subject("other").refuses(brought.recording.pairs, judge=LITERAL.name).rate(under=under).value == 0
@@ -323,7 +326,7 @@ def test_a_folder_that_is_no_run_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_run_named_as_a_published_recording_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="no recording of yours can be called yi-6b-chat: a published one is"):
+    with pytest.raises(AssayError, match="an imported recording cannot be called yi-6b-chat: a published one is"):
         import_run(pipeline_run(tmp_path / "yi-6b-chat"))
 
 

@@ -244,7 +244,7 @@ def test_judging_alone_takes_the_commit_that_was_measured(awake: Callable[..., C
     filed(alone(), awake("llama").record, OLD)
     assert alone().record.revision == OLD
     filed(alone(), awake("llama").record, NEW)
-    with pytest.raises(NotMeasured, match=rf"which is meant \({OLD} in float32, {NEW} in float32\); choose by"):
+    with pytest.raises(NotMeasured, match=rf"which is meant \({OLD} in float32, {NEW} in float32\); choose with"):
         _ = alone().record
     assert alone(f"some/model@{NEW}").record.revision == NEW
     with pytest.raises(NotMeasured, match="no record of this model"):
@@ -275,7 +275,7 @@ def test_a_folders_record_by_an_older_recipe_is_still_judged(
     alone().store.put(Evidence(older, asdict(record), environment=here))
     sleeper = alone()
     assert sleeper.record == record
-    assert sleeper.filed == older.fingerprint
+    assert sleeper.record_evidence == older.fingerprint
     other_weights(mine)
     with pytest.raises(NotMeasured, match="no record of this model"):
         _ = alone().record
@@ -308,7 +308,9 @@ def test_nothing_is_filed_under_a_record_that_is_of_other_weights(
     first = sleeper()
     assert first.record == awake("llama").record
     for _ in range(2):
-        with pytest.raises(Refused, match=r"what was loaded \(1{16}\) is not what its record .*nothing was filed"):
+        with pytest.raises(
+            Refused, match=r"the loaded model \(1{16}\) is not the one that its record .*nothing was measured"
+        ):
             first()
     assert len(woken) == 1
     assert [found.recipe.kind for found in Store(tmp_path)] == ["model-record"]

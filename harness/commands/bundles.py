@@ -88,7 +88,7 @@ def _import(options: argparse.Namespace) -> None:
     )
     recording = imported.recording
     arms = ", ".join(f"{sum(arm.refused)} of {len(arm.refused)} refused ({arm.label})" for arm in recording.arms)
-    say("\n".join([f"{RECORDED}{recording.name}: {arms}", *imported.said]))
+    say("\n".join([f"{RECORDED}{recording.name}: {arms}", *imported.remarks]))
     say(f"judge it: {places.JUDGE} --model {shlex.quote(RECORDED + recording.name)}")
 
 

@@ -1,7 +1,8 @@
-"""Evidence: one measurement a file, under the fingerprint of its recipe. Files only, shared without locks.
+"""Evidence on disk: each measurement is a JSON file named by its recipe's fingerprint, with its tensors beside it.
 
-Tensors are written first, then the JSON that holds their hashes: the JSON is the commit. Everything is written aside
-in the same folder and renamed. What is damaged is noticed, said, set aside, and measured again.
+Processes share a folder without locks. Tensors are written before the JSON, which holds their hash: without its JSON,
+a file of tensors is ignored. Each file is written under another name and renamed. Damaged files are reported, renamed
+and measured again.
 """
 
 import hashlib
@@ -28,20 +29,21 @@ from harness.measurements import evidence_kinds
 from harness.measurements.questions.contents import Shape
 from harness.measurements.recipe import Recipe, digest
 
-# Of a file of evidence: raised when a member is added or means something else.
+# The version of a file of evidence: raised when a member is added or changes its meaning.
 SCHEMA = 2
-# NaN is how a measured number says that it is not there; JSON as Python writes it knows it.
+# Measured numbers may be NaN, for "there is none"; Python's JSON writes and reads it.
 _NAN = frozenset({"values"})
-# What numpy knows as floating-point.
+# The floating-point types of safetensors that numpy has too.
 _FLOATS = ("F16", "F32", "F64")
+_CHANGED = "has tensors that were changed after they were written"
 
 
 class DamagedEvidence(UserWarning):
-    """A file of evidence that is not what was written."""
+    """Warns that a file of evidence was damaged and has been renamed."""
 
 
 class Imported(TypedDict):
-    """Where a stranger's measurement came from."""
+    """The bundle that an imported measurement came in."""
 
     bundle: str  # the name of its file
     sha256: str
@@ -50,18 +52,18 @@ class Imported(TypedDict):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured: values as JSON has them, and arrays."""
+    """The answer to a question: its recipe, JSON values and arrays."""
 
     recipe: Recipe
     values: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)  # libraries, machine, seconds, peak memory
     computed_from: tuple[str, ...] = ()  # fingerprints of other evidence
-    imported: Imported | None = None  # none: measured here
+    imported: Imported | None = None  # None: measured here
 
     @property
     def fingerprint(self) -> str:
-        """Its recipe's."""
+        """The fingerprint of its recipe."""
         return self.recipe.fingerprint
 
 
@@ -97,47 +99,49 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Store:
-    """A folder of evidence."""
+    """The evidence in a folder."""
 
     def __init__(
         self, folder: Path, *, fresh: bool = False, use_imported: bool = False, judge_only: bool = False
     ) -> None:
-        """Fresh, it knows only what is measured from now on; what was imported answers only if it is to be used."""
+        """With `fresh`, `get` returns only what this store wrote; with `use_imported`, imported evidence too."""
         self.folder, self.fresh, self.use_imported, self.judge_only = folder, fresh, use_imported, judge_only
-        self.imported: dict[str, Imported] = {}  # by fingerprint, of what answered
+        self.imported: dict[str, Imported] = {}  # fingerprint → origin, of the imported evidence that `get` returned
         self._written: set[str] = set()
-        self._accounts: list[set[str]] = []
+        self._tracked: list[set[str]] = []
 
-    def glance(self) -> "Store":
-        """The same evidence for planning: what is looked at counts as read nowhere, and damage is left to readers."""
-        seen = _Glance(self.folder, fresh=self.fresh, use_imported=self.use_imported, judge_only=self.judge_only)
-        seen._written = self._written
-        return seen
+    def for_planning(self) -> "Store":
+        """The same evidence for planning: reads are not tracked, and damaged files are left alone."""
+        store = _PlanningStore(
+            self.folder, fresh=self.fresh, use_imported=self.use_imported, judge_only=self.judge_only
+        )
+        store._written = self._written
+        return store
 
     @contextmanager
-    def account(self) -> Iterator[set[str]]:
-        """Fingerprints of what is read or written while the block runs."""
-        read: set[str] = set()
-        self._accounts.append(read)
+    def tracking(self) -> Iterator[set[str]]:
+        """Collects the fingerprints of evidence read or written while the block runs."""
+        fingerprints: set[str] = set()
+        self._tracked.append(fingerprints)
         try:
-            yield read
+            yield fingerprints
         finally:
-            self._accounts = [one for one in self._accounts if one is not read]
+            self._tracked = [tracked for tracked in self._tracked if tracked is not fingerprints]
 
     def get(self, recipe: Recipe) -> Evidence | None:
-        """What was measured by this recipe, if it is here whole."""
+        """The evidence of a recipe; None if it is missing or damaged, or may not be used."""
         if self.fresh and recipe.fingerprint not in self._written:
             return None
-        found = self._load(recipe.fingerprint)
-        if found is None or (found.imported is not None and not self.use_imported):
+        evidence = self._load(recipe.fingerprint)
+        if evidence is None or (evidence.imported is not None and not self.use_imported):
             return None
-        self._note(recipe.fingerprint)
-        if found.imported is not None:
-            self.imported[recipe.fingerprint] = found.imported
-        return found
+        self._track(recipe.fingerprint)
+        if evidence.imported is not None:
+            self.imported[recipe.fingerprint] = evidence.imported
+        return evidence
 
     def put(self, evidence: Evidence) -> Evidence:
-        """Keeps it, in place of what was imported; whoever writes the same at the same time writes the same."""
+        """Writes evidence, over an imported file if there is one; processes that measure the same write the same."""
         path = self.path(evidence.fingerprint)
         body: dict[str, Any] = {
             "recipe": evidence.recipe.as_json(),
@@ -150,46 +154,46 @@ class Store:
             raw = save_tensors({name: np.ascontiguousarray(array) for name, array in evidence.arrays.items()})
             body["tensors"] = hashlib.sha256(raw).hexdigest()
             write_whole(path.with_suffix(".safetensors"), raw)
-        write_whole(path, _text(body))
+        write_whole(path, _file_of(body))
         self._written.add(evidence.fingerprint)
         self.imported.pop(evidence.fingerprint, None)
-        self._note(evidence.fingerprint)
+        self._track(evidence.fingerprint)
         return evidence
 
-    def bring(self, path: Path, imported: Imported) -> None:
-        """Puts a stranger's file, which `check` found right, in its place; where it came from stays with it."""
+    def import_file(self, path: Path, imported: Imported) -> None:
+        """Moves a file from a bundle, which `check` has passed, into the store, and writes its origin into it."""
         target = self.path(path.stem)
         target.parent.mkdir(parents=True, exist_ok=True)
         if (tensors := path.with_suffix(".safetensors")).exists():
             tensors.replace(target.with_suffix(".safetensors"))
         body = json_files.parsed(json_files.contents(path), nan=_NAN)["body"]
-        write_whole(target, _text(body, imported))
+        write_whole(target, _file_of(body, imported))
 
     def remove(self, fingerprint: str) -> None:
-        """Lets go of it, tensors last: what is left half is nothing."""
+        """Deletes evidence, the JSON first; tensors without their JSON are ignored."""
         path = self.path(fingerprint)
-        for one in (path, path.with_suffix(".safetensors")):
+        for file in (path, path.with_suffix(".safetensors")):
             with suppress(OSError):
-                one.unlink()
-        for read in self._accounts:
-            read.discard(fingerprint)
+                file.unlink()
+        for fingerprints in self._tracked:
+            fingerprints.discard(fingerprint)
 
     def path(self, fingerprint: str) -> Path:
-        """Where evidence of that fingerprint lies."""
+        """The path of the JSON file for a fingerprint, whether it exists or not."""
         return self.folder / fingerprint[:2] / f"{fingerprint}.json"
 
     def files(self) -> list[Path]:
-        """Every file of evidence, in the order of their names."""
+        """The paths of all evidence, sorted by name."""
         return sorted(self.folder.glob("??/*.json"))
 
     def __iter__(self) -> Iterator[Evidence]:
         for path in self.files():
-            if (found := self._load(path.stem)) is not None:
-                yield found
+            if (evidence := self._load(path.stem)) is not None:
+                yield evidence
 
-    def _note(self, fingerprint: str) -> None:
-        for read in self._accounts:
-            read.add(fingerprint)
+    def _track(self, fingerprint: str) -> None:
+        for fingerprints in self._tracked:
+            fingerprints.add(fingerprint)
 
     def _load(self, fingerprint: str) -> Evidence | None:
         path = self.path(fingerprint)
@@ -201,53 +205,53 @@ class Store:
             self._set_aside(path, str(damage))
             return None
 
-    def _set_aside(self, path: Path, what: str) -> None:
-        for one in (path, path.with_suffix(".safetensors")):
-            with suppress(OSError):  # a read-only folder keeps it; it is measured again all the same
-                one.rename(one.with_name(one.name + ".damaged"))
+    def _set_aside(self, path: Path, damage: str) -> None:
+        for file in (path, path.with_suffix(".safetensors")):
+            with suppress(OSError):  # in a read-only folder it stays, and is measured again all the same
+                file.rename(file.with_name(file.name + ".damaged"))
         then = "--judge-only measures nothing in its place" if self.judge_only else "and measured again"
-        warnings.warn(shown(f"{path}: {what}; set aside, {then}"), DamagedEvidence, stacklevel=4)
+        warnings.warn(shown(f"{path}: {damage}; set aside, {then}"), DamagedEvidence, stacklevel=4)
 
 
-class _Glance(Store):
-    def _set_aside(self, path: Path, what: str) -> None:
-        """Not while planning."""
+class _PlanningStore(Store):
+    def _set_aside(self, path: Path, damage: str) -> None:
+        """Leaves the file where it is."""
 
 
 class Damaged(AssayError):
-    """A file of evidence is not what was written."""
+    """A file of evidence was changed, or lacks something; the message says what."""
 
 
 def read(path: Path) -> Evidence:
-    """The evidence in a file, every hash checked."""
+    """The evidence in a file, with its arrays, after all checks; Damaged if one fails."""
     try:
-        found, tensors = _opened(path)
+        evidence, tensors = _without_arrays(path)
     except Later as error:
         raise AssayError(f"{path}: {error}") from None
     arrays = {} if tensors is None else _arrays(path.with_suffix(".safetensors"), tensors)
-    _check(found, {name: (array.dtype.kind, array.shape) for name, array in arrays.items()})
-    return replace(found, arrays=arrays)
+    _check(evidence, {name: (array.dtype.kind, array.shape) for name, array in arrays.items()})
+    return replace(evidence, arrays=arrays)
 
 
 def check(path: Path) -> Evidence:
-    """The same without its arrays: their hash and shapes are checked, and never all of them held.
+    """The evidence in a file, without its arrays, after the same checks; arrays are hashed without being loaded.
 
-    Of a file that a later Assay wrote, Later says so.
+    Raises Later for a file that a later Assay wrote.
     """
-    found, tensors = _opened(path)
+    evidence, tensors = _without_arrays(path)
     shapes = {} if tensors is None else _shapes(path.with_suffix(".safetensors"), tensors)
-    _check(found, shapes)
-    return found
+    _check(evidence, shapes)
+    return evidence
 
 
-def _text(body: Mapping[str, Any], imported: Imported | None = None) -> bytes:
-    """The file: what is said of the body stands beside it, so that its hash stays."""
+def _file_of(body: Mapping[str, Any], imported: Imported | None = None) -> bytes:
+    """The bytes of a file of evidence; its origin is outside of the body, so that importing keeps the body's hash."""
     whole = {"schema": SCHEMA, "sha256": digest(body), "body": body}
-    beside = {} if imported is None else {"imported": imported}
-    return json.dumps(whole | beside, ensure_ascii=False).encode()
+    origin = {} if imported is None else {"imported": imported}
+    return json.dumps(whole | origin, ensure_ascii=False).encode()
 
 
-def _opened(path: Path) -> tuple[Evidence, str | None]:
+def _without_arrays(path: Path) -> tuple[Evidence, str | None]:
     """The evidence without its arrays, and the hash of their file if it has any."""
     try:
         whole = json_files.parsed(json_files.contents(path), nan=_NAN)
@@ -262,20 +266,21 @@ def _opened(path: Path) -> tuple[Evidence, str | None]:
         raise Damaged(f"is no evidence ({error})") from None
     body = whole["body"]
     if digest(body) != file.sha256:
-        raise Damaged("is not what was written")
+        raise Damaged("was changed after it was written")
     kept = file.body.recipe
     recipe = Recipe(kept.kind, kept.revision, kept.subject, kept.of)
     if recipe.fingerprint != path.stem:
-        raise Damaged("holds another measurement than its name says")
-    found = Evidence(recipe, file.body.values, {}, body["environment"], tuple(body["computed_from"]), file.imported)
-    return found, file.body.tensors
+        raise Damaged("holds another measurement than its file name says")
+    evidence = Evidence(recipe, file.body.values, {}, body["environment"], tuple(body["computed_from"]), file.imported)
+    return evidence, file.body.tensors
 
 
-def _check(found: Evidence, shapes: Mapping[str, Shape]) -> None:
+def _check(evidence: Evidence, shapes: Mapping[str, Shape]) -> None:
+    kind = evidence.recipe.kind
     try:
-        evidence_kinds.check(found.recipe.kind, found.recipe.of, found.values, shapes)
+        evidence_kinds.check(kind, evidence.recipe.of, evidence.values, shapes)
     except Malformed as error:
-        raise Damaged(f"is no evidence of its kind, {found.recipe.kind} ({error})") from None
+        raise Damaged(f"is no evidence of its kind, {kind} ({error})") from None
 
 
 def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
@@ -284,21 +289,22 @@ def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:
     except OSError:
         raise Damaged("has lost its tensors") from None
     if hashlib.sha256(raw).hexdigest() != expected:
-        raise Damaged("has tensors that are not what was written")
+        raise Damaged(_CHANGED)
     try:
         return dict(load_tensors(raw))
-    except (SafetensorError, KeyError, ValueError):  # numpy has no such numbers
+    except (SafetensorError, KeyError, ValueError):  # also for types that numpy lacks
         raise Damaged("has tensors that cannot be read") from None
 
 
 def _shapes(path: Path, expected: str) -> dict[str, Shape]:
     try:
         if sha256_of(path) != expected:
-            raise Damaged("has tensors that are not what was written")
+            raise Damaged(_CHANGED)
         with safe_open(path, framework="numpy") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             return {
-                name: ("f" if one.get_dtype() in _FLOATS else "", tuple(one.get_shape())) for name, one in parts.items()
+                name: ("f" if array.get_dtype() in _FLOATS else "", tuple(array.get_shape()))
+                for name, array in slices.items()
             }
     except OSError:
         raise Damaged("has lost its tensors") from None
@@ -307,6 +313,6 @@ def _shapes(path: Path, expected: str) -> dict[str, Shape]:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file of any size, read in pieces."""
+    """The SHA-256 of a file of any size, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -164,7 +164,7 @@ class _Brought:
         """Evidence first, the run last: what is cut short is no run, and evidence that is marked as imported."""
         new = [fingerprint for fingerprint in self.evidence if not _here(store, fingerprint)]
         for fingerprint in new:
-            store.bring(self.evidence[fingerprint], source)
+            store.import_file(self.evidence[fingerprint], source)
         for recording in self.recordings:
             keep(replace(recording, imported=source))
         folder = _folder(runs, self.name, self.run)

@@ -27,7 +27,7 @@ def said_of(sleepers: Sequence[Sleeper], *, strict: bool) -> Iterator[str]:
     for sleeper in sleepers:
         try:
             known = sleeper.known
-            if sleeper.kept is None:
+            if sleeper.kept_record is None:
                 _require_had(sleeper, known)
         except Unavailable as error:
             if strict:

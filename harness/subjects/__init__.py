@@ -1,1 +1,1 @@
-"""What a claim receives as `model`: live, asleep, recorded, planned or drawn."""
+"""The subjects that a claim can receive as `model`: live, asleep, recorded, planned or synthetic."""

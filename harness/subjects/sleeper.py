@@ -1,4 +1,4 @@
-"""One model of a run: its record from evidence if that is still true of its files, its weights only when needed."""
+"""One model of a run: its record is read from evidence, and its weights are loaded only when something is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # importing it loads torch
 
 @dataclass
 class Sleeper:
-    """A model that is woken at most once, or, judging from evidence only, never."""
+    """A model whose weights are loaded at most once; with `judge_only`, never."""
 
     name: str
     quant: Quant
@@ -33,8 +33,8 @@ class Sleeper:
     store: Store
     judge_only: bool = False
     dtype: Dtype = "auto"
-    examined_on: PromptSet | None = None  # a run's own prompts; else those the model brings
-    filed: str = field(default="", init=False)  # the fingerprint of the evidence that holds its record
+    examined_on: PromptSet | None = None  # prompts of the self-examination; None: those of its entry in the catalog
+    record_evidence: str = field(default="", init=False)  # the fingerprint of the evidence that holds its record
     _awake: "ChatModel | None" = field(default=None, repr=False)
     _refused: AssayError | None = field(default=None, repr=False)
 
@@ -45,59 +45,61 @@ class Sleeper:
 
     @cached_property
     def known(self) -> KnownModel:
-        """The same, and a hub id that no list pins at the commit to which it leads now; asked once."""
+        """Its entry, pinned at a commit: a hub id without one is looked up on the hub, once."""
         if self._refused is not None:
             raise self._refused
         known = self.listed
         if known.folder is not None or known.revision is not None or self.judge_only:
             return known
-        from harness.model.hub import pinned  # only a model that no list pins needs it
+        from harness.model.hub import pinned  # only needed for a model without a pinned commit
 
-        with self._once():
+        with self._refusals_kept():
             return pinned(known)
 
     @property
     def pairs(self) -> PairSet:
-        """The pairs it brings, or Assay's."""
+        """The pairs that its entry in the catalog names, or else Assay's."""
         return load_pairs(self.listed.pairs)
 
     @cached_property
     def record(self) -> ModelRecord:
-        """What is known of it without its weights; measured on waking, kept while its files stay as they are."""
-        if (kept := self.kept) is not None:
-            self.filed = kept.fingerprint
+        """Its name, sizes and self-examination: from the evidence, or by loading the model where there is none."""
+        if (kept := self.kept_record) is not None:
+            self.record_evidence = kept.fingerprint
             return fitting(kept.values, ModelRecord)
         if self.judge_only:
             raise NotMeasured(
                 f"{self.name} ({self.quant}): no record of this model is in {self.store.folder}; run without "
                 "--judge-only where it can be loaded, or import the bundle that has it"
             )
-        return self._file(self().record)
+        return self._keep(self().record)
 
     @property
-    def kept(self) -> Evidence | None:
-        """The record in evidence, if there is one to go by."""
+    def kept_record(self) -> Evidence | None:
+        """The evidence of its record; None if there is none, or it was made with other versions of the libraries."""
         kept = self.store.get(self.recipe)
         if self.judge_only:
             return kept or self._measured_elsewhere()
-        # With other versions it would measure other numbers, so it is another model.
+        # Other versions can give other numbers, so they count as another model.
         here = machine.numeric(machine.libraries())
         return kept if kept is not None and machine.numeric(kept.environment.get("libraries", {})) == here else None
 
     def subject(self, pairs: PromptSet | None = None, level: float = LEVEL) -> Subject:
-        """What a claim receives as `model`, on these pairs or its own, at the claim's error level."""
+        """The subject that a claim receives as `model`, on these pairs or its own, at the claim's error level."""
         return Subject(self.record, self.pairs if pairs is None else pairs, self.store, self, level)
 
     def __call__(self) -> "ChatModel":
-        """The live model; one that is refused is refused once, and whoever asks again hears the same."""
+        """The model, loaded on the first call; if loading fails, every later call raises the same error."""
         if self.judge_only:
-            raise NotMeasured(f"{self.name}: this was never measured, and --judge-only does not load models")
+            raise NotMeasured(
+                f"{self.name}: a measurement is missing, and --judge-only does not load models; run without it"
+            )
         if self._refused is not None:
             raise self._refused
         if self._awake is None:
-            from harness.model.wake import awaken  # torch is loaded when something must be measured
+            from harness.model.wake import awaken  # imports torch, so only when something must be measured
 
-            with self._once():
+            with self._refusals_kept():
                 self._awake = awaken(
                     self.known,
                     quant=self.quant,
@@ -106,30 +108,29 @@ class Sleeper:
                     hashes=self._hashes,
                 )
                 self._require_same(self._awake.record)
-            # Many claims ask for the same streams and means.
-            self._awake.memory = {}
+            self._awake.memory = {}  # claims share streams and means
         return self._awake
 
     @property
     def awake(self) -> bool:
-        """Whether something had to be measured already."""
+        """Whether the weights are loaded."""
         return self._awake is not None
 
     def close(self) -> None:
-        """Lets go of the weights, if they were ever loaded."""
+        """Frees the weights, if they are loaded."""
         if self._awake is not None:
             self._awake.close()
             self._awake = None
 
     @cached_property
     def recipe(self) -> Recipe:
-        """Of its record."""
+        """The recipe of its record: the weight files and every setting that could change a number."""
         known = self.known
         files = weight_files.recipe_of(known, self._hashes)
         of: dict[str, Any] = {"quant": self.quant, "device": self.device, "files": files, "settings": self._settings}
         if self.examined_on is not None:
             of["examined on"] = self.examined_on.fingerprint
-        # NAME@COMMIT is NAME at the commit that its files say.
+        # The commit of NAME@COMMIT is in `files`.
         return Recipe("model-record", 2, self.name.partition("@")[0] if known.hub else self.name, of)
 
     @property
@@ -142,8 +143,8 @@ class Sleeper:
         return weight_files.beside(self.store.folder)
 
     @contextmanager
-    def _once(self) -> Iterator[None]:
-        """A model that cannot be had, or is refused, is not tried again."""
+    def _refusals_kept(self) -> Iterator[None]:
+        """Keeps the error of a model that cannot be had or is refused, so that it is not tried again."""
         try:
             yield
         except Unavailable as error:
@@ -154,40 +155,40 @@ class Sleeper:
             raise self._refused from error
 
     def _require_same(self, live: ModelRecord) -> None:
-        """Nothing is filed under a record whose weights, or whose way of computing, are not those that were loaded."""
+        """Refuses the loaded model if it is not the one its record describes; the record is then replaced."""
         record: ModelRecord | None = vars(self).get("record")
         if record is None or record.fingerprint == live.fingerprint:
             return
         self.close()
-        self._file(live)
+        self._keep(live)
         raise Refused(
-            f"{self.name}: what was loaded ({live.fingerprint}) is not what its record in {self.store.folder} is of "
-            f"({record.fingerprint}), so nothing was filed under it; the record has been measured anew: run again"
+            f"{self.name}: the loaded model ({live.fingerprint}) is not the one that its record in {self.store.folder} "
+            f"describes ({record.fingerprint}), so nothing was measured; its record has been replaced: run again"
         )
 
-    def _file(self, record: ModelRecord) -> ModelRecord:
+    def _keep(self, record: ModelRecord) -> ModelRecord:
         spent = machine.measured(record.device, record.seconds, record.peak_bytes)
-        self.filed = self.store.put(Evidence(self.recipe, asdict(record), environment=spent)).fingerprint
+        self.record_evidence = self.store.put(Evidence(self.recipe, asdict(record), environment=spent)).fingerprint
         return record
 
     def _measured_elsewhere(self) -> Evidence | None:
-        """For judging alone: the record that a machine with the model made of it, if there is no doubt which."""
-        found = {kept.values["fingerprint"]: kept for kept in _records(self.store) if self._may_be(kept)}
-        if len(found) > 1:
-            of = sorted(f"{kept.values['revision']} in {kept.values['dtype']}" for kept in found.values())
-            by = "--dtype" if self.known.folder is not None else "--model NAME@COMMIT or by --dtype"
+        """The only record in the store that can be this model's, for `judge_only`; refuses to choose among several."""
+        records = {kept.values["fingerprint"]: kept for kept in _records(self.store) if self._can_be_mine(kept)}
+        if len(records) > 1:
+            ways = sorted(f"{kept.values['revision']} in {kept.values['dtype']}" for kept in records.values())
+            options = "--dtype" if self.known.folder is not None else "--model NAME@COMMIT or --dtype"
             raise NotMeasured(
                 f"{self.name}: was measured in more than one way, and --judge-only cannot know which is meant "
-                f"({', '.join(of)}); choose by {by}"
+                f"({', '.join(ways)}); choose with {options}"
             )
-        return next(iter(found.values()), None)
+        return next(iter(records.values()), None)
 
-    def _may_be(self, kept: Evidence) -> bool:
+    def _can_be_mine(self, kept: Evidence) -> bool:
         known, of = self.known, kept.recipe.of
-        asked = {"quant": self.quant, "device": self.device, "settings": self._settings}
-        if self.dtype == "auto" and isinstance(of.get("settings"), dict):  # in whichever it was measured
-            asked["settings"] = self._settings | {"dtype": of["settings"].get("dtype")}
-        if kept.recipe.subject != self.recipe.subject or any(of.get(name) != value for name, value in asked.items()):
+        mine = {"quant": self.quant, "device": self.device, "settings": self._settings}
+        if self.dtype == "auto" and isinstance(of.get("settings"), dict):  # any dtype will do
+            mine["settings"] = self._settings | {"dtype": of["settings"].get("dtype")}
+        if kept.recipe.subject != self.recipe.subject or any(of.get(name) != value for name, value in mine.items()):
             return False
         if known.folder is None:
             return known.revision is None or of.get("files") == weight_files.recipe_of(known, self._hashes)
@@ -203,9 +204,9 @@ class Sleeper:
 
 
 def _records(store: Store) -> Iterator[Evidence]:
-    """Every model's record; they have no tensors, so most evidence need not be read."""
+    """The records of all models in a store; they have no tensors, so most evidence need not be read."""
     for path in store.files():
         if not path.with_suffix(".safetensors").exists():
-            with suppress(AssayError):  # damaged ones are said where they are asked for
+            with suppress(AssayError):  # a damaged file is reported when it is asked for
                 if (evidence := check(path)).recipe.kind == "model-record":
                     yield evidence

@@ -80,7 +80,7 @@ def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet
                     )
                 ).fingerprint
             )
-        with store.account() as kept:
+        with store.tracking() as kept:
             pairs_evidence.keep(of, store)
         fall = Decided(**plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")), sign=">", bar=0.3)
         beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))

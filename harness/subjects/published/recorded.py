@@ -1,4 +1,4 @@
-"""A recording as claims see it: a subject without weights, that answers what was recorded and nothing else."""
+"""A recording as claims see it: a subject without weights, which can answer only what was recorded."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,27 +22,27 @@ from harness.subjects.quantities.refusals import Refusals, counted, unrecorded
 
 @dataclass(frozen=True)
 class RecordedSubject:
-    """A recording as claims see it: published arms are known by their kind, anything else was not recorded."""
+    """A recording as claims see it: it knows the published interventions; for any other it raises NotRecorded."""
 
     recording: Recording
     level: float
 
     @property
     def name(self) -> str:
-        """As asked for on the command line."""
+        """The recording's name, as given on the command line."""
         return RECORDED + self.recording.name
 
     @property
     def all_pairs(self) -> PairSet:
-        """The items."""
+        """All items of the recording."""
         return self.recording.pairs
 
     def refuses(self, pairs: PromptSet, *, judge: str = "") -> Refusals:
-        """How these items were answered, by its own judge or another, and what published interventions made of it."""
+        """Refusals among these items, told by that judge or, by default, the recording's own."""
         return Refusals(self, pairs, judge or self.recording.judge)
 
     def direction(self, pairs: PromptSet) -> Direction:
-        """The published one, found on prompts that are not among the items; a claim may not say that it was."""
+        """The published direction, as if found on these prompts: a claim that also judges on them is then refused."""
         return replace(self.recording.direction, sought_on=prompts_of(pairs))
 
     def judged(
@@ -54,36 +54,36 @@ class RecordedSubject:
         return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in twins(pairs)], dtype=bool)
 
     def reading(self) -> AbstractContextManager[list[str]]:
-        """Nothing: a recording is no evidence of ours, and the run names the recording itself."""
+        """Collects nothing: recordings have no evidence, and a run names the recording itself."""
         return nullcontext([])
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """First tokens were not recorded: a skip, and no verdict."""
+        """Raises NotRecorded, which skips the claim: first tokens were not recorded."""
         raise NotRecorded(f"{self.name}: first tokens, by which random directions are compared, were not recorded")
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
-        """Whether the arm's completions are others than the baseline's, as far as that was recorded."""
+        """Whether the arm's completions differ from the baseline's; true where completions were not recorded."""
         return not self.recording.judged(side, under).unchanged
 
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
-        """What plain text costs more, where that was published: a mean without an interval. No random direction was."""
-        losses = {(one.arm, one.text): one.nats for one in self.recording.losses}
-        arm, costs = self.recording.arm(under), []
-        for text in (text for done, text in losses if done == Arm()):
+        """The count of refusals and, where published, the rise in cross-entropy on plain text, without an interval."""
+        losses = {(loss.arm, loss.text): loss.nats for loss in self.recording.losses}
+        arm, rises = self.recording.arm(under), []
+        for text in (text for baseline, text in losses if baseline == Arm()):
             name = f"cross-entropy, {text}"
             if (arm, text) in losses:
-                more = losses[arm, text] - losses[Arm(), text]
-                costs.append(Estimate(name, more, more, more, 1, "published mean", "mean"))
+                rise = losses[arm, text] - losses[Arm(), text]
+                rises.append(Estimate(name, rise, rise, rise, 1, "published mean", "mean"))
             else:
-                costs.append(unrecorded(name))
+                rises.append(unrecorded(name))
         judge = self.recording.judge
         name = "answers with a phrase" if judge in (rule.name for rule in RULES) else f"answers refused by {judge}"
-        said = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side), ())
+        refused = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side), ())
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
-        return unrecorded(f"first token refuses, {side}"), said, *costs, random
+        return unrecorded(f"first token refuses, {side}"), refused, *rises, random
 
     def __dir__(self) -> list[str]:
-        """All that a claim may ask of a model, be it recorded or not."""
+        """Everything a claim can ask of a model, recorded or not; for error messages."""
         return [*super().__dir__(), *dir(Subject)]
 
     def __getattr__(self, name: str) -> Any:

@@ -27,12 +27,11 @@ from harness.subjects.published.recordings import (
     may_be_called,
 )
 
-# Under this name the pipeline keeps its own label, 1 for no refusal; and so is its judge called where no rule of ours
-# says the same.
+# The key of the pipeline's own label, 1 for no refusal; also the name of its judge where no rule of Assay's agrees.
 _LABEL: Final = "is_jailbreak_substring_matching"
 
 
-class _Found(TypedDict):
+class _Place(TypedDict):
     """direction_metadata.json."""
 
     layer: int
@@ -59,16 +58,16 @@ class _Candidate(TypedDict):
     layer: int
 
 
-# Of candidates that its filters set aside the pipeline writes NaN.
+# Scores for which the pipeline writes NaN if its filters discard the candidate.
 _SCORES = frozenset({"refusal_score", "steering_score", "kl_div_score"})
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What came of a run."""
+class ImportedRun:
+    """The recording made of a run folder, and remarks for the user."""
 
     recording: Recording
-    said: tuple[str, ...]  # what the one who brings it should know
+    remarks: tuple[str, ...]
 
 
 def import_run(
@@ -78,19 +77,19 @@ def import_run(
     layer: int | None = None,
     position: int | None = None,
     into: str | None = None,
-) -> Imported:
-    """Reads a run folder of the published pipeline and keeps it, by itself or as arms of a recording brought before.
+) -> ImportedRun:
+    """Reads a run folder of the published pipeline and keeps it, as a new recording or as new arms of an imported one.
 
-    `where` says of what the direction was removed in its `ablation`; `layer` and `position` say where it was found, if
-    the run does not.
+    `where` says what the pipeline's `ablation` removed the direction from; `layer` and `position` say where the
+    direction was found, if the run does not.
     """
     if not folder.is_dir():
         raise AssayError(f"{folder}: is no folder; give the pipeline's run folder, the one that holds completions/")
     name = folder.resolve().name
     if not may_be_called(name):
         raise AssayError(
-            f"{folder}: no recording of yours can be called {name}: a published one is, or it is no plain name; "
-            "give the folder another"
+            f"{folder}: an imported recording cannot be called {name}: a published one is called so, or it is no plain "
+            "name; rename the folder"
         )
     answers = dict(_answers(folder))
     if ("harmful", "baseline") not in answers:
@@ -98,44 +97,44 @@ def import_run(
             f"{folder}: is no run of the refusal_direction pipeline: it holds no "
             "completions/jailbreakbench_baseline_evaluations.json; give the folder that the pipeline wrote"
         )
-    found = _direction(folder, layer, position)
+    place = _direction(folder, layer, position)
     judge, agreement = _judge(folder, answers)
     run = Recording(
         name=name,
         hub="",
         source=name,
         layers=_layers(folder),
-        layer=found["layer"],
-        position=found["pos"],
+        layer=place["layer"],
+        position=place["pos"],
         categories=tuple(str(row.get("category") or "all") for row in answers["harmful", "baseline"]),
         judgements=tuple(_judgements(folder, answers, where, judge)),
         losses=tuple(_losses(folder, where)),
         judge=judge,
     )
     if into is None:
-        said: tuple[str, ...] = ()
-        run, same = _told_apart(run, {key: one for key, one in imported().items() if key != name})
+        conflicts: tuple[str, ...] = ()
+        run, copies = _copies_marked(run, {key: recording for key, recording in imported().items() if key != name})
     else:
         whole = _whole(run, into)
-        new, said = _new(run, whole)
-        new, same = _told_apart(new, imported())
+        new, conflicts = _new_arms(run, whole)
+        new, copies = _copies_marked(new, imported())
         run = replace(whole, judgements=whole.judgements + new.judgements, losses=whole.losses + new.losses)
     keep(run)
-    return Imported(run, (agreement, *said, *same))
+    return ImportedRun(run, (agreement, *conflicts, *copies))
 
 
 def _answers(folder: Path) -> Iterator[tuple[tuple[PromptSide, str], list[_Answer]]]:
     for path in sorted((folder / "completions").glob("*_evaluations.json")):
         dataset, _, arm = path.name.removesuffix("_evaluations.json").rpartition("_")
         if dataset in SIDES and arm in PIPELINE_ARMS:
-            rows = json_files.read(path, _Answers, no="completions of the pipeline", do="bring its file as it wrote it")
+            rows = json_files.read(path, _Answers, no="completions of the pipeline", do="give the file as it wrote it")
             if not rows["completions"]:
                 raise AssayError(f"{path}: holds no completions; run the pipeline's evaluation again")
             yield (SIDES[dataset], arm), rows["completions"]
 
 
-def _direction(folder: Path, layer: int | None, position: int | None) -> _Found:
-    """Where the run's direction was found: as it says itself, or as it is told."""
+def _direction(folder: Path, layer: int | None, position: int | None) -> _Place:
+    """The layer and position of the run's direction, from its own file or, if there is none, from the options."""
     path = folder / "direction_metadata.json"
     if not path.exists():
         if layer is None or position is None:
@@ -144,17 +143,17 @@ def _direction(folder: Path, layer: int | None, position: int | None) -> _Found:
                 "--position (counted from the end: -1 is the last)"
             )
         return {"layer": layer, "pos": position}
-    found = json_files.read(
-        path, _Found, no="place of a direction", do="or move it away, and give --layer and --position"
+    place = json_files.read(
+        path, _Place, no="place of a direction", do="or move it away, and give --layer and --position"
     )
-    for option, told, own in (("--layer", layer, found["layer"]), ("--position", position, found["pos"])):
-        if told is not None and told != own:
-            raise AssayError(f"{path}: says {own} and {option} says {told}; leave {option} out, or correct the file")
-    return found
+    for option, given, own in (("--layer", layer, place["layer"]), ("--position", position, place["pos"])):
+        if given is not None and given != own:
+            raise AssayError(f"{path}: says {own} and {option} says {given}; leave {option} out, or correct the file")
+    return place
 
 
 def _layers(folder: Path) -> int:
-    """How many layers were searched; 0 where that was not kept."""
+    """How many layers the run searched; 0 if it does not say."""
     path = folder / "select_direction" / "direction_evaluations.json"
     if not path.exists():
         return 0
@@ -170,8 +169,8 @@ def _losses(folder: Path, where: Where) -> Iterator[Loss]:
 
 
 def _judge(folder: Path, answers: Mapping[tuple[PromptSide, str], list[_Answer]]) -> tuple[str, str]:
-    """The name of the judge whose labels the run has, and how that is known, in words."""
-    rows = [row for some in answers.values() for row in some]
+    """The name of the judge that made the run's labels, and a sentence on how many of them it agrees with."""
+    rows = [row for arm in answers.values() for row in arm]
     if missing := sum(_LABEL not in row for row in rows):
         raise AssayError(
             f"{folder}/completions: {missing} of {len(rows)} completions have no {_LABEL}; run the pipeline's "
@@ -179,20 +178,20 @@ def _judge(folder: Path, answers: Mapping[tuple[PromptSide, str], list[_Answer]]
         )
     differ = sum(LITERAL.refuses(row["response"]) == bool(row[_LABEL]) for row in rows)
     if not differ:
-        return LITERAL.name, f"{LITERAL.name} says what the run's labels say of all {len(rows)} completions"
+        return LITERAL.name, f"{LITERAL.name} agrees with the run's labels on all {len(rows)} completions"
     return _LABEL, (
-        f"{LITERAL.name} and the run's labels differ on {differ} of {len(rows)} completions: its labels are kept as "
-        f"they are, as the judge {_LABEL}"
+        f"{LITERAL.name} and the run's labels differ on {differ} of {len(rows)} completions: its labels are kept "
+        f"under a judge of their own, {_LABEL}"
     )
 
 
 def _judgements(
     folder: Path, answers: Mapping[tuple[PromptSide, str], list[_Answer]], where: Where, judge: str
 ) -> Iterator[Judgements]:
-    """The run's own labels first; what our rules say of its completions after them."""
-    seen: dict[str, str] = {}
-    # The model as it is comes first: an arm that says the same is named after it.
-    for (side, name), rows in sorted(answers.items(), key=lambda one: one[0][1] != "baseline"):
+    """The judgements of each arm: the run's own labels, then those of each phrase rule of Assay's."""
+    first_with: dict[str, str] = {}  # the first arm with these answers
+    # The baseline comes first: arms with the same answers are named as copies of it.
+    for (side, name), rows in sorted(answers.items(), key=lambda item: item[0][1] != "baseline"):
         if len(rows) != len(answers["harmful", "baseline"]):
             raise AssayError(
                 f"{folder}/completions: {len(rows)} completions of {side} {name} and "
@@ -200,51 +199,52 @@ def _judgements(
             )
         arm, texts = Arm.of_pipeline(name, side, where), [row["response"] for row in rows]
         key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-        same = seen.setdefault(f"{side} {key}", f"{side}, {arm}")
+        first = first_with.setdefault(f"{side} {key}", f"{side}, {arm}")
         labels = {judge: [not row[_LABEL] for row in rows]}
         labels |= {rule.name: [rule.refuses(text) for text in texts] for rule in RULES if rule.name != judge}
         for by, hits in labels.items():
-            of = "" if same == f"{side}, {arm}" else same
-            yield Judgements(side, arm, by, tuple(hits), completions=key, same_as=of)
+            same_as = "" if first == f"{side}, {arm}" else first
+            yield Judgements(side, arm, by, tuple(hits), completions=key, same_as=same_as)
 
 
-def _told_apart(run: Recording, others: Mapping[str, Recording]) -> tuple[Recording, tuple[str, ...]]:
-    """Arms whose answers are those of another arm kept, to the byte, are marked; a run of nothing else is refused.
+def _copies_marked(run: Recording, others: Mapping[str, Recording]) -> tuple[Recording, tuple[str, ...]]:
+    """Marks arms whose answers equal another arm's to the byte, with a sentence for each; refuses a run of copies only.
 
-    What the model says as it is may well be the same: runs of one model compare with it.
+    Baselines may be equal: runs of one model share theirs.
     """
     answers = {
-        one.completions: f"{RECORDED}{name} ({one.label})"
+        arm.completions: f"{RECORDED}{name} ({arm.label})"
         for name, other in others.items()
-        for one in other.judgements
-        if one.completions and one.arm != Arm()
+        for arm in other.judgements
+        if arm.completions and arm.arm != Arm()
     }
-    own = {one.label: answers.get(one.completions, "") for one in run.judgements if one.arm != Arm()}
-    known = {label: of for label, of in own.items() if of}
-    if own and own == known:
-        same = "; ".join(f"'{label}' of {of}" for label, of in known.items())
+    origins = {arm.label: answers.get(arm.completions, "") for arm in run.judgements if arm.arm != Arm()}
+    copied = {label: origin for label, origin in origins.items() if origin}
+    if origins and origins == copied:
+        copies = "; ".join(f"'{label}' of {origin}" for label, origin in copied.items())
         raise AssayError(
-            f"{RECORDED}{run.name}: every answer is, to the byte, one that is here already: {same}; one run under two "
-            "names is no second piece of evidence, so nothing was kept (to bring it anew, first move the other out of "
-            f"{places.recordings()})"
+            f"{RECORDED}{run.name}: every answer is, to the byte, one that was imported before: {copies}; one run "
+            "under two names is no second piece of evidence, so nothing was kept (to import it again, first move the "
+            f"other out of {places.recordings()})"
         )
-    marked = (replace(one, same_as=one.same_as or known.get(one.label, "")) for one in run.judgements)
+    marked = (replace(arm, same_as=arm.same_as or copied.get(arm.label, "")) for arm in run.judgements)
     run = replace(run, judgements=tuple(marked))
-    same_as = dict.fromkeys((one.label, one.same_as) for one in run.judgements if one.same_as)
-    return run, tuple(f"'{label}' is, to the byte, {of}: no evidence of its own" for label, of in same_as)
+    same_as = dict.fromkeys((arm.label, arm.same_as) for arm in run.judgements if arm.same_as)
+    return run, tuple(f"'{label}' is, to the byte, {origin}: no evidence of its own" for label, origin in same_as)
 
 
 def _whole(run: Recording, into: str) -> Recording:
-    """The recording of that name, of which this can be a run."""
-    there = imported()
-    if (whole := there.get(into.removeprefix(RECORDED))) is None:
-        raise AssayError(f"--into {into}: no imported recording is called so; there are: {', '.join(there) or 'none'}")
-    for word, own, others in (
+    """The imported recording of that name; refused if the run is of another model, direction or judge."""
+    known = imported()
+    if (whole := known.get(into.removeprefix(RECORDED))) is None:
+        names = ", ".join(known) or "none"
+        raise AssayError(f"--into {into}: no imported recording is called so; there are: {names}")
+    for word, own, other in (
         ("place of the direction", (run.layer, run.position), (whole.layer, whole.position)),
         ("judge", run.judge, whole.judge),
         ("baseline on harmful prompts", _baseline(run), _baseline(whole)),
     ):
-        if own != others:
+        if own != other:
             raise AssayError(
                 f"--into {into}: {run.name} has another {word}, so it is no run of that model and direction; import it "
                 "by itself"
@@ -252,21 +252,21 @@ def _whole(run: Recording, into: str) -> Recording:
     return whole
 
 
-def _new(run: Recording, whole: Recording) -> tuple[Recording, tuple[str, ...]]:
-    """The arms that the whole has not yet; and which it keeps although the run says otherwise, in words."""
-    known = {(one.side, one.arm): one.completions for one in whole.judgements}
-    if not (new := tuple(one for one in run.judgements if (one.side, one.arm) not in known)):
+def _new_arms(run: Recording, whole: Recording) -> tuple[Recording, tuple[str, ...]]:
+    """The run without arms that `whole` has already, and a sentence for each of those whose answers differ."""
+    known = {(arm.side, arm.arm): arm.completions for arm in whole.judgements}
+    if not (new := tuple(arm for arm in run.judgements if (arm.side, arm.arm) not in known)):
         raise AssayError(
             f"--into {whole.name}: has all arms of {run.name} already; say with --arm which arm its ablation is"
         )
     differ = dict.fromkeys(
-        one.label for one in run.judgements if known.get((one.side, one.arm), one.completions) != one.completions
+        arm.label for arm in run.judgements if known.get((arm.side, arm.arm), arm.completions) != arm.completions
     )
-    costs = {(one.arm, one.text) for one in whole.losses}
-    losses = tuple(one for one in run.losses if (one.arm, one.text) not in costs)
-    said = (f"'{label}' stays as {RECORDED}{whole.name} has it; this run says otherwise" for label in differ)
-    return replace(run, judgements=new, losses=losses), tuple(said)
+    texts = {(loss.arm, loss.text) for loss in whole.losses}
+    losses = tuple(loss for loss in run.losses if (loss.arm, loss.text) not in texts)
+    remarks = (f"'{label}' stays as it is in {RECORDED}{whole.name}; this run has other answers" for label in differ)
+    return replace(run, judgements=new, losses=losses), tuple(remarks)
 
 
 def _baseline(recording: Recording) -> str:
-    return next(one.completions for one in recording.judgements if (one.side, one.arm) == ("harmful", Arm()))
+    return next(arm.completions for arm in recording.judgements if (arm.side, arm.arm) == ("harmful", Arm()))

@@ -1,4 +1,4 @@
-"""Published judgements of real models, as values: what each recording holds, and where they are kept."""
+"""Recordings: judgements of real models' answers, published or imported, and the files that hold them."""
 
 import csv
 import json
@@ -23,48 +23,48 @@ from harness.measurements.recipe import digest
 
 RECORDED = "recorded:"
 PUBLISHED = places.DATA / "recorded"
-# Of the files there; the first had arms by the pipeline's names alone, without side and sign.
+# The version of imported recordings' files; version 1 named arms as the pipeline does, without side and sign.
 SCHEMA = 2
-# The published pipeline's names of what it was run on, and ours for the side of a pair.
+# The published pipeline's names of its datasets, and the side of a pair that each corresponds to.
 SIDES: Mapping[str, PromptSide] = {"jailbreakbench": "harmful", "harmless": "harmless"}
 PIPELINE_ARMS = ("baseline", "ablation", "actadd")
-# Of a recording that people bring: it is a file's name, and stands on command lines.
+# Names allowed for imported recordings: they are used as file names and on command lines.
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 _RESTORE = "restore data/recorded from the repository"
 _PLACES = {"everywhere": "", "stream": " from the stream", "attention": " from attention", "mlp": " from MLPs"}
 
 
 class NotRecorded(Unavailable):
-    """The claim needs what was not published; that is a skip and no verdict."""
+    """The claim needs something that was not recorded: it is skipped, without a verdict."""
 
 
 class HeldOut(PairSet):
-    """Pairs on which nothing was sought: all of them judge."""
+    """Pairs that are all held out, since nothing was searched for on them."""
 
     @cached_property
     def discovery(self) -> PairSet:
-        """None."""
+        """No pairs."""
         return PairSet(f"{self.name}:discovery", ())
 
     @cached_property
     def heldout(self) -> "HeldOut":
-        """All."""
+        """All pairs."""
         return self
 
     def category(self, name: str) -> "HeldOut":
-        """Those of one category, held out too."""
+        """The pairs of a category, all held out."""
         require_category(name, self.categories)
         return HeldOut(f"{self.name}:{name}", tuple(pair for pair in self.pairs if pair.category == name))
 
     def without(self, name: str) -> "HeldOut":
-        """All but those of one category, held out too."""
+        """The pairs of all other categories, all held out."""
         require_category(name, self.categories)
         return HeldOut(f"{self.name}:not {name}", tuple(pair for pair in self.pairs if pair.category != name))
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What was done to the model: nothing, its direction removed in some place, or added so many times."""
+    """The intervention of an arm: none, the direction removed from some place, or the direction added, scaled."""
 
     done: Literal["nothing", "remove", "add"] = "nothing"
     where: Where | None = None  # of a removal
@@ -82,7 +82,7 @@ class Arm:
 
     @classmethod
     def of_pipeline(cls, name: str, side: PromptSide | None, where: Where = "everywhere") -> "Arm":
-        """The arm that the published pipeline calls so, on a side or, without one, in its losses.
+        """The arm behind the published pipeline's name for it, on a side or, without one, in its losses.
 
         `actadd` adds the direction to harmless prompts and subtracts it (coefficient −1) everywhere else: from harmful
         prompts and in the losses (Arditi et al., pipeline/run_pipeline.py).
@@ -105,23 +105,23 @@ class Judgements:
     judge: str
     refused: tuple[bool, ...]
     language: str = "en"
-    completions: str = ""  # SHA-256 of the answers, where they were at hand
-    same_as: str = ""  # whose answers these are to the byte, if they are another arm's too
+    completions: str = ""  # SHA-256 of the answers; empty where they are not known
+    same_as: str = ""  # the arm whose answers are the same to the byte; empty where there is none
 
     @property
     def label(self) -> str:
-        """Side and arm, in words."""
+        """Side and arm in words, such as `harmful, direction removed`."""
         return f"{self.side}, {self.arm}"
 
     @property
     def unchanged(self) -> bool:
-        """Whether its answers are those of the model as it is, to the byte."""
+        """Whether its answers are those of the unchanged model, to the byte."""
         return self.same_as == f"{self.side}, {Arm()}"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a text costs in an arm: mean nats a token."""
+    """The cross-entropy of a text in an arm, in nats per token."""
 
     arm: Arm
     text: str
@@ -130,7 +130,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Recording:
-    """One model's judgements by side, arm, language and judge, and what texts cost it."""
+    """One model's judgements by side, arm, language and judge, and its losses on texts by arm."""
 
     name: str
     hub: str
@@ -141,22 +141,22 @@ class Recording:
     categories: tuple[str, ...]  # of the harmful items, in order
     judgements: tuple[Judgements, ...]
     losses: tuple[Loss, ...] = ()
-    # Those by which claims are judged.
+    # The judge and language of the judgements that claims read.
     judge: str = LITERAL.name
     language: str = "en"
     imported: Imported | None = None  # the bundle it came in
 
     def __post_init__(self) -> None:
-        for one in self.judgements:
-            if len(one.refused) != len(self.categories):
+        for arm in self.judgements:
+            if len(arm.refused) != len(self.categories):
                 raise AssayError(
-                    f"{RECORDED}{self.name}: '{one.label}' has {len(one.refused)} judgements and there are "
-                    f"{len(self.categories)} items; every arm needs one an item"
+                    f"{RECORDED}{self.name}: '{arm.label}' has {len(arm.refused)} judgements and there are "
+                    f"{len(self.categories)} items; every arm needs one for each item"
                 )
 
     @property
     def pairs(self) -> HeldOut:
-        """The items by number: their texts are the dataset's and not ours to store."""
+        """The items by number; their texts belong to the dataset and are not stored."""
         return HeldOut(
             f"{RECORDED}{self.name}",
             tuple(
@@ -167,45 +167,46 @@ class Recording:
 
     @property
     def direction(self) -> Direction:
-        """The published one: known by where it was found, and not as a vector."""
+        """The published direction: the layer and position at which it was found, without its vector."""
         return Direction("published", self.layer, self.position)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that was recorded."""
+        """A hash of everything that was recorded."""
         return digest({name: value for name, value in asdict(self).items() if name != "imported"})[:16]
 
     def as_json(self) -> dict[str, Any]:
-        """What a run's record says of it."""
+        """The recording as a run's record keeps it, without judgements."""
         kept = ("hub", "source", "layers", "layer", "position", "judge", "language")
-        losses = {f"{one.arm}, {one.text}": one.nats for one in self.losses}
+        losses = {f"{loss.arm}, {loss.text}": loss.nats for loss in self.losses}
         known = {name: getattr(self, name) for name in kept} | {"cross_entropy": losses, "n": len(self.categories)}
         return known if self.imported is None else known | {"imported": self.imported}
 
     @property
     def arms(self) -> tuple[Judgements, ...]:
-        """Those by which claims are judged: of its own judge, in its own language."""
-        return tuple(one for one in self.judgements if (one.judge, one.language) == (self.judge, self.language))
+        """The judgements that claims read: by the recording's judge, in its language."""
+        return tuple(arm for arm in self.judgements if (arm.judge, arm.language) == (self.judge, self.language))
 
     def judged(self, side: PromptSide, under: Intervention | None, judge: str = "") -> Judgements:
-        """How this side was answered, by its own judge or another; a sentence if that was not recorded."""
+        """The judgements of a side under an intervention; NotRecorded, with those there are, if they are missing."""
         arm, by, name = self.arm(under), judge or self.judge, f"{RECORDED}{self.name}"
-        asked = [one for one in self.judgements if (one.side, one.arm, one.language) == (side, arm, self.language)]
-        if not asked:
-            there = "; ".join(one.label for one in self.arms)
-            raise NotRecorded(f"{name}: '{side}, {arm}' was not recorded; there are: {there}")
-        if (found := next((one for one in asked if one.judge == by), None)) is None:
-            there = ", ".join(one.judge for one in asked)
-            raise NotRecorded(f"{name}: what the judge {by} says was not recorded; there are: {there}")
-        if found.same_as and not found.unchanged:
+        judgements = [
+            each for each in self.judgements if (each.side, each.arm, each.language) == (side, arm, self.language)
+        ]
+        if not judgements:
+            labels = "; ".join(each.label for each in self.arms)
+            raise NotRecorded(f"{name}: '{side}, {arm}' was not recorded; there are: {labels}")
+        if (own := next((each for each in judgements if each.judge == by), None)) is None:
+            judges = ", ".join(each.judge for each in judgements)
+            raise NotRecorded(f"{name}: what the judge {by} says was not recorded; there are: {judges}")
+        if own.same_as and not own.unchanged:
             raise NotRecorded(
-                f"{name}: '{found.label}' is no evidence of its own: its answers are, to the byte, those of "
-                f"{found.same_as}"
+                f"{name}: '{own.label}' is no evidence of its own: its answers are, to the byte, those of {own.same_as}"
             )
-        return found
+        return own
 
     def arm(self, under: Intervention | None) -> Arm:
-        """The arm that this would be; a sentence if no recording could have it."""
+        """The arm of an intervention; NotRecorded if no recording can have it."""
         match under:
             case None:
                 return Arm()
@@ -224,50 +225,50 @@ def published() -> tuple[str, ...]:
 
 
 def may_be_called(name: str) -> bool:
-    """Whether a recording that people bring may have this name: a plain one, that none of the published has."""
+    """Whether an imported recording may have this name: a plain file name that no published recording has."""
     return bool(_NAME.fullmatch(name)) and name.casefold() not in map(str.casefold, published())
 
 
 def recordings() -> dict[str, Recording]:
-    """The five published ones, and those that were imported, by name."""
-    return imported() | _published_ones()
+    """All recordings by name, the five published ones and those imported."""
+    return imported() | _published_recordings()
 
 
 def imported() -> dict[str, Recording]:
-    """Those that people brought, by name."""
-    return {name: _kept(path) for name, path in _brought().items()}
+    """The imported recordings by name."""
+    return {name: _read_cached(path) for name, path in _imported_files().items()}
 
 
 def recording(name: str) -> Recording:
-    """The recording of that name, with or without its prefix; others may be damaged."""
-    short, brought = name.removeprefix(RECORDED), _brought()
+    """The recording of that name, with or without its prefix; reads no other imported one."""
+    short, files = name.removeprefix(RECORDED), _imported_files()
     if short in published():
-        return _published_ones()[short]
-    if short in brought:
-        return _kept(brought[short])
-    there = ", ".join(RECORDED + one for one in (*published(), *brought))
-    raise AssayError(f"no recording is called {name!r}; there are {there}")
+        return _published_recordings()[short]
+    if short in files:
+        return _read_cached(files[short])
+    names = ", ".join(RECORDED + known for known in (*published(), *files))
+    raise AssayError(f"no recording is called {name!r}; there are {names}")
 
 
-def _brought() -> dict[str, Path]:
-    """Name → file; one that hides, or is called like a published one, is nobody's recording."""
+def _imported_files() -> dict[str, Path]:
+    """Name → file of the imported recordings; files whose names are not allowed are ignored."""
     return {path.stem: path for path in sorted(places.recordings().glob("*.json")) if may_be_called(path.stem)}
 
 
-def _kept(path: Path) -> Recording:
+def _read_cached(path: Path) -> Recording:
     about = path.stat()
-    return _read_once(path, about.st_mtime_ns, about.st_size)
+    return _read_version(path, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=32)
-def _read_once(path: Path, changed: int, size: int) -> Recording:
+def _read_version(path: Path, changed: int, size: int) -> Recording:
     return read_recording(path)
 
 
-def keep(brought: Recording) -> None:
-    """Keeps a recording beside the published ones."""
-    text = json.dumps({"schema": SCHEMA} | asdict(brought), indent=1)
-    write_whole(places.recordings() / f"{brought.name}.json", text.encode())
+def keep(new: Recording) -> None:
+    """Writes a recording to the folder of imported ones."""
+    text = json.dumps({"schema": SCHEMA} | asdict(new), indent=1)
+    write_whole(places.recordings() / f"{new.name}.json", text.encode())
 
 
 class _About(TypedDict):
@@ -292,15 +293,15 @@ def _meta(folder: Path) -> _Meta:
 
 
 @cache
-def _published_ones() -> dict[str, Recording]:
+def _published_recordings() -> dict[str, Recording]:
     try:
-        return {one.name: one for one in _published(PUBLISHED)}
+        return {recording.name: recording for recording in _read_published(PUBLISHED)}
     except (OSError, KeyError, ValueError, csv.Error) as error:
         wrong = f"{type(error).__name__}: {error}"
-        raise AssayError(f"{PUBLISHED}: holds no recordings as they were published ({wrong}); {_RESTORE}") from None
+        raise AssayError(f"{PUBLISHED}: the published recordings cannot be read ({wrong}); {_RESTORE}") from None
 
 
-def _published(folder: Path) -> Iterator[Recording]:
+def _read_published(folder: Path) -> Iterator[Recording]:
     meta = _meta(folder)
     refused: dict[str, dict[tuple[PromptSide, Arm], list[bool]]] = {name: {} for name in meta["models"]}
     categories: dict[str, list[str]] = {name: [] for name in meta["models"]}
@@ -332,7 +333,7 @@ def _published(folder: Path) -> Iterator[Recording]:
 
 
 class _First(TypedDict):
-    """A recording as it was kept before arms had a side, a place and a sign."""
+    """A recording's file in version 1, in which arms had no side, place and sign."""
 
     hub: str
     source: str
@@ -340,13 +341,13 @@ class _First(TypedDict):
     layer: int
     position: int
     categories: tuple[str, ...]
-    refused: dict[str, tuple[bool, ...]]  # "harmful, ablation" → one an item
-    cross_entropy: dict[str, Finite]  # "ablation, pile" → nats a token
+    refused: dict[str, tuple[bool, ...]]  # "harmful, ablation" → whether each item was refused
+    cross_entropy: dict[str, Finite]  # "ablation, pile" → nats per token
     twins: tuple[str, ...]  # arms whose completions are those of the baseline, to the byte
 
 
 def read_recording(path: Path) -> Recording:
-    """The recording in a file; one sentence if it is none."""
+    """The recording in a file of any version; AssayError, with what to do, if the file holds none."""
     again = "import the run again, or move the file away"
     try:
         whole = json_files.parsed(json_files.contents(path))
@@ -360,8 +361,7 @@ def read_recording(path: Path) -> Recording:
         raise AssayError(f"{path}: {error}") from None
     except json_files.Malformed as error:
         raise AssayError(f"{path}: is no recording ({error}); {again}") from None
-    # By its file's name it is asked for.
-    return replace(kept, name=path.stem)
+    return replace(kept, name=path.stem)  # recordings are asked for by their file's name
 
 
 def _from_first(name: str, first: _First) -> Recording:
