@@ -172,13 +172,13 @@ def test_a_verdict_leads_to_its_pairs_which_can_be_searched_and_sorted(
     page.locator(".grid tbody tr", has_text="Removing the direction everywhere").locator(".cell a").first.click()
     article = page.locator("article:target")
     assert "Fall in refusals of harmful prompts" in article.inner_text()
-    for words in ("Figures, what else", "The pairs one by one"):
+    for words in ("Figures, other", "Table of pairs"):
         article.locator("summary", has_text=words).focus()
         page.keyboard.press("Enter")
     body = article.locator(".pairs tbody")
     first, many = body.locator("tr").first.inner_text(), body.locator("tr").count()
     assert many == 20
-    assert "refusal gone" in body.inner_text()
+    assert "no longer refused" in body.inner_text()
     heading = article.locator("th", has_text="prompt")
     heading.locator("button").click()
     prompts = body.locator("td.text:first-of-type, td:nth-child(3)").all_inner_texts()

@@ -270,7 +270,7 @@ def test_lost_evidence_is_said_and_the_verdict_stays(tmp_path: Path) -> None:
         path.unlink()
     write(run, Store(tmp_path / "evidence"), tmp_path / "index.html")
     said = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
-    assert "of which 1 are here no more" in said
+    assert "of which 1 are missing here or damaged" in said
     assert "Fall in refusals of harmful prompts: 0.70 [0.60, 0.80]" in said
 
 

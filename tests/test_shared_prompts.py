@@ -121,8 +121,8 @@ def test_the_page_says_how_many_share_a_prompt(tmp_path: Path) -> None:
         folder = stories.told(tmp_path / str(said), ["a-claim"], ["organism:reference"], pairs)
         page = write(folder, Store(tmp_path / str(said) / "evidence"), tmp_path / str(said) / "index.html").page
         html = page.read_text(encoding="utf-8")
-        assert f"{len(pairs.discovery)} pairs to find, {len(pairs.heldout)} others to judge" in html
-        assert ("40 share a prompt with another one" in html) == said
+        assert f"{len(pairs.discovery)} pairs for discovery, {len(pairs.heldout)} others for judging" in html
+        assert ("40 share a prompt with another pair" in html) == said
 
 
 def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One claim on the page: its sentence, verdicts, what is judged and its placebo; the rest stands behind one click."""
+"""What the page says of one claim: its sentence, figure, verdicts and placebo, and the details behind one click."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from harness.claims.claim import placebos_seen
 from harness.inputs.prompts.pairs import PairSet
 from harness.judging.verdict import NOT_JUDGED, Kept
+from harness.measurements.questions import Swept
 from harness.report.drawing.judged_figures import is_placebo
 from harness.report.remarks import remarks
 from harness.report.run_figures import RunFigures
@@ -20,37 +21,38 @@ from harness.results.rejudged import doubt
 from harness.results.run_record import Judged, Run
 from harness.subjects.published.recordings import RECORDED
 
-# Verdicts that stand open side by side; more of them are folded, since one figure shows them all.
+# If there are more verdicts than this, they are folded: the figure shows all of them.
 OPEN = 2
 
 
 class ClaimControls:
-    """Where claims, as they were judged here, were seen to hold and to fail."""
+    """On which organisms a claim, in the form judged here, was seen to hold and to fail."""
 
     def __init__(self, runs: Path, run: Run) -> None:
         self._run, self._seen, self._placebos = run, Seen(runs, run), placebos_seen()
 
     def of(self, claim: str) -> dict[str, Any]:
-        """What was seen of one claim, and what is still to be seen."""
+        """A claim's controls, a sentence on missing ones, and its verdicts with random parts in place of found ones."""
         about = self._run.claims.get(claim)
         if about is None:
             return {"seen": Controls({}, {}), "missing": "", "placebos": None}
-        seen, tried = self._seen.of(claim, about), self._placebos.get(claim)
-        placebos = tried if tried and tried["claim"] == about["fingerprint"] and tried["verdicts"] else None
+        seen, placebos = self._seen.of(claim, about), self._placebos.get(claim)
+        if placebos and (placebos["claim"] != about["fingerprint"] or not placebos["verdicts"]):
+            placebos = None  # judged by another version of the claim, or never
         return {"seen": seen, "missing": "" if seen.both else seen.missing(about), "placebos": placebos}
 
 
 class ClaimSections:
-    """What the page says of each claim of a run."""
+    """The sections of a run's page, one for each claim."""
 
     def __init__(self, material: RunMaterial, figures: RunFigures, controls: ClaimControls) -> None:
         self._material, self._figures, self._controls = material, figures, controls
 
     def of(self, claim: str) -> dict[str, Any]:
-        """One claim, as the template wants it."""
+        """The variables of the template for one claim."""
         about = self._material.run.claims.get(claim)
         verdicts = [self._material.verdicts.get((claim, model)) for model in self._material.models]
-        skipped = [one for one in verdicts if one is not None and one["word"] in NOT_JUDGED]
+        skipped = [verdict for verdict in verdicts if verdict is not None and verdict["word"] in NOT_JUDGED]
         return {
             "name": claim,
             "slug": slug(claim),
@@ -62,81 +64,91 @@ class ClaimSections:
         }
 
     def _group(self, claim: str, *, recorded: bool) -> dict[str, Any] | None:
-        """The verdicts on live models, or those on recorded ones, with the figure that shows all of them."""
-        some = [one for one in self._material.judged(claim) if one["model"].startswith(RECORDED) == recorded]
-        if not some:
+        """The verdicts on live models or on recorded ones, with the figure that shows all of them."""
+        judged = self._material.judged(claim)
+        verdicts = [verdict for verdict in judged if verdict["model"].startswith(RECORDED) == recorded]
+        if not verdicts:
             return None
         return {
-            "figure": self._figures.judged(claim, recorded_ones=recorded),
-            "folded": len(some) > OPEN,
+            "figure": self._figures.judged(claim, recorded_models=recorded),
+            "folded": len(verdicts) > OPEN,
             "kind": "recorded models" if recorded else "models",
-            "verdicts": [self._verdict(one) for one in some],
+            "verdicts": [self._verdict(verdict) for verdict in verdicts],
         }
 
-    def _verdict(self, found: Judged) -> dict[str, Any]:
-        pairs, evidence = self._material.pairs(found["model"]), self._material.evidence(found)
+    def _verdict(self, verdict: Judged) -> dict[str, Any]:
+        pairs, evidence = self._material.pairs(verdict["model"]), self._material.evidence(verdict)
         kinds = [] if pairs is None else kinds_asked(evidence, pairs)
-        beside = found.get("beside", [])
-        placebos = [one for one in beside if is_placebo(one["name"])]
-        effects = [one for one in beside if one not in placebos]
-        material, about = self._material.material(found), self._material.run.claims.get(found["claim"])
+        reported = verdict.get("beside", [])
+        placebos = [estimate for estimate in reported if is_placebo(estimate["name"])]
+        others = [estimate for estimate in reported if estimate not in placebos]
+        material, about = self._material.material(verdict), self._material.run.claims.get(verdict["claim"])
+        own_remarks = [] if material is None else remarks(material, verdict)
+        key = verdict["claim"], verdict["model"]
         return {
-            "found": found,
-            "doubtful": bool(doubt(found, about["bar"] if about else "")),
-            "anchor": anchor(found["claim"], found["model"]),
-            "words": [wording.in_words(one) for one in found["estimates"]],
-            "remarks": [*self._imported(found), *([] if material is None else remarks(material, found))],
-            "figures": self._figures.further.get((found["claim"], found["model"]), []),
-            "placebos": [_beside(one) for one in placebos],
-            "beside": [_beside(one) for one in effects],
-            "rests_on": [(_rests_on(one), one.get("evidence", [])) for one in found["estimates"] if one["n"]],
-            "limits": wording.limits(found, self._material.run, kinds),
-            "use": self._use(found),
-            "table": self._material.tables.get((found["claim"], found["model"])),
+            "judged": verdict,
+            "doubtful": bool(doubt(verdict, about["bar"] if about else "")),
+            "anchor": anchor(*key),
+            "sentences": [wording.in_words(estimate) for estimate in verdict["estimates"]],
+            "remarks": [*self._imported(verdict), *own_remarks],
+            "figures": self._figures.supporting.get(key, []),
+            "placebos": [_reported(estimate) for estimate in placebos],
+            "others": [_reported(estimate) for estimate in others],
+            "rests_on": [
+                (_rests_on(estimate), estimate.get("evidence", []))
+                for estimate in verdict["estimates"]
+                if estimate["n"]
+            ],
+            "limits": wording.limits(verdict, self._material.run, kinds),
+            "use": self._use(verdict),
+            "table": self._material.tables.get(key),
         }
 
-    def _imported(self, found: Judged) -> Iterator[str]:
-        """That strangers measured some of what a verdict read, as it was judged or as its evidence lies here."""
-        if source := found.get("recording_from"):
-            yield f"Its recording was imported from {source}: nobody here has seen the answers it was made of."
-        sources = {one.fingerprint: one.imported["bundle"] for one in self._material.evidence(found) if one.imported}
-        if keys := {*sources, *found.get("imported", ())}:
+    def _imported(self, verdict: Judged) -> Iterator[str]:
+        """Warnings that others measured what the verdict read: when it was judged, or in the evidence here now."""
+        if source := verdict.get("recording_from"):
+            yield f"Its recording was imported from {source}: nobody here has seen the answers behind it."
+        evidence = self._material.evidence(verdict)
+        sources = {item.fingerprint: item.imported["bundle"] for item in evidence if item.imported}
+        if keys := {*sources, *verdict.get("imported", ())}:
             names = f" from {', '.join(sorted(set(sources.values())))}" if sources else ""
             yield (
-                f"Imported{names}: {len(keys)} of the {len(found['evidence'])} measurements it rests on. Hashes show "
-                "damage and no forgery; only measuring again does."
+                f"Imported{names}: {len(keys)} of the {len(verdict['evidence'])} measurements it rests on. Hashes "
+                "reveal damage but not forgery; only measuring again does."
             )
 
-    def _use(self, found: Judged) -> dict[str, Any]:
-        """How the model's pairs were used."""
-        pairs, evidence = self._material.pairs(found["model"]), self._material.evidence(found)
-        aside = {pair for one in evidence if one.recipe.kind == "swept" for pair in one.values["set_aside"]}
+    def _use(self, verdict: Judged) -> dict[str, Any]:
+        """How many pairs and how much evidence the verdict used, and how many of them it could not use."""
+        pairs, evidence = self._material.pairs(verdict["model"]), self._material.evidence(verdict)
+        sweeps = (item for item in evidence if item.recipe.kind == Swept.KIND)
+        set_aside = {pair for sweep in sweeps for pair in sweep.values["set_aside"]}
         sizes = None if pairs is None or not len(pairs.discovery) else (len(pairs.discovery), len(pairs.heldout))
         return {
             "split": sizes,
             "unit": "" if pairs is None else pairs.unit,
             "sharing": pairs.sharing if isinstance(pairs, PairSet) else 0,
-            "aside": len(aside),
-            "evidence": len(found["evidence"]),
-            "gone": len(found["evidence"]) - len(evidence),
+            "set_aside": len(set_aside),
+            "evidence": len(verdict["evidence"]),
+            "missing": len(verdict["evidence"]) - len(evidence),
         }
 
 
 def reasons(skipped: Sequence[Judged]) -> Iterator[tuple[str, list[str]]]:
-    """Why a claim was not judged, each reason with the models of which it is true."""
+    """Why a claim was not judged: each reason with the models it applies to."""
     models: dict[str, list[str]] = {}
-    for one in skipped:
-        models.setdefault(one["reason"].removeprefix(f"{one['model']}: "), []).append(one["model"])
+    for verdict in skipped:
+        reason = verdict["reason"].removeprefix(f"{verdict['model']}: ")
+        models.setdefault(reason, []).append(verdict["model"])
     yield from models.items()
 
 
-def _beside(kept: Kept) -> tuple[str, str, list[str]]:
-    """An estimate that decides nothing: what it is, its number and the fingerprints of its evidence."""
-    return phrase(kept["name"]), wording.number(kept), kept.get("evidence", [])
+def _reported(estimate: Kept) -> tuple[str, str, list[str]]:
+    """Name, number and evidence of an estimate that decides nothing."""
+    return phrase(estimate["name"]), wording.number(estimate), estimate.get("evidence", [])
 
 
 def _rests_on(estimate: Mapping[str, Any]) -> str:
-    """On how many what a quantity rests, and by which method its interval came about."""
-    of = f"{estimate['n']:,} {estimate['unit']}"
-    by = "counted over all" if estimate["method"] == "counted" else f"{estimate['method']}; on"
-    return f"{phrase(estimate['name'])}: {by} {of}"
+    """On how many pairs or prompts an estimate rests, and the method of its interval."""
+    units = f"{estimate['n']:,} {estimate['unit']}"
+    method = "counted over all" if estimate["method"] == "counted" else f"{estimate['method']}; on"
+    return f"{phrase(estimate['name'])}: {method} {units}"

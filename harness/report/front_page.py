@@ -1,4 +1,4 @@
-"""reports/index.html: every run in a line, the newest first; at its head the newest whole one."""
+"""reports/index.html: a line for every run, newest first, under the headline of the newest complete run."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from harness.results.wording import SHORT_WORDS
 
 
 def write(runs: Path, to: Path) -> Path:
-    """Writes the list of the runs in a folder; one that cannot be read is a line of it."""
-    found = listed(runs, keep=True)
+    """Writes the list of the runs in a folder; a run that cannot be read is listed with the reason."""
+    every = listed(runs, keep=True)
     style = stylesheet()
     page = environment(PAGE).get_template("runs.html")
     html = page.render(
-        newest=next((_row(one) for one in found if one.whole), None),
-        rows=[_row(one) for one in found if one.summary is not None],
-        damaged=[one.problem for one in found if one.summary is None],
+        newest=next((_row(run) for run in every if run.whole), None),
+        rows=[_row(run) for run in every if run.summary is not None],
+        damaged=[run.problem for run in every if run.summary is None],
         judge=places.JUDGE,
         style=style,
         short_words=SHORT_WORDS,
@@ -31,16 +31,16 @@ def write(runs: Path, to: Path) -> Path:
     return to
 
 
-def _row(one: Listed) -> dict[str, Any]:
-    summary = one.summary
-    assert summary is not None  # noqa: S101 - what cannot be read is told apart
+def _row(run: Listed) -> dict[str, Any]:
+    summary = run.summary
+    assert summary is not None  # noqa: S101 - write() lists damaged runs separately
     words = {word: summary["words"][word] for word in SHORT_WORDS if summary["words"].get(word)}
-    page = page_of(one.folder)
+    page = page_of(run.folder)
     return {
-        "name": one.folder.name,
-        "link": quote(f"{one.folder.parent.name}/{one.folder.name}/{page.name}") if page.exists() else "",
-        "began": f"{one.began:%Y-%m-%d %H:%M:%S}",
+        "name": run.folder.name,
+        "link": quote(f"{run.folder.parent.name}/{run.folder.name}/{page.name}") if page.exists() else "",
+        "began": f"{run.began:%Y-%m-%d %H:%M:%S}",
         "summary": summary,
         "words": words,
-        "ended": one.ended,
+        "ended": run.ended,
     }

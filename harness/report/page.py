@@ -1,4 +1,4 @@
-"""A run's page, made from the run and its evidence alone, and its figures as files."""
+"""Writes a run's page and its figures as files, from the run and its evidence alone: no model is needed."""
 
 import json
 import os
@@ -23,16 +23,16 @@ from harness.results.run_record import Run
 
 @dataclass(frozen=True)
 class Written:
-    """What a report came to."""
+    """What was written, and which verdicts contradict their numbers."""
 
     page: Path
     bytes: int
     figures: int
-    doubts: tuple[str, ...]  # verdicts that do not follow from their numbers, a sentence each
+    doubts: tuple[str, ...]  # a sentence for each verdict that does not follow from its numbers
 
 
 def write(folder: Path, store: Store, to: Path | None = None) -> Written:
-    """Writes the page of the run in the folder, into that folder if no other place is given, and figures/ beside it."""
+    """Writes the page of the run in `folder` there, or to `to`, and its figures into figures/ in the same place."""
     own = page_of(folder)
     to = own if to is None else to
     home = os.path.relpath(front_page_of(folder.parent), to.parent) if to == own else ""
@@ -40,32 +40,32 @@ def write(folder: Path, store: Store, to: Path | None = None) -> Written:
     material, wrong = RunMaterial(run, store), doubts(run)
     figures = RunFigures(material)
     html = _html(folder, material, figures, wrong, home).encode()
-    shapes = to.parent / "figures"
-    for old in shapes.glob("*.svg"):
-        with suppress(OSError):  # what cannot be taken away cannot be written over either, and that is said
+    svg_folder = to.parent / "figures"
+    for old in svg_folder.glob("*.svg"):
+        with suppress(OSError):  # a file that cannot be deleted fails again, with a message, when it is written
             old.unlink()
     drawn = list(figures.drawn())
     for name, figure in drawn:
-        write_whole(shapes / f"{name}.svg", figure.svg.encode(), synced=False)
+        write_whole(svg_folder / f"{name}.svg", figure.svg.encode(), synced=False)
     write_whole(to, html, synced=False)
-    said = tuple(f"{' on '.join(key)}: {why}" for key, why in wrong.items())
-    return Written(to, len(html), len(drawn), said)
+    doubtful = tuple(f"{' on '.join(key)}: {why}" for key, why in wrong.items())
+    return Written(to, len(html), len(drawn), doubtful)
 
 
 def page_of(folder: Path) -> Path:
-    """Where a run's own page lies."""
+    """The path of a run's own page."""
     return folder / "index.html"
 
 
 def front_page_of(runs: Path) -> Path:
-    """Where the list of the runs in a folder lies."""
+    """The path of the list of the runs in a folder."""
     return runs.parent / "index.html"
 
 
 def _html(
     folder: Path, material: RunMaterial, figures: RunFigures, wrong: Mapping[tuple[str, str], str], home: str
 ) -> str:
-    """The page."""
+    """The page as text."""
     controls = ClaimControls(folder.parent, material.run)
     sections = ClaimSections(material, figures, controls)
     style, script = stylesheet(), (PAGE / "script.js").read_text(encoding="utf-8")
@@ -92,6 +92,6 @@ def _html(
 
 
 def _script(data: Mapping[str, Any]) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON without characters that could end the <script> element around it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""All figures of a run: what is judged, claim by claim, and what speaks for it; each picture is drawn once."""
+"""All figures of a run, claim by claim: what is judged, and what supports it; repeated pictures become links."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ from harness.subjects.published.recordings import RECORDED
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure at its place on the page, or where the same picture already stands."""
+class PlacedFigure:
+    """A figure at its place on the page, or a link to where the same picture is drawn."""
 
     figure: Figure
-    name: str  # of its file and its place
-    claim: str  # under which the picture stands
-    again: bool  # drawn before: only linked to
+    name: str  # of its file, and the id of its place on the page
+    claim: str  # under which the picture is drawn
+    repeated: bool  # drawn before: here is only a link
 
 
 class RunFigures:
@@ -33,53 +33,60 @@ class RunFigures:
     def drawn(self) -> Iterator[tuple[str, Figure]]:
         """Every picture once, with the name of its file."""
         for claim in self._material.claims:
-            for recorded_ones in (False, True):
-                if (shown := self.judged(claim, recorded_ones=recorded_ones)) is not None:
-                    yield shown.name, shown.figure
-        for some in self.further.values():
-            yield from ((one.name, one.figure) for one in some if not one.again)
+            for recorded_models in (False, True):
+                if (placed := self.judged(claim, recorded_models=recorded_models)) is not None:
+                    yield placed.name, placed.figure
+        for verdict_figures in self.supporting.values():
+            yield from ((placed.name, placed.figure) for placed in verdict_figures if not placed.repeated)
 
-    def judged(self, claim: str, *, recorded_ones: bool) -> Shown | None:
-        """What a claim asserts, of all live models or of all recorded ones."""
-        some = [one for one in self._material.judged(claim) if one["model"].startswith(RECORDED) == recorded_ones]
-        plan = judged(some, self._material.level(claim)) if some else None
+    def judged(self, claim: str, *, recorded_models: bool) -> PlacedFigure | None:
+        """The figure of what a claim asserts, on all live models or on all recorded ones; None without a number."""
+        verdicts = [
+            verdict
+            for verdict in self._material.judged(claim)
+            if verdict["model"].startswith(RECORDED) == recorded_models
+        ]
+        plan = judged(verdicts, self._material.level(claim)) if verdicts else None
         if plan is None:
             return None
-        name = f"{slug(claim)}--judged{'-recorded' if recorded_ones else ''}"
-        return Shown(figure(name, plan.name, plan, plan.limits), name, claim, again=False)
+        name = f"{slug(claim)}--judged{'-recorded' if recorded_models else ''}"
+        return PlacedFigure(figure(name, plan.name, plan, plan.limits), name, claim, repeated=False)
 
     @cached_property
-    def further(self) -> Mapping[tuple[str, str], list[Shown]]:
-        """(claim, model) → the figures behind its verdict."""
-        first: dict[str, Shown] = {}
-        found: dict[tuple[str, str], list[Shown]] = {}
-        for (claim, model), some in self._of_evidence():
-            for one in some:
-                shown = Shown(one, f"{anchor(claim, model)}--{slug(one.name)}", claim, again=False)
-                before = first.setdefault(_picture(one), shown)
-                again = shown if before is shown else Shown(one, before.name, before.claim, again=True)
-                found.setdefault((claim, model), []).append(again)
-        return found
+    def supporting(self) -> Mapping[tuple[str, str], list[PlacedFigure]]:
+        """(claim, model) → the figures of the evidence behind its verdict."""
+        first: dict[str, PlacedFigure] = {}
+        supporting: dict[tuple[str, str], list[PlacedFigure]] = {}
+        for (claim, model), drawn in self._of_evidence():
+            for picture in drawn:
+                name = f"{anchor(claim, model)}--{slug(picture.name)}"
+                own = PlacedFigure(picture, name, claim, repeated=False)
+                earlier = first.setdefault(_content(picture), own)
+                if earlier is not own:
+                    own = PlacedFigure(picture, earlier.name, earlier.claim, repeated=True)
+                supporting.setdefault((claim, model), []).append(own)
+        return supporting
 
     def _of_evidence(self) -> Iterator[tuple[tuple[str, str], list[Figure]]]:
         for claim in self._material.claims:
             live: dict[str, Material] = {}
-            for one in self._material.judged(claim):
-                if (material := self._material.material(one)) is not None:
-                    live[one["model"]] = material
-                elif some := self._of_recording(one):
-                    yield (claim, one["model"]), some
+            for verdict in self._material.judged(claim):
+                if (material := self._material.material(verdict)) is not None:
+                    live[verdict["model"]] = material
+                elif drawn := self._of_recording(verdict):
+                    yield (claim, verdict["model"]), drawn
             for model, drawn in figures(claim, live).items():
                 yield (claim, model), drawn
 
-    def _of_recording(self, found: Judged) -> list[Figure]:
-        published = self._material.recording(found["model"]) if found["model"].startswith(RECORDED) else None
+    def _of_recording(self, verdict: Judged) -> list[Figure]:
+        model, claim = verdict["model"], verdict["claim"]
+        published = self._material.recording(model) if model.startswith(RECORDED) else None
         if published is None:
             return []
-        least = any(estimate["name"].startswith("least") for estimate in found["estimates"])
-        return recorded(found["claim"], published, self._material.level(found["claim"]), by_category=least)
+        by_category = any(estimate["name"].startswith("least") for estimate in verdict["estimates"])
+        return recorded(claim, published, self._material.level(claim), by_category=by_category)
 
 
-def _picture(one: Figure) -> str:
-    """What is seen, whatever it is called: ids name the claim."""
-    return one.title + one.caption + re.sub(r' (id|aria-labelledby)="[^"]*"', "", one.svg)
+def _content(drawn: Figure) -> str:
+    """All that a reader sees of a figure: without its ids, which name the claim."""
+    return drawn.title + drawn.caption + re.sub(r' (id|aria-labelledby)="[^"]*"', "", drawn.svg)

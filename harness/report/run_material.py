@@ -1,4 +1,4 @@
-"""One run with what its verdicts read, as far as that is here: pairs, evidence, recordings, tables of pairs."""
+"""One run with all that its verdicts read and that is still here: pairs, evidence, recordings, tables of pairs."""
 
 import json
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from harness.results.run_record import Judged, Run
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import RECORDED, Recording, recording
 
-# Rows of pairs on the page, all tables together: a browser opens it at once.
+# The most rows of all tables on a page together, so that a browser opens it at once.
 ROWS = 24_000
-# Of one table however short the run; all of it is a command away.
+# The most rows of one table; `harness evidence --export` writes them all.
 MOST_ROWS = 5_000
-# A pair's prompt, as far as it is shown.
+# Texts in tables are cut to this length.
 SHOWN = 300
 
 
 class RunMaterial:
-    """One run, read once."""
+    """A run with its evidence; each file is read once."""
 
     def __init__(self, run: Run, store: Store) -> None:
         self.run, self._store = run, store
-        self.models = list(dict.fromkeys(one["model"] for one in run.verdicts))
-        self.claims = list(dict.fromkeys(one["claim"] for one in run.verdicts))
-        self.verdicts = {(one["claim"], one["model"]): one for one in run.verdicts}
+        self.models = list(dict.fromkeys(verdict["model"] for verdict in run.verdicts))
+        self.claims = list(dict.fromkeys(verdict["claim"] for verdict in run.verdicts))
+        self.verdicts = {(verdict["claim"], verdict["model"]): verdict for verdict in run.verdicts}
         self._read: dict[str, Evidence | None] = {}
         self._sets: dict[str, PromptSet | None] = {}
         self._materials: dict[tuple[str, str], Material] = {}
@@ -41,99 +41,101 @@ class RunMaterial:
         return self.run.claims[claim]["level"] if claim in self.run.claims else LEVEL
 
     def judged(self, claim: str) -> list[Judged]:
-        """The verdicts on a claim that say something of it, in the order of the models."""
-        found = [self.verdicts.get((claim, model)) for model in self.models]
-        return [one for one in found if one is not None and one["word"] not in NOT_JUDGED]
+        """The verdicts on a claim without those that did not judge it (skipped, unfit, unmeasured), model by model."""
+        verdicts = [self.verdicts.get((claim, model)) for model in self.models]
+        return [verdict for verdict in verdicts if verdict is not None and verdict["word"] not in NOT_JUDGED]
 
-    def material(self, found: Judged) -> Material | None:
-        """What a verdict on a live model read, for figures; nothing of a recording, or where its pairs are lost."""
-        if found["model"].startswith(RECORDED) or (pairs := self.pairs(found["model"])) is None:
+    def material(self, verdict: Judged) -> Material | None:
+        """The evidence of a verdict on a live model, for figures; None for recordings, or if its pairs are lost."""
+        if verdict["model"].startswith(RECORDED) or (pairs := self.pairs(verdict["model"])) is None:
             return None
-        key = found["claim"], found["model"]
+        key = verdict["claim"], verdict["model"]
         if key not in self._materials:
-            self._materials[key] = Material(self.evidence(found), pairs, self.level(found["claim"]))
+            self._materials[key] = Material(self.evidence(verdict), pairs, self.level(verdict["claim"]))
         return self._materials[key]
 
     def pairs(self, model: str) -> PromptSet | None:
         """The pairs the model was judged on, if the evidence has them."""
         if model not in self._sets:
-            self._sets[model] = self._found_pairs(model)
+            self._sets[model] = self._pairs_in_evidence(model)
         return self._sets[model]
 
-    def _found_pairs(self, model: str) -> PromptSet | None:
+    def _pairs_in_evidence(self, model: str) -> PromptSet | None:
         if model.startswith(RECORDED):
             published = self.recording(model)
             return None if published is None else published.pairs
-        own = (one for verdict in self.run.verdicts if verdict["model"] == model for one in self.evidence(verdict))
-        return next((pairs_evidence.kept(one) for one in own if one.recipe.kind in pairs_evidence.KINDS), None)
+        verdicts = (verdict for verdict in self.run.verdicts if verdict["model"] == model)
+        read_by_any = (evidence for verdict in verdicts for evidence in self.evidence(verdict))
+        of_pairs = (evidence for evidence in read_by_any if evidence.recipe.kind in pairs_evidence.KINDS)
+        return next(map(pairs_evidence.kept, of_pairs), None)
 
     def recording(self, model: str) -> Recording | None:
         """The published judgements of a recorded model."""
         try:
             return recording(model)
-        except AssayError:  # a bundle's recording may since have been moved away
+        except AssayError:  # an imported recording may have been deleted since
             return None
 
-    def evidence(self, found: Judged) -> list[Evidence]:
-        """What a verdict read, as far as it is here and whole."""
-        for key in found["evidence"]:
+    def evidence(self, verdict: Judged) -> list[Evidence]:
+        """The evidence that a verdict read, without what is missing here or damaged."""
+        for key in verdict["evidence"]:
             if key not in self._read:
                 try:
                     self._read[key] = read(self._store.path(key))
                 except (FileNotFoundError, Damaged):
                     self._read[key] = None
-        return [one for key in found["evidence"] if (one := self._read[key]) is not None]
+        return [evidence for key in verdict["evidence"] if (evidence := self._read[key]) is not None]
 
     @cached_property
     def tables(self) -> Mapping[tuple[str, str], int]:
-        """Which table of the page's data belongs to which verdict."""
-        return {key: number for number, (key, _) in enumerate(self._whole)}
+        """(claim, model) → the number of its verdict's table in `data`."""
+        return {key: number for number, (key, _) in enumerate(self._tables)}
 
     @cached_property
-    def _whole(self) -> list[tuple[tuple[str, str], Table]]:
-        found = []
-        for (claim, model), one in self.verdicts.items():
-            if one["word"] in NOT_JUDGED:
+    def _tables(self) -> list[tuple[tuple[str, str], Table]]:
+        tables = []
+        for (claim, model), verdict in self.verdicts.items():
+            if verdict["word"] in NOT_JUDGED:
                 continue
             rows: Table | None = None
             if model.startswith(RECORDED):
                 published = self.recording(model)
                 rows = None if published is None else recorded_table(published)
             elif (pairs := self.pairs(model)) is not None:
-                rows = table(self.evidence(one), pairs)
+                rows = table(self.evidence(verdict), pairs)
             if rows is not None:
-                found.append(((claim, model), rows))
-        most = min(MOST_ROWS, ROWS // max(1, len(found)))
-        return [(key, rows.cut(most)) for key, rows in found]
+                tables.append(((claim, model), rows))
+        most = min(MOST_ROWS, ROWS // max(1, len(tables)))
+        return [(key, rows.cut(most)) for key, rows in tables]
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page's script fills tables from; each text, each column and each row of places once."""
-        words: dict[str, int] = {}
+        """JSON from which the page's script fills tables; equal texts, columns and lists of rows are written once."""
+        texts: dict[str, int] = {}
 
-        def of(text: str) -> int:
-            return words.setdefault(text[:SHOWN] + ("…" if len(text) > SHOWN else ""), len(words))
+        def number_of(text: str) -> int:
+            return texts.setdefault(text[:SHOWN] + ("…" if len(text) > SHOWN else ""), len(texts))
 
         used: dict[str, set[int]] = {}
         columns: dict[str, int] = {}
         places: dict[tuple[int, ...], int] = {}
         tables = []
-        for (_, model), rows in self._whole:
+        for (_, model), rows in self._tables:
             used.setdefault(model, set()).update(rows.places)
             own = [
                 {
-                    "title": one.title,
-                    "kind": one.kind,
-                    "values": [*map(of, one.values)] if one.kind == "text" else one.values,
+                    "title": column.title,
+                    "kind": column.kind,
+                    "values": [*map(number_of, column.values)] if column.kind == "text" else column.values,
                 }
-                for one in rows.columns
+                for column in rows.columns
             ]
-            numbers = [columns.setdefault(json.dumps(one), len(columns)) for one in own]
+            numbers = [columns.setdefault(json.dumps(column), len(columns)) for column in own]
             at = places.setdefault(tuple(rows.places), len(places))
             tables.append({"model": model, "places": at, "columns": numbers, "whole": rows.whole})
         pairs: dict[str, dict[int, list[int]]] = {}
         for model, shown in used.items():
             if (whole := self.pairs(model)) is not None:
-                pairs[model] = {place: [*map(of, row_of(whole, place))] for place in sorted(shown)}
-        kept = {"columns": [*map(json.loads, columns)], "places": list(places)}
-        return {"words": list(words), "pairs": pairs, "tables": tables} | kept
+                pairs[model] = {place: [*map(number_of, row_of(whole, place))] for place in sorted(shown)}
+        shared = {"columns": [*map(json.loads, columns)], "places": list(places)}
+        return {"words": list(texts), "pairs": pairs, "tables": tables} | shared

@@ -1,4 +1,4 @@
-"""What all pages have in common: how templates are filled, their style, names of places, and the scale of forests."""
+"""What all pages share: template filters, the style sheet, anchors, and the scale of forest plots."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ from markupsafe import Markup, escape
 from harness.inputs.model_catalog import readable
 
 PAGE = Path(__file__).parent / "template"
-# The forest's scale: shares, with a little room on both sides; what lies beyond is drawn at its edge.
+# Scale of the forest plots: shares, with some room on both sides; values beyond it are drawn at its edge.
 LEAST, MOST = -0.25, 1.1
 TICKS = (0, 0.5, 1)
-# What a figure needs as a file, and the shorter form that does on a page with its style sheet.
+# Replacements that shorten a figure's SVG where the page's style sheet and caption already say the same.
 _ON_PAGES = tuple(
     (re.compile(pattern, re.DOTALL), instead)
     for pattern, instead in (
@@ -26,42 +26,42 @@ _ON_PAGES = tuple(
 
 
 def environment(templates: Path) -> Environment:
-    """What makes pages of templates: whatever is put into one stands there as text."""
+    """A Jinja environment that escapes every value, and fails on an undefined one."""
     files = FileSystemLoader(templates)
-    found = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    found.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": readable}
-    found.globals["anchor"] = anchor
-    return found
+    jinja = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    jinja.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": readable}
+    jinja.globals["anchor"] = anchor
+    return jinja
 
 
 def stylesheet() -> str:
-    """Of all pages; no element has a style of its own."""
+    """The style sheet of all pages; the policy forbids style attributes, so the ticks' places are rules in it."""
     ticks = "".join(f".ticks .at-{number} {{ left: {across(at):.1f}%; }}\n" for number, at in enumerate(TICKS))
     return (PAGE / "style.css").read_text(encoding="utf-8") + ticks
 
 
 def anchor(claim: str, model: str) -> str:
-    """Where on the page a verdict stands."""
+    """The id of a verdict's element on the page."""
     return f"{slug(claim)}--{slug(model)}"
 
 
 def slug(text: str) -> str:
-    """For file names and links."""
+    """A text as a part of file names and links."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-").lower()
 
 
 def across(value: float) -> float:
-    """Where a number stands in a forest, 0 to 100; NaN stands nowhere and is not drawn."""
+    """The place of a number in a forest plot, from 0 to 100; NaN gives NaN."""
     return 100 * (min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST)
 
 
 def _coded(text: str) -> Markup:
-    """What stands between backticks as code; all else as it is, harmless."""
+    """Escaped text in which parts between backticks are <code>."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def _inline(svg: str) -> Markup:
-    """A figure as it stands in the page, which sets colours and letters, and writes the description below it."""
+    """A figure's SVG for the page, which sets its colours and font and shows its description as a caption."""
     for pattern, instead in _ON_PAGES:
         svg = pattern.sub(instead, svg)
     return Markup(svg)  # noqa: S704

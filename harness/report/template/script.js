@@ -1,4 +1,4 @@
-// Fills a table of pairs when it is opened. All text goes in as text: prompts and answers are nobody's markup.
+// Fills a table of pairs when it is opened. Texts are set as textContent, so prompts and answers never become markup.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -9,7 +9,7 @@
     if (name) node.className = name;
     return node;
   };
-  const said = { flip: { "-1": "refusal gone", "0": "same", "1": "refusal come" }, flag: { "0": "no", "1": "yes" } };
+  const WORDS = { flip: { "-1": "no longer refused", "0": "same", "1": "newly refused" }, flag: { "0": "no", "1": "yes" } };
 
   function fill(box) {
     const kept = data.tables[Number(box.dataset.table)];
@@ -58,17 +58,17 @@
     box.append(tools, scroll, more);
 
     function draw() {
-      let some = wanted ? rows.filter((row) => row.text.includes(wanted)) : rows;
+      let matches = wanted ? rows.filter((row) => row.text.includes(wanted)) : rows;
       if (by >= 0) {
         const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
-        some = [...some].sort((a, b) => {
-          const [one, other] = [value(a, by), value(b, by)];
-          if (one === null || other === null) return (one === null) - (other === null);
-          return sign * order(one, other);
+        matches = [...matches].sort((a, b) => {
+          const [left, right] = [value(a, by), value(b, by)];
+          if (left === null || right === null) return (left === null) - (right === null);
+          return sign * order(left, right);
         });
       }
       headings.forEach((cell, at) => cell.setAttribute("aria-sort", at !== by ? "none" : sign > 0 ? "ascending" : "descending"));
-      body.replaceChildren(...some.slice(0, shown).map((row) => {
+      body.replaceChildren(...matches.slice(0, shown).map((row) => {
         const node = make("tr");
         node.append(make("td", row.pair[0]), make("td", row.pair[1]));
         const prompt = make("td", row.pair[2], "text");
@@ -76,14 +76,14 @@
         node.append(prompt);
         row.cells.forEach((cell, at) => {
           const kind = table.columns[at].kind;
-          const text = cell === null ? "none" : said[kind] ? said[kind][cell] : cell;
+          const text = cell === null ? "none" : WORDS[kind] ? WORDS[kind][cell] : cell;
           node.append(make("td", text, kind === "text" ? "text" : "num"));
         });
         return node;
       }));
-      const cut = table.whole > rows.length ? `, of ${table.whole} in all: chosen evenly over the order of the effect` : "";
-      count.textContent = `${Math.min(shown, some.length)} of ${some.length} pairs shown${cut}`;
-      more.hidden = some.length <= shown;
+      const cut = table.whole > rows.length ? `; the table holds ${rows.length} of ${table.whole}, chosen evenly from the smallest to the largest effect` : "";
+      count.textContent = `${Math.min(shown, matches.length)} of ${matches.length} pairs shown${cut}`;
+      more.hidden = matches.length <= shown;
     }
     search.addEventListener("input", () => {
       wanted = search.value.toLowerCase();
@@ -97,7 +97,7 @@
     draw();
   }
 
-  // What a link leads to is shown, and what is printed is whole, even if it stands behind a click.
+  // Folded parts open when a link leads into them, and before printing.
   const open = (node) => {
     for (let at = node; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
   };
