@@ -212,7 +212,7 @@ def test_all_claims_on_an_advbench_file_are_judged_or_say_why_not(tmp_path: Path
     assert "advbench.csv, column 'goal'" in said
     assert "the harmless prompts of data/organisms/pairs.jsonl" in said
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "prompts to find" in page
+    assert "prompts for discovery" in page
     assert ROWS[0]["harmful"] in page or ROWS[1]["harmful"] in page
 
 
