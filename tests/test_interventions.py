@@ -175,7 +175,7 @@ def test_ablations_are_what_they_are_called() -> None:
 
 @pytest.mark.parametrize(("to", "over"), [("mean", []), ("zero", ["a"]), ("resample", ["a"])])
 def test_only_a_mean_takes_prompts_and_it_needs_them(to: str, over: list[str]) -> None:
-    with pytest.raises(AssayError, match="needs the prompts to take the mean of, the others need none$"):
+    with pytest.raises(AssayError, match="the prompts to take the mean of, with .mean. and only with .mean.$"):
         ablate(Circuit(()), to, over=over)  # type: ignore[arg-type]
 
 
@@ -279,9 +279,9 @@ def test_what_is_said_of_the_default_is_the_default_and_the_other_is_another_rec
 def test_a_place_that_does_not_reach_the_answer_cannot_go_on_in_it() -> None:
     for at in ("slot", "before", (-3, -2)):
         for make in (partial(patch, WHERE), partial(ablate, WHERE), partial(ablate, WHERE, "zero")):
-            with pytest.raises(AssayError, match="this place does not reach it; give at='all', 'post' or 'later'"):
+            with pytest.raises(AssayError, match="these positions do not include it; give at='all', 'post' or 'later'"):
                 make(at=at, during="answer")
-    with pytest.raises(AssayError, match="this place does not reach it"):
+    with pytest.raises(AssayError, match="these positions do not include it"):
         patch([Site(1, "head", 0, -1), Site(1, "head", 0, -2)], during="answer")
     for at in ("all", "post", "later", (-2, -1)):
         assert patch(WHERE, at, during="answer").answering  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -
     pairs = pairs_evidence.kept(Evidence(recipe, {"pairs": old}))
     assert pairs.split == 1
     assert [pair.side for pair in pairs] == [side_of(key) for key in "abcdefgh"]
-    with pytest.raises(AssayError, match="split by a later Assay"):
+    with pytest.raises(AssayError, match="split by a later version of Assay"):
         pairs_evidence.kept(Evidence(recipe, {"pairs": old, "split": 99}))
 
 

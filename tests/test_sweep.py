@@ -19,7 +19,7 @@ from harness.inputs.sites import Kind, Site
 from harness.instruments.sweep import MEMORY, planned, sweep
 from harness.measurements.effects import Effects
 from harness.measurements.interventions import Circuit
-from harness.measurements.sweep_plan import AnySweep, Joint, Machine, Sweep, Variant, groups, plan, reaches
+from harness.measurements.sweep_plan import AnySweep, Budget, Joint, Sweep, Variant, groups, plan, reaches
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Scorer
 from tests.tools.shapes import EACH
@@ -308,7 +308,7 @@ def test_a_sweep_of_eight_billion_parameters_is_planned_within_ten_gigabytes(awa
 
     pairs = {str(number): pair(number) for number in range(64)}
     for tokens in (2048, 32768):
-        found = plan(pairs, Sweep("head", "each"), sizes, Machine(tokens, MEMORY, 2))
+        found = plan(pairs, Sweep("head", "each"), sizes, Budget(tokens, MEMORY, 2))
         assert found.peak < 10 * 1024**3
         assert found.pairs == 64
 

@@ -11,7 +11,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import SITE_KINDS, Site
 from harness.instruments.suffix_run import logits_of
-from harness.instruments.sweep import LOGITS, machine
+from harness.instruments.sweep import LOGITS, budget_of
 from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import AnySweep, Mode, Part, parts, set_apart
 from harness.model.architecture import pattern_hook
@@ -41,7 +41,7 @@ def estimate(
     axes = what.axes(model.sizes, [encoded[name] for name in used])
     scorer = Scorer(model, tokens)
     found = []
-    for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
+    for part in parts({name: encoded[name] for name in used}, what, model.sizes, budget_of(model), mode):
         hooks = part.hooks
         clean, ours, slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
         source, theirs, others = gradients(model, model.batch(part.sources), hooks, scorer)

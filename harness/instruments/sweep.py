@@ -20,8 +20,8 @@ from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import (
     STACKED_TOKENS,
     AnySweep,
+    Budget,
     Joint,
-    Machine,
     Mode,
     Part,
     Plan,
@@ -82,12 +82,12 @@ def effects_on(
     done: Callable[[int], None] = lambda pairs: None,
 ) -> Effects:
     """Effects on any score of the last logits, of pairs by their ids; `scorer` is asked for each part of them."""
-    model.check(what.named)
+    model.check(what.named_sites)
     used, aside = set_apart(encoded, what)
     chosen = [encoded[name] for name in used]
     axes = what.axes(model.sizes, chosen)
     found = []
-    for part in parts({name: encoded[name] for name in used}, what, model.sizes, machine(model), mode):
+    for part in parts({name: encoded[name] for name in used}, what, model.sizes, budget_of(model), mode):
         kept = chunks.get(part.names) if chunks else None
         if kept is None:
             kept = _measured(model, part, what, scorer(part.names), axes)
@@ -101,12 +101,12 @@ def effects_on(
 
 def planned(model: ChatModel, pairs: Iterable[Pair], what: AnySweep) -> Plan:
     """What the sweep will take on this model, before it runs."""
-    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, what, model.sizes, machine(model))
+    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, what, model.sizes, budget_of(model))
 
 
-def machine(model: ChatModel) -> Machine:
+def budget_of(model: ChatModel) -> Budget:
     """What this model's sweeps may use."""
-    return Machine(model.budget, MEMORY, model.loaded.dtype.itemsize)
+    return Budget(model.budget, MEMORY, model.loaded.dtype.itemsize)
 
 
 @torch.inference_mode()
@@ -156,7 +156,7 @@ def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measu
     for group in groups(part.variants, len(clean.streams)):
         waiting, tokens = list(group.variants), -group.first
         while waiting and (rows := part.rows(group)):
-            numbers = waiting[: max(1, machine(clean.model).batch(sizes, part.width) // (len(rows) * tokens))]
+            numbers = waiting[: max(1, budget_of(clean.model).batch(sizes, part.width) // (len(rows) * tokens))]
             try:
                 ends = _run(clean, source, rows, group.first, [part.variants[number] for number in numbers])
             except (RuntimeError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""What a sweep measured: a number for every pair and variant, labelled. Never touches a model."""
+"""The result of a sweep: log-odds for every pair and variant, with labels, and the shares computed from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,44 +8,44 @@ from jaxtyping import Bool, Float
 
 from harness.judging.estimate import Inconclusive
 
-# A pair whose two runs are closer than this (in log-odds) has no effect to take shares of.
+# Below this gap in log-odds between prompts and twins, shares of the gap are not computed.
 LEAST_GAP = 0.5
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Log-odds of refusing, per pair and variant, beside the unpatched run's and its twin's.
+    """Log-odds of refusing by pair and variant, and those of the unpatched run and of its twin's.
 
-    NaN where a pair has no such variant: a shorter prompt has no such position.
+    NaN where a prompt is too short to have a variant's position.
     """
 
     pairs: tuple[str, ...]  # ids, in order
-    set_aside: tuple[str, ...]  # ids of pairs that could not be used, being not aligned
+    set_aside: tuple[str, ...]  # ids of pairs that could not be used, because they are not aligned
     axes: Mapping[str, tuple[str, ...]]  # name → labels, in the order of `patched`'s axes after the first
     patched: Float[np.ndarray, "pair ..."]
     kl: Float[np.ndarray, "pair ..."]  # from the unpatched next-token distribution to the patched one
     clean: Float[np.ndarray, " pair"]
     source: Float[np.ndarray, " pair"]
-    evidence: tuple[str, ...] = ()  # fingerprints of the files that hold it; none where it was just measured
+    evidence: tuple[str, ...] = ()  # fingerprints of the evidence they were read from
 
     @property
     def change(self) -> Float[np.ndarray, "pair ..."]:
-        """What patching changes: patched − clean, in log-odds."""
-        return np.asarray(self.patched - self._beside(self.clean))
+        """The change by patching, in log-odds: patched − clean."""
+        return np.asarray(self.patched - self._as_column(self.clean))
 
     @property
     def gap(self) -> Float[np.ndarray, " pair"]:
-        """From each prompt's log-odds to its twin's, with the sign that makes the mean gap positive."""
+        """Each twin's log-odds minus its prompt's, with the sign that makes the mean positive."""
         return np.asarray((self.source - self.clean).astype(float) * self.sign)
 
     @property
     def towards_twin(self) -> Float[np.ndarray, "pair ..."]:
-        """What patching changes, positive where it leads towards the twin: divided by `gap` it is a share."""
+        """The change by patching, positive where it moves towards the twin; divided by `gap` it is a share."""
         return np.asarray(self.change * self.sign)
 
     @property
     def no_gap(self) -> str:
-        """Why no share of the gap can be taken; empty where one can."""
+        """Why no share of the gap can be computed, as a message; empty where it can."""
         gap = float(self.gap.mean())
         if gap >= LEAST_GAP:
             return ""
@@ -53,60 +53,61 @@ class Effects:
 
     @property
     def sign(self) -> float:
-        """1 where twins are refused more than the prompts that are patched, on the mean; -1 where they are less."""
+        """1 if twins have higher log-odds of refusing than the patched prompts, on average; -1 if lower."""
         return float(np.sign((self.source - self.clean).mean()))
 
     @property
     def normalised(self) -> Float[np.ndarray, "pair ..."]:
-        """(patched − clean) / (source − clean): 1 is the twin's own behaviour; NaN without a gap."""
+        """(patched − clean) / (source − clean): 1 is the twin's own behaviour; NaN where the gap is too small."""
         gap = self.source - self.clean
-        return np.asarray(self.change / self._beside(np.where(np.abs(gap) < LEAST_GAP, np.nan, gap)))
+        return np.asarray(self.change / self._as_column(np.where(np.abs(gap) < LEAST_GAP, np.nan, gap)))
 
     @property
     def flips(self) -> Bool[np.ndarray, "pair ..."]:
-        """Whether the likelier of refusing and answering is another."""
-        return np.asarray((self.patched > 0) != self._beside(self.clean > 0))
+        """Whether patching changes which is likelier, refusing or answering."""
+        return np.asarray((self.patched > 0) != self._as_column(self.clean > 0))
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
-        """The normalised effect of each variant over all pairs together: mean change over mean gap.
+        """The normalised effect of each variant: mean change over mean gap.
 
-        A ratio of means weighs pairs by their gap; a mean of ratios is ruled by the pairs with hardly any.
+        A ratio of means weighs pairs by their gap; a mean of ratios would be dominated by pairs with small gaps.
         """
         gap = self.source - self.clean
         if abs(gap.mean()) < LEAST_GAP:
             raise Inconclusive("nothing to explain: prompts and their twins are treated alike")
-        there = ~np.isnan(self.patched)
-        total = np.where(there, self.change, 0).sum(0)
-        # Where a shorter pair has no such variant, its gap does not count either.
-        whole = np.where(there, self._beside(gap), 0).sum(0)
-        return np.asarray(np.divide(total, whole, out=np.full_like(total, np.nan), where=whole != 0))
+        measured = ~np.isnan(self.patched)
+        change = np.where(measured, self.change, 0).sum(0)
+        # The gap of a pair counts only for variants that the pair has.
+        whole = np.where(measured, self._as_column(gap), 0).sum(0)
+        return np.asarray(np.divide(change, whole, out=np.full_like(change, np.nan), where=whole != 0))
 
     def top(self, k: int) -> list[tuple[dict[str, str], float]]:
-        """The k variants of largest absolute mean effect, labelled, largest first."""
+        """Labels and mean effects of the k variants with the largest absolute mean effect, largest first."""
         flat = self.mean.ravel()
         order = np.argsort(-np.abs(np.nan_to_num(flat)), kind="stable")[:k]
         names, labels = list(self.axes), list(self.axes.values())
-        found = []
-        for at in order:
-            place = np.unravel_index(at, self.mean.shape)
-            found.append(({name: labels[axis][place[axis]] for axis, name in enumerate(names)}, float(flat[at])))
-        return found
+        top = []
+        for number in order:
+            place = np.unravel_index(number, self.mean.shape)
+            top.append(({name: labels[axis][place[axis]] for axis, name in enumerate(names)}, float(flat[number])))
+        return top
 
-    def _beside(self, values: np.ndarray) -> np.ndarray:
+    def _as_column(self, values: np.ndarray) -> np.ndarray:
+        """A value per pair, shaped to broadcast over the variants."""
         return np.reshape(values, (-1, *[1] * (self.patched.ndim - 1)))
 
 
 def joined(parts: Sequence[Effects], order: Sequence[str]) -> Effects:
-    """Parts of one sweep as one, its pairs in the order asked."""
+    """The effects of all parts of a sweep, with the pairs in this order."""
     pairs = [pair for part in parts for pair in part.pairs]
-    place = [pairs.index(pair) for pair in order if pair in set(pairs)]
+    numbers = [pairs.index(pair) for pair in order if pair in set(pairs)]
 
     def rows(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])[place]
+        return np.concatenate([getattr(part, name) for part in parts])[numbers]
 
     return Effects(
-        tuple(pairs[i] for i in place),
+        tuple(pairs[number] for number in numbers),
         tuple(pair for part in parts for pair in part.set_aside),
         parts[0].axes,
         patched=rows("patched"),

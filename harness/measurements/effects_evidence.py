@@ -1,4 +1,4 @@
-"""Effects as evidence, and parts of long sweeps, kept until the whole is: a kill costs one part at most."""
+"""Effects as evidence, and the parts of long sweeps: kept until the whole is, so that a kill loses one part at most."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from harness.measurements.sweep_plan import AnySweep
 
 
 def packed(effects: Effects) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Effects as values and arrays."""
+    """The values and arrays under which evidence keeps effects."""
     values = {
         "pairs": list(effects.pairs),
         "set_aside": list(effects.set_aside),
@@ -24,7 +24,7 @@ def packed(effects: Effects) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def unpacked(evidence: Evidence) -> Effects:
-    """Effects as they were measured."""
+    """The effects in evidence, with its fingerprint."""
     values, arrays = evidence.values, evidence.arrays
     axes = {name: tuple(labels) for name, labels in values["axes"].items()}
     numbers: Mapping[str, Any] = {name: arrays[name] for name in ("patched", "kl", "clean", "source")}
@@ -34,23 +34,23 @@ def unpacked(evidence: Evidence) -> Effects:
 
 
 class Parts:
-    """The parts of one sweep, in the store beside the whole; `kept` collects their fingerprints, to be let go of."""
+    """The measured parts of one sweep in a store; `kept` collects their fingerprints, for removal after the whole."""
 
-    def __init__(self, store: Store, whole: Recipe, what: AnySweep, kept: set[str]) -> None:
-        self._store, self._whole, self._what, self._kept = store, whole, what, kept
+    def __init__(self, store: Store, whole: Recipe, sweep: AnySweep, kept: set[str]) -> None:
+        self._store, self._whole, self._sweep, self._kept = store, whole, sweep, kept
 
     def get(self, pairs: tuple[str, ...]) -> Effects | None:
-        """The part that was measured on these pairs."""
+        """The part measured on these pairs; None if there is none."""
         recipe = self._recipe(pairs)
-        if (found := self._store.get(recipe)) is None:
+        if (evidence := self._store.get(recipe)) is None:
             return None
         self._kept.add(recipe.fingerprint)
-        return unpacked(found)
+        return unpacked(evidence)
 
     def put(self, part: Effects) -> None:
-        """Keeps a part."""
+        """Writes a part to the store."""
         self._kept.add(self._store.put(Evidence(self._recipe(part.pairs), *packed(part))).fingerprint)
 
     def _recipe(self, pairs: tuple[str, ...]) -> Recipe:
-        of = {"whole": self._whole.fingerprint, "what": described(self._what), "pairs": list(pairs)}
+        of = {"whole": self._whole.fingerprint, "what": described(self._sweep), "pairs": list(pairs)}
         return Recipe("part", self._whole.revision, self._whole.subject, of)

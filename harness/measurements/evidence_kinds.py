@@ -1,4 +1,4 @@
-"""Checks that evidence of each kind holds what it must, so that whoever reads it may rely on it. Reads no file."""
+"""Checks the content of evidence by its kind, so that code which reads it need not check again. Reads no files."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from harness.inputs.sites import INDEXED, SITE_KINDS, in_layer
 from harness.measurements.questions import KINDS
 from harness.measurements.questions.contents import Asked, Content, EffectsHold, Flag, Patched, Shape
 
-# Every neuron of a model of 70 B parameters at three positions; more are labels that no array answers to.
+# More than all neurons of a model of 70 B parameters at three positions; refused before memory is spent on them.
 _MOST_VARIANTS = 10_000_000
 _NUMBER = re.compile(r"\d{1,9}")
 
@@ -44,7 +44,7 @@ class _ListsKept(Struct):
     split: Annotated[int, Meta(ge=1)]
 
 
-# Kinds of evidence that answer no question: a model's record, the prompts of a run, the parts of a long sweep.
+# Kinds of evidence that are no measurements: a model's record, the prompts of a run, the parts of a long sweep.
 _KEPT: Mapping[str, Content] = {
     "model-record": Content(_AskedRecord, ModelRecord),
     "pairs": Content(Asked, _PairsKept, ("pairs",)),
@@ -65,35 +65,35 @@ def holds_effects(kind: str) -> bool:
 
 
 def known() -> frozenset[str]:
-    """Every kind of evidence there is."""
+    """All kinds of evidence."""
     return frozenset({*KINDS, *_KEPT})
 
 
 def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: Mapping[str, Shape]) -> None:
-    """Raises Malformed where a measurement of this kind does not hold what it must; other kinds hold anything."""
+    """Raises Malformed if evidence of this kind lacks anything or has the wrong lengths; unknown kinds pass."""
     if any(not lengths for _, lengths in arrays.values()):
         raise Malformed("an array without axes")
-    if (known := content(kind)) is None:
+    if (expected_content := content(kind)) is None:
         return
-    fitting(of, known.asked, "$.body.recipe.of")
-    fitting(values, known.values, "$.body.values")
+    fitting(of, expected_content.asked, "$.body.recipe.of")
+    fitting(values, expected_content.values, "$.body.values")
     n, both = _counts(of)
-    rows = [*known.rows, *(_flags(values) if kind == "answers" else ())]
+    rows = [*expected_content.rows, *(_flags(values) if kind == "answers" else ())]
     if wrong := next((name for name in rows if len(values[name]) != n), None):
         raise Malformed(f"$.body.values.{wrong}: {len(values[wrong])} values for {n} pairs")
-    axes = _axes_of_effects(values) if known.effects else dict(known.arrays)
+    axes = _axes_of_effects(values) if expected_content.effects else dict(expected_content.arrays)
     for name, expected in axes.items():
         _check_array(name, expected.replace("2n", str(both)).replace("n", str(n)).split(), arrays.get(name))
     if kind == "prompt-lists":
         _check_lists(of["pairs"], values)
-    if kind == "circuit" and (carried := values.get("effects")) is not None:
+    if kind == "circuit" and (effects := values.get("effects")) is not None:
         for name in (SITE_KINDS[kind].plural for kind in INDEXED):
-            if len(carried[name]) != len(values[name]):
-                raise Malformed(f"$.body.values.effects.{name}: as many as there are {name}, please")
+            if len(effects[name]) != len(values[name]):
+                raise Malformed(f"$.body.values.effects.{name}: {len(effects[name])} for {len(values[name])} {name}")
 
 
-def out_of(values: Mapping[str, Any], sizes: Sizes) -> str:
-    """Which part of a circuit that was found no model of these sizes has, in words; empty where there is none."""
+def missing_part(values: Mapping[str, Any], sizes: Sizes) -> str:
+    """The first part of a found circuit that a model of these sizes does not have, in words; empty if it has all."""
     for kind in INDEXED:
         parts, count = SITE_KINDS[kind].plural, in_layer(kind, sizes)
         for layer, index in values[parts]:
@@ -105,11 +105,14 @@ def out_of(values: Mapping[str, Any], sizes: Sizes) -> str:
 def _check_lists(pairs: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     for side, kinds in zip(("harmful", "harmless"), values["kinds"], strict=True):
         if len(values[side]) != pairs.get(side) or len(kinds) not in (0, len(values[side])):
-            raise Malformed(f"$.body.values.{side}: as many as were asked, and a category for each or for none, please")
+            raise Malformed(
+                f"$.body.values.{side}: {len(values[side])} prompts with {len(kinds)} categories, where the recipe has "
+                f"{pairs.get(side)} prompts; each or none has a category"
+            )
 
 
 def _counts(of: Mapping[str, Any]) -> tuple[int, int]:
-    """How many prompts were asked, and how many of both sides there are."""
+    """How many prompts (or pairs) the question is about, and how many prompts both sides have together."""
     if not isinstance(pairs := of.get("pairs"), dict):
         return 0, 0
     n: int = pairs["n"]
@@ -119,7 +122,7 @@ def _counts(of: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _flags(values: Mapping[str, Any]) -> Sequence[str]:
-    """The names of the judges of answers, whose judgements are checked to be 0 or 1."""
+    """The names of the judges in evidence of answers; Malformed if a judgement is neither 0 nor 1."""
     names = judges_in(values)
     if PHRASES not in names:
         raise Malformed(f"$.body.values: object missing required field {PHRASES}")
@@ -132,7 +135,7 @@ def _flags(values: Mapping[str, Any]) -> Sequence[str]:
 def _axes_of_effects(values: Mapping[str, Any]) -> dict[str, str]:
     for name, labels in values["axes"].items():
         if name != "position" and (wrong := next((label for label in labels if not _NUMBER.fullmatch(label)), None)):
-            raise Malformed(f"$.body.values.axes.{name}: {wrong!r} is no number of a {name}")
+            raise Malformed(f"$.body.values.axes.{name}: {wrong!r} is not the number of a {name}")
     if math.prod(len(labels) for labels in values["axes"].values()) > _MOST_VARIANTS:
         raise Malformed(f"$.body.values.axes: more than {_MOST_VARIANTS:,} variants")
     pairs = str(len(values["pairs"]))

@@ -1,4 +1,4 @@
-"""What is done to a model, as values: the same for scoring, generating and sweeping. Never touches a model."""
+"""Interventions, circuits and directions as values, the same for scoring, generating and sweeping. Loads no model."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ Where = Literal["everywhere", "stream", "attention", "mlp"]
 Method = Literal["difference", "principal", "heads", "isotropic", "matched", "given", "published"]
 
 During = Literal["prompt", "answer"]
-"""While what an intervention holds: the prompt alone, or the answer as well, token by token as it is generated."""
+"""How long an intervention holds: while the prompt is read, or also for each token of the answer."""
 
-# A setting that came after evidence had been kept: at its default it is no part of any recipe.
+# Marks fields added after evidence had been kept: recipes leave them out at their default.
 LATER = {"later": True}
-# Places of a prompt that reach its end, and so can go on in the answer.
+# Positions that include the prompt's last token, from which an intervention can continue in the answer.
 _TO_THE_END = ("all", "post", "later")
 
-# Where in each block a direction is taken out; the stream's end, which the logits read, is added to "stream".
+# The sites of a block from which a direction is removed; "stream" also includes the end of the last block.
 _WRITTEN: dict[Where, tuple[Kind, ...]] = {
     "everywhere": ("resid_pre", "attn_out", "mlp_out"),
     "stream": ("resid_pre",),
@@ -35,7 +35,7 @@ _WRITTEN: dict[Where, tuple[Kind, ...]] = {
 
 @dataclass(frozen=True)
 class Circuit:
-    """A set of heads, neurons and whole outputs of blocks, wherever they stand in the prompt."""
+    """A set of heads, neurons, and whole outputs of attention or MLPs, without positions."""
 
     sites: tuple[Site, ...]
 
@@ -45,18 +45,18 @@ class Circuit:
             if not SITE_KINDS[site.kind].in_circuits or site.position is not None:
                 parts = ", ".join(kind for kind, row in SITE_KINDS.items() if row.in_circuits)
                 raise AssayError(f"{site} is no part of a circuit; a circuit holds sites of the kinds {parts}")
-        each: dict[Site, Site] = {}
+        distinct: dict[Site, Site] = {}
         for site in self.sites:
-            found_on = site.found_on | each.get(site, site).found_on
-            each[site] = site if found_on == site.found_on else replace(site, found_on=found_on)
-        object.__setattr__(self, "sites", tuple(sorted(each.values(), key=_order)))
+            found_on = site.found_on | distinct.get(site, site).found_on
+            distinct[site] = site if found_on == site.found_on else replace(site, found_on=found_on)
+        object.__setattr__(self, "sites", tuple(sorted(distinct.values(), key=_order)))
 
     def __len__(self) -> int:
         return len(self.sites)
 
     @property
     def found_on(self) -> frozenset[str]:
-        """The prompts on which any of its parts was found; none of those given by hand."""
+        """The prompts on which any of its sites was found; empty for sites given by hand."""
         return frozenset[str]().union(*{site.found_on for site in self.sites})
 
     def __add__(self, other: "Circuit") -> "Circuit":
@@ -72,7 +72,7 @@ class Circuit:
         neurons: Iterable[tuple[int, int]] = (),
         mlps: Iterable[int] = (),
     ) -> "Circuit":
-        """From (layer, head), (layer, neuron) and layers of whole MLPs."""
+        """The circuit of these (layer, head), (layer, neuron), and layers of whole MLPs."""
         return cls(
             (
                 *(Site(layer, "head", head) for layer, head in heads),
@@ -82,14 +82,17 @@ class Circuit:
         )
 
     @property
-    def parted(self) -> bool:
-        """Whether it holds heads and neurons alone: a layer has others of those, and no other whole output."""
+    def indexed(self) -> bool:
+        """Whether it holds heads and neurons only, for which a layer has others to draw at random."""
         return all(site.index is not None for site in self.sites)
 
     def random(self, sizes: Sizes, seed: int) -> "Circuit":
-        """As many heads and neurons in each layer, others than these, as far as there are others."""
-        if not self.parted:
-            raise AssayError("whole outputs have no others in their layers to draw from; give heads and neurons")
+        """As many random heads and neurons in each layer, none of them in this circuit; fewer if a layer runs out."""
+        if not self.indexed:
+            raise AssayError(
+                "a random circuit needs heads and neurons: a layer has no other attention or MLP to draw in place of a "
+                "whole output"
+            )
         key = hashlib.sha256(json.dumps([str(site) for site in self.sites]).encode()).hexdigest()[:8]
         rng = np.random.default_rng([seed, int(key, 16)])
         sites: list[Site] = []
@@ -101,7 +104,7 @@ class Circuit:
         return Circuit(tuple(sites))
 
     def share(self, sizes: Sizes) -> float:
-        """The share of the model's parameters it owns; keys and values that heads share count whole."""
+        """The share of the model's parameters in this circuit; keys and values shared by heads count whole."""
         group = sizes.heads // sizes.kv_heads
         heads, neurons = (
             {(site.layer, index) for site in self.sites if site.kind in kinds for index in _indices(site, count)}
@@ -116,10 +119,10 @@ class Circuit:
 
 @dataclass(frozen=True)
 class Direction:
-    """A direction, or a subspace of some rank, in the stream that enters a layer: the recipe that finds it."""
+    """The recipe of a direction, or of a subspace, in the stream that enters a layer."""
 
     method: Method
-    layer: int  # where it is found, and added
+    layer: int  # the layer at which it is computed, and at which `add` adds it by default
     position: int = -1
     harmful: tuple[str, ...] = ()
     harmless: tuple[str, ...] = ()
@@ -127,41 +130,41 @@ class Direction:
     seed: int = 0
     circuit: Circuit | None = None
     vectors: tuple[tuple[float, ...], ...] = ()
-    # The prompts on which its layer and position were chosen; like a site's, no part of what it is.
+    # The prompts on which its layer and position were chosen; ignored by equality and fingerprint, like a site's.
     sought_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_fields(self, "method", "layer", "position", "rank", "seed")
         _check_layers(self.layer)
-        if self.rank < 1 and self.method != "given":  # that has as many rows as were given
-            raise AssayError(f"a direction of rank {self.rank} is none; the rank is 1 or more")
+        if self.rank < 1 and self.method != "given":  # the rank of given vectors is their number
+            raise AssayError(f"a direction cannot have rank {self.rank}; give a rank of 1 or more")
 
     @property
     def fingerprint(self) -> str:
-        """Known before anything is computed."""
-        named = asdict(self, dict_factory=_without_origin)
-        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+        """A hash of the recipe, known before the direction is computed."""
+        members = asdict(self, dict_factory=_without_origin)
+        return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def found_on(self) -> frozenset[str]:
-        """Every prompt that had a part in it."""
+        """All prompts it was computed from or chosen on, and those its circuit was found on."""
         heads = frozenset[str]() if self.circuit is None else self.circuit.found_on
         return self.sought_on.union(self.harmful, self.harmless, heads)
 
     def random(self, seed: int) -> "Direction":
-        """One as long and orthogonal to it: by odd seeds isotropic, by even ones with the streams' covariance."""
+        """A random orthogonal direction of its norm: isotropic for odd seeds, else with the streams' covariance."""
         return replace(self, method="isotropic" if seed % 2 else "matched", seed=seed)
 
     @classmethod
     @checked
     def given(cls, vectors: Sequence[Sequence[float]], layer: int = 0) -> "Direction":
-        """One brought along, row by row."""
+        """The direction, or subspace, of these vectors, one row each."""
         return cls("given", layer, vectors=tuple(tuple(map(float, row)) for row in vectors), rank=len(vectors))
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to a model; `a + b` does both, a first."""
+    """A change to a model's activations; `a + b` makes both changes, `a` first."""
 
     def __add__(self, other: "Intervention") -> "Together":
         if not isinstance(other, Intervention):
@@ -170,37 +173,37 @@ class Intervention:
 
     @property
     def parts(self) -> tuple["Intervention", ...]:
-        """What it is made of, in order."""
+        """The interventions it consists of, in order: itself, if it is not a sum."""
         return (self,)
 
     @property
     def when_scored(self) -> "Intervention":
-        """What it is where nothing is generated: the same, whether or not it would hold in an answer."""
+        """The intervention without `during`, which makes no difference where nothing is generated."""
         return self
 
 
 @dataclass(frozen=True)
 class Together(Intervention):
-    """Several, one after the other; none changes nothing."""
+    """Several interventions, one after the other; an empty one changes nothing."""
 
     all: tuple[Intervention, ...]
 
     @property
     def parts(self) -> tuple[Intervention, ...]:
-        """What it is made of, in order."""
+        """The interventions it consists of, in order."""
         return self.all
 
     @property
     def when_scored(self) -> Intervention:
-        """Every part so."""
+        """Its parts, each without `during`."""
         return Together(tuple(part.when_scored for part in self.all))
 
 
 @dataclass(frozen=True)
 class _Held(Intervention):
-    """One that holds while the prompt is read and, as far as it says so, while the answer is generated."""
+    """An intervention that holds while the prompt is read and, depending on `during`, while the answer is generated."""
 
-    during: During | None = field(default=None, kw_only=True, metadata=LATER)  # none: as by default
+    during: During | None = field(default=None, kw_only=True, metadata=LATER)  # None: the class's default
 
     def __post_init__(self) -> None:
         check_fields(self, "during")
@@ -209,12 +212,12 @@ class _Held(Intervention):
 
     @property
     def answering(self) -> bool:
-        """Whether it holds in the answer too."""
+        """Whether it also holds in the answer."""
         return (self.during or self._default) == "answer"
 
     @property
     def when_scored(self) -> Intervention:
-        """As by default, since nothing is generated."""
+        """The intervention without `during`, which makes no difference where nothing is generated."""
         return replace(self, during=None)
 
     @property
@@ -224,10 +227,10 @@ class _Held(Intervention):
 
 @dataclass(frozen=True)
 class Patch(_Held):
-    """Activations of the twin's run at these sites: at a site's own position, or else at `at`.
+    """Replaces activations at these sites with those of the twin's run: at a site's own position, or else at `at`.
 
-    In the prompt alone by default: what is said after it has no counterpart in the twin's run. In the answer every
-    token has what the twin's prompt has at its end.
+    By default in the prompt only, since the answer has no counterpart in the twin's run. In the answer, every token
+    gets the activation at the last position of the twin's prompt.
     """
 
     sites: tuple[Site, ...]
@@ -250,10 +253,10 @@ class Patch(_Held):
 
 @dataclass(frozen=True)
 class Ablate(_Held):
-    """A circuit replaced by the mean over prompts, position by position from the end, or by zero.
+    """Replaces a circuit's activations with their mean over prompts, position by position from the end, or with zero.
 
-    By default everywhere (`at="all"`) includes the tokens of the answer, to which the mean at the last position
-    applies; at any other place the prompt alone is changed.
+    At all positions (`at="all"`) it holds in the answer too by default, with the mean at the last position; elsewhere
+    in the prompt only.
     """
 
     circuit: Circuit
@@ -275,12 +278,12 @@ class Ablate(_Held):
 
 @dataclass(frozen=True)
 class Remove(_Held):
-    """A direction projected out of what is written, to zero or to its mean over `over`; by default in answers too."""
+    """Projects a direction out of activations, to zero or to its mean over prompts; by default in answers too."""
 
     direction: Direction
     where: Where = "everywhere"
-    over: tuple[str, ...] = ()  # none: to zero
-    layers: tuple[int, ...] | None = None  # none: all
+    over: tuple[str, ...] = ()  # the prompts of the mean; empty: to zero
+    layers: tuple[int, ...] | None = None  # None: all
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,7 +291,7 @@ class Remove(_Held):
         _check_layers(*self.layers or ())
 
     def sites(self, layers: int) -> tuple[Site, ...]:
-        """Everything it is taken out of, in a model of so many layers."""
+        """The sites it is projected out of, in a model with so many layers."""
         chosen = range(layers) if self.layers is None else self.layers
         sites = tuple(Site(layer, kind) for layer in chosen for kind in _WRITTEN[self.where])
         if self.where == "stream" and self.layers is None:
@@ -298,7 +301,7 @@ class Remove(_Held):
 
 @dataclass(frozen=True)
 class Add(_Held):
-    """A direction added to the stream that enters a layer, its length times the scale; in the answer too by default."""
+    """Adds a direction, times a scale, to the stream that enters a layer; by default in answers too."""
 
     direction: Direction
     layer: int
@@ -311,8 +314,8 @@ class Add(_Held):
 
 
 _NO_END = (
-    "during='answer' goes on from the prompt's end, and this place does not reach it; give at='all', 'post' or "
-    "'later', or sites at position -1"
+    "during='answer' continues from the prompt's last token, and these positions do not include it; give at='all', "
+    "'post' or 'later', or sites at position -1"
 )
 
 
@@ -320,8 +323,8 @@ def _reaches_the_end(at: At) -> bool:
     return at in _TO_THE_END if isinstance(at, str) else -1 in at
 
 
-def _without_origin(named: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in named if name not in ("found_on", "sought_on")}
+def _without_origin(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in members if name not in ("found_on", "sought_on")}
 
 
 def _order(site: Site) -> tuple[int, str, int]:
@@ -330,7 +333,7 @@ def _order(site: Site) -> tuple[int, str, int]:
 
 def _check_layers(*layers: int) -> None:
     if layers and min(layers) < 0:
-        raise AssayError(f"layer {min(layers)} is none: layers count from 0, the first")
+        raise AssayError(f"there is no layer {min(layers)}: layers count from 0, the first")
 
 
 def _indices(site: Site, count: int) -> Iterable[int]:
@@ -339,9 +342,9 @@ def _indices(site: Site, count: int) -> Iterable[int]:
 
 @checked
 def patch(what: Circuit | Iterable[Site], at: At = "all", *, during: During | None = None) -> Patch:
-    """Takes these sites from the twin's run: noise on harmful prompts, denoise on harmless ones.
+    """Patches a circuit, or sites, from the twin's run: noise on harmful prompts, denoise on harmless ones.
 
-    In the prompt alone, unless `during="answer"` holds them in the answer too as they are at the twin's prompt's end.
+    In the prompt only, unless `during="answer"`: the answer's tokens then get the twin's last activations.
     """
     return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at, during=during)
 
@@ -355,13 +358,13 @@ def ablate(
     at: At = "all",
     during: During | None = None,
 ) -> Intervention:
-    """Takes away what a circuit says: the twin's instead, the mean over prompts, or nothing.
+    """Replaces a circuit's activations: with the twin's (`"resample"`), their mean over prompts, or zero.
 
-    Means and zeros everywhere hold in the answer too, all else in the prompt alone, unless `during` says otherwise.
+    By default in the prompt only; means and zeros at all positions hold in the answer too. `during` overrides this.
     """
     prompts = tuple(over)
     if (to == "mean") != bool(prompts):
-        raise AssayError("ablate(…, 'mean', over=prompts) needs the prompts to take the mean of, the others need none")
+        raise AssayError("ablate: give `over`, the prompts to take the mean of, with 'mean' and only with 'mean'")
     return (
         Patch(circuit.sites, at, during=during) if to == "resample" else Ablate(circuit, to, prompts, at, during=during)
     )
@@ -376,7 +379,7 @@ def remove(
     layers: Iterable[int] | None = None,
     during: During | None = None,
 ) -> Remove:
-    """Projects a direction out; to the mean over prompts if some are given, else to zero.
+    """Projects a direction out: to its mean over the prompts `to_mean_of` if they are given, else to zero.
 
     In the answer too, unless `during="prompt"`.
     """
@@ -385,5 +388,5 @@ def remove(
 
 @checked
 def add(direction: Direction, layer: int | None = None, scale: float = 1.0, *, during: During | None = None) -> Add:
-    """Adds a direction, at the layer where it was found unless another is named; in the answer too, unless told."""
+    """Adds a direction, by default at the layer where it was found; in the answer too, unless `during="prompt"`."""
     return Add(direction, direction.layer if layer is None else layer, scale, during=during)

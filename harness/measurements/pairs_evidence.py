@@ -1,4 +1,4 @@
-"""Prompts as evidence: what a run was judged on, so that whoever has the evidence can read it."""
+"""The prompts of a run as evidence, so that its other evidence can be read without the file they came from."""
 
 from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import fitting
@@ -12,17 +12,17 @@ KINDS = (PAIRS, LISTS)
 
 
 def keep(prompts: PromptSet, store: Store, *, write: bool = True) -> None:
-    """Puts the prompts into the evidence, if they are not there and it may be written to."""
+    """Writes the prompts to the store, if it lacks them and `write` allows it."""
     recipe = Recipe(PAIRS if isinstance(prompts, PairSet) else LISTS, 1, prompts.name, {"pairs": prompts.in_recipes})
     if store.get(recipe) is None and write:
         store.put(Evidence(recipe, _values(prompts)))
 
 
 def kept(evidence: Evidence) -> PromptSet:
-    """The prompts as they were judged, on the sides they had then."""
+    """The prompts in evidence, split into discovery and held-out ones as they were then."""
     name, values = evidence.recipe.subject, evidence.values
     if (split := values.get("split", 1)) > SPLIT:
-        raise AssayError(f"{name}: its prompts were split by a later Assay; update Assay")
+        raise AssayError(f"{name}: its prompts were split by a later version of Assay; update Assay")
     if evidence.recipe.kind == LISTS:
         return fitting({"name": name, **values}, PromptLists)
     return PairSet(name, fitting(values["pairs"], tuple[Pair, ...]), split)

@@ -1,4 +1,4 @@
-"""Recipes: everything that a measurement depends on, and the fingerprint that follows from it."""
+"""Recipes: everything that a measurement depends on, and its fingerprint, the hash of that."""
 
 import hashlib
 import json
@@ -9,24 +9,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a measurement depends on; its fingerprint is known before anything is measured."""
+    """Everything that a measurement depends on; known, with its fingerprint, before anything is measured."""
 
     kind: str
-    revision: int  # of the measuring function: raised when its numbers change
+    revision: int  # of the measurement's code: raised when its numbers change
     subject: str  # fingerprint of the model
     of: Mapping[str, Any]  # prompts, intervention, settings
 
     @property
     def fingerprint(self) -> str:
-        """Names the evidence."""
+        """The hash of the recipe; evidence is filed under it."""
         return digest(self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """For the file, and for the fingerprint."""
+        """The recipe as evidence keeps it, and as it is hashed."""
         return {"kind": self.kind, "revision": self.revision, "subject": self.subject, "of": dict(self.of)}
 
 
 def digest(value: object) -> str:
-    """Of anything that JSON can hold, the same on every machine."""
+    """The SHA-256 of any JSON value, the same on every machine."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A sweep before it runs: which variants, in what groups, at what cost. Never touches a model."""
+"""Sweeps as values, and their plans: which variants there are, how they are grouped, what they cost. Loads no model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.sites import SITE_KINDS, At, Kind, Site, check_at, in_layer, width_at
 from harness.measurements.interventions import Circuit
 
-# Variants that share one prefix stand side by side on the query axis, about so many tokens of them: more, and the
-# attention of every variant to all others (masked away) costs more than copying the prefix would.
+# Variants that share a prefix are stacked on the query axis, about so many tokens at once. With more, attention between
+# variants (computed and masked away) costs more than copying the prefix would.
 STACKED_TOKENS = 32
 
-# Operations in one part of a sweep, which is what a kill costs at most: about a minute on a processor, seconds
-# elsewhere. Fixed, so that parts are the same whenever a sweep goes on.
+# Operations in one part of a sweep, the most that is lost when a run is killed: about a minute on a processor, seconds
+# on a GPU. A constant, so that a resumed sweep has the same parts.
 PART_OPERATIONS = 3e12
 
 Mode = Literal["noise", "denoise"]
-"""`noise` breaks the harmful run with the twin's activations, `denoise` brings the harmless one the harmful's."""
+"""`noise` patches the harmless twin's activations into the harmful run, `denoise` the other way round."""
 
 Variant = tuple[Site, ...]
-"""Sites, each at a position from the end, that are patched together."""
+"""Sites that are patched together, each at a position from the end."""
 
 
 @dataclass(frozen=True)
@@ -32,42 +32,42 @@ class Sweep:
     """Patching from the twin's run at many sites, one variant each."""
 
     kind: Kind
-    at: tuple[At, ...] | Literal["each"] = ("post",)  # a variant for each; "each": every position by itself
-    layers: tuple[int, ...] | None = None  # none: all
-    cumulative: bool = False  # layers 0 to L together, for each L
-    direct: bool = False  # on the logits, with all later blocks held at what they say unpatched
+    at: tuple[At, ...] | Literal["each"] = ("post",)  # a variant for each; "each": one for every position
+    layers: tuple[int, ...] | None = None  # None: all
+    cumulative: bool = False  # for each layer L, patch layers 0 to L together
+    direct: bool = False  # only the direct effect on the logits: later blocks keep their unpatched outputs
 
     def __post_init__(self) -> None:
         check_fields(self, "kind", "at", "layers")
         check_at(*(() if self.at == "each" else self.at))
 
     @property
-    def named(self) -> tuple[Site, ...]:
-        """Where it is told to patch, which a model may not have."""
+    def named_sites(self) -> tuple[Site, ...]:
+        """The sites whose layers are given by number, so that a model can check that it has them."""
         return tuple(Site(layer, self.kind) for layer in self.layers or ())
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
-        """The labels of what is varied, in order."""
-        named = {"layer": tuple(map(str, self._layers(sizes)))}
+        """Name → labels of each axis of the effects, in the order of the variants."""
+        axes = {"layer": tuple(map(str, self._layers(sizes)))}
         if SITE_KINDS[self.kind].count is not None:
-            named[self.kind] = tuple(map(str, range(in_layer(self.kind, sizes))))
-        return named | {"position": tuple(map(_label, self._at(pairs)))}
+            axes[self.kind] = tuple(map(str, range(in_layer(self.kind, sizes))))
+        return axes | {"position": tuple(map(_label, self._at(pairs)))}
 
     def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
-        """The positions each variant has in this prompt; empty where the prompt is too short for one."""
-        found = tuple((at, prompt.positions(at)) for at in self._at(pairs))
-        return tuple(span if isinstance(at, str) or len(span) == len(at) else () for at, span in found)
+        """The positions in this prompt for each element of `at`; empty where the prompt is too short for it."""
+        spans = tuple((at, prompt.positions(at)) for at in self._at(pairs))
+        return tuple(span if isinstance(at, str) or len(span) == len(at) else () for at, span in spans)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
-        """One for each combination of labels, in the order of the axes."""
+        """A variant for each combination of labels, in the order of the axes."""
         indices = (None,) if SITE_KINDS[self.kind].count is None else range(in_layer(self.kind, sizes))
         return tuple(
             tuple(
-                Site(one, self.kind, index, position)
-                for one in (range(layer + 1) if self.cumulative else (layer,))
+                Site(patched, self.kind, index, position)
+                for patched in (range(last + 1) if self.cumulative else (last,))
                 for position in span
             )
-            for layer, index, span in product(self._layers(sizes), indices, spans)
+            for last, index, span in product(self._layers(sizes), indices, spans)
         )
 
     def _layers(self, sizes: Sizes) -> Sequence[int]:
@@ -82,7 +82,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Joint:
-    """Whole circuits patched from the twin's run, one variant for each circuit."""
+    """Patching from the twin's run of whole circuits, one variant each."""
 
     circuits: tuple[Circuit, ...]
     at: At = "post"
@@ -93,20 +93,20 @@ class Joint:
         check_at(self.at)
 
     @property
-    def named(self) -> tuple[Site, ...]:
-        """Where it is told to patch, which a model may not have."""
+    def named_sites(self) -> tuple[Site, ...]:
+        """The sites of all circuits, so that a model can check that it has them."""
         return tuple(site for circuit in self.circuits for site in circuit.sites)
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
-        """The circuits by number."""
+        """One axis, the circuits by number."""
         return {"circuit": tuple(map(str, range(len(self.circuits))))}
 
     def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
-        """The positions of all circuits in this prompt."""
+        """The positions of `at` in this prompt, the same for all circuits."""
         return (prompt.positions(self.at),)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
-        """One for each circuit: all of its sites at all of those positions."""
+        """A variant for each circuit: all of its sites at all positions of the span."""
         return tuple(
             tuple(Site(site.layer, site.kind, site.index, position) for site in circuit.sites for position in spans[0])
             for circuit in self.circuits
@@ -115,15 +115,15 @@ class Joint:
 
 @dataclass(frozen=True)
 class Group:
-    """Variants that begin at one position: they can share blocks."""
+    """Variants with the same first patched position: their suffix runs can be batched."""
 
-    first: int  # from the end
-    variants: tuple[int, ...]  # in order of the layers at which they begin
+    first: int  # the first patched position, from the end
+    variants: tuple[int, ...]  # numbers of variants, by their first patched layer
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of a sweep's variants, by number."""
+    """A choice of a sweep's variants, by number."""
 
     whole: Sweep
     numbers: tuple[int, ...]
@@ -134,27 +134,27 @@ class Chosen:
         return self.whole.at
 
     @property
-    def named(self) -> tuple[Site, ...]:
-        """The whole sweep's."""
-        return self.whole.named
+    def named_sites(self) -> tuple[Site, ...]:
+        """The whole sweep's named sites."""
+        return self.whole.named_sites
 
     @property
     def direct(self) -> bool:
-        """As the whole sweep."""
+        """Whether the whole sweep measures direct effects."""
         return self.whole.direct
 
     def axes(self, sizes: Sizes, pairs: Sequence[EncodedPair]) -> dict[str, tuple[str, ...]]:
-        """The variants by their number in the whole sweep."""
+        """One axis, the variants by their number in the whole sweep."""
         return {"variant": tuple(map(str, self.numbers))}
 
     def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
-        """The whole sweep's."""
+        """The whole sweep's spans."""
         return self.whole.spans(pairs, prompt)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
-        """Those of the whole sweep that were chosen."""
-        whole = self.whole.variants(sizes, spans)
-        return tuple(whole[number] for number in self.numbers)
+        """The chosen variants, in the order of `numbers`."""
+        variants = self.whole.variants(sizes, spans)
+        return tuple(variants[number] for number in self.numbers)
 
 
 AnySweep = Sweep | Joint | Chosen
@@ -162,12 +162,12 @@ AnySweep = Sweep | Joint | Chosen
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs that are swept together: their variants stand at the same positions from the end."""
+    """Pairs that are swept together, because their variants have the same positions from the end."""
 
     names: tuple[str, ...]
-    prompts: tuple[Encoded, ...]
-    sources: tuple[Encoded, ...]
-    first_differences: tuple[int | None, ...]
+    prompts: tuple[Encoded, ...]  # patched
+    sources: tuple[Encoded, ...]  # patched from
+    first_differences: tuple[int | None, ...]  # first position, from the end, at which they differ; None: not aligned
     variants: tuple[Variant, ...]
 
     @property
@@ -177,11 +177,11 @@ class Part:
 
     @property
     def hooks(self) -> list[str]:
-        """Where the variants write."""
+        """The hooks that the variants patch."""
         return sorted({site.hook for sites in self.variants for site in sites})
 
     def rows(self, group: Group) -> list[int]:
-        """The pairs in which a group's variants can change anything."""
+        """The numbers of the pairs in which a group's variants can change anything."""
         return [
             row
             for row, first in enumerate(self.first_differences)
@@ -190,39 +190,39 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a sweep may use: tokens in one batch, bytes beside the weights, bytes of one number."""
+class Budget:
+    """The limits of a sweep on a machine."""
 
-    tokens: int
-    memory: int
-    item: int
+    tokens: int  # in one batch
+    memory: int  # bytes besides the weights
+    item: int  # bytes of one number
 
     def batch(self, sizes: Sizes, width: int) -> int:
-        """Tokens that fit a batch, prompts being of that width."""
+        """How many tokens fit into a batch of prompts of that width."""
         return max(1, min(self.tokens, self.memory // 2 // token_bytes(sizes, self.item, width)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's arithmetic and memory; a token-block is one token through one block."""
+    """The arithmetic and memory of a sweep."""
 
     pairs: int
     set_aside: int
     variants: int
     batches: int  # of patched runs
-    tokens: int  # token-blocks
+    tokens: int  # counted once for each block that a token passes through
     readouts: int  # rows of logits
-    peak: int  # bytes beside the weights
+    peak: int  # bytes besides the weights
     sizes: Sizes
 
     @property
     def operations(self) -> float:
-        """Multiplications and additions in matrix products, those between tokens left out."""
+        """Multiplications and additions in matrix products with weights; attention between tokens is not counted."""
         blocks, head = self.tokens * per_block(self.sizes), self.readouts * self.sizes.d_model * self.sizes.vocabulary
         return 2.0 * (blocks + head)
 
     def minutes(self, rate: float) -> float:
-        """About how long at so many operations a second."""
+        """The minutes it takes at so many operations per second."""
         return self.operations / rate / 60
 
     def __str__(self) -> str:
@@ -230,17 +230,17 @@ class Plan:
         return (
             f"{self.pairs} pairs{aside} × {self.variants} variants: {self.batches} batches, "
             f"{self.tokens / self.sizes.layers:.0f} tokens through the model, at most {self.peak / 1024**3:.2f} GiB "
-            "beside the weights"
+            "besides the weights"
         )
 
 
-def plan(pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine: Machine) -> Plan:
-    """What the sweep will take, from the pairs' tokens and the model's sizes alone."""
-    used, aside = set_apart(pairs, what)
+def plan(pairs: Mapping[str, EncodedPair], sweep: AnySweep, sizes: Sizes, budget: Budget) -> Plan:
+    """The cost of a sweep, computed from the pairs' tokens and the model's sizes alone."""
+    used, aside = set_apart(pairs, sweep)
     batches = tokens = readouts = peak = variants = 0
-    for part in parts({name: pairs[name] for name in used}, what, sizes, machine, "noise"):
+    for part in parts({name: pairs[name] for name in used}, sweep, sizes, budget, "noise"):
         variants = max(variants, len(part.variants))
-        rows, item = len(part.names), machine.item
+        rows, item = len(part.names), budget.item
         tokens += 2 * rows * part.width * sizes.layers
         readouts += 2 * rows
         kept = (
@@ -255,7 +255,7 @@ def plan(pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine
         at_once = rows * part.width
         for group in groups(part.variants, sizes.layers):
             reached, length = len(part.rows(group)), -group.first
-            size = max(1, machine.batch(sizes, part.width) // max(1, reached * length))
+            size = max(1, budget.batch(sizes, part.width) // max(1, reached * length))
             batches += -(-len(group.variants) // size) if reached else 0
             begins = [min(site.layer for site in part.variants[number]) for number in group.variants]
             tokens += reached * length * sum(sizes.layers - layer for layer in begins)
@@ -266,82 +266,88 @@ def plan(pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine
 
 
 def parts(
-    pairs: Mapping[str, EncodedPair], what: AnySweep, sizes: Sizes, machine: Machine, mode: Mode
+    pairs: Mapping[str, EncodedPair], sweep: AnySweep, sizes: Sizes, budget: Budget, mode: Mode
 ) -> Iterator[Part]:
-    """Pairs in portions that fit the machine, those of like positions together."""
-    chosen = list(pairs.values())
-    spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+    """The parts in which pairs are swept: each has the same positions throughout, and fits the budget."""
+    encoded = list(pairs.values())
+    by_spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
     for name, pair in pairs.items():
-        spans.setdefault(what.spans(chosen, pair.harmful), []).append(name)
-    for span, names in spans.items():
-        variants = what.variants(sizes, span)
-        # Rows that begin to differ at like positions share most of the work.
+        by_spans.setdefault(sweep.spans(encoded, pair.harmful), []).append(name)
+    for spans, names in by_spans.items():
+        variants = sweep.variants(sizes, spans)
+        # Neighbours with the same first difference share most of the work.
         names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
         widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
-        size = max(1, min(machine.batch(sizes, widest) // widest, int(PART_OPERATIONS // _operations(variants, sizes))))
+        size = max(1, min(budget.batch(sizes, widest) // widest, int(PART_OPERATIONS // _operations(variants, sizes))))
         for start in range(0, len(names), size):
-            some = names[start : start + size]
-            sides = [(pairs[name].harmful, pairs[name].harmless) for name in some]
+            chosen = names[start : start + size]
+            sides = [(pairs[name].harmful, pairs[name].harmless) for name in chosen]
             prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
-            firsts = tuple(pairs[name].first_difference for name in some)
-            yield Part(tuple(some), prompts, sources, firsts, variants)
+            firsts = tuple(pairs[name].first_difference for name in chosen)
+            yield Part(tuple(chosen), prompts, sources, firsts, variants)
 
 
 def _operations(variants: Sequence[Variant], sizes: Sizes) -> float:
-    """Of one pair's patched runs, at most."""
-    found = groups(variants, sizes.layers)
-    begins = ((group, min(site.layer for site in variants[number])) for group in found for number in group.variants)
+    """At most how many operations one pair's patched runs take."""
+    begins = (
+        (group, min(site.layer for site in variants[number]))
+        for group in groups(variants, sizes.layers)
+        for number in group.variants
+    )
     return max(1.0, 2.0 * per_block(sizes) * sum(-group.first * (sizes.layers - layer) for group, layer in begins))
 
 
 def per_block(sizes: Sizes) -> int:
-    """Multiplications that one token costs in one block."""
+    """Multiplications with weights for one token in one block."""
     attention = 2 * (sizes.heads + sizes.kv_heads) * sizes.d_head
     return sizes.d_model * (attention + sizes.mlp_matrices * sizes.d_mlp)
 
 
 def token_bytes(sizes: Sizes, item: int, width: int) -> int:
-    """Memory of one token on its way through a block, at the worst moment."""
+    """Peak memory of one token in a block, in bytes."""
     keys = width + STACKED_TOKENS
     stream = 12 * sizes.d_model * item
     mlp = (sizes.mlp_matrices + 1) * sizes.d_mlp * item
-    # Scores, masked, softened (in float32), and cast back; and each row's keys and values, once for every head.
-    looks = sizes.heads * keys * (2 * item + 4) + 4 * sizes.heads * sizes.d_head * keys * item // STACKED_TOKENS
-    return stream + max(mlp, looks)
+    # Attention scores: masked, softmax in float32, cast back; and each row's keys and values, repeated for every head.
+    attention = sizes.heads * keys * (2 * item + 4) + 4 * sizes.heads * sizes.d_head * keys * item // STACKED_TOKENS
+    return stream + max(mlp, attention)
 
 
 def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
-    """Variants by where they begin; those that can change nothing, and empty ones, are left out."""
-    found: dict[int, list[int]] = {}
+    """The variants by their first patched position, without those that are empty or can change nothing."""
+    by_first: dict[int, list[int]] = {}
     for number, sites in enumerate(variants):
         if sites and reaches(sites, layers):
-            found.setdefault(min(site.position or 0 for site in sites), []).append(number)
+            by_first.setdefault(min(site.position or 0 for site in sites), []).append(number)
 
     def begins(number: int) -> int:
         return min(site.layer for site in variants[number])
 
-    return [Group(first, tuple(sorted(numbers, key=begins))) for first, numbers in sorted(found.items())]
+    return [Group(first, tuple(sorted(numbers, key=begins))) for first, numbers in sorted(by_first.items())]
 
 
 def reaches(sites: Variant, layers: int) -> bool:
-    """Whether the last logits can notice: after its attention, the last block moves nothing between tokens."""
+    """Whether patching these sites can change the last logits.
+
+    A site after the last block's attention can do so at the last position only: nothing moves between tokens there.
+    """
     return any(
         site.layer < layers - 1 or SITE_KINDS[site.kind].before_attention or site.position == -1 for site in sites
     )
 
 
 def differs(sites: Variant, first_difference: int | None) -> bool:
-    """Whether prompt and twin can differ there: before the first differing token they are the same."""
+    """Whether prompt and twin can differ at any of these sites: before the first differing token they are equal."""
     return first_difference is None or any((site.position or 0) >= first_difference for site in sites)
 
 
-def set_apart(pairs: Mapping[str, EncodedPair], what: AnySweep) -> tuple[list[str], list[str]]:
-    """Ids of pairs that can be swept so, and of those that cannot: positions of the two mean different things."""
+def set_apart(pairs: Mapping[str, EncodedPair], sweep: AnySweep) -> tuple[list[str], list[str]]:
+    """Ids of pairs that can be swept, and of those that cannot, because equal positions do not correspond."""
     used: list[str] = []
     aside: list[str] = []
     for name, pair in pairs.items():
-        try_at = (what.at,) if isinstance(what, Joint) else what.at
-        usable = pair.aligned or (try_at != "each" and all(after_instruction(at, pair) for at in try_at))
+        places = (sweep.at,) if isinstance(sweep, Joint) else sweep.at
+        usable = pair.aligned or (places != "each" and all(after_instruction(at, pair) for at in places))
         (used if usable else aside).append(name)
     if not used:
         raise AssayError(
@@ -352,7 +358,7 @@ def set_apart(pairs: Mapping[str, EncodedPair], what: AnySweep) -> tuple[list[st
 
 
 def after_instruction(at: At, pair: EncodedPair) -> bool:
-    """Whether these positions mean the same in both prompts, be they aligned or not."""
+    """Whether all these positions lie after the instruction, where they correspond even in pairs that do not align."""
     if isinstance(at, str):
         return at == "post"
     post = min(len(prompt) - prompt.end for prompt in (pair.harmful, pair.harmless))

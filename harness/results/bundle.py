@@ -264,7 +264,7 @@ class _Beside:
         if kind in ("swept", "estimated") and self.ids and (other := set(values["pairs"]) - self.ids):
             raise Malformed(f"is of a pair that its run does not have: {min(other)!r}")
         sizes = self.sizes.get(one.recipe.subject)
-        if kind == "circuit" and sizes is not None and (wrong := evidence_kinds.out_of(values, sizes)):
+        if kind == "circuit" and sizes is not None and (wrong := evidence_kinds.missing_part(values, sizes)):
             raise Malformed(f"has parts that its model does not have: {wrong}")
 
     def _know(self, pairs: PromptSet, asked: Mapping[str, Any]) -> None:

@@ -129,4 +129,4 @@ class CircuitQuestions:
 
 def _beside_controls(subject: MeasuredSubject, circuit: Circuit, at: At) -> Joint:
     """The circuit, with random ones of its size if controls are on and there are any."""
-    return beside_random(circuit, subject, at) if subject.controls and circuit.parted else Joint((circuit,), at)
+    return beside_random(circuit, subject, at) if subject.controls and circuit.indexed else Joint((circuit,), at)

@@ -66,7 +66,7 @@ class Controls:
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
         name = f"{self._word}, random circuits"
-        if not circuit.parted:
+        if not circuit.indexed:
             return unmeasured(name, "not measured: a layer has no other attention or MLP to put in its place")
         if not self.subject.score_serves:
             return unmeasured(name, _NO_SCORE)
