@@ -13,7 +13,7 @@ from transformer_lens import patching
 
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.prompts.pairs import Pair
-from harness.instruments.direction_selection import INDUCED, KL, Prompts
+from harness.instruments.direction_selection import MAX_KL, MIN_INDUCED, Prompts
 from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel
 
@@ -123,18 +123,18 @@ def published(hf: Any, model: ChatModel, train: Prompts, validation: Prompts, to
         for row, position in enumerate(positions):
             vector = vectors[layer, row]
             with _ablated(hf, vector / vector.norm()):
-                left = score(hf(**harmful).logits).mean().item()
+                bypassed = score(hf(**harmful).logits).mean().item()
                 changed = hf(**harmless).logits[:, -1].double().log_softmax(-1)
             with _added(hf.model.layers[layer], vector):
                 induced = score(hf(**harmless).logits).mean().item()
             kl = (clean.exp() * (clean - changed)).sum(-1).mean().item()
-            found[layer, position] = {"left": left, "kl": kl, "induced": induced}
+            found[layer, position] = {"bypassed": bypassed, "kl": kl, "induced": induced}
     valid = [
         at
         for at, one in found.items()
-        if at[0] < int(layers * LAYERS) and one["kl"] <= KL and one["induced"] >= INDUCED
+        if at[0] < int(layers * LAYERS) and one["kl"] <= MAX_KL and one["induced"] >= MIN_INDUCED
     ]
-    return Published(found, min(valid, key=lambda at: found[at]["left"], default=None))
+    return Published(found, min(valid, key=lambda at: found[at]["bypassed"], default=None))
 
 
 def _ablated(hf: Any, unit: Tensor) -> ExitStack:

@@ -157,7 +157,7 @@ def selection(model: ChatModel, pairs: PairSet, *, train: int = 128, validation:
     differences = [
         abs(value - expected.scores[one.layer, one.position][name])
         for one in found.candidates
-        for name, value in (("induced", one.induced), ("left", one.left), ("kl", one.kl))
+        for name, value in (("induced", one.induced), ("bypassed", one.bypassed), ("kl", one.kl))
         if value is not None
     ]
     ours_at = None if found.chosen is None else (found.chosen.layer, found.chosen.position)
@@ -203,7 +203,7 @@ def _selection_floor(model: ChatModel, found: Selection, train: Prompts, validat
     total = 2 * _forward(model, train.harmful + train.harmless) + 3 * harmless + 2 * harmful
     for one in found.candidates:
         total += (1 - one.layer / model.sizes.layers) * harmless
-        total += (one.left is not None) * harmful + (one.kl is not None) * harmless
+        total += (one.bypassed is not None) * harmful + (one.kl is not None) * harmless
     return total / _rate(model)
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from harness.inputs.errors import AssayError
 from harness.inputs.sites import Kind, Site
 from harness.instruments.directions import vectors
-from harness.instruments.editing import live, orthogonalized
+from harness.instruments.editing import edit_for, orthogonalized
 from harness.measurements.interventions import (
     Circuit,
     Direction,
@@ -48,11 +48,11 @@ def given_direction(seed: int, rank: int = 1, width: int = 64) -> Direction:
 
 
 def logits_under(model: ChatModel, intervention: Intervention, prompts: Sequence[str] = HARMFUL) -> Tensor:
-    return model.next_token(prompts, under=live(model, intervention, twins=PAIRS))
+    return model.next_token(prompts, under=edit_for(model, intervention, twins=PAIRS))
 
 
 def seen_under(model: ChatModel, intervention: Intervention, *sites: Site) -> list[Tensor]:
-    seen = model.read(HARMFUL, sites, under=live(model, intervention, twins=PAIRS))
+    seen = model.read(HARMFUL, sites, under=edit_for(model, intervention, twins=PAIRS))
     return [seen[site] for site in sites]
 
 
@@ -77,9 +77,9 @@ def test_patching_everything_is_the_twins_run(shape: str, quant: str, awake: Wok
     everything = [Site(layer, kind) for layer in range(4) for kind in KINDS]
     for sites in (everything, everything[::-1], [Site(2, "resid_post")], [Site(1, "resid_pre")]):
         assert off(logits_under(model, patch(sites)), twins) < 1e-5
-    backwards = model.next_token(HARMLESS, under=live(model, patch(everything), twins=PAIRS))
+    backwards = model.next_token(HARMLESS, under=edit_for(model, patch(everything), twins=PAIRS))
     assert off(backwards, model.next_token(HARMFUL)) < 1e-5
-    answers = model.generate(HARMFUL, tokens=4, under=live(model, patch([Site(0, "resid_pre")]), twins=PAIRS))
+    answers = model.generate(HARMFUL, tokens=4, under=edit_for(model, patch([Site(0, "resid_pre")]), twins=PAIRS))
     assert answers == model.generate(HARMLESS, tokens=4)
     # Where the embedding is the unembedding too, a random model says its last token again.
     assert shape in POST_NORM or answers != model.generate(HARMFUL, tokens=4)
@@ -274,10 +274,10 @@ def test_alone_or_in_company_in_this_order_or_that_the_effect_is_the_same(shape:
     ]
     for doing in doings:
         together = logits_under(model, doing)
-        backwards = live(model, doing, twins=PAIRS[::-1])
+        backwards = edit_for(model, doing, twins=PAIRS[::-1])
         assert off(model.next_token(HARMFUL[::-1], under=backwards).flip(0), together) < 1e-4
         for row, pair in enumerate(PAIRS):
-            alone = model.next_token([pair.harmful], under=live(model, doing, twins=[pair]))
+            alone = model.next_token([pair.harmful], under=edit_for(model, doing, twins=[pair]))
             assert off(alone, together[row : row + 1]) < 1e-4
 
 
@@ -372,7 +372,7 @@ def test_removal_to_a_mean_leaves_exactly_the_mean_projection(shape: str, where:
 @pytest.mark.parametrize("shape", ["llama", "gpt2"])
 def test_removal_to_ones_own_mean_is_the_clean_run(shape: str, awake: Woken) -> None:
     model, prompt = awake(shape), HARMFUL[1:2]
-    alone = live(model, remove(DIRECTION, to_mean_of=prompt))
+    alone = edit_for(model, remove(DIRECTION, to_mean_of=prompt))
     assert off(model.next_token(prompt, under=alone), model.next_token(prompt)) < 1e-5
 
 
@@ -381,7 +381,7 @@ def test_removal_to_ones_own_mean_is_the_clean_run(shape: str, awake: Woken) -> 
 def test_weights_kept_off_a_direction_do_as_removal_everywhere_and_come_back(
     shape: str, quant: str, awake: Woken
 ) -> None:
-    model, under = awake(shape, quant), live(awake(shape, quant), remove(DIRECTION))
+    model, under = awake(shape, quant), edit_for(awake(shape, quant), remove(DIRECTION))
     before, row = model.next_token(HARMFUL), vectors(model, DIRECTION)[0]
     with orthogonalized(model, row):
         logits, answers = model.next_token(HARMFUL), model.generate(HARMFUL, tokens=4)
@@ -398,7 +398,7 @@ def test_weights_kept_off_a_direction_do_as_removal_everywhere_and_come_back(
 )
 def test_weights_that_are_not_all_that_is_written_are_refused(shape: str, why: str, awake: Woken) -> None:
     model = awake(shape)
-    sentence = f"{why}.*so its weights cannot be kept off a direction$"
+    sentence = f"{why}.*so orthogonalizing its weights would not remove the direction; use remove\\(\\)$"
     with pytest.raises(AssayError, match=sentence), orthogonalized(model, vectors(model, DIRECTION)[0]):
         pytest.fail("it was not refused")
 
@@ -450,7 +450,7 @@ def test_answers_know_prompt_from_answer(shape: str, quant: str, doing: str, awa
     }
     removed = {site.hook: site for site in remove(DIRECTION).sites(4)}
     written: dict[str, list[int]] = {HEAD.hook: [2], Site(2, "head").hook: [0, 1, 2, 3], Site(3, "head").hook: [1]}
-    answers = model.generate(HARMFUL, tokens=6, under=live(model, doings[doing], twins=PAIRS))
+    answers = model.generate(HARMFUL, tokens=6, under=edit_for(model, doings[doing], twins=PAIRS))
     longest = max(map(len, model.encode(HARMFUL)))
     means = {
         site.hook: mean_by_hand(model, site, longest).float()
@@ -500,7 +500,7 @@ class Noted:
 @pytest.mark.parametrize(("at", "silent"), [("all", True), ("post", False), ("later", False)])
 def test_only_an_ablation_everywhere_goes_on_in_the_answer(at: str, silent: bool, awake: Woken) -> None:
     model = awake("llama")
-    doing = live(model, ablate(Circuit.of(heads=[(1, 2)]), "zero", at=at), twins=PAIRS)  # type: ignore[arg-type]
+    doing = edit_for(model, ablate(Circuit.of(heads=[(1, 2)]), "zero", at=at), twins=PAIRS)  # type: ignore[arg-type]
     noted = Noted(doing, Site(1, "head"))
     model.generate(HARMFUL, tokens=4, under=noted)
     prompt, *steps = noted.seen
@@ -516,9 +516,9 @@ def test_unaligned_pairs_are_patched_after_the_instruction_only(awake: Woken) ->
     prompts = [pair.harmful for pair in pairs]
     for what in (patch([Site(1, "attn_out")]), patch([Site(1, "attn_out")], "later"), patch([Site(1, "head", 0, -40)])):
         with pytest.raises(AssayError, match="pair 4 is not aligned .* use at='post', or aligned pairs$"):
-            model.next_token(prompts, under=live(model, what, twins=pairs))
+            model.next_token(prompts, under=edit_for(model, what, twins=pairs))
     site, post = Site(1, "attn_out"), len(model.chat.after_instruction)
-    mixed = model.read(prompts, [site], under=live(model, patch([site], "post"), twins=pairs))[site]
+    mixed = model.read(prompts, [site], under=edit_for(model, patch([site], "post"), twins=pairs))[site]
     ours, twins = (model.read(some, [site])[site] for some in (prompts, [pair.harmless for pair in pairs]))
     assert off(mixed[:, -post:], twins[:, -post:]) < 1e-5
     longest = mixed.shape[1] - post
@@ -529,15 +529,15 @@ def test_unaligned_pairs_are_patched_after_the_instruction_only(awake: Woken) ->
 @pytest.mark.parametrize("doing", [patch([Site(1, "resid_pre")]), ablate(CIRCUIT, "zero", at="slot")])
 def test_a_prompt_of_another_pair_is_one_sentence(twins: tuple, doing: Intervention, awake: Woken) -> None:
     model = awake("llama")
-    with pytest.raises(AssayError, match=r"prompt \d is not of pair \d; a patch.* needs each prompt's own pair"):
-        model.next_token(HARMFUL, under=live(model, doing, twins=twins))
+    with pytest.raises(AssayError, match=r"prompt \d is not in pair \d; patches.* need each prompt's own pair"):
+        model.next_token(HARMFUL, under=edit_for(model, doing, twins=twins))
 
 
 NOWHERE: dict[str, tuple[Intervention, str]] = {
     "a head too many": (ablate(Circuit.of(heads=[(1, 4)]), "zero"), "has no 1.head.4; a layer has 4, counted from 0"),
-    "a layer too deep": (patch([Site(4, "resid_pre")]), "has 4 layers, 4.resid_pre is not in them"),
-    "a removal too deep": (remove(DIRECTION, layers=[9]), "has 4 layers, 9.resid_pre is not in them"),
-    "an addition too deep": (add(DIRECTION, 4), "has 4 layers, 4.resid_pre is not in them"),
+    "a layer too deep": (patch([Site(4, "resid_pre")]), "has no 4.resid_pre; the model has 4 layers, counted from 0"),
+    "a removal too deep": (remove(DIRECTION, layers=[9]), "has no 9.resid_pre; the model has 4 layers, counted from 0"),
+    "an addition too deep": (add(DIRECTION, 4), "has no 4.resid_pre; the model has 4 layers, counted from 0"),
     "a direction too narrow": (remove(Direction.given([[1.0, 2.0]])), "its stream is 64 wide"),
     "no direction": (remove(Direction.given([])), "its stream is 64 wide"),
 }

@@ -22,7 +22,7 @@ def test_a_mixture_of_experts_has_facts_though_its_mlp_has_no_output_matrix(
     model = wake(str(shapes.build("mixtral", tmp_path / "mixtral")), quant="none", device="cpu")
     assert model.architecture == Architecture(normalizes_writes=False, biases_writes=False, mixes_experts=True)
     with (
-        pytest.raises(AssayError, match="mixes experts, so its weights cannot be kept off a direction"),
+        pytest.raises(AssayError, match="mixes experts, whose weights cannot be orthogonalized here; use remove"),
         orthogonalized(model, torch.ones(model.sizes.d_model)),
     ):
         pass

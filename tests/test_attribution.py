@@ -186,7 +186,7 @@ def test_attention_is_a_distribution_over_what_came_before(shape: str, awake: Wo
 def test_attention_explains_what_a_head_says(awake: Woken) -> None:
     model, site = awake("llama"), Site(1, "head")
     pattern = attention(model, HARMFUL[0])[1]
-    seen, _ = model.seen(model.batch(model.encode(HARMFUL[:1])), ["blocks.1.attn.hook_v", site.hook])
+    seen, _ = model.activations(model.batch(model.encode(HARMFUL[:1])), ["blocks.1.attn.hook_v", site.hook])
     values = seen["blocks.1.attn.hook_v"][0].float()
     shared = values.reshape(len(values), 2, 16).repeat_interleave(2, 1)  # two heads share a value
     torch.testing.assert_close(torch.einsum("hqk,khd->qhd", pattern, shared), seen[site.hook][0], rtol=0, atol=1e-4)

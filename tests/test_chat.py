@@ -212,7 +212,7 @@ def test_an_edit_is_gone_after_its_block_even_if_it_fails(awake: Woken) -> None:
 
 
 BAD_SITES = {
-    "a layer too deep": (Site(4, "resid_pre"), "has 4 layers, 4.resid_pre is not in them"),
+    "a layer too deep": (Site(4, "resid_pre"), "has no 4.resid_pre; the model has 4 layers, counted from 0"),
     "a head too many": (Site(0, "head", 4), "has no 0.head.4; a layer has 4, counted from 0"),
     "a head of a stream": (Site(0, "resid_pre", 1), "has no 0.resid_pre.1"),
     "a position from the start": (Site(0, "mlp_out", None, 3), "positions count from the end"),
@@ -228,7 +228,7 @@ def test_a_site_that_is_none_is_one_sentence(bad: str, awake: Woken) -> None:
 
 
 def test_no_prompts_is_one_sentence(awake: Woken) -> None:
-    with pytest.raises(AssayError, match="was asked about no prompts at all"):
+    with pytest.raises(AssayError, match="there are no prompts to run; give at least one"):
         awake("llama").next_token([])
 
 

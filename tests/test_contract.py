@@ -23,7 +23,7 @@ from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judged_by, judgements, judges
 from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, Kind, Site, width_at
 from harness.instruments.answer import measure
-from harness.instruments.editing import live
+from harness.instruments.editing import edit_for
 from harness.measurements.evidence import Damaged, Evidence, Store, read
 from harness.measurements.interventions import Circuit, Intervention, ablate, add, patch, remove
 from harness.measurements.questions import KINDS, Answers, Measurement, RefusalTokens, Swept
@@ -221,7 +221,7 @@ def test_the_table_has_a_row_for_each_kind_of_site() -> None:
 @pytest.mark.parametrize("kind", SITE_KINDS)
 def test_a_kind_of_site_is_as_its_row_says(kind: Kind, reference: ChatModel) -> None:
     row, site = SITE_KINDS[kind], Site(3, kind, position=-1)
-    activation = reference.seen(_batch(reference), {site.hook})[0][site.hook]
+    activation = reference.activations(_batch(reference), {site.hook})[0][site.hook]
     assert activation[0, 0].numel() == row.width(reference.sizes) == width_at(site.hook, reference.sizes)
     assert (activation.dim() == 3) == (row.scalar or row.count is None)
     if row.count is not None:
@@ -258,7 +258,7 @@ def test_only_before_its_attention_does_the_last_layer_move_anything_between_tok
 def test_a_layer_adds_to_the_stream_what_its_outputs_write(reference: ChatModel) -> None:
     written = [Site(3, kind).hook for kind in OUTPUTS]
     before, after = Site(3, "resid_pre").hook, Site(3, "resid_post").hook
-    seen, _ = reference.seen(_batch(reference), {before, after, *written})
+    seen, _ = reference.activations(_batch(reference), {before, after, *written})
     torch.testing.assert_close(seen[before] + sum(seen[hook] for hook in written), seen[after])
 
 
@@ -283,6 +283,6 @@ def test_an_intervention_is_described_the_same_way_and_changes_the_model_while_i
         Recipe("x", 1, "m", {"under": described(dataclasses.replace(under))}).fingerprint
     )
     before = reference.next_token(prompts)
-    edited = reference.next_token(prompts, under=live(reference, under, twins=golden.PAIRS.pairs[:2]))
+    edited = reference.next_token(prompts, under=edit_for(reference, under, twins=golden.PAIRS.pairs[:2]))
     assert not torch.equal(before, edited)
     assert torch.equal(before, reference.next_token(prompts))

@@ -76,7 +76,7 @@ def test_means_are_the_same_in_small_batches_and_after_memory_ran_out(
     awake: Woken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, hooks = awake("llama"), [Site(1, "resid_pre").hook, Site(1, "head").hook]
-    expected, whole, budget = means(model, MORE, hooks), model.seen, model.budget
+    expected, whole, budget = means(model, MORE, hooks), model.activations, model.budget
     failures = iter([True])
 
     class Failing(dict):  # type: ignore[type-arg]
@@ -84,11 +84,11 @@ def test_means_are_the_same_in_small_batches_and_after_memory_ran_out(
             yield next(iter(super().items()))
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def seen(*args: Any, **settings: Any) -> Any:
+    def failing(*args: Any, **settings: Any) -> Any:
         activations, logits = whole(*args, **settings)
         return (Failing(activations) if next(failures, False) else activations), logits
 
-    monkeypatch.setattr(model, "seen", seen)
+    monkeypatch.setattr(model, "activations", failing)
     try:
         found = means(model, MORE, hooks)
         assert model.budget < budget
@@ -203,26 +203,38 @@ def test_projections_are_products_by_hand(shape: str, awake: Woken, folder: Call
 
 HEADS = Direction("heads", 2, -1, tuple(HARMFUL), tuple(HARMLESS))
 WRONG: dict[str, tuple[Direction, str]] = {
-    "a layer too deep": (dataclasses.replace(DIFFERENCE, layer=4), "has 4 layers, the direction's layer 4 is none$"),
-    "no prompts": (Direction("difference", 1), "^a direction by difference needs harmful and harmless prompts$"),
+    "a layer too deep": (
+        dataclasses.replace(DIFFERENCE, layer=4),
+        "has no layer 4 to take a direction from; it has 4 layers, counted from 0$",
+    ),
+    "no prompts": (
+        Direction("difference", 1),
+        "^a direction by 'difference' needs harmful and harmless prompts; give both$",
+    ),
     "a position before the prompt": (dataclasses.replace(DIFFERENCE, position=-400), "outside the shortest prompt"),
     "more rank than pairs": (
         Direction("principal", 1, -1, tuple(HARMFUL), tuple(HARMLESS), rank=4),
-        "^a subspace of rank 4 cannot be found from 3 pairs; give more$",
+        "^a subspace of rank 4 needs at least 4 pairs, not 3; give more$",
     ),
     "not in pairs": (
         dataclasses.replace(DIFFERENCE, method="principal"),
-        "3 harmful prompts have 5 harmless",
+        "there are 3 harmful and 5 harmless prompts; give equally many$",
     ),
-    "heads without heads": (HEADS, "^a direction by heads needs a circuit of heads$"),
-    "heads and an mlp": (dataclasses.replace(HEADS, circuit=Circuit.of(mlps=[1])), "needs a circuit of heads$"),
+    "heads without heads": (HEADS, "^a direction by 'heads' needs a circuit that holds heads alone$"),
+    "heads and an mlp": (
+        dataclasses.replace(HEADS, circuit=Circuit.of(mlps=[1])),
+        "needs a circuit that holds heads alone$",
+    ),
     "a head too many": (dataclasses.replace(HEADS, circuit=Circuit.of(heads=[(1, 4)])), "has no 1.head.4"),
     "heads before the prompt": (
         dataclasses.replace(HEADS, circuit=Circuit.of(heads=[(1, 1)]), position=-400),
         "outside the shortest prompt",
     ),
-    "too narrow": (Direction.given([[1.0]]), "its stream is 64 wide, the direction given is not$"),
-    "of unequal rows": (Direction.given([[1.0] * 64, [1.0]]), "its stream is 64 wide, the direction given is not$"),
+    "too narrow": (Direction.given([[1.0]]), "its stream is 64 wide, so a direction needs rows of 64 numbers$"),
+    "of unequal rows": (
+        Direction.given([[1.0] * 64, [1.0]]),
+        "its stream is 64 wide, so a direction needs rows of 64 numbers$",
+    ),
 }
 
 
@@ -235,5 +247,5 @@ def test_a_direction_that_cannot_be_found_is_one_sentence(wrong: str, awake: Wok
 
 @pytest.mark.parametrize("shape", ["gemma2", "gemma3"])
 def test_heads_whose_sum_is_normalised_have_no_direction(shape: str, awake: Woken) -> None:
-    with pytest.raises(AssayError, match="normalises after its heads, so that they write no sum of contributions$"):
+    with pytest.raises(AssayError, match="its heads write no sum of contributions; use another method$"):
         vectors(awake(shape), dataclasses.replace(HEADS, circuit=Circuit.of(heads=[(1, 1)])))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.inputs.sites import Site
 from harness.instruments.directions import vectors
-from harness.instruments.editing import live
+from harness.instruments.editing import edit_for
 from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
 from harness.model.chat_model import Batch, ChatModel, Completion, Edit, Hook
 from tests.tools.material import HARMFUL, HARMLESS, PAIRS, off
@@ -66,7 +66,7 @@ class Noted:
 
 def generated(model: ChatModel, doing: Intervention) -> tuple[list[Completion], Tensor]:
     """Answers to all prompts in one batch, and the stream's end from which each of their tokens was chosen."""
-    noted = Noted(live(model, doing, twins=PAIRS))
+    noted = Noted(edit_for(model, doing, twins=PAIRS))
     answers = model.generate(HARMFUL, tokens=TOKENS, under=noted)
     assert len(noted.rows) == len(HARMFUL) == len({len(prompt) for prompt in model.encode(HARMFUL)})
     streams = torch.stack(noted.seen, 1).float()
@@ -150,8 +150,11 @@ def test_answers_are_those_of_hooks_by_hand(shape: str, quant: str, name: str, a
 def test_one_prompt_alone_or_in_a_batch_holds_alike(awake: Callable[..., ChatModel]) -> None:
     model = awake("llama")
     for _, doing in DOINGS.values():
-        together = [answer.ids for answer in model.generate(HARMFUL, tokens=4, under=live(model, doing, twins=PAIRS))]
+        together = [
+            answer.ids for answer in model.generate(HARMFUL, tokens=4, under=edit_for(model, doing, twins=PAIRS))
+        ]
         alone = [
-            model.generate([pair.harmful], tokens=4, under=live(model, doing, twins=[pair]))[0].ids for pair in PAIRS
+            model.generate([pair.harmful], tokens=4, under=edit_for(model, doing, twins=[pair]))[0].ids
+            for pair in PAIRS
         ]
         assert together == alone

@@ -193,25 +193,25 @@ def test_places_that_cannot_be_are_one_sentence(call: Callable[[], Any], said: s
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        (remove(DIRECTION, layers=[1, 9]), "has 4 layers, 9.resid_pre is not in them"),
-        (add(DIRECTION, 9), "has 4 layers, 9.resid_pre is not in them"),
-        (patch(Circuit.of(heads=[(9, 0)])), "has 4 layers, 9.head.0 is not in them"),
+        (remove(DIRECTION, layers=[1, 9]), "has no 9.resid_pre; the model has 4 layers, counted from 0"),
+        (add(DIRECTION, 9), "has no 9.resid_pre; the model has 4 layers, counted from 0"),
+        (patch(Circuit.of(heads=[(9, 0)])), "has no 9.head.0; the model has 4 layers, counted from 0"),
         (ablate(Circuit.of(heads=[(1, 99)]), "zero"), "has no 1.head.99; a layer has 4, counted from 0"),
         (Joint((Circuit.of(heads=[(1, 99)]),)), "has no 1.head.99; a layer has 4, counted from 0"),
-        (Joint((Circuit.of(neurons=[(9, 0)]),)), "has 4 layers, 9.neuron.0 is not in them"),
-        (Sweep("head", layers=(9,)), "has 4 layers, 9.head is not in them"),
+        (Joint((Circuit.of(neurons=[(9, 0)]),)), "has no 9.neuron.0; the model has 4 layers, counted from 0"),
+        (Sweep("head", layers=(9,)), "has no 9.head; the model has 4 layers, counted from 0"),
     ],
     ids=str,
 )
 def test_a_place_that_the_model_does_not_have_is_one_sentence(
     what: Any, said: str, awake: Callable[..., ChatModel]
 ) -> None:
-    from harness.instruments.editing import live
+    from harness.instruments.editing import edit_for
     from harness.instruments.sweep import sweep
 
     model = awake()
     with pytest.raises(AssayError, match=re.escape(said)):
-        sweep(model, MATERIAL, what, (5,)) if isinstance(what, Sweep | Joint) else live(model, what, twins=MATERIAL)
+        sweep(model, MATERIAL, what, (5,)) if isinstance(what, Sweep | Joint) else edit_for(model, what, twins=MATERIAL)
 
 
 def test_what_is_right_is_let_through() -> None:

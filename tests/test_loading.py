@@ -338,7 +338,7 @@ def test_a_model_without_end_and_padding_tokens_can_be_used(folder: Callable[[st
 
 
 def test_a_prompt_beyond_the_context_is_one_sentence(awake: Callable[..., ChatModel]) -> None:
-    with pytest.raises(AssayError, match=r"take \d+ tokens, it was made for 512; shorten the prompt"):
+    with pytest.raises(AssayError, match=r"take \d+ tokens, but the model's context holds 512; shorten the prompt"):
         awake("gpt2").next_token(["many words " * 400])
 
 

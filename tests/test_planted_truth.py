@@ -12,7 +12,7 @@ from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.instruments import circuit_search
 from harness.instruments.directions import vectors
-from harness.instruments.editing import live
+from harness.instruments.editing import edit_for
 from harness.instruments.sweep import sweep
 from harness.measurements.interventions import Circuit, Direction, ablate, patch, remove
 from harness.measurements.sweep_plan import Joint, Sweep
@@ -64,7 +64,7 @@ def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
         found = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
         assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] > 0.9
         harmful, harmless = [pair.harmful for pair in HELDOUT], [pair.harmless for pair in HELDOUT]
-        edit = live(model, patch(found, at="post"), twins=HELDOUT)
+        edit = edit_for(model, patch(found, at="post"), twins=HELDOUT)
         assert refused(model, harmful, tokens) > 0.95
         assert refused(model, harmful, tokens, edit) < 0.05
         assert refused(model, harmless, tokens, edit) > 0.95
@@ -92,8 +92,8 @@ def test_hydra_either_path_is_enough_and_both_are_needed() -> None:
         means = tuple(pair.harmless for pair in DISCOVERY)
         assert refused(model, harmful, tokens) > 0.95
         for path in ours:
-            assert refused(model, harmful, tokens, live(model, ablate(path, "mean", over=means, at="post"))) > 0.9
-        both = live(model, ablate(ours[0] + ours[1], "mean", over=means, at="post"))
+            assert refused(model, harmful, tokens, edit_for(model, ablate(path, "mean", over=means, at="post"))) > 0.9
+        both = edit_for(model, ablate(ours[0] + ours[1], "mean", over=means, at="post"))
         assert refused(model, harmful, tokens, both) < 0.1
         effects = sweep(model, HELDOUT, Joint((*ours, ours[0] + ours[1])), tokens).mean
         assert effects[:2].max() < 0.5
@@ -130,12 +130,12 @@ def test_cone_a_direction_ends_the_refusals_of_its_own_group_only() -> None:
         layer = truth["direction"]["layer"]
         directions = [_direction(group, layer) for group in by_group(heldout=False)]
         prompts = [[pair["harmful"] for pair in group[::3]] for group in by_group(heldout=True)]
-        edits = [live(model, remove(one)) for one in directions]
+        edits = [edit_for(model, remove(one)) for one in directions]
         left = np.array([[refused(model, some, tokens, edit) for some in prompts] for edit in edits])
         assert left.diagonal().max() < 0.2
         assert left[~np.eye(len(left), dtype=bool)].min() > 0.8
         pooled = _direction([pair for group in by_group(heldout=False) for pair in group], layer)
-        assert refused(model, [one for some in prompts for one in some], tokens, live(model, remove(pooled))) > 0.6
+        assert refused(model, [one for some in prompts for one in some], tokens, edit_for(model, remove(pooled))) > 0.6
         rows = np.stack([vectors(model, one)[0].numpy() for one in directions])
         units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         assert np.abs(units @ units.T - np.eye(len(units))).max() < 0.3

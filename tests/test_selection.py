@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from harness.inputs.model_catalog import find
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
-from harness.instruments.direction_selection import INDUCED, KL, LAYERS, TIE, Prompts, Selection, select
+from harness.instruments.direction_selection import LAYERS, MAX_KL, MIN_INDUCED, TIE, Prompts, Selection, select
 from harness.instruments.directions import vectors
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import refusal_tokens
@@ -69,9 +69,9 @@ class Published:
         p = self.last(prompts).softmax(-1)[:, self.tokens].sum(-1)
         return float((p.log() - (1 - p).log()).mean())
 
-    def difference(self, used: Prompts, layer: int, position: int) -> Tensor:
+    def difference(self, kept: Prompts, layer: int, position: int) -> Tensor:
         means = []
-        for prompts in (used.harmful, used.harmless):
+        for prompts in (kept.harmful, kept.harmless):
             streams = []
             for prompt in prompts:
                 ids = torch.tensor([self.chat.encode(prompt).ids])
@@ -116,11 +116,11 @@ def test_every_score_is_the_one_of_the_procedure_written_out(
     # What enters the first block there is the same for all prompts.
     assert len(whole.candidates) == (int(model.sizes.layers * LAYERS) - 1) * positions
     for one in whole.candidates[1::5]:
-        direction = plain.difference(whole.used, one.layer, one.position)
+        direction = plain.difference(whole.train, one.layer, one.position)
         with plain.added(direction, one.layer):
             assert one.induced == pytest.approx(plain.odds(validation.harmless), abs=2e-3)
         with plain.without(direction):
-            assert one.left == pytest.approx(plain.odds(validation.harmful), abs=2e-3)
+            assert one.bypassed == pytest.approx(plain.odds(validation.harmful), abs=2e-3)
             moved = (clean.exp() * (clean - plain.last(validation.harmless).log_softmax(-1))).sum(-1).mean()
             assert one.kl == pytest.approx(float(moved), abs=1e-3)
 
@@ -140,11 +140,11 @@ def test_the_choice_keeps_the_published_filters(lazy: Selection, model: ChatMode
     chosen = lazy.chosen
     assert chosen is not None, lazy.reason
     assert chosen.layer < model.sizes.layers * LAYERS
-    assert chosen.kl <= KL
-    assert chosen.induced >= INDUCED
-    better = [one for one in lazy.candidates if one.left is not None and one.left < chosen.left]
-    assert all(one.kl > KL for one in better)
-    assert all(one.left <= chosen.left + TIE for one in lazy.ties)
+    assert chosen.kl <= MAX_KL
+    assert chosen.induced >= MIN_INDUCED
+    better = [one for one in lazy.candidates if one.bypassed is not None and one.bypassed < chosen.bypassed]
+    assert all(one.kl > MAX_KL for one in better)
+    assert all(one.bypassed <= chosen.bypassed + TIE for one in lazy.ties)
 
 
 def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> None:
@@ -156,14 +156,14 @@ def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> No
 def test_no_valid_direction_is_an_answer(
     model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.instruments.direction_selection.KL", -1.0)
+    monkeypatch.setattr("harness.instruments.direction_selection.MAX_KL", -1.0)
     found = select(model, *parts, tokens)
     assert found.chosen is None
     assert found.direction is None
     assert "no valid direction" in found.reason
-    assert all(one.left is not None for one in found.candidates)
-    assert found.nearest is not None
-    assert found.nearest.left == min(one.left for one in found.candidates)
+    assert all(one.bypassed is not None for one in found.candidates)
+    assert found.fallback is not None
+    assert found.fallback.bypassed == min(one.bypassed for one in found.candidates)
 
 
 def test_a_model_that_refuses_nothing_has_no_direction(

@@ -42,7 +42,7 @@ CIRCUIT = Circuit.of(heads=[(0, 1), (2, 3)], neurons=[(1, 4), (3, 9)], mlps=[2])
 def full(model: ChatModel, prompt: Encoded, source: Encoded, sites: Variant) -> float:
     """The log-odds by one plain forward of the whole prompt, sites written one by one."""
     entered = [Site(site.layer, "resid_pre").hook for site in sites]
-    given, _ = model.seen(model.batch([source]), {*(site.hook for site in sites), *entered})
+    given, _ = model.activations(model.batch([source]), {*(site.hook for site in sites), *entered})
     now: dict[int, torch.Tensor] = {}
 
     def note(layer: int) -> Callable[..., None]:
@@ -153,8 +153,8 @@ def test_direct_effects_move_only_the_last_logits(awake: Callable[..., ChatModel
     model, pair = awake("gemma2"), ALIGNED[0]
     both = model.chat.encode_pair(pair)
     writes = [Site(layer, kind) for layer in range(model.sizes.layers) for kind in ("attn_out", "mlp_out")]
-    clean, _ = model.seen(model.batch([both.harmful]), [site.hook for site in writes])
-    given, _ = model.seen(model.batch([both.harmless]), [site.hook for site in writes])
+    clean, _ = model.activations(model.batch([both.harmful]), [site.hook for site in writes])
+    given, _ = model.activations(model.batch([both.harmless]), [site.hook for site in writes])
     found = sweep(model, [pair], Sweep("mlp_out", ((-1,),), direct=True), TOKENS)
     for layer in range(model.sizes.layers):
         moved = Site(layer, "mlp_out")

@@ -1,4 +1,4 @@
-"""Answers what is asked of a live model: the one place where measurements meet weights."""
+"""Answers a question by measuring a loaded model: the only module that turns questions into numbers."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from harness.instruments.attribution import attention, estimate, lens
 from harness.instruments.circuit_search import circuit
 from harness.instruments.direction_selection import Prompts, select
 from harness.instruments.directions import vectors
-from harness.instruments.editing import live
+from harness.instruments.editing import edit_for
 from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.effects_evidence import packed
 from harness.measurements.interventions import Intervention
@@ -49,34 +49,37 @@ from harness.model.coherence import coherence
 from harness.model.loading import peak_bytes
 from harness.model.refusal_score import Scorer, refusal_tokens
 
-Kept = Callable[[AnySweep], Chunks | None]
-"""Where parts of a sweep are kept."""
+ChunksFor = Callable[[AnySweep], Chunks | None]
+"""Gives the storage for a sweep's finished parts, or None where they are not stored."""
 
 
-def _nothing(what: AnySweep) -> None:
-    """Parts are not kept."""
+def _unstored(swept: AnySweep) -> None:
+    """The default: finished parts are not stored."""
 
 
 def observed(
-    asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing
+    question: Measurement, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored
 ) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray], Mapping[str, Any]]:
-    """The answer, and beside it the environment in which it was measured."""
+    """The answer (its values and arrays), and the machine, seconds and memory that it took."""
     began = time.perf_counter()
-    values, arrays = measure(asked, model, tokens, chunks)
+    values, arrays = measure(question, model, tokens, chunks)
     device = model.loaded.device
     name = torch.cuda.get_device_name() if device == "cuda" else device
     return values, arrays, machine.measured(name, time.perf_counter() - began, peak_bytes(device))
 
 
 @singledispatch
-def measure(asked: Measurement, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    """The answer; `tokens` are those that refuse, `chunks` keeps parts of long sweeps."""
-    raise TypeError(f"{type(asked).__name__} has no answer: register one in {__name__}")
+def measure(question: Measurement, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    """The answer: values and arrays.
+
+    `tokens` are the first tokens of refusals; `chunks` gives the storage for finished parts of a long sweep.
+    """
+    raise TypeError(f"{type(question).__name__} has no answer: register one in {__name__}")
 
 
 @measure.register
-def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    encoded = [model.chat.encode_pair(pair) for pair in asked.pairs]
+def _(question: Encoding, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    encoded = [model.chat.encode_pair(pair) for pair in question.pairs]
     return {
         "aligned": [pair.aligned for pair in encoded],
         "harmful": [len(pair.harmful) for pair in encoded],
@@ -86,105 +89,110 @@ def _(asked: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Kept = _
 
 
 @measure.register
-def _(asked: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return {"tokens": list(refusal_tokens(model, asked.pairs))}, {}
+def _(question: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return {"tokens": list(refusal_tokens(model, question.pairs))}, {}
 
 
 @measure.register
-def _(asked: Answers, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    prompts = getattr(asked.pairs, asked.side)
-    edit = _live(model, asked.under, _twins(asked.pairs))
-    said = tuple(one.text for one in model.generate(prompts, tokens=asked.tokens, under=edit))
-    read = coherence(said, prompts=prompts, model=model)
+def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    prompts = getattr(question.pairs, question.side)
+    edit = _edit(model, question.under, _twins(question.pairs))
+    answers = tuple(completion.text for completion in model.generate(prompts, tokens=question.tokens, under=edit))
+    coherences = coherence(answers, prompts=prompts, model=model)
     return {
-        "prefixes": [text[:PREFIX] for text in said],
-        "repetition": [one.repetition for one in read],
-        "cross_entropy": [one.cross_entropy for one in read],
-        **judgements(prompts, said),
+        "prefixes": [answer[:PREFIX] for answer in answers],
+        "repetition": [answer.repetition for answer in coherences],
+        "cross_entropy": [answer.cross_entropy for answer in coherences],
+        **judgements(prompts, answers),
     }, {}
 
 
 @measure.register
-def _(asked: Scores, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    prompts, scorer = getattr(asked.pairs, asked.side), Scorer(model, tokens)
+def _(question: Scores, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    prompts, scorer = getattr(question.pairs, question.side), Scorer(model, tokens)
     clean = model.remembered(("next token", prompts), lambda: model.next_token(prompts)).to(model.device)
     edited = (
         clean
-        if asked.under is None
-        else model.next_token(prompts, under=_live(model, asked.under, _twins(asked.pairs)))
+        if question.under is None
+        else model.next_token(prompts, under=_edit(model, question.under, _twins(question.pairs)))
     )
     scorer.clean(clean)
     odds, kl = scorer(edited.to(model.device)[:, None].clone(), list(range(len(prompts))))
-    # Two arms that are equal to the bit are one arm under two names.
-    same = bool(asked.under is not None and torch.equal(clean.cpu(), edited.cpu()))
+    # Logits equal to the bit mean that the intervention changed nothing.
+    same = bool(question.under is not None and torch.equal(clean.cpu(), edited.cpu()))
     return {"odds": odds[:, 0].tolist(), "kl": kl[:, 0].tolist(), "same_as_clean": same}, {}
 
 
 @measure.register
-def _(asked: Swept, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return packed(sweep(model, asked.pairs, asked.what, tokens, mode=asked.mode, chunks=chunks(asked.what)))
+def _(question: Swept, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return packed(sweep(model, question.pairs, question.what, tokens, mode=question.mode, chunks=chunks(question.what)))
 
 
 @measure.register
-def _(asked: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return packed(contrast(model, asked.pairs, asked.what, chunks=chunks(asked.what)))
+def _(question: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return packed(contrast(model, question.pairs, question.what, chunks=chunks(question.what)))
 
 
 @measure.register
-def _(asked: Estimated, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return packed(estimate(model, asked.pairs, asked.what, tokens, mode=asked.mode))
+def _(question: Estimated, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return packed(estimate(model, question.pairs, question.what, tokens, mode=question.mode))
 
 
 @measure.register
-def _(asked: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    found = circuit(model, asked.pairs, tokens, heads=asked.heads, neurons=asked.neurons, at=asked.at, chunks=chunks)
+def _(question: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    effects = circuit(
+        model, question.pairs, tokens, heads=question.heads, neurons=question.neurons, at=question.at, chunks=chunks
+    )
     ranked = {
-        SITE_KINDS[kind].plural: [(site, effect) for site, effect in found.items() if site.kind == kind]
+        SITE_KINDS[kind].plural: [(site, effect) for site, effect in effects.items() if site.kind == kind]
         for kind in INDEXED
     }
-    places = {kind: [[site.layer, site.index] for site, _ in some] for kind, some in ranked.items()}
-    return places | {"effects": {kind: [effect for _, effect in some] for kind, some in ranked.items()}}, {}
+    places = {kind: [[site.layer, site.index] for site, _ in ranking] for kind, ranking in ranked.items()}
+    return places | {"effects": {kind: [effect for _, effect in ranking] for kind, ranking in ranked.items()}}, {}
 
 
 @measure.register
-def _(asked: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    sides = asked.pairs.harmful, asked.pairs.harmless
-    chosen = Prompts(*(prompts[::VALIDATION] for prompts in sides))
-    train = Prompts(*(tuple(one for at, one in enumerate(prompts) if at % VALIDATION) for prompts in sides))
-    found = select(model, train, chosen, tokens)
-    best = found.chosen or found.nearest
+def _(question: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    sides = question.pairs.harmful, question.pairs.harmless
+    validation = Prompts(*(prompts[::VALIDATION] for prompts in sides))
+    train = Prompts(*(tuple(prompt for at, prompt in enumerate(side) if at % VALIDATION) for side in sides))
+    selection = select(model, train, validation, tokens)
+    best = selection.chosen or selection.fallback
     return {
         "layer": None if best is None else best.layer,
         "position": None if best is None else best.position,
-        "valid": found.chosen is not None,
-        "reason": found.reason,
-        "harmful": list(found.used.harmful),
-        "harmless": list(found.used.harmless),
-        "ties": [[one.layer, one.position] for one in found.ties],
-        "candidates": [[one.layer, one.position, one.induced, one.left, one.kl] for one in found.candidates],
+        "valid": selection.chosen is not None,
+        "reason": selection.reason,
+        "harmful": list(selection.train.harmful),
+        "harmless": list(selection.train.harmless),
+        "ties": [[tie.layer, tie.position] for tie in selection.ties],
+        "candidates": [
+            [candidate.layer, candidate.position, candidate.induced, candidate.bypassed, candidate.kl]
+            for candidate in selection.candidates
+        ],
     }, {}
 
 
 @measure.register
-def _(asked: Projected, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    prompts, last = getattr(asked.pairs, asked.side), model.sizes.layers - 1
-    rows = torch.cat([vectors(model, direction)[:1] for direction in asked.directions])
-    sites = [Site(layer, "resid_pre", position=asked.position) for layer in range(last + 1)]
-    sites.append(Site(last, "resid_post", position=asked.position))
+def _(question: Projected, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    prompts, last = getattr(question.pairs, question.side), model.sizes.layers - 1
+    rows = torch.cat([vectors(model, direction)[:1] for direction in question.directions])
+    sites = [Site(layer, "resid_pre", position=question.position) for layer in range(last + 1)]
+    sites.append(Site(last, "resid_post", position=question.position))
     streams = torch.stack([value.double() for value in model.read(prompts, sites).values()], 1)
     along = streams @ (rows / rows.norm(dim=-1, keepdim=True)).T
     return {}, {"along": along.permute(2, 0, 1).contiguous().numpy(), "length": streams.norm(dim=-1).numpy()}
 
 
 @measure.register
-def _(asked: Lens, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return {}, {"odds": lens(model, getattr(asked.pairs, asked.side), tokens, asked.position).numpy()}
+def _(question: Lens, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return {}, {"odds": lens(model, getattr(question.pairs, question.side), tokens, question.position).numpy()}
 
 
 @measure.register
-def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
+def _(question: Attended, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     rows = []
-    for pair in asked.pairs:
+    for pair in question.pairs:
         encoded = model.chat.encode_pair(pair).harmful
         slot, later = (torch.tensor(encoded.positions(at)) for at in ("slot", "later"))
         rows.append(attention(model, pair.harmful)[..., later, :][..., slot].sum(-1).mean(-1))
@@ -192,21 +200,21 @@ def _(asked: Attended, model: ChatModel, tokens: Sequence[int], chunks: Kept = _
 
 
 @measure.register
-def _(asked: Products, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    site = Site(asked.layer, "resid_pre", position=asked.position)
-    streams = model.read([*asked.pairs.harmful, *asked.pairs.harmless], [site])[site].double()
+def _(question: Products, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    site = Site(question.layer, "resid_pre", position=question.position)
+    streams = model.read([*question.pairs.harmful, *question.pairs.harmless], [site])[site].double()
     return {}, {"products": (streams @ streams.T).numpy()}
 
 
 @measure.register
-def _(asked: PlainText, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
-    return {"nats": model.surprise(asked.passages, under=_live(model, asked.under, ()))}, {}
+def _(question: PlainText, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    return {"nats": model.surprise(question.passages, under=_edit(model, question.under, ()))}, {}
 
 
 @measure.register
-def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _nothing) -> Answer:
+def _(question: Norms, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     sites = [Site(layer, kind, position=-1) for kind in INDEXED for layer in range(model.sizes.layers)]
-    read = model.read(asked.pairs.harmful, sites)
+    read = model.read(question.pairs.harmful, sites)
     lengths = {
         site: (values.abs() if SITE_KINDS[site.kind].scalar else values.norm(dim=-1)).mean(0)
         for site, values in read.items()
@@ -215,9 +223,9 @@ def _(asked: Norms, model: ChatModel, tokens: Sequence[int], chunks: Kept = _not
 
 
 def _twins(prompts: PromptSet) -> Sequence[Pair]:
-    """Those of the prompts, where they have any."""
+    """The prompts' pairs; none for prompts that are not paired."""
     return prompts.pairs if isinstance(prompts, PairSet) else ()
 
 
-def _live(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:
-    return None if under is None else live(model, under, twins=pairs)
+def _edit(model: ChatModel, under: Intervention | None, pairs: Sequence[Pair]) -> Edit | None:
+    return None if under is None else edit_for(model, under, twins=pairs)

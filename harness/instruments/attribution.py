@@ -109,7 +109,7 @@ def integrated_gradients(
     if not encoded.aligned:
         raise AssayError(f"pair {pair.id}: is not aligned, so there is no line between its two prompts")
     start = Site(0, "resid_pre").hook
-    ends, _ = model.seen(model.batch([encoded.harmful, encoded.harmless]), [start])
+    ends, _ = model.activations(model.batch([encoded.harmful, encoded.harmless]), [start])
     harmful, harmless = ends[start]
     total = torch.zeros_like(harmful)
     rows = max(1, model.budget // len(encoded.harmful))
@@ -127,7 +127,7 @@ def integrated_gradients(
 def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
     """Who looks at whom."""
     hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
-    seen, _ = model.seen(model.batch(model.encode([prompt])), hooks)
+    seen, _ = model.activations(model.batch(model.encode([prompt])), hooks)
     return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
 
 

@@ -1,4 +1,4 @@
-"""The direction a model refuses by, chosen as published: Arditi et al. (arXiv 2406.11717, §2.3 and appendix C)."""
+"""Selects a refusal direction by the procedure of Arditi et al. (arXiv 2406.11717, §2.3 and appendix C)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +11,16 @@ from torch import Tensor
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.sites import OUTPUTS, Site
 from harness.instruments.directions import differences
-from harness.instruments.suffix_run import Layout, Recorded, expanded, read_out, record, through
+from harness.instruments.suffix_run import Layout, Recorded, last_logits, record, repeated, run_blocks
 from harness.measurements.interventions import Direction
 from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
 
-# Removal must not change harmless prompts by more nats than this; addition must make them refused.
-KL, INDUCED = 0.1, 0.0
-# Scores closer than this are the paper's and its own code's difference on one model: a tie.
+# The filters of the paper: removing a direction may change harmless prompts by at most so many nats, and adding it must
+# bring the mean log-odds of refusing harmless prompts to at least this.
+MAX_KL, MIN_INDUCED = 0.1, 0.0
+# Candidates closer than this count as tied: the paper and its own code differ by as much on the same model.
 TIE = 0.05
 
 
@@ -33,44 +34,44 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One layer and position; what was not needed for the choice was not measured."""
+    """A layer, a position and the three scores of its direction; None where the choice did not need the score."""
 
     layer: int
     position: int
-    induced: float | None = None  # log-odds of refusing harmless prompts with the direction added
-    left: float | None = None  # log-odds of refusing harmful prompts with the direction removed
+    induced: float | None = None  # mean log-odds of refusing harmless prompts with the direction added
+    bypassed: float | None = None  # mean log-odds of refusing harmful prompts with the direction removed
     kl: float | None = None  # nats by which removal changes harmless prompts
 
 
 @dataclass(frozen=True)
 class Selection:
-    """All candidates, the one chosen if any, and those that did as well to within `TIE`."""
+    """All candidates, the chosen one if any, and the valid ones whose `bypassed` is within `TIE` of it."""
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate | None
     ties: tuple[Candidate, ...]
     reason: str  # why none was chosen, or empty
-    used: Prompts  # the training prompts that were really refused, and really answered
-    nearest: Candidate | None = None  # where none was chosen: the one that leaves least refusal when removed
+    train: Prompts  # the harmful training prompts that the model refuses, and the harmless ones that it answers
+    fallback: Candidate | None = None  # where no candidate is valid: the one with the least `bypassed`
 
     @property
     def direction(self) -> Direction | None:
-        """The recipe of the chosen one."""
+        """The chosen candidate's direction; None if none was chosen."""
         if self.chosen is None:
             return None
-        return Direction("difference", self.chosen.layer, self.chosen.position, self.used.harmful, self.used.harmless)
+        return Direction("difference", self.chosen.layer, self.chosen.position, self.train.harmful, self.train.harmless)
 
 
 def select(
     model: ChatModel, train: Prompts, validation: Prompts, tokens: Sequence[int], *, lazily: bool = True
 ) -> Selection:
-    """The candidate that leaves least refusal when removed, among those that induce it and change little else.
+    """The direction whose removal leaves least refusal, among those that pass the filters on added refusal and KL.
 
-    Lazily, a candidate that addition rules out is not removed, and harmless prompts are only looked at from the best
-    candidate down until one passes: the choice is the same.
+    `lazily` skips measurements that cannot change the choice: a candidate that induces no refusal is not removed, and
+    harmless prompts under removal are measured from the best candidate down, until one is valid.
     """
     scorer = Scorer(model, tokens)
-    validation = _really(model, validation, tokens)
+    validation = _treated_as_labelled(model, validation, tokens)
     positions = range(-len(model.chat.after_instruction), 0)
     keep = (lambda logits: scorer.odds(logits) > 0, lambda logits: scorer.odds(logits) < 0)
     vectors, kept = differences(model, (train.harmful, train.harmless), positions, keep)
@@ -81,58 +82,60 @@ def select(
             return Selection(
                 (), None, (), f"{model.name} {side} {name} prompt, so there is no direction to find", train
             )
-    bench = _Bench(model, validation, tokens, vectors)
-    # What enters the first block at a token of the template is the same for all prompts.
-    candidates = [
+    trial = _Trial(model, validation, tokens, vectors)
+    # The stream that enters the first block at a token of the template is the same for all prompts: no difference.
+    places = [
         Candidate(layer, position)
         for layer in range(int(model.sizes.layers * LAYERS))
         for position in positions
         if vectors[layer, position].norm() > 0
     ]
-    induced = [
-        Candidate(one.layer, one.position, value)
-        for one, value in zip(candidates, bench.induced(candidates), strict=True)
+    candidates = [
+        replace(candidate, induced=odds) for candidate, odds in zip(places, trial.induced(places), strict=True)
     ]
-    apt = [one for one in induced if not lazily or (one.induced or 0) >= INDUCED]
-    left = bench.left(apt)
+    to_remove = [candidate for candidate in candidates if not lazily or (candidate.induced or 0) >= MIN_INDUCED]
     ranked = sorted(
-        (Candidate(one.layer, one.position, one.induced, value) for one, value in zip(apt, left, strict=True)),
-        key=lambda one: one.left or 0,
+        (
+            replace(candidate, bypassed=odds)
+            for candidate, odds in zip(to_remove, trial.bypassed(to_remove), strict=True)
+        ),
+        key=lambda candidate: candidate.bypassed or 0,
     )
-    return _chosen(bench, induced, ranked, train, lazily)
+    return _chosen(trial, candidates, ranked, train, lazily)
 
 
 def _chosen(
-    bench: "_Bench", induced: Sequence[Candidate], ranked: Sequence[Candidate], train: Prompts, lazily: bool
+    trial: "_Trial", candidates: Sequence[Candidate], ranked: Sequence[Candidate], train: Prompts, lazily: bool
 ) -> Selection:
-    measured = {(one.layer, one.position): one for one in [*induced, *ranked]}
+    """The selection, given candidates ranked by `bypassed`: measures `kl` and applies the filters."""
+    measured = {(candidate.layer, candidate.position): candidate for candidate in [*candidates, *ranked]}
     chosen: Candidate | None = None
     ties = []
-    for one in ranked:
-        far = chosen is not None and (one.left or 0) > (chosen.left or 0) + TIE
-        if far and lazily:
+    for candidate in ranked:
+        beyond_ties = chosen is not None and (candidate.bypassed or 0) > (chosen.bypassed or 0) + TIE
+        if beyond_ties and lazily:
             break
-        one = Candidate(one.layer, one.position, one.induced, one.left, bench.kl([one])[0])
-        measured[one.layer, one.position] = one
-        passes = (one.kl or 0) <= KL and (one.induced or 0) >= INDUCED
-        if passes and chosen is None:
-            chosen = one
-        elif passes and not far:
-            ties.append(one)
+        candidate = replace(candidate, kl=trial.kl([candidate])[0])
+        measured[candidate.layer, candidate.position] = candidate
+        valid = (candidate.kl or 0) <= MAX_KL and (candidate.induced or 0) >= MIN_INDUCED
+        if valid and chosen is None:
+            chosen = candidate
+        elif valid and not beyond_ties:
+            ties.append(candidate)
     reason = (
         "" if chosen else "no valid direction: every candidate either induces no refusal or changes harmless prompts"
     )
-    nearest = None
+    fallback = None
     if chosen is None:
-        others = [one for one in measured.values() if one.left is None]
-        for one, left in zip(others, bench.left(others), strict=True):
-            measured[one.layer, one.position] = replace(one, left=left)
-        nearest = min(measured.values(), key=lambda one: one.left or 0)
-    return Selection(tuple(measured.values()), chosen, tuple(ties), reason, train, nearest)
+        not_removed = [candidate for candidate in measured.values() if candidate.bypassed is None]
+        for candidate, odds in zip(not_removed, trial.bypassed(not_removed), strict=True):
+            measured[candidate.layer, candidate.position] = replace(candidate, bypassed=odds)
+        fallback = min(measured.values(), key=lambda candidate: candidate.bypassed or 0)
+    return Selection(tuple(measured.values()), chosen, tuple(ties), reason, train, fallback)
 
 
-class _Bench:
-    """Candidates tried on the validation prompts, several side by side in one batch."""
+class _Trial:
+    """Scores candidates on the validation prompts, several candidates in one batch."""
 
     def __init__(
         self, model: ChatModel, prompts: Prompts, tokens: Sequence[int], vectors: Float[Tensor, "layer position width"]
@@ -142,34 +145,34 @@ class _Bench:
         self.encoded = {side: model.encode(getattr(prompts, side)) for side in ("harmful", "harmless")}
 
     def induced(self, candidates: Sequence[Candidate]) -> list[float]:
-        """Mean log-odds of harmless prompts, each direction added where it was found: blocks below are not run."""
+        """Mean log-odds of harmless prompts, each direction added at its layer; earlier blocks are not run again."""
 
-        def run(clean: Recorded, layout: Layout, some: Sequence[Candidate]) -> Tensor:
-            layer = some[0].layer
-            added = self._rows(some).repeat_interleave(len(layout.rows), 0)[:, None]
-            streams = expanded(layout, clean.streams[layer][layout.rows]) + added.to(clean.streams[layer].dtype)
-            ended = through(clean, layout, range(layer, len(clean.streams)), streams)
-            return self.scorer.odds(read_out(clean, layout, ended)[:, :, 0])
+        def run(clean: Recorded, layout: Layout, portion: Sequence[Candidate]) -> Tensor:
+            layer = portion[0].layer
+            added = self._rows(portion).repeat_interleave(len(layout.rows), 0)[:, None]
+            streams = repeated(layout, clean.streams[layer][layout.rows]) + added.to(clean.streams[layer].dtype)
+            ended = run_blocks(clean, layout, range(layer, len(clean.streams)), streams)
+            return self.scorer.odds(last_logits(clean, layout, ended)[:, :, 0])
 
-        return self._mean("harmless", candidates, run, key=lambda one: one.layer)
+        return self._mean("harmless", candidates, run, key=lambda candidate: candidate.layer)
 
-    def left(self, candidates: Sequence[Candidate]) -> list[float]:
+    def bypassed(self, candidates: Sequence[Candidate]) -> list[float]:
         """Mean log-odds of harmful prompts, each direction removed everywhere."""
 
-        def run(clean: Recorded, layout: Layout, some: Sequence[Candidate]) -> Tensor:
-            return self.scorer.odds(self._without(clean, layout, some)[:, :, 0])
+        def run(clean: Recorded, layout: Layout, portion: Sequence[Candidate]) -> Tensor:
+            return self.scorer.odds(self._without(clean, layout, portion)[:, :, 0])
 
-        return self._mean("harmful", candidates, run, key=lambda one: 0)
+        return self._mean("harmful", candidates, run, key=lambda candidate: 0)
 
     def kl(self, candidates: Sequence[Candidate]) -> list[float]:
         """Mean divergence of harmless prompts' next token when each direction is removed everywhere."""
 
-        def run(clean: Recorded, layout: Layout, some: Sequence[Candidate]) -> Tensor:
+        def run(clean: Recorded, layout: Layout, portion: Sequence[Candidate]) -> Tensor:
             self.scorer.clean(clean.logits)
-            logits = self._without(clean, layout, some)[:, :, 0].transpose(0, 1)
+            logits = self._without(clean, layout, portion)[:, :, 0].transpose(0, 1)
             return self.scorer(logits, list(range(len(layout.rows))))[1].T
 
-        return self._mean("harmless", candidates, run, key=lambda one: 0)
+        return self._mean("harmless", candidates, run, key=lambda candidate: 0)
 
     @torch.inference_mode()
     def _mean(
@@ -179,27 +182,28 @@ class _Bench:
         run: Callable[[Recorded, Layout, Sequence[Candidate]], Tensor],
         key: Callable[[Candidate], int],
     ) -> list[float]:
+        """Each candidate's score, averaged over the side's prompts; candidates of equal `key` share batches."""
         totals = dict.fromkeys(candidates, 0.0)
-        for some, clean in self._recorded(self.encoded[side]):
-            rows = torch.arange(len(some), device=clean.batch.ids.device)
-            at_once = max(1, self.model.budget // (len(some) * clean.width))
-            for part in _runs(candidates, key, at_once):
-                layout = Layout(rows, len(part), 1, 0)
-                sums = run(clean, layout, part).sum(1).tolist()
-                for one, total in zip(part, sums, strict=True):
-                    totals[one] += total
-        return [totals[one] / len(self.encoded[side]) for one in candidates]
+        for prompts, clean in self._recorded(self.encoded[side]):
+            rows = torch.arange(len(prompts), device=clean.batch.ids.device)
+            at_once = max(1, self.model.budget // (len(prompts) * clean.width))
+            for portion in _portions(candidates, key, at_once):
+                layout = Layout(rows, len(portion), 1, 0)
+                sums = run(clean, layout, portion).sum(1).tolist()
+                for candidate, total in zip(portion, sums, strict=True):
+                    totals[candidate] += total
+        return [totals[candidate] / len(self.encoded[side]) for candidate in candidates]
 
     def _recorded(self, prompts: Sequence[Encoded]) -> Iterator[tuple[Sequence[Encoded], Recorded]]:
         ordered = sorted(prompts, key=len)
         size = max(1, self.model.budget // len(ordered[-1]))
         for start in range(0, len(ordered), size):
-            some = ordered[start : start + size]
-            yield some, record(self.model, self.model.batch(some))
+            portion = ordered[start : start + size]
+            yield portion, record(self.model, self.model.batch(portion))
 
-    def _without(self, clean: Recorded, layout: Layout, some: Sequence[Candidate]) -> Tensor:
-        """Taken out of what enters the first block and of every write, it is in no stream."""
-        rows = self._rows(some)
+    def _without(self, clean: Recorded, layout: Layout, candidates: Sequence[Candidate]) -> Tensor:
+        """Last logits with each direction removed from the first block's input and from everything blocks write."""
+        rows = self._rows(candidates)
         units = (rows / rows.norm(dim=-1, keepdim=True)).repeat_interleave(len(layout.rows), 0)[:, None]
 
         def removed(activation: Tensor, hook: object = None) -> Tensor:
@@ -209,29 +213,33 @@ class _Bench:
         sites = [Site(layer, kind) for layer in range(len(clean.streams)) for kind in OUTPUTS]
         hooks: list[Hook] = [(site.hook, removed) for site in sites]
         with self.model.hooked(hooks):
-            streams = removed(expanded(layout, clean.streams[0][layout.rows]))
-            ended = through(clean, layout, range(len(clean.streams)), streams)
-        return read_out(clean, layout, ended)
+            streams = removed(repeated(layout, clean.streams[0][layout.rows]))
+            ended = run_blocks(clean, layout, range(len(clean.streams)), streams)
+        return last_logits(clean, layout, ended)
 
-    def _rows(self, some: Sequence[Candidate]) -> Float[Tensor, "candidate width"]:
-        return torch.stack([self.vectors[one.layer, one.position] for one in some]).float().to(self.model.device)
+    def _rows(self, candidates: Sequence[Candidate]) -> Float[Tensor, "candidate width"]:
+        rows = [self.vectors[candidate.layer, candidate.position] for candidate in candidates]
+        return torch.stack(rows).float().to(self.model.device)
 
 
-def _runs(candidates: Sequence[Candidate], key: Callable[[Candidate], int], size: int) -> Iterator[Sequence[Candidate]]:
+def _portions(
+    candidates: Sequence[Candidate], key: Callable[[Candidate], int], size: int
+) -> Iterator[Sequence[Candidate]]:
+    """The candidates in portions of at most `size`, each of candidates with the same key."""
     by_key: dict[int, list[Candidate]] = {}
-    for one in candidates:
-        by_key.setdefault(key(one), []).append(one)
-    for some in by_key.values():
-        for start in range(0, len(some), size):
-            yield some[start : start + size]
+    for candidate in candidates:
+        by_key.setdefault(key(candidate), []).append(candidate)
+    for alike in by_key.values():
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
 
 
-def _really(model: ChatModel, prompts: Prompts, tokens: Sequence[int]) -> Prompts:
-    """Only harmful prompts that are refused, and harmless ones that are answered, by their first token."""
+def _treated_as_labelled(model: ChatModel, prompts: Prompts, tokens: Sequence[int]) -> Prompts:
+    """The harmful prompts that are refused and the harmless ones that are answered, judged by the first token."""
     odds: Mapping[str, Sequence[float]] = {
         side: score(model, getattr(prompts, side), tokens).tolist() for side in ("harmful", "harmless")
     }
     return Prompts(
-        tuple(one for one, value in zip(prompts.harmful, odds["harmful"], strict=True) if value > 0),
-        tuple(one for one, value in zip(prompts.harmless, odds["harmless"], strict=True) if value < 0),
+        tuple(prompt for prompt, value in zip(prompts.harmful, odds["harmful"], strict=True) if value > 0),
+        tuple(prompt for prompt, value in zip(prompts.harmless, odds["harmless"], strict=True) if value < 0),
     )

@@ -1,4 +1,4 @@
-"""Interventions on a live model: each becomes hooks, the same for scoring and for generating."""
+"""Turns interventions into hooks on a loaded model, the same for scoring, reading and generating."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,28 +16,18 @@ from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import SITE_KINDS, At, Kind, Site
 from harness.instruments.directions import basis, means, vectors
-from harness.measurements.interventions import Ablate, Add, Direction, Intervention, Patch, Remove
+from harness.measurements.interventions import Ablate, Add, Intervention, Patch, Remove
 from harness.measurements.sweep_plan import after_instruction
 from harness.model.architecture import attention_writer, entry_hook, mlp_writer
 from harness.model.chat_model import Batch, ChatModel, Edit, Hook
 
 
-def live(
-    model: ChatModel,
-    intervention: Intervention,
-    *,
-    twins: Sequence[Pair] = (),
-    found: Mapping[Direction, Float[Tensor, "rank width"]] | None = None,
-) -> Edit:
-    """The intervention with all it needs of the model: directions are found, unless given, and means are taken.
+def edit_for(model: ChatModel, intervention: Intervention, *, twins: Sequence[Pair] = ()) -> Edit:
+    """The edit that carries out an intervention on this model; its directions and means are computed now.
 
-    A patch needs `twins`: for each prompt, in order, its pair. So does whatever is done at the words in which pairs
-    differ.
+    `twins` are the prompts' pairs, one for each prompt and in the same order. Patches need them, and so do ablations
+    at the words in which pairs differ or at the tokens after these words.
     """
-
-    def rows(direction: Direction) -> Tensor:
-        return found[direction] if found and direction in found else vectors(model, direction)
-
     pairs = tuple(model.chat.encode_pair(pair) for pair in twins)
     edits: list[Edit] = []
     for part in intervention.parts:
@@ -51,30 +41,35 @@ def live(
             case Remove():
                 sites = part.sites(model.sizes.layers)
                 model.check(sites)
-                edits.append(_Removed(part, sites, basis(rows(part.direction)), _means(model, sites, part.over)))
+                rows = basis(vectors(model, part.direction))
+                edits.append(_Removed(part, sites, rows, _means(model, sites, part.over)))
             case Add():
                 model.check([Site(part.layer, "resid_pre")])
-                edits.append(_Added(part, rows(part.direction)[0] * part.scale))
+                edits.append(_Added(part, vectors(model, part.direction)[0] * part.scale))
             case _:
-                raise AssayError(f"{part!r} is no intervention that can be applied")
+                raise AssayError(f"{part!r} is not an intervention; use patch, ablate, remove or add")
     return _Several(tuple(edits))
 
 
 @contextmanager
 def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[None]:
-    """The model unable to write along a direction, while the block runs: dequantized weights, in memory only.
+    """Inside a `with` block, projects a direction out of every weight that writes to the stream (in memory only).
 
-    The same as removal everywhere where a block writes no more than a matrix product; refused elsewhere
-    (Arditi et al., arXiv 2406.11717, §4.1).
+    Weight orthogonalization (Arditi et al., arXiv 2406.11717, §4.1), on dequantized weights. It equals removal
+    everywhere if blocks write nothing but a matrix product; models whose blocks write more are refused.
     """
     if model.architecture.normalizes_writes:
         raise AssayError(
-            f"{model.name}: normalises what its blocks write, so its weights cannot be kept off a direction"
+            f"{model.name}: normalises what its blocks write, so orthogonalizing its weights would not remove the "
+            "direction; use remove()"
         )
     if model.architecture.biases_writes:
-        raise AssayError(f"{model.name}: adds biases to the stream, so its weights cannot be kept off a direction")
+        raise AssayError(
+            f"{model.name}: adds biases to the stream, so orthogonalizing its weights would not remove the "
+            "direction; use remove()"
+        )
     if model.architecture.mixes_experts:
-        raise AssayError(f"{model.name}: mixes experts, so its weights cannot be kept off a direction")
+        raise AssayError(f"{model.name}: mixes experts, whose weights cannot be orthogonalized here; use remove()")
     writers = [
         writer.original_component for block in model.blocks for writer in (attention_writer(block), mlp_writer(block))
     ]
@@ -83,20 +78,20 @@ def orthogonalized(model: ChatModel, row: Float[Tensor, " width"]) -> Iterator[N
     before = [dict(vars(module)) for module in changed]
     unit = functional.normalize(row.double(), dim=0).to(model.device)
 
-    def kept(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+    def projected(weight: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
         along = weight.double() @ unit
         return torch.addr(weight.double(), along, unit, alpha=-1).to(model.loaded.dtype)
 
     try:
         for writer in writers:
             weight = dequantize_bnb_weight(writer.weight, getattr(writer, "state", None))
-            vars(writer)["forward"] = partial(functional.linear, weight=kept(weight.T).T)
-        vars(embed)["forward"] = partial(functional.embedding, weight=kept(embed.weight))
+            vars(writer)["forward"] = partial(functional.linear, weight=projected(weight.T).T)
+        vars(embed)["forward"] = partial(functional.embedding, weight=projected(embed.weight))
         yield
     finally:
-        for module, own in zip(changed, before, strict=True):
+        for module, attributes in zip(changed, before, strict=True):
             vars(module).pop("forward", None)
-            vars(module).update(own)
+            vars(module).update(attributes)
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ class _Several:
 
 @dataclass(frozen=True)
 class _Patched:
-    """The twin's activations, in the prompt; in the answer, if asked, those at the twin's prompt's end."""
+    """Writes the twin's activations in the prompt; in the answer, if asked, those at the end of the twin's prompt."""
 
     patch: Patch
     twins: tuple[EncodedPair, ...]
@@ -119,11 +114,11 @@ class _Patched:
         if not self.patch.sites:
             return
         ours, theirs = _sides(model, batch, self.twins)
-        seen, _ = model.seen(model.batch(theirs), {site.hook for site in self.patch.sites})
-        for (layer, kind, at), indices in _together(self.patch.sites, self.patch.at).items():
+        source, _ = model.activations(model.batch(theirs), {site.hook for site in self.patch.sites})
+        for (layer, kind, at), indices in _indices_by_place(self.patch.sites, self.patch.at).items():
             self._check(model, batch, at)
             hook = Site(layer, kind).hook
-            values, places = _fitted(seen[hook], batch), _places(batch, ours, at)
+            values, places = _fitted(source[hook], batch), _places(batch, ours, at)
             if SITE_KINDS[kind].set_through is not None:
                 move = partial(_moved, places, values, answering=self.patch.answering)
                 yield from mid_stream(layer, move)
@@ -134,14 +129,14 @@ class _Patched:
         for row in batch.rows:
             if not self.twins[row].aligned and not after_instruction(at, self.twins[row]):
                 raise AssayError(
-                    f"{model.name}: pair {row + 1} is not aligned (equal length, one differing slot), so only "
+                    f"{model.name}: pair {row + 1} is not aligned (equal length, one slot that differs), so only "
                     "positions after the instruction can be patched; use at='post', or aligned pairs"
                 )
 
 
 @dataclass(frozen=True)
 class _Ablated:
-    """A circuit says what it says on average, or nothing."""
+    """Sets a circuit's activations to their means or to zero."""
 
     ablate: Ablate
     means: Mapping[str, Tensor]
@@ -151,7 +146,7 @@ class _Ablated:
         encoded: Sequence[Encoded] = batch.encoded
         if self.ablate.at in ("slot", "later"):
             encoded, _ = _sides(model, batch, self.twins)
-        for (layer, kind, at), indices in _together(self.ablate.circuit.sites, self.ablate.at).items():
+        for (layer, kind, at), indices in _indices_by_place(self.ablate.circuit.sites, self.ablate.at).items():
             hook = Site(layer, kind).hook
             places = _places(batch, encoded, at)
             values = _aligned(self.means[hook], batch) if self.means else None
@@ -160,7 +155,7 @@ class _Ablated:
 
 @dataclass(frozen=True)
 class _Removed:
-    """What lies in a subspace is taken out, or set to its mean."""
+    """Sets activations' components in a subspace to zero, or to their means."""
 
     remove: Remove
     sites: tuple[Site, ...]
@@ -171,20 +166,20 @@ class _Removed:
         for site in self.sites:
             centre = _aligned(self.means[site.hook] @ self.rows.T, batch) if self.means else None
             project = partial(self._project, self.rows.float().to(model.device), centre)
-            yield site.hook, _while(self.remove.answering, batch, project)
+            yield site.hook, _limited(self.remove.answering, batch, project)
 
     @staticmethod
     def _project(rows: Tensor, centre: Tensor | None, activation: Tensor, hook: object) -> Tensor:
         inside = activation.float() @ rows.T
         if centre is not None:
-            # A token of the answer is treated as the prompt's last.
+            # Tokens of the answer get the mean at the prompt's last position.
             inside = inside - (centre if activation.shape[1] == centre.shape[1] else centre[:, -1:])
         return (activation.float() - inside @ rows).to(activation.dtype)
 
 
 @dataclass(frozen=True)
 class _Added:
-    """A vector added at every position."""
+    """Adds a vector at every position."""
 
     add: Add
     vector: Float[Tensor, " width"]
@@ -192,13 +187,13 @@ class _Added:
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         vector = self.vector.to(device=model.device, dtype=model.loaded.dtype)
         site = Site(self.add.layer, "resid_pre")
-        yield site.hook, _while(self.add.answering, batch, lambda activation, hook: activation + vector)
+        yield site.hook, _limited(self.add.answering, batch, lambda activation, hook: activation + vector)
 
 
-def _while(
+def _limited(
     answering: bool, batch: Batch, edit: Callable[[Tensor, object], Tensor]
 ) -> Callable[[Tensor, object], Tensor]:
-    """The same, of the prompt alone unless the answer is to have it as well."""
+    """`edit` itself if it also holds in the answer; else `edit` on the prompt alone."""
     if answering:
         return edit
     width = batch.ids.shape[1]
@@ -206,14 +201,14 @@ def _while(
 
 
 def _sides(model: ChatModel, batch: Batch, twins: Sequence[EncodedPair]) -> tuple[list[Encoded], list[Encoded]]:
-    """The batch's prompts, with their slots, and their twins."""
+    """The batch's prompts and their twins, both encoded as sides of their pairs."""
     ours, theirs = [], []
     for row, prompt in zip(batch.rows, batch.encoded, strict=True):
         pair = twins[row] if row < len(twins) else None
         if pair is None or prompt.ids not in (pair.harmful.ids, pair.harmless.ids):
             raise AssayError(
-                f"{model.name}: prompt {row + 1} is not of pair {row + 1}; a patch, or a place in its twin's terms, "
-                "needs each prompt's own pair, in order"
+                f"{model.name}: prompt {row + 1} is not in pair {row + 1}; patches, and ablations at 'slot' or "
+                "'later', need each prompt's own pair, in the order of the prompts"
             )
         sides = (pair.harmful, pair.harmless)
         first, second = sides if prompt.ids == pair.harmful.ids else sides[::-1]
@@ -224,43 +219,43 @@ def _sides(model: ChatModel, batch: Batch, twins: Sequence[EncodedPair]) -> tupl
 
 def _write(
     places: Bool[Tensor, "row position"],
-    values: Tensor | None,  # none: zero
-    indices: tuple[int, ...] | None,
+    values: Tensor | None,  # None: zero
+    indices: tuple[int, ...] | None,  # None: all
     activation: Tensor,
     hook: object,
     *,
     answering: bool = False,
 ) -> Tensor:
-    """Values written at these places, for all heads or neurons or for some; in the answer too if asked."""
+    """The activation with `values` written at `places`, for these heads or neurons; in the answer too if asked."""
     if activation.shape[1] != places.shape[1]:
         if not answering:
             return activation
-        # A token of the answer is treated as the prompt's last.
+        # Tokens of the answer get the value at the prompt's last position.
         places = torch.ones_like(places[:, :1])
         values = None if values is None else values[:, -1:]
     where = places.view(*places.shape, *[1] * (activation.dim() - 2))
-    given = torch.zeros_like(activation) if values is None else values.to(activation.dtype).expand_as(activation)
+    new = torch.zeros_like(activation) if values is None else values.to(activation.dtype).expand_as(activation)
     if indices is None:
-        return torch.where(where, given, activation)
+        return torch.where(where, new, activation)
     chosen = list(indices)
-    new = activation.clone()
-    new[:, :, chosen] = torch.where(where, given[:, :, chosen], activation[:, :, chosen])
-    return new
+    written = activation.clone()
+    written[:, :, chosen] = torch.where(where, new[:, :, chosen], activation[:, :, chosen])
+    return written
 
 
 def _moved(
     places: Bool[Tensor, "row position"], values: Tensor, activation: Tensor, entered: Tensor, *, answering: bool
 ) -> Tensor:
-    """The output that attention must have for the stream after it to hold these values at these places."""
+    """Attention's output, changed so that the stream after it has `values` at `places`."""
     if activation.shape[1] == places.shape[1]:
         return _write(places, values - entered, None, activation, None)
     return _write(places, values[:, -1:] - entered, None, activation, None, answering=answering)
 
 
 def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Hook]:
-    """Hooks that set the stream between attention and MLP, by changing what attention writes.
+    """Hooks that set the stream between attention and MLP, by changing attention's output.
 
-    `moved` is given attention's output and the block's input, and returns the output to write instead.
+    `moved` takes attention's output and the block's input, and returns the new output of attention.
     TransformerLens's `hook_resid_mid` feeds only the MLP: setting it would miss the skip path.
     """
     entered: list[Tensor] = []
@@ -275,15 +270,15 @@ def mid_stream(layer: int, moved: Callable[[Tensor, Tensor], Tensor]) -> Iterato
     yield Site(layer, "attn_out").hook, move
 
 
-def _together(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple[int, ...] | None]:
-    """Which heads or neurons (none: all) are written at each layer, kind and position; in order of depth."""
-    found: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
-    # The stream after attention is written by what attention wrote, so it comes last.
+def _indices_by_place(sites: Sequence[Site], at: At) -> dict[tuple[int, Kind, At], tuple[int, ...] | None]:
+    """The heads or neurons (None: all) to write at each layer, kind and position, in order of depth."""
+    by_place: dict[tuple[int, Kind, At], tuple[int, ...] | None] = {}
+    # The stream after attention is set through attention's output, so after any other edit of that output.
     for site in sorted(sites, key=lambda site: (site.layer, SITE_KINDS[site.kind].set_through is not None)):
         place = (site.layer, site.kind, at if site.position is None else (site.position,))
-        before = found.get(place, ())
-        found[place] = None if site.index is None or before is None else (*before, site.index)
-    return found
+        before = by_place.get(place, ())
+        by_place[place] = None if site.index is None or before is None else (*before, site.index)
+    return by_place
 
 
 def _places(batch: Batch, encoded: Sequence[Encoded], at: At) -> Bool[Tensor, "row position"]:
@@ -294,7 +289,7 @@ def _places(batch: Batch, encoded: Sequence[Encoded], at: At) -> Bool[Tensor, "r
 
 
 def _fitted(values: Tensor, batch: Batch) -> Tensor:
-    """Another batch's activations, as wide as this one: both end where the prompt ends."""
+    """Another batch's activations, cut or zero-padded on the left to this batch's width."""
     missing = batch.ids.shape[1] - values.shape[1]
     if missing <= 0:
         return values[:, -missing:]
@@ -302,7 +297,7 @@ def _fitted(values: Tensor, batch: Batch) -> Tensor:
 
 
 def _aligned(means: Tensor, batch: Batch) -> Float[Tensor, "one position *rest"]:
-    """Means by position for this batch; earlier than any prompt they were taken of, the earliest."""
+    """The means for this batch's positions; positions before the first that has a mean get that first one."""
     width = batch.ids.shape[1]
     earlier = means[:1].expand(max(0, width - len(means)), *means.shape[1:])
     return torch.cat([earlier, means[-width:]])[None].float().to(batch.ids.device)

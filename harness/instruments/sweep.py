@@ -1,4 +1,4 @@
-"""Patching at many sites: planned, run from recorded streams, exact against the plain full forward."""
+"""Sweeps: patches many sites one variant at a time, from one recording, with the numbers of plain full forwards."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from harness.inputs.files.library_calls import ran_out
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import OUTPUTS, SITE_KINDS, Site
 from harness.instruments.editing import mid_stream
-from harness.instruments.suffix_run import Layout, Recorded, entering, logits_of, read_out, record, through
+from harness.instruments.suffix_run import Layout, Recorded, first_stream, last_logits, logits_of, record, run_blocks
 from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import (
     STACKED_TOKENS,
@@ -35,103 +35,106 @@ from harness.measurements.sweep_plan import (
 from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer
 
-# Bytes beside the weights that a sweep may take.
+# Bytes that a sweep may take besides the weights.
 MEMORY = 8 * 1024**3
-# Logits of so many numbers are made at a time: more would be the largest thing of all on a large vocabulary, and on
-# any would not stay in the processor's cache while they are scored.
+# Numbers in the logits computed at a time. With a large vocabulary more of them would outgrow everything else in
+# memory; with any vocabulary they would not stay in the processor's cache until they are scored.
 LOGITS = 2**21
-# Twins are run in so many portions, each from where the first of its own begins to differ.
+# Twins are run in so many portions, each from the first token in which one of its twins differs from its prompt.
 SOURCE_RUNS = 2
 
 
 class Chunks(Protocol):
-    """Where parts of a sweep are kept, so that an interrupted one goes on where it was."""
+    """Storage for finished parts of a sweep, so that an interrupted sweep resumes after the last of them."""
 
     def get(self, pairs: tuple[str, ...]) -> Effects | None:
-        """The part that was measured on these pairs."""
+        """The stored part for these pairs; None if there is none."""
         ...
 
     def put(self, part: Effects) -> None:
-        """Keeps a part."""
+        """Stores a part."""
         ...
 
 
 def sweep(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: AnySweep,
+    swept: AnySweep,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",
     chunks: Chunks | None = None,
     done: Callable[[int], None] = lambda pairs: None,
 ) -> Effects:
-    """Effects on the log-odds of beginning with one of `tokens`; `done` is told of pairs as they are measured."""
+    """Effects of every variant on the log-odds that the answer's first token is one of `tokens`.
+
+    `done` is called with the number of pairs of each part as soon as the part is measured.
+    """
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
-    return effects_on(model, encoded, what, lambda _: Scorer(model, tokens), mode=mode, chunks=chunks, done=done)
+    return effects_on(model, encoded, swept, lambda _: Scorer(model, tokens), mode=mode, chunks=chunks, done=done)
 
 
 def effects_on(
     model: ChatModel,
     encoded: Mapping[str, EncodedPair],
-    what: AnySweep,
+    swept: AnySweep,
     scorer: Callable[[Sequence[str]], Scorer],
     *,
     mode: Mode = "noise",
     chunks: Chunks | None = None,
     done: Callable[[int], None] = lambda pairs: None,
 ) -> Effects:
-    """Effects on any score of the last logits, of pairs by their ids; `scorer` is asked for each part of them."""
-    model.check(what.named_sites)
-    used, aside = set_apart(encoded, what)
-    chosen = [encoded[name] for name in used]
-    axes = what.axes(model.sizes, chosen)
-    found = []
-    for part in parts({name: encoded[name] for name in used}, what, model.sizes, budget_of(model), mode):
-        kept = chunks.get(part.names) if chunks else None
-        if kept is None:
-            kept = _measured(model, part, what, scorer(part.names), axes)
+    """Effects on any score of the last logits; `encoded` is by pair id, `scorer` makes the score of a part's ids."""
+    model.check(swept.named_sites)
+    used, aside = set_apart(encoded, swept)
+    axes = swept.axes(model.sizes, [encoded[name] for name in used])
+    measured = []
+    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
+        effects = chunks.get(part.names) if chunks else None
+        if effects is None:
+            effects = _measured(model, part, swept, scorer(part.names), axes)
             if chunks:
-                chunks.put(kept)
-        found.append(kept)
+                chunks.put(effects)
+        measured.append(effects)
         done(len(part.names))
-    whole = joined(found, used)
+    whole = joined(measured, used)
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
 
 
-def planned(model: ChatModel, pairs: Iterable[Pair], what: AnySweep) -> Plan:
-    """What the sweep will take on this model, before it runs."""
-    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, what, model.sizes, budget_of(model))
+def planned(model: ChatModel, pairs: Iterable[Pair], swept: AnySweep) -> Plan:
+    """The sweep's cost on this model, without running it."""
+    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, swept, model.sizes, budget_of(model))
 
 
 def budget_of(model: ChatModel) -> Budget:
-    """What this model's sweeps may use."""
+    """The batch size, memory and number width that this model's sweeps are planned for."""
     return Budget(model.budget, MEMORY, model.loaded.dtype.itemsize)
 
 
 @torch.inference_mode()
 def _measured(
-    model: ChatModel, part: Part, what: AnySweep, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]
+    model: ChatModel, part: Part, swept: AnySweep, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]
 ) -> Effects:
+    """The effects on one part's pairs."""
     batch = model.batch(part.prompts)
-    if what.direct:
-        source, source_logits = model.seen(model.batch(part.sources), _frozen_hooks(model, part.variants))
+    if swept.direct:
+        source, source_logits = model.activations(model.batch(part.sources), _frozen_hooks(model, part.variants))
         clean = record(model, batch, _frozen_hooks(model, part.variants))
     else:
         clean = record(model, batch)
-        source, source_logits = _source(clean, part)
+        source, source_logits = _twin_run(clean, part)
     scorer.clean(clean.logits)
     score, _ = scorer(clean.logits[:, None], list(range(len(part.names))))
     patched = score.repeat(1, len(part.variants))
     divergence = torch.zeros_like(patched)
-    absent = [number for number, sites in enumerate(part.variants) if not sites and not isinstance(what, Joint)]
+    absent = [number for number, sites in enumerate(part.variants) if not sites and not isinstance(swept, Joint)]
     patched[:, absent] = divergence[:, absent] = torch.nan
-    work = _direct(clean, source, part) if what.direct else _patched(clean, source, part)
+    work = _direct_ends(clean, source, part) if swept.direct else _patched_ends(clean, source, part)
     for rows, numbers, ends in work:
         size = max(1, LOGITS // (len(rows) * model.sizes.vocabulary))
         for start in range(0, len(numbers), size):
-            some = ends[:, start : start + size]
-            logits = logits_of(model, some.flatten(0, 1)).view(*some.shape[:2], -1)
+            portion = ends[:, start : start + size]
+            logits = logits_of(model, portion.flatten(0, 1)).view(*portion.shape[:2], -1)
             at = torch.tensor(rows)[:, None], torch.tensor(numbers[start : start + size])
             patched[at], divergence[at] = scorer(logits, rows)
     shape = (len(part.names), *map(len, axes.values()))
@@ -146,12 +149,12 @@ def _measured(
     )
 
 
-Measured = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant width"]]]
-"""Rows, numbers of variants, and the stream in which each ends."""
+Ends = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant width"]]]
+"""Rows, numbers of variants, and the stream at the last position that leaves the last block in each of them."""
 
 
-def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
-    """Every group's variants, as many at a time as the token budget holds; it halves when memory runs out."""
+def _patched_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Ends:
+    """Runs every group's variants, as many at a time as the token budget holds, which halves when memory runs out."""
     sizes = clean.model.sizes
     for group in groups(part.variants, len(clean.streams)):
         waiting, tokens = list(group.variants), -group.first
@@ -171,65 +174,65 @@ def _patched(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measu
 def _run(
     clean: Recorded, source: Mapping[str, Tensor], rows: Sequence[int], first: int, variants: Sequence[Variant]
 ) -> Float[Tensor, "row variant width"]:
-    """All of them together, ordered by layer: each joins at its own, and from there on they share every block."""
+    """Runs variants together: each joins the batch at its first patched layer, and all share the blocks from there."""
     begins = [min(site.layer for site in sites) for sites in variants]
     chosen = torch.tensor(rows, device=clean.batch.ids.device)
     streams = clean.streams[0].new_empty(0, len(rows), -first, clean.streams[0].shape[-1])
     for layer, following in pairwise([*sorted(set(begins)), len(clean.streams)]):
-        aboard = [sites for sites, begin in zip(variants, begins, strict=True) if begin <= layer]
-        layout = Layout.compact(chosen, len(aboard), clean.width + first, most=max(1, STACKED_TOKENS // -first))
-        # Places that no variant takes are run all the same: fewer than there are copies.
+        running = [sites for sites, begin in zip(variants, begins, strict=True) if begin <= layer]
+        layout = Layout.compact(chosen, len(running), clean.width + first, most=max(1, STACKED_TOKENS // -first))
+        # A layout may have room for more variants than there are, by less than one per copy: these run unpatched.
         fresh = clean.streams[layer][chosen, first:].expand(layout.variants - len(streams), *streams.shape[1:])
-        joined = layout.together(torch.cat([streams, fresh]))
-        with clean.model.hooked(_writes(clean, source, layout, list(enumerate(aboard)), range(layer, following))):
-            ended = through(clean, layout, range(layer, following), joined)
-        streams = layout.apart(ended).transpose(1, 2).flatten(0, 1)[: len(aboard)]
+        merged = layout.merge(torch.cat([streams, fresh]))
+        with clean.model.hooked(_write_hooks(clean, source, layout, running, range(layer, following))):
+            ended = run_blocks(clean, layout, range(layer, following), merged)
+        streams = layout.split(ended).transpose(1, 2).flatten(0, 1)[: len(running)]
     return streams[:, :, -1].transpose(0, 1)
 
 
-def _writes(
+def _write_hooks(
     clean: Recorded,
     source: Mapping[str, Tensor],
     layout: Layout,
-    aboard: Sequence[tuple[int, Variant]],
+    variants: Sequence[Variant],
     layers: range,
 ) -> Iterator[Hook]:
-    """Hooks that write each variant's sites in these layers, and only its, from the source's activations."""
+    """Hooks that write the twin's activations at each variant's own sites in these layers."""
     by_hook: dict[str, list[tuple[int, Site]]] = {}
-    for place, sites in aboard:
+    for place, sites in enumerate(variants):
         for site in sites:
             if site.layer in layers:
                 by_hook.setdefault(site.hook, []).append((place, site))
     for name, writes in by_hook.items():
-        write = _writing(layout, writes, source[name], clean.width)
+        write = _write_hook(layout, writes, source[name], clean.width)
         if SITE_KINDS[writes[0][1].kind].set_through is not None:
             yield from mid_stream(writes[0][1].layer, partial(_moved, write))
         else:
             yield name, write
 
 
-def _writing(
+def _write_hook(
     layout: Layout,
     writes: Sequence[tuple[int, Site]],
     source: Tensor,
     width: int,
 ) -> Callable[..., Tensor]:
-    """A hook that writes the source's activations, each less its value in `entered` where that is given."""
+    """A hook that writes the source's activations at the sites of `writes`, minus those of `entered` if given."""
     copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
     positions = [site.position or 0 for _, site in writes]
     tokens = [width + position - layout.first for position in positions]
     at: list[Any] = [torch.tensor(values) for values in (copy, stack, tokens)]
-    there: list[Any] = [torch.tensor(positions) + source.shape[1]]
+    source_at: list[Any] = [torch.tensor(positions) + source.shape[1]]
     if writes[0][1].index is not None:
         index = torch.tensor([site.index for _, site in writes])
-        at, there = [*at, index], [*there, index]
+        at, source_at = [*at, index], [*source_at, index]
     place = (at[0], slice(None), *at[1:])
-    values = source[layout.rows][(slice(None), *there)].transpose(0, 1)
+    values = source[layout.rows][(slice(None), *source_at)].transpose(0, 1)
 
     def write(activation: Tensor, hook: object = None, *, entered: Tensor | None = None) -> Tensor:
         new = activation.clone()
-        less = 0 if entered is None else layout.apart(entered)[place]
-        layout.apart(new)[place] = values.to(new.dtype) - less
+        minus = 0 if entered is None else layout.split(entered)[place]
+        layout.split(new)[place] = values.to(new.dtype) - minus
         return new
 
     return write
@@ -239,55 +242,56 @@ def _moved(write: Callable[..., Tensor], activation: Tensor, entered: Tensor) ->
     return write(activation, entered=entered)
 
 
-def _direct(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Measured:
-    """Every write to the stream is given: only those of the variant are the source's."""
+def _direct_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Ends:
+    """Direct effects: every output keeps its unpatched value but the variant's own, which take the twin's."""
     rows = list(range(len(part.names)))
-    end = clean.seen[Site(len(clean.streams) - 1, "resid_post").hook][:, -1]
+    end = clean.activations[Site(len(clean.streams) - 1, "resid_post").hook][:, -1]
     size = max(1, clean.model.budget // len(rows))
     numbers = [number for number, sites in enumerate(part.variants) if sites]
     for start in range(0, len(numbers), size):
-        some = numbers[start : start + size]
+        portion = numbers[start : start + size]
         ends = []
-        for number in some:
+        for number in portion:
             written = [site.hook for site in part.variants[number] if site.position == -1]
-            ends.append(end + sum(source[hook][:, -1] - clean.seen[hook][:, -1] for hook in written))
-        yield rows, some, torch.stack(ends, 1)
+            ends.append(end + sum(source[hook][:, -1] - clean.activations[hook][:, -1] for hook in written))
+        yield rows, portion, torch.stack(ends, 1)
 
 
-def _source(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
-    """The twins' activations and last logits; aligned ones are run from where they begin to differ."""
+def _twin_run(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
+    """The twins' activations and last logits; aligned twins are run only from where they differ from their prompts."""
     model, hooks = clean.model, part.hooks
     if None in part.first_differences:
-        return model.seen(model.batch(part.sources), hooks)
-    streams = entering(model, model.batch(part.sources))
-    seen: dict[str, Tensor] = {}
+        return model.activations(model.batch(part.sources), hooks)
+    streams = first_stream(model, model.batch(part.sources))
+    source: dict[str, Tensor] = {}
     logits = []
-    for rows in _runs(part):
-        some = Layout(torch.tensor(rows, device=streams.device), 1, 1, clean.width + _reached(part, rows))
+    for rows in _row_portions(part):
+        first = clean.width + _first_needed(part, rows)
+        layout = Layout(torch.tensor(rows, device=streams.device), copies=1, stacked=1, first=first)
 
         def keep(name: str, rows: list[int] = rows) -> Hook:
             def hook(activation: Tensor, hook: object) -> None:
-                if name not in seen:
-                    seen[name] = activation.new_zeros(len(streams), clean.width, *activation.shape[2:])
-                seen[name][rows, clean.width - activation.shape[1] :] = activation
+                if name not in source:
+                    source[name] = activation.new_zeros(len(streams), clean.width, *activation.shape[2:])
+                source[name][rows, clean.width - activation.shape[1] :] = activation
 
             return name, hook
 
         with model.hooked(map(keep, hooks)):
-            ended = through(clean, some, range(len(clean.streams)), streams[rows, some.first :])
-        logits.append(read_out(clean, some, ended)[0, :, 0])
-    return seen, torch.cat(logits)
+            ended = run_blocks(clean, layout, range(len(clean.streams)), streams[rows, first:])
+        logits.append(last_logits(clean, layout, ended)[0, :, 0])
+    return source, torch.cat(logits)
 
 
-def _runs(part: Part) -> list[list[int]]:
-    """The rows, which are ordered by where they begin to differ, in runs of like ones."""
+def _row_portions(part: Part) -> list[list[int]]:
+    """The rows in `SOURCE_RUNS` portions of neighbours; rows are ordered by where twin and prompt begin to differ."""
     size = max(1, -(-len(part.names) // SOURCE_RUNS))
     rows = list(range(len(part.names)))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _reached(part: Part, rows: Sequence[int]) -> int:
-    """The first position, from the end, that is needed of these twins."""
+def _first_needed(part: Part, rows: Sequence[int]) -> int:
+    """The first position, from the end, at which these twins must be run."""
     firsts = [part.first_differences[row] for row in rows]
     needed = [
         site.position or 0

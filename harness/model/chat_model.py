@@ -1,4 +1,4 @@
-"""A chat model one can read, score and generate with, whatever its architecture and quantization."""
+"""A chat model to read, score and generate with, the same for every architecture and quantization."""
 
 import gc
 import math
@@ -23,34 +23,34 @@ from harness.inputs.sites import Site, in_layer
 from harness.model.architecture import Architecture, architecture, sizes
 from harness.model.loading import Loaded
 
-# Tokens in one forward to begin with; halved whenever memory runs out.
+# Tokens in one forward at first; the budget halves whenever memory runs out.
 _TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 32768}
-# Masked wherever it stands, and every vocabulary has it.
+# Any token would do, because padding is masked; every vocabulary has token 0.
 _PADDING = 0
 
 Hook = tuple[str, Callable[..., Tensor | None]]
-"""The name of a TransformerLens hook, and what becomes of the activation there (None: it stays)."""
+"""The name of a TransformerLens hook, and a function from the activation there to its replacement (None: unchanged)."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts on their way through the model, padded on the left so that position −1 is the last."""
+    """Prompts in one tensor, padded on the left, so that position −1 is each prompt's last token."""
 
-    rows: tuple[int, ...]  # which of the prompts that were asked for
+    rows: tuple[int, ...]  # the prompts' numbers among all that were asked for
     encoded: tuple[Encoded, ...]
     ids: Int[Tensor, "row position"]
     mask: Bool[Tensor, "row position"]
 
     @property
     def position_ids(self) -> Int[Tensor, "row position"]:
-        """Each token's place in its own prompt, padding not counted."""
+        """Each token's position in its own prompt, not counting padding."""
         return (self.mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 class Edit(Protocol):
-    """Whatever changes activations while a batch runs: given model and batch, it says where and how."""
+    """Changes activations while a batch runs."""
 
     def hooks(self, model: "ChatModel", batch: Batch) -> Iterable[Hook]:
         """The hooks to set for this batch, in the order in which they apply."""
@@ -59,22 +59,22 @@ class Edit(Protocol):
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model answered, greedily, and whether it came to an end of its own."""
+    """A greedy answer."""
 
     text: str
     ids: tuple[int, ...]
-    finished: bool
+    finished: bool  # whether the model ended it; if not, it was cut at the number of tokens asked for
 
 
 class ChatModel:
-    """A loaded model; every method takes instructions as a person types them, and an edit or none."""
+    """A loaded model. Prompts are given as a person types them; the chat template is applied here."""
 
-    record: ModelRecord  # set once the model has examined itself
-    # What the unedited model was seen to do, where one asks for the same again and again; None: it is not kept.
+    record: ModelRecord  # set once the self-examination has run
+    # Results of the unedited model that are asked for repeatedly; None: they are computed anew each time.
     memory: dict[Hashable, Any] | None = None
 
     def __init__(self, known: KnownModel, loaded: Loaded) -> None:
-        """Wraps the weights in place; `loaded.hf` computes the same, with hooks, from then on."""
+        """Wraps the weights in place: `loaded.hf` then computes the same numbers, through hooks."""
         self.name = known.alias
         self.known = known
         self.loaded = loaded
@@ -94,7 +94,7 @@ class ChatModel:
 
     @property
     def blocks(self) -> Sequence[Any]:
-        """The blocks, wrapped, in order of depth."""
+        """The wrapped blocks, in order of depth."""
         return self.bridge.blocks  # type: ignore[no-any-return]
 
     @cached_property
@@ -104,7 +104,7 @@ class ChatModel:
 
     @property
     def embedding(self) -> Any:
-        """What turns tokens into the stream that enters the first block, wrapped."""
+        """The wrapped embedding."""
         return self.bridge.embed
 
     @property
@@ -113,7 +113,7 @@ class ChatModel:
         return self.loaded.device
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What was made under this key before, while memory is kept; else it is made."""
+        """The value stored in `memory` under this key; computed by `make` if there is none or no memory."""
         if self.memory is None:
             return make()
         if key not in self.memory:
@@ -132,30 +132,30 @@ class ChatModel:
     def read(
         self, prompts: Sequence[str], sites: Sequence[Site], *, under: Edit | None = None
     ) -> dict[Site, Float[Tensor, "prompt *position width"]]:
-        """Activations at each site, on the CPU in float32; all positions come padded on the left."""
+        """Activations at each site, on the CPU in float32; those of all positions are zero-padded on the left."""
         encoded = self.encode(prompts)
         longest = max(len(prompt) for prompt in encoded)
         self.check(sites, shortest=min(len(prompt) for prompt in encoded))
 
         def activations(batch: Batch) -> list[dict[Site, Tensor]]:
-            seen: dict[Site, Tensor] = {}
+            by_site: dict[Site, Tensor] = {}
 
             def keep(site: Site) -> Hook:
                 def hook(activation: Tensor, hook: object) -> Tensor:
-                    seen[site] = _select(activation, site, longest, batch.mask).float().cpu()
+                    by_site[site] = _select(activation, site, longest, batch.mask).float().cpu()
                     return activation
 
                 return site.hook, hook
 
             with self._edited(under, batch), self.hooked([keep(site) for site in sites]):
                 self.forward(batch)
-            return [{site: seen[site][i] for site in sites} for i in range(len(batch.rows))]
+            return [{site: by_site[site][i] for site in sites} for i in range(len(batch.rows))]
 
         rows = self.in_batches(encoded, activations)
         return {site: torch.stack([row[site] for row in rows]) for site in sites}
 
     def generate(self, prompts: Sequence[str], *, tokens: int = 24, under: Edit | None = None) -> list[Completion]:
-        """Greedy answers of at most that many tokens."""
+        """Greedy answers of at most `tokens` tokens."""
         settings = GenerationConfig(
             max_new_tokens=tokens,
             do_sample=False,
@@ -173,7 +173,7 @@ class ChatModel:
         return self.in_batches(self.encode(prompts), answers, beyond=tokens)
 
     def cross_entropy(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """Nats a token of each completion, were it this model's own, unedited; infinite if it is empty."""
+        """The unedited model's mean surprise at each completion, in nats per token; infinite for an empty one."""
         answers = [self.chat.tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
         whole = [
             Encoded((*prompt.ids, *ids), prompt.start, prompt.end)
@@ -182,45 +182,46 @@ class ChatModel:
         return self._nats(whole, [len(ids) for ids in answers])
 
     def surprise(self, texts: Sequence[str], *, under: Edit | None = None) -> list[float]:
-        """Nats a token of plain texts, of all but their first token; no chat template."""
+        """The mean surprise at plain texts, in nats per token after the first; no chat template."""
         ids = [self.chat.tokenizer(text)["input_ids"] for text in texts]
-        return self._nats([Encoded(tuple(one), 0, len(one)) for one in ids], [len(one) - 1 for one in ids], under)
+        encoded = [Encoded(tuple(text), 0, len(text)) for text in ids]
+        return self._nats(encoded, [len(text) - 1 for text in ids], under)
 
-    def _nats(self, whole: Sequence[Encoded], ends: Sequence[int], under: Edit | None = None) -> list[float]:
-        """Nats a token of so many tokens at each one's end."""
+    def _nats(self, encoded: Sequence[Encoded], counts: Sequence[int], under: Edit | None = None) -> list[float]:
+        """For each text, the mean surprise at its last `counts` tokens, in nats per token."""
 
         def nats(batch: Batch) -> list[float]:
-            longest = max(1, *(ends[row] for row in batch.rows))
+            longest = max(1, *(counts[row] for row in batch.rows))
             with self._edited(under, batch):
                 logits = self.forward(batch, keep=longest + 1)[:, :-1].float()
             surprise = -logits.log_softmax(-1).gather(-1, batch.ids[:, -longest:, None])[..., 0]
             return [
-                float(surprise[i, -n:].mean()) if (n := ends[row]) else math.inf for i, row in enumerate(batch.rows)
+                float(surprise[i, -n:].mean()) if (n := counts[row]) else math.inf for i, row in enumerate(batch.rows)
             ]
 
-        return self.in_batches(whole, nats)
+        return self.in_batches(encoded, nats)
 
     def encode(self, prompts: Sequence[str]) -> list[Encoded]:
-        """The prompts in this model's tokens, its chat template applied."""
+        """The prompts as this model's tokens, in its chat template."""
         if not prompts:
-            raise AssayError(f"{self.name}: was asked about no prompts at all")
+            raise AssayError(f"{self.name}: there are no prompts to run; give at least one")
         return [self.chat.encode(prompt) for prompt in prompts]
 
     def batch(self, encoded: Sequence[Encoded], rows: Sequence[int] | None = None) -> Batch:
-        """Those prompts side by side, in one tensor on the model's device."""
+        """The prompts as one batch on the model's device; `rows` are their numbers, by default counted from 0."""
         width = max(len(prompt) for prompt in encoded)
         ids = torch.full((len(encoded), width), _PADDING)
         mask = torch.zeros((len(encoded), width), dtype=torch.bool)
         for row, prompt in enumerate(encoded):
             ids[row, width - len(prompt) :] = torch.tensor(prompt.ids)
             mask[row, width - len(prompt) :] = True
-        which = tuple(range(len(encoded)) if rows is None else rows)
-        return Batch(which, tuple(encoded), ids.to(self.device), mask.to(self.device))
+        numbers = tuple(range(len(encoded)) if rows is None else rows)
+        return Batch(numbers, tuple(encoded), ids.to(self.device), mask.to(self.device))
 
     def forward(
         self, batch: Batch, *, keep: int = 1, gradients: bool = False, cache: Cache | None = None
     ) -> Float[Tensor, "row kept vocabulary"]:
-        """Logits of the last `keep` positions (0: of all), as the model itself computes them."""
+        """Logits of the last `keep` positions (0: of all), in the model's own precision, on its device."""
         with torch.set_grad_enabled(gradients):
             output = self.loaded.hf(
                 input_ids=batch.ids,
@@ -232,35 +233,35 @@ class ChatModel:
             )
         return output.logits  # type: ignore[no-any-return]
 
-    def seen(
+    def activations(
         self, batch: Batch, hooks: Iterable[str], *, cache: Cache | None = None
     ) -> tuple[dict[str, Tensor], Float[Tensor, "row vocabulary"]]:
-        """Activations at the hooks, where the model computes them, and the last logits."""
-        seen: dict[str, Tensor] = {}
+        """Activations at the hooks and the last position's logits, in the model's own precision, on its device."""
+        by_hook: dict[str, Tensor] = {}
 
         def keep(name: str) -> Hook:
             def hook(activation: Tensor, hook: object) -> None:
-                seen[name] = activation
+                by_hook[name] = activation
 
             return name, hook
 
         with self.hooked(map(keep, hooks)):
             logits = self.forward(batch, cache=cache)[:, -1]
-        return seen, logits
+        return by_hook, logits
 
     def hooked(self, hooks: Iterable[Hook]) -> AbstractContextManager[object]:
-        """Sets hooks for as long as the block runs, gone after it whatever happens."""
+        """Sets the hooks inside a `with` block, and removes them at its end, also after an error."""
         if not (listed := list(hooks)):
             return nullcontext()
-        there = self.bridge.hook_dict  # made anew whenever it is asked for
+        known = self.bridge.hook_dict  # built anew at every access
         for name, _ in listed:
-            if name not in there:
+            if name not in known:
                 raise AssayError(f"{self.name}: this architecture has no hook {name}")
         return self.bridge.hooks(fwd_hooks=listed)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Lets go of the weights, so that the next model finds the memory free."""
-        # Wrapped modules refer to each other and quantized ones keep copies: empty them all.
+        """Frees the weights' memory for the next model; this one cannot be used afterwards."""
+        # Wrapped modules refer to one another and quantized ones keep copies, so all of them are emptied.
         for module in [*self.bridge.modules(), *self.loaded.hf.modules()]:
             module.__dict__.clear()
         gc.collect()
@@ -271,10 +272,12 @@ class ChatModel:
         return self.hooked([] if edit is None else edit.hooks(self, batch))
 
     def check(self, sites: Sequence[Site], shortest: int | None = None) -> None:
-        """One sentence for a site this model does not have, or, if told its length, the shortest prompt."""
+        """Refuses a site that this model, or a prompt of `shortest` tokens, does not have."""
         for site in sites:
             if not 0 <= site.layer < self.sizes.layers:
-                raise AssayError(f"{self.name}: has {self.sizes.layers} layers, {site} is not in them")
+                raise AssayError(
+                    f"{self.name}: has no {site}; the model has {self.sizes.layers} layers, counted from 0"
+                )
             if site.index is not None and not 0 <= site.index < (count := in_layer(site.kind, self.sizes)):
                 numbers = f"a layer has {count}, counted from 0" if count else f"{site.kind} takes no number"
                 raise AssayError(f"{self.name}: has no {site}; {numbers}")
@@ -285,14 +288,17 @@ class ChatModel:
                 )
 
     def in_batches(self, encoded: Sequence[Encoded], work: Callable[[Batch], list[T]], beyond: int = 0) -> list[T]:
-        """Does the work in batches within the token budget, and gives its rows in the order asked."""
+        """Runs `work` on batches within the token budget and returns its results in the order of the prompts.
+
+        `beyond` is the number of tokens that will be generated after each prompt.
+        """
         longest = max(len(prompt) for prompt in encoded) + beyond
         if self.sizes.context is not None and longest > self.sizes.context:
             raise AssayError(
-                f"{self.name}: a prompt and its answer take {longest} tokens, it was made for "
+                f"{self.name}: a prompt and its answer take {longest} tokens, but the model's context holds "
                 f"{self.sizes.context}; shorten the prompt"
             )
-        # Prompts of like length share a batch, so that little is spent on padding.
+        # Prompts of similar length share a batch, so that there is little padding.
         waiting = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         done: dict[int, T] = {}
         while waiting:
@@ -310,10 +316,10 @@ class ChatModel:
         return [done[row] for row in range(len(encoded))]
 
     def halve_budget(self, rows: int, widest: int) -> None:
-        """After memory ran out on so many rows of so many tokens; one sentence when it cannot be less."""
+        """Halves the token budget after memory ran out on `rows` rows of `widest` tokens; refuses to go below a row."""
         if rows == 1:
             raise AssayError(
-                f"{self.name}: {self.device} memory does not hold one prompt of {widest} tokens beside "
+                f"{self.name}: {self.device} memory does not hold one prompt of {widest} tokens in addition to "
                 "the weights; use a smaller model or shorter prompts"
             )
         self.budget = rows * widest // 2
@@ -334,7 +340,7 @@ def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "ro
         return activation[:, site.position]
     shape = (mask.shape[0], longest, *activation.shape[2:])
     padded = activation.new_zeros(shape)
-    # What stands on padding is noise; nobody should be able to average over it.
+    # Activations of padding are meaningless: zeros instead.
     real = mask.view(*mask.shape, *[1] * (activation.dim() - 2))
     padded[:, longest - mask.shape[1] :] = activation.masked_fill(~real, 0)
     return padded
