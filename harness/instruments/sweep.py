@@ -107,7 +107,7 @@ def planned(model: ChatModel, pairs: Iterable[Pair], swept: AnySweep) -> Plan:
 
 
 def budget_of(model: ChatModel) -> Budget:
-    """The batch size, memory and number width that this model's sweeps are planned for."""
+    """The limits of this model's sweeps."""
     return Budget(model.budget, MEMORY, model.loaded.dtype.itemsize)
 
 
