@@ -127,20 +127,21 @@ def random_directions(material: Material) -> Iterator[Plan]:
     for control in random_controls(material):
         clusters = material.judged[control.fingerprint][1].clusters_of(control.side)
         many = len(control.under_random)
-        random = "random directions" if control.rank == 1 else f"times {control.rank} random directions"
+        sets = "random directions" if control.rank == 1 else f"random sets of {control.rank} directions"
         arms = (
             ("as it is", control.unchanged),
             (material.done(control.under_found[0].recipe.of["under"]), control.under_found),
-            (f"{many} {random}", control.under_random),
+            (f"{many} {sets}", control.under_random),
         )
         rows = [
             (name, [proportions.rate(np.array(score.values["odds"]) > 0, material.level, clusters) for score in scores])
             for name, scores in arms
             if scores
         ]
+        found = "direction and under random directions" if control.rank == 1 else f"directions and under {sets}"
         caption = (
             f"The share of {len(clusters)} {control.side} prompts whose first token is more likely to refuse than not, "
-            "under the found direction and under random directions in its place (one dot each), with "
+            f"under the found {found} in {'its' if control.rank == 1 else 'their'} place (one dot each), with "
             f"{material.intervals}."
         )
         title = "Compared with random directions"

@@ -195,8 +195,8 @@ def _effect_by_size(material: Material, sweep: Swept) -> Plan:
         return charts.curves(drawing, places, series, ("components taken from the twin", SHARE), limits, ticks=ticks)
 
     caption = (
-        f"The share of the effect that the first components of the circuit {sweep.does} together, in the order of "
-        f"their own effects, on {sweep.on}, with {material.intervals}{compared}."
+        f"The share of the effect that the circuit {sweep.does} if only its first components are patched, in the order "
+        f"of their own effects, on {sweep.on}, with {material.intervals}{compared}."
     )
     every = [*bounds_of(shares), *(value for line in series for value in line.values)]
     return Plan(f"cumulative-{sweep.side}", "Effect by number of components", caption, draw, scale([1.0, *every]))

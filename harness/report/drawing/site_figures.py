@@ -26,11 +26,11 @@ from harness.report.drawing.figure_plan import (
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material, Swept, asked_of, layer_of
 
-# What is patched in each stage of the claim that refusal is detected, assessed and executed; and the stage's order.
+# The stages of the claim that refusal is detected, assessed and executed, in this order, by where layers are patched.
 _STAGES = {
-    "slot": ("detect: at the differing words", 0),
-    "later": ("assess: at later words", 1),
-    "direct": ("execute: straight into the last logits", 2),
+    "slot": ("detect", "at the differing words"),
+    "later": ("assess", "at later words"),
+    "direct": ("execute", "directly into the last token's logits"),
 }
 _AT = {
     "post": "after the instruction",
@@ -186,25 +186,25 @@ def _kind_caption(kind: Kind, sweep: Swept) -> str:
 
 def stages(material: Material) -> Iterator[Plan]:
     """Curves of the effect of each layer's block alone, with one line for each stage (detect, assess, execute)."""
-    staged = sorted(
-        (sweep for sweep in material.swept if layer_by_layer(sweep.circuits)), key=lambda sweep: _stage(sweep)[1]
-    )
+    staged = [sweep for sweep in material.swept if layer_by_layer(sweep.circuits)]
+    staged.sort(key=lambda sweep: [*_STAGES, _stage(sweep)].index(_stage(sweep)))
     for (_, _, layers), alike in grouped(
         staged,
         lambda sweep: (asked_of(sweep.evidence), sweep.mode, tuple(layer_of(sites[0]) for sites in sweep.circuits)),
     ):
-        changes = {_stage(sweep)[0]: sweep.change for sweep in alike}
+        changes = {_STAGES.get(_stage(sweep), (_stage(sweep),))[0]: sweep.change for sweep in alike}
+        named = (_STAGES[stage] for stage in dict.fromkeys(map(_stage, alike)) if stage in _STAGES)
         caption = (
             f"The share of the effect that the output of one layer {alike[0].does} alone, on {alike[0].on}, with "
-            f"{material.intervals}. Patched are {'; '.join(changes)}."
+            f"{material.intervals}."
         )
+        if places := "; ".join(f"{name}, {place}" for name, place in named):
+            caption += f" Places that are patched: {places}."
         yield _by_layer("stages", "Effect by layer", caption, alike[0], changes, layers)
 
 
-def _stage(sweep: Swept) -> tuple[str, int]:
-    """The stage that a sweep patches, in words, and its place in their order."""
-    stage = "direct" if sweep.what.get("direct") else str(sweep.what.get("at"))
-    return _STAGES.get(stage, (stage, len(_STAGES)))
+def _stage(sweep: Swept) -> str:
+    return "direct" if sweep.what.get("direct") else str(sweep.what.get("at"))
 
 
 def _by_layer(
@@ -216,8 +216,8 @@ def _by_layer(
     layers: Sequence[int] | None = None,
 ) -> Plan:
     places = [int(label) for label in sweep.effects.axes["layer"]] if layers is None else list(layers)
-    shares = {word: [sweep.share(column) for column in change.T] for word, change in changes.items()}
-    series = [line_of(word.partition(":")[0], line) for word, line in shares.items()]
+    shares = {name: [sweep.share(column) for column in change.T] for name, change in changes.items()}
+    series = [line_of(name, line) for name, line in shares.items()]
 
     def draw(drawing: Drawing, limits: Limits) -> str:
         return charts.curves(drawing, places, series, ("layer", SHARE), limits)
