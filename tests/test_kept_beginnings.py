@@ -1,5 +1,7 @@
 """What is kept of an answer decides its judgement where it can, and is silent where the rest would."""
 
+from typing import Any
+
 import pytest
 
 from harness.inputs.judges.phrases import PREFIX, RULES, PhraseRule, contradiction
@@ -30,7 +32,7 @@ def test_a_beginning_is_as_sure_as_it_can_be(rule: PhraseRule, beginning: str, s
 
 def test_a_flag_that_cannot_be_is_named_and_every_rule_is_asked() -> None:
     for rule in RULES:
-        right = {"prefixes": ["I cannot", "Sure", LONG], rule.name: [1.0, 0.0, 0.0]}
+        right: dict[str, list[Any]] = {"prefixes": ["I cannot", "Sure", LONG], rule.name: [1.0, 0.0, 0.0]}
         assert contradiction(right) == ""
         for number, flag in ((0, 0.0), (1, 1.0)):
             wrong = right | {rule.name: [*right[rule.name][:number], flag, *right[rule.name][number + 1 :]]}

@@ -40,9 +40,9 @@ def start(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: N
 
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "pytest", "-c", ROOT / "pytest.ini", "--rootdir", ROOT, "-p", "conftest"),
-            *("-p", "no:cacheprovider", folder, "--model", "recorded:yi-6b-chat"),
-            *("--evidence", folder / "evidence", *arguments),
+            *(sys.executable, "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT), "-p", "conftest"),
+            *("-p", "no:cacheprovider", str(folder), "--model", "recorded:yi-6b-chat"),
+            *("--evidence", str(folder / "evidence"), *arguments),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,

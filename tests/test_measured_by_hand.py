@@ -16,6 +16,7 @@ from harness.measurements.interventions import Circuit, remove
 from harness.measurements.questions import PlainText, Products, Projected, Scores
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.quantities.arm_controls import Controls, beside_random
+from harness.subjects.quantities.depths import Stage
 from harness.subjects.quantities.refusals import RANDOM
 from tests.tools.given import FOUND, LEVEL, PATCH, Given, pairs_of
 
@@ -128,7 +129,8 @@ def test_depths_are_compared_on_the_pairs_that_both_stages_have() -> None:
     early, late = np.tile([1.0, 0.0, 0.0], (5, 1)), np.tile([0.0, 0.0, 1.0], (8, 1))
     late[5:] = [1.0, 0.0, 0.0]
     depths = Given(pairs, change=lambda what: late if what.direct else early).depths(pairs)
-    for first, second, value in (("detect", "execute", 1.0), ("execute", "detect", -1.0)):
+    cases: tuple[tuple[Stage, Stage, float], ...] = (("detect", "execute", 1.0), ("execute", "detect", -1.0))
+    for first, second, value in cases:
         gap = depths.gap(first, second)
         assert (gap.value, gap.n) == (value, 5)
 

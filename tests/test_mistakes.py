@@ -3,7 +3,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -143,7 +143,9 @@ def test_outside_of_pytest_a_mistake_is_one_sentence_too(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", [Subject, Refusals, Depths, Geometry, SideEffects])
 def test_every_question_has_annotations_that_can_be_read(kind: type) -> None:
-    methods = {name: each for name, each in vars(kind).items() if not name.startswith("_") and inspect.isfunction(each)}
+    methods: dict[str, Any] = {
+        name: each for name, each in vars(kind).items() if not name.startswith("_") and inspect.isfunction(each)
+    }
     assert methods
     for name, method in methods.items():
         assert method.__wrapped__ is not method, name

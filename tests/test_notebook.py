@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import nbformat
 import pytest
@@ -17,7 +18,7 @@ _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 @pytest.fixture(scope="module")
 def kept() -> NotebookNode:
-    return nbformat.read(PATH, as_version=4)
+    return cast(NotebookNode, nbformat.read(PATH, as_version=4))  # type: ignore[no-untyped-call]
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:

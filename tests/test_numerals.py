@@ -1,14 +1,15 @@
 """Printed numbers, read back, lead to the decision of the true ones."""
 
 import re
+from typing import cast
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.judging.estimate import Estimate, decided
+from harness.judging.estimate import Estimate, Sign, decided
 from harness.judging.numerals import bar_text, printed
-from harness.judging.verdict import plain
+from harness.judging.verdict import Decided, plain
 from harness.results import wording
 from harness.results.controls.truth_table import as_markdown
 from harness.results.run_record import Judged
@@ -25,13 +26,13 @@ _near = st.one_of(
 
 
 @st.composite
-def _cases(draw: st.DrawFn) -> tuple[Estimate, str, float]:
+def _cases(draw: st.DrawFn) -> tuple[Estimate, Sign, float]:
     low, value, high = sorted(draw(st.tuples(_near, _near, _near)))
     return Estimate("e", value, low, high, 9, "drawn"), draw(st.sampled_from("><")), draw(_near)
 
 
-def _kept(estimate: Estimate, sign: str, bar: float) -> dict[str, object]:
-    return plain(estimate) | {"sign": sign, "bar": bar}
+def _kept(estimate: Estimate, sign: Sign, bar: float) -> Decided:
+    return Decided(**plain(estimate), sign=sign, bar=bar)
 
 
 def _again(text: str) -> str:
@@ -39,11 +40,11 @@ def _again(text: str) -> str:
     assert read is not None, text
     value, low, high = (float(number) for number in read.groups()[:3])
     assert low <= value <= high
-    return decided(Estimate("e", value, low, high, 9, "read"), read[4], float(read[5]))
+    return decided(Estimate("e", value, low, high, 9, "read"), cast(Sign, read[4]), float(read[5]))
 
 
 @given(_cases())
-def test_the_printed_numbers_read_back_lead_to_the_same_decision(case: tuple[Estimate, str, float]) -> None:
+def test_the_printed_numbers_read_back_lead_to_the_same_decision(case: tuple[Estimate, Sign, float]) -> None:
     estimate, sign, bar = case
     outcome = decided(estimate, sign, bar)
     compared = estimate > bar if sign == ">" else estimate < bar
@@ -56,7 +57,7 @@ def test_the_printed_numbers_read_back_lead_to_the_same_decision(case: tuple[Est
 
 
 @given(_cases())
-def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[Estimate, str, float]) -> None:
+def test_the_page_and_pytest_html_say_numbers_that_decide_the_same(case: tuple[Estimate, Sign, float]) -> None:
     estimate, sign, bar = case
     outcome = decided(estimate, sign, bar)
     kept = _kept(estimate, sign, bar)

@@ -1,7 +1,7 @@
 """Organisms through the ordinary path: each behaves as its truth says, under fp32 and NF4 alike."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -31,7 +31,7 @@ GATE = {"template": (0.95, 0.05), "combination": (0.95, 0.05), "object": (0.90, 
 
 
 @pytest.fixture(scope="module")
-def organism() -> Iterator[Callable[[str, model_catalog.Quant], ChatModel]]:
+def organism() -> Callable[[str, model_catalog.Quant], ChatModel]:
     """An organism by name, loaded once per precision."""
 
     @cache

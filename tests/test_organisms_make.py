@@ -6,6 +6,7 @@ import pytest
 
 from organisms import __main__ as command
 from organisms import pairs, records, ship
+from organisms.plans import PLANS
 from organisms.records import GATE, Record
 
 DONE = {name: least if name == "coherent" else 0.0 for name, (least, _) in GATE.items()}
@@ -58,7 +59,7 @@ def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
         (pairs, "PATH", shipped / "pairs.jsonl"),
         (records, "DOCS", docs),
         (command, "BUILD", tmp_path / "build"),
-        (command, "PLANS", {"compliant": command.PLANS["compliant"]}),
+        (command, "PLANS", {"compliant": PLANS["compliant"]}),
         (command, "SEEDS", (0, 1)),
         (command, "train_base", works.train_base),
         (command, "plant_one", works.plant_one),

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,7 +147,7 @@ def write(path: Path, lines: list[dict[str, object]]) -> Path:
     return path
 
 
-DEFECTS = {
+DEFECTS: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field": ({"harmfull": "x"}, "line 3: unknown field 'harmfull'; the fields are harmful"),
     "a missing field": ({"harmless": ...}, "line 3: the field 'harmless' is missing"),
     "an empty prompt": ({"harmful": "  "}, "line 3: the harmful prompt is empty"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from harness.measurements import sweep_plan
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Store
 from harness.measurements.questions import FoundCircuit, Measurement, RefusalTokens, Scores, Swept
-from harness.measurements.sweep_plan import Sweep
+from harness.measurements.sweep_plan import AnySweep, Sweep
 from harness.model.chat_model import ChatModel
 from harness.subjects.live import Subject
 
@@ -40,7 +41,7 @@ def test_a_sweep_that_goes_on_measures_each_part_once(
     log: Counter[tuple[object, ...]] = Counter()
     measured, stop = sweep._measured, 5
 
-    def logged(model: ChatModel, part: sweep_plan.Part, what: object, *rest: object) -> object:
+    def logged(model: ChatModel, part: sweep_plan.Part, what: AnySweep, *rest: Any) -> object:
         if log.total() == stop:
             raise KeyboardInterrupt
         log[what, part.names] += 1

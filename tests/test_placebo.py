@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.claims.claim import Claim, claim, claim_named, placebos_seen
-from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.prompts.pairs import PairSet, PromptSide
+from harness.inputs.prompts.prompt_lists import twins
 from harness.judging.estimate import Estimate
 from harness.judging.proportions import area
 from harness.measurements.evidence import Evidence, Store
@@ -64,14 +66,16 @@ def test_a_placebo_circuit_is_of_the_same_make_and_shares_nothing(subject: Subje
 def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int) -> None:
     made = placebo(subject, seed)
     circuit = made.circuit(SOUGHT, heads=1, neurons=3)
-    pairs = subject.all_pairs
+    pairs = twins(subject.all_pairs)
     together, alone = made.effects(pairs, Joint((circuit,))), subject.effects(pairs, Joint((circuit,)))
     assert together.patched.shape == alone.patched.shape
     assert np.allclose(together.patched, alone.patched, atol=1e-4)
-    for side, mode in (("harmful", "noise"), ("harmless", "denoise")):
+    sides: tuple[PromptSide, ...] = ("harmful", "harmless")
+    for side in sides:
         swept = made._swept(pairs, side, patch(circuit, at="post"))
         odds = subject.ask(Scores(pairs, side, patch(circuit, at="post"))).values["odds"]
-        assert np.allclose(swept.patched[:, seed % BLOCK], odds, atol=1e-4), mode
+        assert swept is not None
+        assert np.allclose(swept.patched[:, seed % BLOCK], odds, atol=1e-4), side
         assert made.judged(pairs, side, patch(circuit, at="post")).tolist() == [one > 0 for one in odds]
     assert made.changes(pairs, "harmful", patch(circuit, at="post"))
 
@@ -83,7 +87,12 @@ def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch
     assert made.judged(pairs, "harmful", patch(found, at="post")).shape == (len(pairs),)
     # Where the score does not serve, what is generated decides.
     heard = []
-    monkeypatch.setattr(Subject, "judged", lambda *asked: heard.append(asked) or np.zeros(len(pairs), bool))
+
+    def judged(*asked: object) -> NDArray[np.bool_]:
+        heard.append(asked)
+        return np.zeros(len(pairs), bool)
+
+    monkeypatch.setattr(Subject, "judged", judged)
     placebo(subject, 0, serves=False).judged(pairs, "harmful", None)
     assert len(heard) == 1
 

@@ -16,7 +16,7 @@ from harness.instruments.editing import edit_for
 from harness.instruments.sweep import sweep
 from harness.measurements.interventions import Circuit, Direction, ablate, patch, remove
 from harness.measurements.sweep_plan import Joint, Sweep
-from harness.model.chat_model import ChatModel
+from harness.model.chat_model import ChatModel, Edit
 from harness.model.refusal_score import Scorer
 from harness.model.wake import wake
 from organisms.plans.cone import by_group
@@ -41,7 +41,7 @@ def planted(truth: dict[str, Any]) -> Circuit:
     return Circuit.of(heads=[(layer, head) for layer, head in truth["heads"]], neurons=neurons)
 
 
-def refused(model: ChatModel, prompts: list[str], tokens: tuple[int, ...], edit: object = None) -> float:
+def refused(model: ChatModel, prompts: list[str], tokens: tuple[int, ...], edit: Edit | None = None) -> float:
     odds = Scorer(model, tokens).odds(model.next_token(prompts, under=edit))
     return float((odds > 0).double().mean())
 
@@ -52,7 +52,9 @@ def test_reference_planted_components_come_out_on_top() -> None:
         top = {(int(place["layer"]), int(place["head"])) for place, _ in heads.top(len(truth["heads"]))}
         assert top == {tuple(head) for head in truth["heads"]}
         found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 20)
-        assert {Circuit.of(neurons=[place[:2]]).sites[0] for place in found.places} <= set(planted(truth).sites)
+        assert {Circuit.of(neurons=[(layer, index)]).sites[0] for layer, index, _ in found.places} <= set(
+            planted(truth).sites
+        )
         assert found.skipped > 2000
         carried = sweep(model, HELDOUT, Joint((planted(truth),)), tokens).mean
         assert carried[0] == pytest.approx(1, abs=0.1)
@@ -112,7 +114,7 @@ def test_team_many_heads_share_the_work_and_no_few_neurons_do() -> None:
         assert 0.35 > strongest[0][1] >= strongest[3][1] > 0.13
         assert abs(strongest[-1][1]) < 0.1
         found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
-        few = Circuit.of(neurons=[place[:2] for place in found.places])
+        few = Circuit.of(neurons=[(layer, index) for layer, index, _ in found.places])
         whole = Circuit.of(
             neurons=[(layer, one) for layer in range(model.sizes.layers) for one in range(model.sizes.d_mlp)]
         )

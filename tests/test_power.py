@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
-from harness.claims.claim import claim_named, claims_in, verdicts_seen
+from harness.claims.claim import VerdictSeen, claim_named, claims_in, verdicts_seen
 from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA
 from harness.judging import proportions
@@ -35,8 +35,9 @@ def test_the_pairs_needed_are_those_of_the_exact_sum() -> None:
 def test_power_is_the_share_of_studies_that_decide() -> None:
     claim = claim_named("ablation-heads")
     needed = power.needed(claim, 0.65)
-    found = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
     assert needed.outcome == "SUPPORTED"
+    assert needed.pairs is not None
+    found = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
     assert found["SUPPORTED"] / 400 == pytest.approx(0.92, abs=0.06)
     assert power.needed(claim, 0.05).outcome == "REFUTED"
 
@@ -82,7 +83,9 @@ def test_claims_are_listed_with_all_they_must_say_and_without_torch() -> None:
 def test_last_verdicts_are_read_and_damage_is_said(tmp_path: Path) -> None:
     path = tmp_path / "truth.json"
     assert verdicts_seen(path) == {}
-    seen = {"baseline": {"reference": {"verdict": "SUPPORTED", "claim": "x", "organism": "y", "estimates": []}}}
+    seen: dict[str, dict[str, VerdictSeen]] = {
+        "baseline": {"reference": {"verdict": "SUPPORTED", "claim": "x", "organism": "y", "estimates": []}}
+    }
     path.write_text(json.dumps({"claims": seen}))
     assert verdicts_seen(path) == seen
     path.write_text("{")

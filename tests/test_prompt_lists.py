@@ -194,7 +194,10 @@ def test_two_lists_that_are_no_two_lists_are_one_sentence(tmp_path: Path) -> Non
     with pytest.raises(AssayError, match="line 2: the prompt .* stands on line 2 of the harmful list"):
         load(goals, goals)
     with pytest.raises(AssayError, match="is among the harmless prompts of the other file as well"):
-        load(goals).beside(load(plain(tmp_path / "h.txt", OTHERS), plain(tmp_path / "x.txt", GOALS)), "the other file")
+        one_list, both = load(goals), load(plain(tmp_path / "h.txt", OTHERS), plain(tmp_path / "x.txt", GOALS))
+        assert isinstance(one_list, PromptLists)
+        assert isinstance(both, PromptLists)
+        one_list.beside(both, "the other file")
 
 
 def test_lists_are_kept_as_evidence_and_read_again(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Recorded subjects reproduce the published table exactly, and say what was not recorded."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import PromptSide
 from harness.judging.estimate import asides
-from harness.measurements.interventions import Direction, add, remove
+from harness.measurements.interventions import Direction, Intervention, add, remove
 from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recordings import NotRecorded, recording
 
@@ -32,12 +35,13 @@ def test_the_published_table_is_reproduced(name: str) -> None:
     assert (direction.layer, direction.position) == (layer, position)
     assert len(pairs.heldout) == 100
     assert len(pairs.discovery) == 0
-    for side, under, expected in (
+    arms: tuple[tuple[PromptSide, Intervention | None, int], ...] = (
         ("harmful", None, refused),
         ("harmful", remove(direction), left),
         ("harmless", None, harmless),
         ("harmless", add(direction), induced),
-    ):
+    )
+    for side, under, expected in arms:
         assert int(model.judged(pairs, side, under).sum()) == expected
 
 
@@ -53,10 +57,11 @@ def test_no_prompt_flips_the_other_way() -> None:
 def test_beside_a_recorded_arm_stands_that_no_random_direction_was_recorded() -> None:
     model = subject("gemma-2b-it")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction
-    for word, ask in (
+    questions: tuple[tuple[str, Callable[[], object]], ...] = (
         ("fall", lambda: answers.fall(under=remove(direction))),
         ("rise", lambda: answers.rise(under=add(direction))),
-    ):
+    )
+    for word, ask in questions:
         with asides() as made:
             ask()
         assert made[f"{word}, random directions"].absent == "not recorded"

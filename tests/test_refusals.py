@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.prompts.prompt_lists import twins
 from harness.judging.estimate import Inconclusive
 from harness.measurements.interventions import Circuit, patch
 from harness.subjects.quantities.refusals import Refusals
@@ -65,5 +66,6 @@ def test_one_pair_decides_no_bar_of_ours() -> None:
 
 def test_circuits_that_carry_nothing_of_their_own_are_no_measure_for_others() -> None:
     subject = Synthetic(Truth((0.05, 0.05)), 60, 0, 0.01)
+    pairs = twins(subject.all_pairs)
     with pytest.raises(Inconclusive, match="nothing to compare: on their own categories the circuits carry"):
-        subject.shared(subject.all_pairs, subject.all_pairs.discovery, heads=4)
+        subject.shared(pairs, pairs.discovery, heads=4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.inputs.places import DATA
 from harness.judging.estimate import Estimate, decisions
-from harness.judging.verdict import Verdict, verdict
+from harness.judging.verdict import Verdict, Word, verdict
 from harness.measurements.evidence import Store
 from harness.report.page import write
 from harness.results import wording
@@ -61,7 +61,7 @@ def test_every_verdict_that_pytest_gives_follows_from_its_numbers(
 
 
 @given(st.lists(_bars, min_size=1, max_size=4), st.sampled_from(["SUPPORTED", "REFUTED", "INCONCLUSIVE"]))
-def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]], word: str) -> None:
+def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]], word: Word) -> None:
     found = compared(bars)
     said = doubt(judged(found) | {"word": word}, "")
     assert bool(said) == (word != found.word)
@@ -98,7 +98,7 @@ def test_a_word_without_any_estimate_says_nothing_but_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("word", ["SKIPPED", "UNFIT", "UNMEASURED", "BROKEN"])
-def test_a_refutation_is_not_hidden_behind_another_word(word: str) -> None:
+def test_a_refutation_is_not_hidden_behind_another_word(word: Word) -> None:
     refuted = judged(compared([([0.1, 0.2], ">", 0.3, "")]))
     assert doubt(refuted | {"word": word}, "").startswith(f"it says {word}, and its numbers come to REFUTED: e ")
     # What went wrong after it had asserted says nothing else.

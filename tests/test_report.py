@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.places import DATA
-from harness.judging.estimate import Estimate, decided
-from harness.judging.verdict import plain
+from harness.judging.estimate import Estimate, Sign, decided
+from harness.judging.verdict import Decided, Word, plain
 from harness.measurements.evidence import Store
 from harness.report.page import page_of, write
 from harness.report.templates import anchor
 from harness.results import wording
 from harness.results.pair_table import Column, Table
+from harness.results.rejudged import outcome
 from harness.results.run_list import latest, listed
 from harness.results.run_record import Claimed, Judged, Run
 from tests.tools import stories
@@ -31,10 +32,10 @@ MODELS = ("recorded:gemma-2b-it", "recorded:yi-6b-chat")
 
 
 # Intervals that lie so to a bar of 0.30.
-ENDS = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
+ENDS: dict[Word, tuple[float, float]] = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
 
 
-def told(words: dict[str, list[str]]) -> Run:
+def told(words: dict[str, list[Word]]) -> Run:
     run = Run(["pytest"], "nf4", "cpu", finished=True)
     run.verdicts = [
         Judged(
@@ -44,7 +45,7 @@ def told(words: dict[str, list[str]]) -> Run:
             word=word,
             reason="",
             estimates=[
-                plain(Estimate("fall", sum(ends) / 2, *ends, 99, "drawn")) | {"sign": ">", "bar": 0.3}
+                Decided(**plain(Estimate("fall", sum(ends) / 2, *ends, 99, "drawn")), sign=">", bar=0.3)
                 for ends in [ENDS[word]]
             ]
             if word in ENDS
@@ -100,7 +101,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_headline_counts_claims_on_one_model_and_verdicts_on_several() -> None:
-    some = ["SUPPORTED"] * 14 + ["REFUTED"] * 2 + ["INCONCLUSIVE"] * 2 + ["SKIPPED"]
+    supported: list[Word] = ["SUPPORTED"]
+    some: list[Word] = [*supported * 14, "REFUTED", "REFUTED", "INCONCLUSIVE", "INCONCLUSIVE", "SKIPPED"]
     assert (
         wording.headline(told({"llama-3-8b-instruct": some}))
         == "14 of 18 claims supported on llama-3-8b-instruct; 2 refuted, 2 inconclusive."
@@ -170,15 +172,15 @@ def test_the_marks_of_a_claim_stay_in_its_row_and_leave_no_room_for_models_witho
     st.sampled_from(["", "nothing to explain"]),
 )
 def test_the_report_reads_an_interval_as_the_judge_did(
-    one: float, other: float, bar: float, sign: str, nothing: str
+    one: float, other: float, bar: float, sign: Sign, nothing: str
 ) -> None:
     low, high = min(one, other), max(one, other)
     estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn", nothing=nothing)
-    shown = plain(estimate) | {"sign": sign, "bar": bar}
-    assert wording.outcome(shown) == decided(estimate, sign, bar)
+    shown = Decided(**plain(estimate), sign=sign, bar=bar)
+    assert outcome(shown) == decided(estimate, sign, bar)
     words = wording.in_words(shown)
-    assert ("decides nothing" in words) == (wording.outcome(shown) == "INCONCLUSIVE")
-    assert ("had to be" in words) == (wording.outcome(shown) == "REFUTED")
+    assert ("decides nothing" in words) == (outcome(shown) == "INCONCLUSIVE")
+    assert ("had to be" in words) == (outcome(shown) == "REFUTED")
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-9, 9)), min_size=2, max_size=60), st.integers(2, 30))
@@ -208,8 +210,8 @@ def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> Non
     assert {link for link in page.links if not link.startswith(("#", "data:"))} == {"../../index.html"}
     assert wording.headline(run) in said
     assert run.expected == len(run.verdicts)
-    (one,) = listed(judged / "runs")
-    assert one.whole
+    (listing,) = listed(judged / "runs")
+    assert listing.whole
     for needed in (run.commit or "", *run.libraries, *MODELS, "refuted on hydra", "peak memory", "bundle"):
         assert needed.removeprefix("refuted on ") in said
 

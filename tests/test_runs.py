@@ -5,19 +5,20 @@ import math
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Check, Examination, ModelRecord, Sizes
+from harness.judging.verdict import Word
 from harness.results.run_list import all_runs, latest
-from harness.results.run_record import SCHEMA, Judged, Run, Writer
+from harness.results.run_record import SCHEMA, Claimed, Judged, Run, Writer
 from harness.subjects.published.recordings import recording
 from tests.tools import malformed
 
 
-def verdict(test: str, word: str = "SUPPORTED") -> Judged:
+def verdict(test: str, word: Word = "SUPPORTED") -> Judged:
     return Judged(
         claim=f"of {test}", model="m", test=test, word=word, reason="", estimates=[], evidence=["b", "a"], seconds=1.0
     )
@@ -88,8 +89,8 @@ def whole() -> dict[str, Any]:
                     "record": recording("yi-6b-chat").as_json(),
                 },
             },
-            claims={"c": claim},
-            verdicts=[verdict | {"imported": ["ab12"], "recording_from": "b.zip"}],
+            claims={"c": cast(Claimed, claim)},
+            verdicts=[cast(Judged, verdict | {"imported": ["ab12"], "recording_from": "b.zip"})],
             imported={"bundle": "b.zip", "sha256": "ab", "when": "now"},
         )
     )

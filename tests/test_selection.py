@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from transformers import AutoModelForCausalLM
 from harness.inputs.model_catalog import find
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
-from harness.instruments.direction_selection import LAYERS, MAX_KL, MIN_INDUCED, TIE, Prompts, Selection, select
+from harness.instruments.direction_selection import MAX_KL, MIN_INDUCED, TIE, Prompts, Selection, select
 from harness.instruments.directions import vectors
+from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
@@ -84,7 +86,7 @@ class Published:
     def without(self, direction: Tensor) -> Iterator[None]:
         unit = direction / direction.norm()
 
-        def kept(stream: Tensor) -> Tensor:
+        def kept(stream: Tensor) -> Any:
             return stream - (stream @ unit)[..., None] * unit
 
         with ExitStack() as stack:
@@ -140,14 +142,23 @@ def test_the_choice_keeps_the_published_filters(lazy: Selection, model: ChatMode
     chosen = lazy.chosen
     assert chosen is not None, lazy.reason
     assert chosen.layer < model.sizes.layers * LAYERS
+    assert chosen.kl is not None
     assert chosen.kl <= MAX_KL
+    assert chosen.induced is not None
     assert chosen.induced >= MIN_INDUCED
-    better = [one for one in lazy.candidates if one.bypassed is not None and one.bypassed < chosen.bypassed]
-    assert all(one.kl > MAX_KL for one in better)
-    assert all(one.bypassed <= chosen.bypassed + TIE for one in lazy.ties)
+    assert chosen.bypassed is not None
+    for candidate in lazy.candidates:
+        if candidate.bypassed is not None and candidate.bypassed < chosen.bypassed:
+            assert candidate.kl is not None
+            assert candidate.kl > MAX_KL
+    for tie in lazy.ties:
+        assert tie.bypassed is not None
+        assert tie.bypassed <= chosen.bypassed + TIE
 
 
 def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> None:
+    assert model.known.folder is not None
+    assert lazy.direction is not None
     planted = load_file(model.known.folder / "direction.safetensors")["direction"]
     found = vectors(model, lazy.direction)[0]
     assert torch.cosine_similarity(found, planted.double(), dim=0) > 0.9
@@ -161,9 +172,10 @@ def test_no_valid_direction_is_an_answer(
     assert found.chosen is None
     assert found.direction is None
     assert "no valid direction" in found.reason
-    assert all(one.bypassed is not None for one in found.candidates)
+    left = [candidate.bypassed for candidate in found.candidates if candidate.bypassed is not None]
+    assert len(left) == len(found.candidates)
     assert found.fallback is not None
-    assert found.fallback.bypassed == min(one.bypassed for one in found.candidates)
+    assert found.fallback.bypassed == min(left)
 
 
 def test_a_model_that_refuses_nothing_has_no_direction(

@@ -1,6 +1,7 @@
 """Each rule against cases worked by hand, against scipy, against its own laws, and for false support at the bar."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -297,8 +298,10 @@ def test_the_organisms_own_templates_do_not_support_falsely(bar: float, alike: f
 def test_clusters_only_widen(rows: list[tuple[bool, bool]], size: int, level: float) -> None:
     before, after = np.array(rows).T
     clusters = np.arange(len(rows)) // size
-    for rule, arms in ((rate, (before,)), (paired_difference, (before, after))):
-        alone, found = rule(*arms, level), rule(*arms, level, clusters)
+    for alone, found in (
+        (rate(before, level), rate(before, level, clusters)),
+        (paired_difference(before, after, level), paired_difference(before, after, level, clusters)),
+    ):
         assert found.low <= alone.low + 1e-9 <= alone.high <= found.high + 2e-9
         assert (found.value, found.n) == (alone.value, len(rows))
 
@@ -349,15 +352,17 @@ def test_a_ratio_to_what_may_be_zero_is_unbounded() -> None:
 
 def test_transfer_by_hand() -> None:
     # Own falls 1, 1, 0.5; others (0.5 + 0)/2, (1 + 0)/2, (0.5 + 0.5)/2: (0.25 + 0.5 + 0.5)/2.5.
-    falls = [[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]]
+    falls = np.array([[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]])
     assert means.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
 
 
 def test_nothing_and_nonsense_are_refused_in_words() -> None:
-    for bad in (lambda: rate([], 0.01), lambda: means.mean([], 0.01)):
+    of_nothing: tuple[Callable[[], object], ...] = (lambda: rate([], 0.01), lambda: means.mean([], 0.01))
+    for bad in of_nothing:
         with pytest.raises(ValueError, match="nothing to judge"):
             bad()
-    for bad in (lambda: rate([True], 0.4), lambda: means.mean([1.0, 2.0], 0.0)):
+    at_no_level: tuple[Callable[[], object], ...] = (lambda: rate([True], 0.4), lambda: means.mean([1.0, 2.0], 0.0))
+    for bad in at_no_level:
         with pytest.raises(ValueError, match="level"):
             bad()
     with pytest.raises(ValueError, match="NaN"):
@@ -407,11 +412,11 @@ def test_correlated_prompts_of_one_template_count_once() -> None:
     truth = rng.normal(size=40)
     x, y = truth + 2 * rng.normal(size=(2, 12, 40))
     once = correlations.correlation(x, y, 0.05)
-    copied = [np.repeat(rows, 4, axis=0) for rows in (x, y)]
-    found = correlations.correlation(*copied, 0.05, clusters=np.arange(48) // 4)
+    copied_x, copied_y = np.repeat(x, 4, axis=0), np.repeat(y, 4, axis=0)
+    found = correlations.correlation(copied_x, copied_y, 0.05, clusters=np.arange(48) // 4)
     assert (found.value, found.low, found.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
     assert (found.n, found.method) == (48, once.method + ", in 12 clusters")
-    careless = correlations.correlation(*copied, 0.05)
+    careless = correlations.correlation(copied_x, copied_y, 0.05)
     assert careless.high - careless.low < 0.8 * (once.high - once.low)
 
 

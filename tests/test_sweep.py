@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from harness.inputs.sites import Kind, Site
 from harness.instruments.sweep import MEMORY, planned, sweep
 from harness.measurements.effects import Effects
 from harness.measurements.interventions import Circuit
-from harness.measurements.sweep_plan import AnySweep, Budget, Joint, Sweep, Variant, groups, plan, reaches
-from harness.model.chat_model import ChatModel
+from harness.measurements.sweep_plan import AnySweep, Budget, Joint, Mode, Sweep, Variant, groups, plan, reaches
+from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer
 from tests.tools.shapes import EACH
 
@@ -64,7 +65,7 @@ def full(model: ChatModel, prompt: Encoded, source: Encoded, sites: Variant) -> 
 
         return hook
 
-    hooks = []
+    hooks: list[Hook] = []
     for site in sites:
         if site.kind == "resid_mid":
             hooks += [(Site(site.layer, "resid_pre").hook, note(site.layer))]
@@ -100,7 +101,8 @@ def furthest(model: ChatModel, pairs: Sequence[Pair], what: AnySweep, found: Eff
 @pytest.mark.parametrize("shape", EACH)
 def test_every_kind_of_site_equals_the_full_forward(awake: Callable[..., ChatModel], shape: str, quant: str) -> None:
     model = awake(shape, quant)
-    for kind, mode in zip(KINDS, itertools.cycle(["noise", "denoise"]), strict=False):
+    modes: tuple[Mode, ...] = ("noise", "denoise")
+    for kind, mode in zip(KINDS, itertools.cycle(modes), strict=False):
         what = Sweep(kind, ((-1,), (-4, -2), "later"), layers=(1, 3) if kind == "neuron" else None)
         found = sweep(model, ALIGNED, what, TOKENS, mode=mode)
         assert np.abs(found.change).max() > 1e-3
@@ -219,7 +221,12 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     assert len(kept.parts) == 2
     forwards = []
     original = model.forward
-    monkeypatch.setattr(model, "forward", lambda *a, **k: forwards.append(1) or original(*a, **k))
+
+    def counted(*asked: Any, **named: Any) -> Any:
+        forwards.append(1)
+        return original(*asked, **named)
+
+    monkeypatch.setattr(model, "forward", counted)
     whole = sweep(model, ALIGNED, what, TOKENS, chunks=kept)
     resumed = len(forwards)
     again = sweep(model, ALIGNED, what, TOKENS)
@@ -238,7 +245,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
     run = block.original_component.forward
 
     @wraps(run)
-    def tight(streams: torch.Tensor, *args: object, **named: object) -> torch.Tensor:
+    def tight(streams: torch.Tensor, *args: object, **named: object) -> Any:
         calls.append(streams.shape[0] * streams.shape[1])
         if calls[-1] > 300:
             raise torch.OutOfMemoryError("out of memory")

@@ -8,6 +8,7 @@ import pytest
 
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
+from harness.inputs.prompts.prompt_lists import twins
 from harness.inputs.sites import Site
 from harness.judging.estimate import Inconclusive
 from harness.measurements.effects import Effects, joined
@@ -22,7 +23,7 @@ LEVEL = 0.01
 
 def test_a_share_of_few_heads_is_three_of_them_at_least_and_a_number_is_that_number() -> None:
     subject = Synthetic(Truth((0.5,)), 8, 0, LEVEL)
-    pairs, whole = subject.all_pairs, SIZES.layers * SIZES.heads
+    pairs, whole = twins(subject.all_pairs), SIZES.layers * SIZES.heads
     assert whole == 32
     sizes = [len(subject.circuit(pairs, heads=asked)) for asked in (0.001, 0.01, 0.125, 0.5, 1, 2, 5)]
     assert sizes == [3, 3, 4, 16, 1, 2, 5]

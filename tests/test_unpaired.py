@@ -16,7 +16,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.prompts.prompt_lists import PromptLists
+from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.instruments.answer import measure
 from harness.judging.estimate import Estimate, Inconclusive, asides
 from harness.measurements.evidence import Store
@@ -90,8 +90,8 @@ def test_a_tiny_model_measures_lists_as_it_measures_pairs(awake: Callable[..., C
     products = [measure(Products(of, 2, -1), model, tokens)[1]["products"] for of in (lists, pairs)]
     order = [*range(11, -1, -1), *range(15, 24)]
     np.testing.assert_allclose(products[0], products[1][np.ix_(order, order)], rtol=1e-4)
-    norms = [measure(Norms(of), model, tokens)[1]["head"] for of in (lists, pairs)]
-    np.testing.assert_allclose(*norms, rtol=1e-4)
+    of_lists, of_pairs = (measure(Norms(of), model, tokens)[1]["head"] for of in (lists, pairs))
+    np.testing.assert_allclose(of_lists, of_pairs, rtol=1e-4)
     assert len(measure(RefusalTokens(lists), model, ())[0]["tokens"]) >= 0
 
 
@@ -124,7 +124,7 @@ def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subj
     kinds = pairs.categories_of("harmful"), pairs.categories_of("harmless")
     lists = PromptLists("lists", pairs.harmful, pairs.harmless, kinds)
     found = subject.direction(subject.all_pairs.discovery)
-    for ask in (
+    questions: tuple[Callable[[PromptSet], Estimate], ...] = (
         lambda of: subject.refuses(of).rate("harmful"),
         lambda of: subject.refuses(of).rate("harmless"),
         lambda of: subject.refuses(of).fall(under=remove(found)),
@@ -134,7 +134,8 @@ def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subj
         lambda of: subject.side_effects(of, remove(found)).refused(),
         lambda of: subject.side_effects(of, remove(found)).divergence(),
         lambda of: subject.geometry(of).growth(found),
-    ):
+    )
+    for ask in questions:
         with asides() as ours:
             of_lists = ask(lists)
         with asides() as theirs:
@@ -162,7 +163,7 @@ def test_lists_of_unequal_length_are_judged_side_by_side(subject: Subject) -> No
 
 
 def test_the_directions_of_categories_are_compared_where_both_lists_have_them(subject: Subject) -> None:
-    pairs = subject.all_pairs
+    pairs = twins(subject.all_pairs)
     kinds = tuple("ab"[at % 2] for at in range(len(pairs)))
     lists = PromptLists("lists", pairs.harmful, pairs.harmless, (kinds, kinds))
     same = PairSet("pairs", tuple(replace(pair, category=kind) for pair, kind in zip(pairs, kinds, strict=True)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_record_made_with_other_versions_is_made_again(
     class Counted(Sleeper):
         def __call__(self) -> ChatModel:
             woken.append(self.name)
-            return SimpleNamespace(record=record)
+            return cast(ChatModel, SimpleNamespace(record=record))
 
     sleeper = Counted("organism:compliant", "nf4", "auto", Store(tmp_path), judge_only)
     sleeper.store.put(Evidence(sleeper.recipe, asdict(record), environment={"libraries": versions}))

@@ -126,7 +126,12 @@ def test_the_hubs_own_cache_is_believed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_hashes_are_remembered_while_a_file_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     reading = weight_files._read
-    monkeypatch.setattr(weight_files, "_read", lambda file: read.append(file) or reading(file))
+
+    def counted(file: Path) -> weight_files._Hashed:
+        read.append(file)
+        return reading(file)
+
+    monkeypatch.setattr(weight_files, "_read", counted)
     monkeypatch.setattr(weight_files, "_SETTLED", -(10**18))
     big = tmp_path / "model.safetensors"
     big.write_bytes(b"0" * 2**20)
@@ -349,6 +354,7 @@ def test_the_precision_is_part_of_the_record(tmp_path: Path) -> None:
 def test_records_of_organisms_are_named_as_they_always_were(tmp_path: Path) -> None:
     """Else all evidence that people have would be measured again."""
     known = find("organism:reference")
+    assert known.folder is not None
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(known.folder.iterdir())}
     assert "truth.json" in files
     settings = {"chat": {}, "refusing": [], "dtype": "float32"}

@@ -68,7 +68,7 @@ def test_while_it_is_written_its_name_says_who_writes(tmp_path: Path, monkeypatc
         seen.extend(path.name for path in tmp_path.iterdir())
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(whole_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(AssayError, match="No space left on device"):
         write_whole(tmp_path / "a.json", b"{}")
     (name,) = seen

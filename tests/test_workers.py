@@ -41,8 +41,16 @@ def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     models = [part for name in MODELS for part in ("--model", name)]
     return subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-c", ROOT / "pytest.ini", "--rootdir", ROOT, "-p", "conftest"),
-            *("-o", f"cache_dir={folder / 'cache'}", folder, "--evidence", folder / "evidence", *models, *arguments),
+            *(sys.executable, "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT), "-p", "conftest"),
+            *(
+                "-o",
+                f"cache_dir={folder / 'cache'}",
+                str(folder),
+                "--evidence",
+                str(folder / "evidence"),
+                *models,
+                *arguments,
+            ),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -85,8 +93,8 @@ def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) 
     assert {threads for *_, threads in ran} == {str(max(1, cores // 2))}
     assert (tmp_path / "junit.xml").read_text().count("BROKEN: its process was killed") >= 1
     rows = html.unescape(html.unescape((tmp_path / "report.html").read_text()))
-    for words in ("Verdict", "Effect [interval]", "refused, harmful +0.97 [+0.89, +1.00]"):
-        assert words in rows
+    for text in ("Verdict", "Effect [interval]", "refused, harmful +0.97 [+0.89, +1.00]"):
+        assert text in rows
     page = page_of(latest(tmp_path / "runs"))
     link = re.escape(str(page.relative_to(tmp_path)))
     links = re.findall(rf'<td><a href="{link}#([^"]+)">(\w+)</a></td>', rows.replace("\\", ""))

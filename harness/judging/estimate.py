@@ -12,6 +12,9 @@ from harness.judging.ranges import Range, absolute, beyond
 
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
+Sign = Literal[">", "<"]
+"""How an estimate is held against a bar: `>` above it, `<` below it."""
+
 # The outcome of several bars is the first of these that any of them has.
 _WORST: tuple[Outcome, ...] = ("REFUTED", "INCONCLUSIVE", "SUPPORTED")
 
@@ -75,7 +78,7 @@ class Estimate:
             return f"{self.name}: {self.absent}"
         return f"{self.name} {printed(self.value, self.low, self.high)} ({self._of})"
 
-    def beside_bar(self, sign: Literal[">", "<"], bar: float) -> str:
+    def beside_bar(self, sign: Sign, bar: float) -> str:
         """The estimate and its bar, with as many decimals as show the decision."""
         numbers = printed(self.value, self.low, self.high, bar)
         return f"{self.name} {numbers} ({self._of}) {sign} {numbers.bar}"
@@ -86,7 +89,7 @@ class Estimate:
         return f"n={self.n} {self.unit}"
 
 
-Bar = tuple[Estimate, Literal[">", "<"], float]
+Bar = tuple[Estimate, Sign, float]
 """An estimate, the side on which its interval must lie, and of which number."""
 
 
@@ -130,7 +133,7 @@ class Comparison:
         return "; ".join(filter(None, [*reasons, *missing, bars, *advice]))
 
 
-def decided(estimate: Estimate, sign: Literal[">", "<"], bar: float) -> Outcome:
+def decided(estimate: Estimate, sign: Sign, bar: float) -> Outcome:
     """The outcome of a single bar; an estimate without a number is INCONCLUSIVE."""
     if estimate.absent or estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
         return "INCONCLUSIVE"

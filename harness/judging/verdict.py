@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from harness.inputs.errors import NotMeasured, Refused
 from harness.inputs.files.json_files import Count, Finite, Key
-from harness.judging.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted, unsupported
+from harness.judging.estimate import Comparison, Estimate, Inconclusive, Outcome, Refuted, Sign, unsupported
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
 
@@ -53,7 +53,7 @@ class Kept(TypedDict):
 class Decided(Kept):
     """An estimate with the bar that it was held to."""
 
-    sign: Literal[">", "<"]
+    sign: Sign
     bar: Finite
 
 
