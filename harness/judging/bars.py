@@ -32,7 +32,7 @@ class WrittenBar:
 
 
 def bars_of(function: ast.FunctionDef, module: ast.Module, test: ast.expr) -> tuple[WrittenBar, ...]:
-    """All bars of a claim's assert: `test` is the expression that it asserts."""
+    """All bars of a claim's assert; `test` is the asserted expression."""
     return tuple(
         _bar(node, _Source(function, module))
         for node in ast.walk(test)

@@ -1,7 +1,7 @@
-"""Agreement with its noise taken out: of two measurements over many components, and of groups' mean vectors.
+"""Correlations and cosines corrected for noise: of two measurements over components, and of groups' mean vectors.
 
 Prompts, or clusters of them, are the units. Random draws are seeded by the data, as in `permutations`. Each bound is
-one-sided and errs at the level, as in `proportions`.
+one-sided and has the error rate `level`, as in `proportions`.
 """
 
 import math
@@ -17,11 +17,11 @@ from harness.judging.proportions import Interval
 def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """Pearson's r between the means over prompts of two [prompt, component] arrays; prompts or clusters are the units.
 
-    Noise in the means pulls r towards 0, or, where both arrays share it, away from it. Products of different prompts
-    are free of it: r from those alone is unbiased to first order (as in a U-statistic, Hoeffding 1948, Annals of
-    Mathematical Statistics 19:293). Each bound starts from whichever of the two r lies farther out, by Fisher's z with
-    the bootstrap's standard error and Student's quantile, and is no nearer than the bootstrap's percentile.
-    Components that are NaN for a prompt are left out; without variation r is 0 and may be anything.
+    Noise in the means biases r: towards 0 if it is independent, away from 0 if both arrays share it. An r computed
+    from products of different prompts only is unbiased to first order (a U-statistic; Hoeffding 1948, Annals of
+    Mathematical Statistics 19:293). Each bound starts from whichever of the two r lies farther out, uses Fisher's z
+    with the bootstrap's standard error and Student's quantile, and is never nearer than the bootstrap's percentile.
+    Components that are NaN for a prompt are left out. Without variation r is 0 with the interval (−1, 1).
     """
     from scipy.special import stdtrit
 
@@ -60,10 +60,10 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
 
 
 def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """Mean cosine between the groups' mean vectors, free of the noise that pulls it towards 0.
+    """Mean cosine between the groups' mean vectors, corrected for the noise that pulls it towards 0.
 
-    products [unit, unit] are the vectors' inner products. Those of a unit with itself are left out, so that lengths
-    are unbiased, and the cosine stands over its own split-half ceiling (Spearman 1904, Am. J. Psychology 15:72).
+    `products` [unit, unit] are the vectors' inner products. Products of a unit with itself are left out, so that the
+    squared lengths are unbiased; this is Spearman's correction for attenuation (1904, Am. J. Psychology 15:72).
     Student's interval with the jackknife's error over units, or clusters (Tukey 1958; Miller 1974, Biometrika 61:1).
     """
     from scipy.special import stdtrit
@@ -76,7 +76,7 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
     if member.shape[1] < 2:
         raise ValueError("A cosine between groups needs two groups or more.")
     n = int(units.max()) + 1
-    # Corrected for noise the estimate can exceed 1; the cosine that it estimates cannot.
+    # Corrected for noise, the estimate can exceed 1, although no cosine does.
     value = float(np.clip(raw := _cosine(table, member), -1.0, 1.0))
     if not np.isfinite(value) or n < 3:
         return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
@@ -105,7 +105,7 @@ def _r(weights: Floats, a: Floats, b: Floats) -> Floats:
     if a.shape[1] <= len(a):
         first, second = weights @ a, weights @ b
         return _safe_ratio((first * second).sum(1), (first * first).sum(1), (second * second).sum(1))
-    # With more components than prompts the prompts' inner products are fewer.
+    # With more components than prompts, the inner products of prompts are the smaller table.
     aa, bb, ab = (np.einsum("ij,ij->i", weights @ gram, weights) for gram in (a @ a.T, b @ b.T, a @ b.T))
     return _safe_ratio(ab, aa, bb)
 
@@ -115,7 +115,7 @@ def _z(r: Floats | float) -> Floats:
 
 
 def _beyond(value: float, clean: float, lift: float, reach: float) -> float:
-    """A bound computed from the noise-free r, which varies `lift` times as much as r does."""
+    """A bound computed from the noise-corrected r, which varies `lift` times as much as r does."""
     if abs(clean) >= 1:
         return float(np.sign(reach)) if np.sign(reach) == np.sign(clean) else value
     return float(np.tanh(_z(clean) + max(1.0, lift * (1 - value**2) / (1 - clean**2)) * reach))

@@ -1,4 +1,4 @@
-"""An estimate with its interval, and the outcome of holding it to a bar: the interval decides."""
+"""Estimates with intervals, and the outcome of comparing one with a bar: the interval decides."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from harness.judging.ranges import Range, absolute, beyond
 Outcome = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
 Sign = Literal[">", "<"]
-"""How an estimate is held against a bar: `>` above it, `<` below it."""
+"""The side of its bar on which an estimate must lie: `>` above it, `<` below it."""
 
-# The outcome of several bars is the first of these that any of them has.
+# The outcome of several bars is the first of these outcomes that any bar has.
 _WORST: tuple[Outcome, ...] = ("REFUTED", "INCONCLUSIVE", "SUPPORTED")
 
 
@@ -28,7 +28,7 @@ class Inconclusive(Exception):
 
 
 class Unreachable(AssayError):
-    """The bar lies outside of what the estimate can reach, so that its outcome is known beforehand."""
+    """The bar lies outside of the estimate's range, so its outcome is known beforehand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Estimate:
 
     @property
     def _of(self) -> str:
-        """How many it rests on; by which method is told in run.json and on the page."""
+        """The number of units; the method is left to run.json and the report."""
         return f"n={self.n} {self.unit}"
 
 
@@ -95,7 +95,7 @@ Bar = tuple[Estimate, Sign, float]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Estimates and their bars; `&` joins them: REFUTED beats INCONCLUSIVE beats SUPPORTED."""
+    """Estimates and their bars, joined by `&`; REFUTED takes precedence over INCONCLUSIVE, and that over SUPPORTED."""
 
     bars: tuple[Bar, ...]
 
@@ -143,12 +143,12 @@ def decided(estimate: Estimate, sign: Sign, bar: float) -> Outcome:
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcome of several bars together: REFUTED beats INCONCLUSIVE beats SUPPORTED."""
+    """The outcome of several bars: REFUTED if any is refuted, else INCONCLUSIVE if any is inconclusive."""
     return next(outcome for outcome in _WORST if outcome in outcomes)
 
 
 def beside(*estimates: Estimate) -> None:
-    """Reports estimates with the verdict without letting them decide anything."""
+    """Reports estimates together with the verdict; they decide nothing."""
     _asides.get({}).update({str(estimate.name): estimate for estimate in estimates})
 
 

@@ -1,7 +1,7 @@
-"""Intervals for measured effects that are means, or ratios of means, of independent units.
+"""Intervals for means, and for ratios of means, of measured effects.
 
-Units of a cluster count as a single unit. Each bound is one-sided and errs at the level, as in `proportions`. Nothing
-is drawn at random.
+Units of a cluster are summed and count as one. Each bound is one-sided and has the error rate `level`, as in
+`proportions`. No random draws are used.
 """
 
 import math
@@ -18,9 +18,9 @@ UNBOUNDED = (-np.inf, np.inf)
 def mean(
     values: ArrayLike, level: float, clusters: ArrayLike | None = None, bounds: tuple[float, float] = UNBOUNDED
 ) -> Interval:
-    """The mean over units; give `bounds` wherever values cannot lie outside of them, such as (0, 1) for a probability.
+    """The mean over units: `ratio_of_means` with all denominators 1.
 
-    It is `ratio_of_means` with all denominators 1.
+    Give `bounds` wherever a value cannot lie outside of them, such as (0, 1) for a probability.
     """
     array = np.asarray(values, dtype=float)
     return ratio_of_means(array, np.ones_like(array), level, clusters, bounds)
@@ -47,14 +47,14 @@ def ratio_of_means(
 ) -> Interval:
     """Σ numerators / Σ denominators, such as the share of a gap that a patch closes; `bounds` are a single unit's.
 
-    Each unit gets a random exponential weight, and an unseen unit is added at the worst value there could be:
     Gaffke's bound (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller 2021, arXiv
-    2106.03163), which for yes-or-no values is the exact binomial bound. Without `bounds` the worst value is set
-    outside of the observed range, by three times the share of units that may go unseen, 1 − level^(1/n), of that range,
-    and the bound is never nearer than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
+    2106.03163): every unit, and one unseen unit with the worst possible value, gets a random exponential weight, and
+    the bound is a quantile of the weighted mean. For yes-or-no values it is the exact binomial bound. Without `bounds`
+    the worst value lies outside of the observed range, by 3·(1 − level^(1/n)) of that range, and the interval is never
+    narrower than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
 
-    A bound is infinite where the data cannot give it: a single unit, unbounded units that all agree, or a denominator
-    that may be 0. No rule without bounds can allow for rare outliers that are not in the data.
+    A bound is infinite where the data cannot give one: a single unit, unbounded units that all agree, or a denominator
+    that may be 0. Without `bounds`, no rule can allow for rare outliers that are not in the data.
     """
     above, below = _paired(numerators, denominators)
     units = len(above)
@@ -90,7 +90,7 @@ def ratio_of_means(
 def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
     """Mean fall under other categories' circuits, divided by the mean fall under the pair's own category's circuit.
 
-    falls is [pair, category the circuit was found on]; own gives the column of each pair's own category.
+    `falls` is [pair, category the circuit was found on]; `own` is the column of each pair's own category.
     """
     table, mine = np.asarray(falls, dtype=float), np.asarray(own, dtype=int)
     if table.ndim != 2 or table.shape[1] < 2 or mine.shape != (len(table),):
@@ -100,17 +100,17 @@ def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike
 
 
 def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
-    """The level's quantile of Σw·rest / Σw·below, w exponential, with an unseen unit of mean size added at its worst.
+    """The `level` quantile of Σw·rest / Σw·below, w exponential, with an unseen unit of mean size at its worst value.
 
-    P(Σw·(rest − t·below) ≤ 0) comes from the saddlepoint of a sum of exponentials in Barndorff-Nielsen's form (1986,
-    Biometrika 73:307), which needs no draws and so serves any level; tests hold it against draws.
+    P(Σw·(rest − t·below) ≤ 0) is a saddlepoint approximation in Barndorff-Nielsen's form (1986, Biometrika 73:307).
+    It works at any level; tests compare it with random draws.
     """
     from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
     rest, below = np.append(rest, worst), np.append(below, below.mean())
     if (below < 0).any():
-        # A negative denominator makes the quotient meaningless: the chance of that is subtracted from the level.
+        # If the denominator were negative the quotient would mean nothing: that chance is subtracted from the level.
         level -= float(ndtr(_root(below)))
     if level <= 0:
         return -np.inf
@@ -129,7 +129,7 @@ def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
 
 
 def _root(values: Floats) -> float:
-    """The normal deviate of P(Σw·values ≤ 0), w exponential; infinite where that is 0 or above a half."""
+    """The standard normal quantile of P(Σw·values ≤ 0), w exponential; infinite where that is 0 or above a half."""
     if values.min() >= 0:
         return -np.inf
     if values.sum() <= 0:
@@ -151,7 +151,7 @@ def _root(values: Floats) -> float:
 
 
 def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
-    """The shifts t at which Student's one-sided test of mean(rest − t·below) = 0 turns, rest having mean 0."""
+    """The two values of t at which Student's one-sided test just rejects mean(rest − t·below) = 0; rest has mean 0."""
     from scipy.special import stdtrit
 
     n = len(rest)
@@ -169,12 +169,12 @@ def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"Values must be one number for each unit, the same units: got {first.shape}, {second.shape}.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("Some values are NaN or infinite: leave those units out, and say so, before judging.")
+        raise ValueError("Some values are NaN or infinite: leave those units out before judging, and report that.")
     return first, second
 
 
 def check_study(n: int, level: float) -> None:
-    """Refuses a study of no units, and a level that no single bound can have."""
+    """Raises ValueError if there are no units, or if the level lies outside of (0, 0.25)."""
     if n == 0:
         raise ValueError("There is nothing to judge: no units were given.")
     if not 0 < level < 0.25:

@@ -1,8 +1,8 @@
-"""How numbers are printed: with two decimals, or as many as show on which side of its bar an interval lies."""
+"""Prints numbers with two decimals, or with as many as show on which side of its bar an interval lies."""
 
 from dataclasses import dataclass, replace
 
-# An end that is closer to its bar than nine decimals show is printed in full, as Python writes it.
+# A bound that is closer to its bar than nine decimals show is printed with all its digits.
 _FEWEST, _MOST = 2, 9
 
 
@@ -19,7 +19,7 @@ class Numbers:
         return f"{self.value} [{self.low}, {self.high}]"
 
     def held_to(self, sign: str) -> str:
-        """The numbers, and the bar on whose `sign` side the interval had to lie; without a bar the numbers alone."""
+        """The numbers followed by the comparison with the bar, such as `> 0.30`; without a bar the numbers alone."""
         return f"{self} {sign} {self.bar}" if self.bar else str(self)
 
 
@@ -35,7 +35,7 @@ def printed(value: float, low: float, high: float, bar: float | None = None, *, 
 
 
 def rounded(value: float, low: float, high: float, decimals: int, *, sign: str = "+") -> Numbers:
-    """The same with so many decimals, whatever bar there is."""
+    """The numbers as text with a fixed number of decimals, without a bar."""
     middle, left, right = (f"{end:{sign}z.{decimals}f}" for end in (value, low, high))
     return Numbers(middle, left, right, bar="")
 

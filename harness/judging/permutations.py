@@ -1,4 +1,4 @@
-"""How far means of many components reach by chance, looked at all at once: signs are flipped at random.
+"""How large the means of many components get by chance, tested all at once by flipping signs at random.
 
 Random draws are seeded by a hash of the sorted rows, so the same numbers give the same result in any order.
 """
@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.judging.means import Floats
 
-BLOCK = 2_000_000  # numbers drawn at once
+BLOCK = 2_000_000  # numbers drawn at once, to bound memory
 
 
 def max_t_reach(values: ArrayLike, chance: float = 0.05, draws: int = 1999) -> Floats:
-    """For each component the |mean| that, if signs were random, any component would exceed with this chance.
+    """For each component a threshold of |mean|: if signs were random, any component would exceed its own with `chance`.
 
-    values is [unit, component]. Signs of whole units are flipped; the quantile of the largest |t| of any component is
-    scaled back to each component's units (Westfall and Young 1993, single step).
+    `values` is [unit, component]. The signs of whole units are flipped, and the quantile of the largest |t| of any
+    component is scaled back to each component's units (Westfall and Young 1993, Resampling-Based Multiple Testing,
+    single step).
     """
     table = np.asarray(values, dtype=float)
     scale = np.sqrt((table**2).sum(axis=0))

@@ -1,7 +1,7 @@
-"""Intervals for yes-or-no measurements.
+"""Intervals for shares of yes-or-no answers, and for differences of two shares over the same pairs.
 
-Every function takes plain arrays and a level, and returns an Interval whose two bounds are one-sided, each at that
-level (two-sided: 1 − 2·level). docs/statistics.md says which rules were tried and how often each supports falsely.
+Both bounds of an Interval are one-sided, each with the error rate `level` (two-sided coverage 1 − 2·level).
+docs/statistics.md compares these rules with simpler ones and reports how often each supports falsely.
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and its one-sided bounds, each wrong at most at the level asked for; n counts units, not clusters."""
+    """A value and its one-sided bounds, each with the error rate asked for; n counts units, not clusters."""
 
     value: float
     low: float
@@ -23,17 +23,17 @@ class Interval:
     method: str
 
 
-# The least correlation assumed between answers to prompts of the same template. On organisms 0.09 to 0.12 was measured;
-# answers that all agree cannot show their correlation.
+# The least correlation assumed between answers to prompts of the same template. On organisms it is -0.11 to 0.08 where
+# answers differ (`python -m tests.tools.rule_choices templates`); answers that all agree cannot show their correlation.
 ALIKE = 0.2
 
 
 def rate(hits: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """The share of hits with exact bounds (Clopper and Pearson 1934, Biometrika 26:404): never above the level.
+    """The share of hits with exact binomial bounds (Clopper and Pearson 1934, Biometrika 26:404).
 
-    Wilson's score interval is shorter, but at levels of 0.01 and below it supports falsely up to 16 times too often
-    when the bar is near 0 or 1, and mending only 0 and n hits leaves that as it is. With clusters n is the effective
-    number of `_effective`, and the interval is Korn and Graubard's (1998, Survey Methodology 24:193).
+    With clusters, n is the effective number of `_effective` (Korn and Graubard 1998, Survey Methodology 24:193).
+    Wilson's score interval is shorter, but at level 0.0025 it errs up to 16 times too often if the true rate is near 0
+    or 1.
     """
     answers = _booleans(hits)
     _check(len(answers), level)
@@ -44,13 +44,13 @@ def rate(hits: ArrayLike, level: float, clusters: ArrayLike | None = None) -> In
 
 
 def paired_difference(before: ArrayLike, after: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """rate(before) − rate(after) over the same pairs; proper at every table, 100 flips of 100 and none of 15 too.
+    """rate(before) − rate(after) over the same pairs; the interval is sensible even if all pairs change, or none.
 
-    Tango's score interval (1998, Statistics in Medicine 17:891) asks for each difference how surprising the observed
-    difference is, given the likeliest discordant rates with that difference. Tango's normal tail errs up to twice too
-    often at small levels; here the tail of the trinomial distribution itself is summed at the same restricted estimate
-    (an "estimated" exact p-value: Lloyd 2008, Australian & NZ J. Statistics 50:329). With clusters
-    the table is shrunk to the effective number of pairs, rounded to the side of doubt.
+    Each bound is the difference at which the observed one, or a more extreme one, has a probability of `level`. The
+    probability is the exact trinomial tail at the likeliest discordant rates with that difference, those of Tango's
+    score interval (1998, Statistics in Medicine 17:891), whose normal tail errs up to 7 times too often at level
+    0.0025. This is an "estimated" exact p-value (Lloyd 2008, Australian & NZ J. Statistics 50:329). With clusters the
+    table is reduced to the effective number of pairs and rounded so that the interval gets wider.
     """
     first, second = _booleans(before), _booleans(after)
     if len(first) != len(second):
@@ -68,7 +68,7 @@ def paired_difference(before: ArrayLike, after: ArrayLike, level: float, cluster
 
 
 def area(scores: ArrayLike, hits: ArrayLike) -> float:
-    """The chance that a hit scores above a miss, ties by half (Hanley and McNeil 1982, Radiology 143:29)."""
+    """AUC: the chance that a hit scores above a miss, ties counted half (Hanley and McNeil 1982, Radiology 143:29)."""
     values, hit = np.asarray(scores, dtype=float), _booleans(hits)
     above, below = values[hit], values[~hit]
     if not len(above) or not len(below):
@@ -86,15 +86,16 @@ def _check(n: int, level: float) -> None:
 def _booleans(values: ArrayLike) -> NDArray[np.bool_]:
     array = np.asarray(values)
     if array.ndim != 1 or not np.isin(array, (0, 1)).all():
-        raise ValueError("Answers must be one yes or no for each unit (True, False, 1 or 0).")
+        raise ValueError("Answers must be one yes or no for each unit: give True, False, 1 or 0.")
     return array.astype(bool)
 
 
 def _effective(values: NDArray[np.float64], clusters: ArrayLike | None, level: float) -> tuple[float, str]:
-    """The number of independent units that carry as much information as these, and the clusters in words.
+    """The number of independent units that are as informative as these, and the number of clusters in words.
 
-    The design effect is the variance between clusters over that of independent units, and at least what a correlation
-    of ALIKE within clusters makes of it (Kish 1965, Survey Sampling, 5.4). Degrees of freedom are the clusters'.
+    It is n divided by the design effect, times Korn and Graubard's correction for the degrees of freedom of the
+    clusters. The design effect is the variance of cluster sums over that of independent units, and at least the one
+    that a correlation of ALIKE within clusters would cause (Kish 1965, Survey Sampling, 5.4).
     """
     from scipy.special import stdtrit
 

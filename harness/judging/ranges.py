@@ -49,7 +49,7 @@ def absolute(reach: Range | None) -> Range:
 
 
 def beyond(name: str, reach: Range | None, bar: float) -> str:
-    """Why the outcome at this bar is known beforehand, in words; empty where an interval can lie on either side."""
+    """Why the outcome at this bar is known beforehand, in words; empty if an interval can lie on either side of it."""
     if reach is None:
         return "" if math.isfinite(bar) else f"{name} is a number"
     if reach[0] < bar < reach[1]:

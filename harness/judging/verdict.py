@@ -10,7 +10,7 @@ from harness.judging.estimate import Comparison, Estimate, Inconclusive, Outcome
 
 Word = Outcome | Literal["BROKEN", "UNFIT", "UNMEASURED", "SKIPPED"]
 
-# Exit codes of a run, by the first that applies: verdicts that say nothing of a claim come before findings.
+# Exit codes of a run; the first that applies is used. Verdicts that say nothing about a claim come before findings.
 BROKEN, UNFIT, UNMEASURED, REFUTED, UNJUDGED, INCONCLUSIVE = 12, 13, 14, 1, 11, 10
 
 # The model failed its examination; evidence was missing under --judge-only; the claim cannot be asked of this model.
@@ -51,7 +51,7 @@ class Kept(TypedDict):
 
 
 class Decided(Kept):
-    """An estimate with the bar that it was held to."""
+    """An estimate with the bar that it was compared with."""
 
     sign: Sign
     bar: Finite

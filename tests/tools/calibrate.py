@@ -430,7 +430,10 @@ class Kept:
 
 def tables(kept: dict[str, tuple[float, float]]) -> Iterator[str]:
     errors = " and ".join(f"{math.sqrt(1 / level / SIMULATIONS):.2f} at level {level}" for level in LEVELS)
-    yield f"{SIMULATIONS:,} studies a cell; the standard error of a true 1 is {errors}."
+    yield (
+        f"{SIMULATIONS:,} simulated studies a cell. Where the true error is the level itself (a true 1), the standard "
+        f"error of the number shown is {errors}."
+    )
     yield ""
     yield "| rule | truth | level | " + " | ".join(f"n = {n}" for n in SIZES_OF_STUDIES) + " |"
     yield "|---" * (3 + len(SIZES_OF_STUDIES)) + "|"
