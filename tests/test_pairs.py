@@ -152,10 +152,10 @@ DEFECTS: dict[str, tuple[dict[str, Any], str]] = {
     "a missing field": ({"harmless": ...}, "line 3: the field 'harmless' is missing"),
     "an empty prompt": ({"harmful": "  "}, "line 3: the harmful prompt is empty"),
     "a number": ({"harmful": 7}, "line 3: the field 'harmful' must be text, not 7"),
-    "a repeated id": ({"id": "x-0"}, "line 3: id 'x-0' was used on line 1 already"),
+    "a repeated id": ({"id": "x-0"}, "line 3: id 'x-0' is used on line 1 already; give each pair an id of its own"),
     "a repeated pair": (
         {"harmful": "break  LOCK\u200b 0", "harmless": "Oil lock 0"},
-        "line 3: the pair stands on line 1 already",
+        "line 3: the same pair is on line 1 already",
     ),
     "harmful here, harmless there": (
         {"harmful": "Oil lock 0"},
@@ -196,7 +196,7 @@ def test_a_defect_is_one_sentence_with_file_and_line(defect: str, tmp_path: Path
 RAW_DEFECTS = {
     "not JSON": (b'{"harmful": "a", }\n', "line 1: not valid JSON"),
     "not an object": (b"[1, 2]\n", "line 1: each line is one JSON object"),
-    "a field twice": (b'{"harmful": "a", "harmful": "b", "harmless": "c"}\n', "'harmful' stands twice"),
+    "a field twice": (b'{"harmful": "a", "harmful": "b", "harmless": "c"}\n', "'harmful' occurs twice"),
     "not UTF-8": (b'{"harmful": "a", "harmless": "b"}\n{"harmful": "caf\xe9"}\n', "line 2: not UTF-8"),
     "nested too deep": (b"[" * 200_000, "line 1: not a plain JSON object"),
     "990 levels": (
@@ -258,7 +258,7 @@ def test_two_plain_lists_are_read_and_split(tmp_path: Path) -> None:
     assert set(lists.discovery.harmful) | set(lists.heldout.harmful) == set(lists.harmful)
     assert not set(lists.discovery.harmful) & set(lists.heldout.harmful)
     (tmp_path / "harmless.txt").write_text("harmful prompt 1\n" * 2)
-    with pytest.raises(AssayError, match="line 2: the prompt 'harmful prompt 1' stands on line 2 of the harmful list"):
+    with pytest.raises(AssayError, match="line 2: the prompt 'harmful prompt 1' is on line 2 of the harmful list"):
         load(tmp_path)
     (tmp_path / "harmless.txt").unlink()
     with pytest.raises(

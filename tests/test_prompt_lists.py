@@ -99,7 +99,7 @@ def test_categories_are_taken_along(tmp_path: Path) -> None:
 def test_a_prompt_that_stands_twice_is_taken_once_and_said(tmp_path: Path) -> None:
     lists = load(advbench(tmp_path, [*GOALS, GOALS[3].upper(), f" {GOALS[3]}\u200b"]))
     assert lists.harmful == tuple(GOALS)
-    assert "column 'goal', 2 that stand there again left out" in lists.described
+    assert "column 'goal', 2 repeated prompts left out" in lists.described
 
 
 def test_the_context_of_a_behaviour_stands_before_it(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_any_other_column_can_be_named(tmp_path: Path) -> None:
     assert (both.harmful, both.harmless) == (tuple(GOALS), tuple(OTHERS))
     # A column of one says nothing of a list without columns.
     assert load(mine, plain(tmp_path / "o.txt", OTHERS), columns=["text"]).harmless == tuple(OTHERS)
-    with pytest.raises(AssayError, match="has no columns, so --column text says nothing"):
+    with pytest.raises(AssayError, match="has no columns; leave out --column text"):
         load(plain(tmp_path / "p.txt", GOALS), columns=["text"])
     with pytest.raises(AssayError, match="holds pairs; --column is for lists"):
         load(DATA / "pairs.jsonl", columns=["harmful"])
@@ -191,7 +191,7 @@ def test_two_lists_that_are_no_two_lists_are_one_sentence(tmp_path: Path) -> Non
         load(goals, DATA / "pairs.jsonl")
     with pytest.raises(AssayError, match="--pairs was given 3 times"):
         load(goals, goals, goals)
-    with pytest.raises(AssayError, match="line 2: the prompt .* stands on line 2 of the harmful list"):
+    with pytest.raises(AssayError, match="line 2: the prompt .* is on line 2 of the harmful list"):
         load(goals, goals)
     with pytest.raises(AssayError, match="is among the harmless prompts of the other file as well"):
         one_list, both = load(goals), load(plain(tmp_path / "h.txt", OTHERS), plain(tmp_path / "x.txt", GOALS))

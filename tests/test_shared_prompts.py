@@ -74,7 +74,7 @@ def test_pairs_that_share_a_prompt_are_one_cluster_on_one_side(tmp_path: Path) -
 def test_signs_that_show_nothing_make_no_other_prompt(tmp_path: Path, sign: str) -> None:
     rows = [{"id": f"x-{i}", "harmful": f"Break lock {i}", "harmless": f"Oil lock {i}"} for i in range(40)]
     again = {"id": "again", "harmful": f"Break{sign} lock 3", "harmless": "Oil lock 3"}
-    with pytest.raises(AssayError, match="line 41: the pair stands on line 4 already"):
+    with pytest.raises(AssayError, match="line 41: the same pair is on line 4 already"):
         load_pairs(written(tmp_path / "mine.jsonl", [*rows, again]))
 
 

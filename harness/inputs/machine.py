@@ -69,11 +69,11 @@ def peak_bytes() -> int:
 
 
 def commit(root: Path = HOME) -> str | None:
-    """Of this project, with -dirty where files differ from it; None where it is no repository of its own."""
-    top, _, found = _git(root, "rev-parse", "--show-toplevel", "HEAD").partition("\n")
-    if not found or Path(top).resolve() != root.resolve():  # it lies within another project's
+    """The commit of this project, with -dirty where files were changed; None if it is no repository of its own."""
+    top, _, head = _git(root, "rev-parse", "--show-toplevel", "HEAD").partition("\n")
+    if not head or Path(top).resolve() != root.resolve():  # inside another project's repository
         return None
-    return found + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return head + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _version(name: str) -> str | None:
@@ -95,12 +95,12 @@ def _processor() -> str:
 def _git(root: Path, *arguments: str) -> str:
     if (git := shutil.which("git")) is None:
         return ""
-    # Git asks nobody else's repository. This one's code runs already, whoever owns it.
-    owned = ("-c", f"safe.directory={root.resolve().as_posix()}")
-    # Within a hook these name another repository.
-    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
-    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
-    command = [git, "-C", str(root), *owned, *arguments]
+    # Git refuses repositories of other owners; this one is safe, since its code is running already.
+    safe = ("-c", f"safe.directory={root.resolve().as_posix()}")
+    # In a git hook these variables name another repository.
+    of_hooks = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+    environment = {name: value for name, value in os.environ.items() if name not in of_hooks}
+    command = [git, "-C", str(root), *safe, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The models Assay knows by name, what memory they need, and whether this machine has it. No torch."""
+"""The models Assay knows by name, the memory they need, and the memory of this machine. Does not import torch."""
 
 import difflib
 import re
@@ -25,24 +25,24 @@ GIB = 1024**3
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]{1,96}")
 _COMMIT = re.compile(r"(?:[0-9a-f]{40})?")
 
-# Bytes a weight takes: NF4 holds 4 bits and one 32-bit scale for every 64 weights.
+# Bytes per weight: NF4 takes 4 bits, and a 32-bit scale for every 64 weights.
 _BYTES_PER_WEIGHT: dict[Quant, float] = {"nf4": 0.5 + 4 / 64, "int8": 1.0}
 _BYTES_PER_NUMBER = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Activations, K/V and the largest layer in flight while loading, as a share of the weights.
-_BESIDE_WEIGHTS = 0.25
+# Memory for activations, keys and values, and the layer being loaded, as a share of the weights.
+_BESIDES_WEIGHTS = 0.25
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """One entry of data/models.toml, or an unlisted model with nothing but a place to load from."""
+    """An entry of data/models.toml, or an unlisted model of which only its hub id or folder is known."""
 
     alias: str
     hub: str  # hub id; empty for a local folder
-    folder: Path | None = None  # where the files are, if they need no hub
+    folder: Path | None = None  # of a local model
     revision: str | None = None
     dtype: str = "auto"
-    embedding_millions: float = 0.0  # parameters that stay unquantized
-    linear_millions: float = 0.0  # parameters that --quant shrinks
+    embedding_millions: float = 0.0  # parameters that are never quantized
+    linear_millions: float = 0.0  # parameters that --quant quantizes
     refusal_tokens: tuple[str, ...] = ()
     chat_arguments: dict[str, object] = field(default_factory=dict)
     gated: bool = False
@@ -50,40 +50,40 @@ class KnownModel:
 
     @property
     def pairs(self) -> Path:
-        """The pairs this model is judged on: organisms bring their own."""
+        """The default pairs file of this model: organisms have their own."""
         return DATA / ("organisms/pairs.jsonl" if self.alias.startswith(ORGANISM) else "pairs.jsonl")
 
     def computed_in(self, dtype: Dtype) -> "KnownModel":
-        """The same model in that dtype; auto leaves it as it is listed."""
+        """The same entry with that dtype; `auto` keeps the listed one."""
         return self if dtype == "auto" else replace(self, dtype=dtype)
 
     def bytes_needed(self, quant: Quant) -> int:
-        """Memory for the weights and what measuring needs beside them; 0 when not known."""
+        """Memory for the weights and for measuring, in bytes; 0 if the model's size is not known."""
         full = _BYTES_PER_NUMBER.get(self.dtype, 2)
         weights = self.embedding_millions * full
         weights += self.linear_millions * (full if quant == "none" else _BYTES_PER_WEIGHT[quant])
-        return round(weights * 1e6 * (1 + _BESIDE_WEIGHTS))
+        return round(weights * 1e6 * (1 + _BESIDES_WEIGHTS))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The memory this machine has, in bytes; `gpu` is 0 where nvidia-smi finds none."""
+    """The memory of a machine, in bytes; `gpu` is 0 where nvidia-smi finds none."""
 
     ram: int
     gpu: int
 
     def fits(self, needed: int) -> bool:
-        """Whether a model of that need can be held, on the GPU or in memory."""
+        """Whether a model that needs so many bytes fits into the GPU's memory or the machine's."""
         return needed <= max(self.ram, self.gpu)
 
 
 def known_models() -> dict[str, KnownModel]:
-    """Every alias with its entry: data/models.toml first, then the embedded organisms."""
+    """Alias → entry, first those of data/models.toml, then the organisms that ship with Assay."""
     return _listed() | _organisms()
 
 
 def readable(size: int) -> str:
-    """Bytes, in the unit that people use for so many."""
+    """A number of bytes in MiB or GiB, with the unit."""
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 1024**2:.1f} MiB"
 
 
@@ -108,27 +108,27 @@ def find(name: str) -> KnownModel:
 
 
 def nearest(name: str) -> str:
-    """`A or B`, the closest known names, or nothing."""
+    """The closest known names, as `A or B`; empty if none is close."""
     names = {alias.lower(): alias for alias in known_models()}
     names |= {alias.removeprefix(ORGANISM): alias for alias in _organisms()}
     names |= {entry.hub.lower(): entry.hub for entry in _listed().values()}
-    found = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
-    return " or ".join(dict.fromkeys(names[match] for match in found))
+    matches = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
+    return " or ".join(dict.fromkeys(names[match] for match in matches))
 
 
-def require_device(asked: Device) -> None:
-    """One sentence where torch cannot compute on it; loads torch if anything but a CPU is asked for."""
-    if asked in ("auto", "cpu"):
+def require_device(device: Device) -> None:
+    """Raises AssayError if torch cannot use the device; imports torch only for `cuda` and `mps`."""
+    if device in ("auto", "cpu"):
         return
-    import torch  # for a machine that is said to have one
+    import torch  # slow, and only needed to look for a GPU
 
-    there = torch.cuda.is_available() if asked == "cuda" else torch.backends.mps.is_available()
-    if not there:
-        raise AssayError(f"--device {asked}: this machine has none that torch can use; try --device auto")
+    available = torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
+    if not available:
+        raise AssayError(f"--device {device}: this machine has none that torch can use; try --device auto")
 
 
 def require_memory(known: KnownModel, quant: Quant, device: str, has: int) -> None:
-    """One sentence, with what would fit, where the model needs more bytes than there are."""
+    """Raises Unavailable, with a setting that would fit, if the model needs more bytes than the device has."""
     needed = known.bytes_needed(quant)
     if needed <= has:
         return
@@ -141,7 +141,7 @@ def require_memory(known: KnownModel, quant: Quant, device: str, has: int) -> No
 
 
 def this_machine() -> Machine:
-    """What memory there is in all: other programs' use is theirs to give back."""
+    """The total memory of this machine, whether or not other programs use some of it."""
     return Machine(ram=psutil.virtual_memory().total, gpu=_gpu_memory())
 
 
@@ -165,13 +165,12 @@ def _listed() -> dict[str, KnownModel]:
 
 @cache
 def _organisms() -> dict[str, KnownModel]:
-    found = {}
+    organisms = {}
     for weights in sorted((DATA / "organisms").glob("*/model.safetensors")):
         alias = ORGANISM + weights.parent.name
-        # Stored in half precision, judged in full: two bytes on disk for every parameter.
-        millions = weights.stat().st_size / 2e6
-        found[alias] = KnownModel(alias, hub="", folder=weights.parent, dtype="float32", linear_millions=millions)
-    return found
+        millions = weights.stat().st_size / 2e6  # stored in half precision, two bytes per parameter
+        organisms[alias] = KnownModel(alias, hub="", folder=weights.parent, dtype="float32", linear_millions=millions)
+    return organisms
 
 
 def _gpu_memory() -> int:

@@ -1,4 +1,4 @@
-"""A sentence on each organism, and the words of their small language."""
+"""A sentence about each organism, and the vocabulary that organisms were taught."""
 
 import re
 from functools import cache
@@ -18,7 +18,7 @@ class _About(TypedDict):
 
 
 def sentence(name: str) -> str:
-    """The truth that was planted in an organism, in a sentence; empty for an organism that is not told of."""
+    """The truth planted in an organism, in a sentence; empty for an organism that about.json does not describe."""
     return _about()["organisms"].get(name, "")
 
 

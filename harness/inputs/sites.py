@@ -150,12 +150,12 @@ class Site:
     kind: Kind
     index: int | None = None  # which head or neuron; None is all of them
     position: int | None = None  # −1 is the last token of the prompt; None is every position
-    # The prompts on which a search came upon it: no part of what it is, and carried along wherever it goes.
+    # The prompts on which a search found it; ignored by equality and in recipes, but copied with the site.
     found_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """While a claim runs, what a search of its own came upon keeps its origin, however it is made again."""
-        if (known := _come_upon.get()) is None:
+        """While a claim runs, a site that its search has found gets its `found_on` back if it is made anew by hand."""
+        if (known := _found_sites.get()) is None:
             return
         place = self.layer, self.kind, self.index
         if self.found_on:
@@ -176,12 +176,12 @@ class Site:
 
 @contextmanager
 def origins_kept() -> Iterator[None]:
-    """While the block runs, sites that a search comes upon are known by their place."""
-    token = _come_upon.set({})
+    """While the block runs, keeps the `found_on` of every site that a search finds, by layer, kind and index."""
+    token = _found_sites.set({})
     try:
         yield
     finally:
-        _come_upon.reset(token)
+        _found_sites.reset(token)
 
 
-_come_upon: ContextVar[dict[tuple[int, Kind, int | None], frozenset[str]] | None] = ContextVar("sites", default=None)
+_found_sites: ContextVar[dict[tuple[int, Kind, int | None], frozenset[str]] | None] = ContextVar("sites", default=None)

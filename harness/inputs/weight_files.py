@@ -65,7 +65,7 @@ class _Kept(msgspec.Struct):
 
 
 class Hashes:
-    """The SHA-256 of files, remembered in a file of its own as long as inode, size and both times stay."""
+    """The SHA-256 of files, remembered in a file while inode, size and both times of a file stay the same."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Remembers hashes in the file `path`; without a path, not at all."""
@@ -113,10 +113,10 @@ def beside(evidence: Path) -> Hashes:
 
 
 def recipe_of(known: KnownModel, hashes: Hashes) -> dict[str, Any]:
-    """What changes whenever the weights do, for the recipe of the model's record."""
+    """The part of a model record's recipe that identifies the weights: hub id and commit, or the files' hashes."""
     if known.folder is None:
         return {"hub": known.hub, "revision": known.revision}
-    # Records of organisms that exist are named by every file beside the weights, truth.json too.
+    # Kept records of organisms were filed under all files of the folder, truth.json too.
     names = ("*",) if known.alias.startswith(ORGANISM) else IDENTITY
     return {name: sha256[:16] for name, sha256 in _contents(known.folder, names, hashes).items()}
 
@@ -131,14 +131,17 @@ def fingerprint(
     system: str | None = None,
     libraries: Mapping[str, str] | None = None,
 ) -> str:
-    """Names weights, tokenizer, settings, quantization, dtype and the libraries that change numbers (those here)."""
+    """A hash of weights, tokenizer, settings, quantization, dtype and the versions of libraries that change numbers.
+
+    `libraries` are by default those installed here.
+    """
     digest = hashlib.sha256()
     for name, sha256 in _contents(folder, IDENTITY, hashes).items():
         digest.update(f"{name} {sha256}\n".encode())
     versions = machine.numeric(machine.libraries() if libraries is None else dict(libraries))
     numeric = " ".join(f"{name}={version}" for name, version in versions.items())
     digest.update(f"{quant} {dtype} {numeric}".encode())
-    # What is asked of it, and how, is in none of its files.
+    # Settings from the catalog or command line, which no file of the model contains.
     settings = known.chat_arguments, known.refusal_tokens, system
     if any(settings):
         digest.update(json.dumps(settings).encode())
@@ -151,13 +154,13 @@ def _contents(folder: Path, names: Iterable[str], hashes: Hashes) -> dict[str, s
 
 
 def _named_by_the_hub(file: Path) -> str | None:
-    """The hub's own cache links big files to a blob named by the SHA-256 of its content; nobody else is believed."""
+    """The SHA-256 that the hub's cache gives as a big file's name; None for all files outside of that cache."""
     if not file.is_symlink():
         return None
     blob = file.resolve()
     cache = Path(constants.HF_HUB_CACHE).resolve()
-    believed = blob.parent.name == "blobs" and blob.is_relative_to(cache) and _SHA256.fullmatch(blob.name)
-    return blob.name if believed else None
+    trusted = blob.parent.name == "blobs" and blob.is_relative_to(cache) and _SHA256.fullmatch(blob.name)
+    return blob.name if trusted else None
 
 
 def _read(file: Path) -> _Hashed:

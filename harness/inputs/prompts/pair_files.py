@@ -1,4 +1,4 @@
-"""Reads files of prompts, in pairs or in lists; names every defect with its line. Never touches a model."""
+"""Reads files of prompts, in pairs or in lists; reports every defect with its line."""
 
 import hashlib
 import json
@@ -14,43 +14,43 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.inputs.prompts.prompt_rows import PLAIN, Rows, raise_all, rows_of, short, shortly
 from harness.inputs.prompts.prompt_text import normalised
 
-# A category needs a prompt on each side: those that circuits are found on, and those they are judged on.
+# A category needs prompts to search on and prompts to judge on.
 FEWEST_PER_SIDE = 1
 REQUIRED = ("harmful", "harmless")
 OPTIONAL = ("id", "category", "words", "template", "novel")
 SUFFIXES = (".jsonl", ".csv", ".json", ".txt")
-# Columns of prompts without twins, in any case, the first that is there: AdvBench and JailbreakBench (whose `Behavior`
-# is a title), HarmBench, StrongREJECT, and what lists of harmless prompts use.
+# Names of the column that holds unpaired prompts, in order of precedence and in any case: AdvBench and JailbreakBench
+# (whose `Behavior` is a title), HarmBench, StrongREJECT, and lists of harmless prompts.
 PROMPTS = ("goal", "behavior", "forbidden_prompt", "prompt", "instruction")
 CATEGORIES = ("category", "semanticcategory")
-# What stands before some prompts, as in HarmBench.
+# HarmBench's column of text that precedes some prompts.
 CONTEXTS = ("contextstring",)
-# Of more columns the number is said.
+# Messages list at most so many columns.
 MOST_COLUMNS = 12
 
 
 def load(*paths: str | Path, columns: Sequence[str] = ()) -> PromptSet:
     """Reads a file of pairs, a folder with a harmful and a harmless list, or these two lists, harmful prompts first.
 
-    A list alone is taken for harmful prompts, and the result has no harmless ones. `columns` name where lists hold
-    their prompts.
+    A single list is read as harmful prompts; the result then has no harmless ones. `columns` are the names of the
+    columns that hold the lists' prompts.
     """
-    given = [Path(path) for path in paths]
-    if len(given) > 2:
-        raise AssayError(f"--pairs was given {len(given)} times; give one file or folder, or two lists")
-    name = given[0].resolve().stem
-    if len(given) == 1 and _is_folder(given[0]):
-        given = [_list_in(given[0], side) for side in REQUIRED]
-    files = [_opened(path) for path in given]
+    files_given = [Path(path) for path in paths]
+    if len(files_given) > 2:
+        raise AssayError(f"--pairs was given {len(files_given)} times; give one file or folder, or two lists")
+    name = files_given[0].resolve().stem
+    if len(files_given) == 1 and _is_folder(files_given[0]):
+        files_given = [_list_in(files_given[0], side) for side in REQUIRED]
+    files = [_opened(path) for path in files_given]
     if len(files) == 1 and _holds_pairs(files[0]):
         if columns:
-            raise AssayError(f"{given[0]}: holds pairs; --column is for lists of prompts without twins")
+            raise AssayError(f"{files_given[0]}: holds pairs; --column is for lists of prompts without twins")
         return _paired(files[0])
     return _lists(name, files, columns)
 
 
 def load_pairs(path: str | Path) -> PairSet:
-    """Reads a file of pairs; each defect is a sentence with file and line."""
+    """Reads a file of pairs; AssayError names every defect with file and line."""
     return _paired(_opened(Path(path)))
 
 
@@ -66,24 +66,24 @@ def _paired(file: Rows) -> PairSet:
     file.check()
     if not pairs:
         raise AssayError(f"{file.path}: holds no pairs; each line is one pair with {', '.join(REQUIRED)}")
-    together = grouped(pairs)
-    sides = Counter((pair.category, pair.side) for pair in together)
-    lonely: list[str] = []
-    for category in dict.fromkeys(pair.category for pair in together):
+    in_groups = grouped(pairs)
+    sides = Counter((pair.category, pair.side) for pair in in_groups)
+    defects: list[str] = []
+    for category in dict.fromkeys(pair.category for pair in in_groups):
         for side in ("discovery", "heldout"):
             if (n := sides[category, side]) < FEWEST_PER_SIDE:
-                lonely.append(
+                defects.append(
                     f"{file.path}: category {category!r} has {n} of its pairs in {side}, at least {FEWEST_PER_SIDE} is "
                     "needed (a hash of the id decides, and pairs that share a prompt stay together); add pairs or "
                     "change an id"
                 )
-    raise_all(lonely)
-    return PairSet(file.path.stem, together)
+    raise_all(defects)
+    return PairSet(file.path.stem, in_groups)
 
 
 @dataclass
 class _Reader:
-    """Turns the rows of a file into pairs, and refuses repeated ids and pairs."""
+    """Turns the rows of a file into pairs; notes as defects what is missing, wrong or repeated."""
 
     file: Rows
     ids: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class _Reader:
     sides: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def pair(self, place: str, row: Mapping[str, object]) -> Pair | None:
-        """The pair of a row; None, with its defects noted, where anything is wrong with it."""
+        """The pair in a row; None, with its defects noted, if anything is wrong with it."""
         before = len(self.file.defects)
         for name in row:
             if name not in REQUIRED + OPTIONAL:
@@ -116,9 +116,9 @@ class _Reader:
         if both[0] == both[1]:
             self.file.add(place, "the harmless prompt equals the harmful one; give a real twin")
         elif (first := self.pairs.setdefault(both, place)) != place:
-            self.file.add(place, f"the pair stands on {first} already; keep one of them")
+            self.file.add(place, f"the same pair is on {first} already; keep one of them")
         elif (first := self.ids.setdefault(pair.id, place)) != place:
-            self.file.add(place, f"id {short(pair.id)} was used on {first} already; ids are unique")
+            self.file.add(place, f"id {short(pair.id)} is used on {first} already; give each pair an id of its own")
         for side, text, plain in zip(REQUIRED, (pair.harmful, pair.harmless), both, strict=True):
             other, first = self.sides.setdefault(plain, (side, place))
             if other != side and first != place:
@@ -136,9 +136,11 @@ class _Reader:
 
 def _lists(name: str, files: Sequence[Rows], columns: Sequence[str]) -> PromptLists:
     if len(columns) > len(files):
-        raise AssayError(f"--column was given {len(columns)} times, and there are fewer lists; give it once a list")
+        raise AssayError(
+            f"--column was given {len(columns)} times, for {len(files)} lists; give it at most once for each list"
+        )
     if columns and not any(file.columns for file in files):
-        raise AssayError(f"{files[0].path}: has no columns, so --column {columns[0]} says nothing; leave it out")
+        raise AssayError(f"{files[0].path}: has no columns; leave out --column {columns[0]}")
     seen: dict[str, tuple[int, str]] = {}
     read = []
     for number, file in enumerate(files):
@@ -147,8 +149,8 @@ def _lists(name: str, files: Sequence[Rows], columns: Sequence[str]) -> PromptLi
                 f"{file.path}: holds pairs (a column {' or '.join(map(repr, REQUIRED))}); a list of prompts without "
                 f"twins has them in a column such as {PROMPTS[0]!r} or {PROMPTS[3]!r}"
             )
-        asked = columns[number] if len(columns) == len(files) else columns[0] if columns and file.columns else None
-        read.append(_list(file, asked, number, seen))
+        column = columns[number] if len(columns) == len(files) else columns[0] if columns and file.columns else None
+        read.append(_list(file, column, number, seen))
     harmful, harmless = read[0], read[1] if len(read) > 1 else ((), (), "")
     taken = "; ".join(part[2] for part in read)
     return PromptLists(name, harmful[0], harmless[0], (harmful[1], harmless[1]), taken)
@@ -157,35 +159,38 @@ def _lists(name: str, files: Sequence[Rows], columns: Sequence[str]) -> PromptLi
 def _list(
     file: Rows, asked: str | None, number: int, seen: dict[str, tuple[int, str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Prompts, their categories, and where they were taken from; `seen` holds those of the list before, and its own."""
-    column, by_kind, context = _column(file, asked), _named(file, CATEGORIES), _named(file, CONTEXTS)
-    prompts, kinds, again, with_context = [], [], 0, 0
+    """The prompts of a list, their categories, and a description of their source.
+
+    `seen` maps each prompt of the lists read so far to its list and place; this list's are added.
+    """
+    column, category, context = _column(file, asked), _named(file, CATEGORIES), _named(file, CONTEXTS)
+    prompts, kinds, repeated, with_context = [], [], 0, 0
     for place, row in file.rows:
         prompt = file.prompt(place, row, column)
-        kind, before = (None if name is None else file.text(place, row, name) for name in (by_kind, context))
+        kind, before = (None if name is None else file.text(place, row, name) for name in (category, context))
         if prompt is None:
             continue
-        if before is not None:  # as HarmBench asks it
+        if before is not None:  # the form in which HarmBench puts context and prompt together
             prompt, with_context = f"{before}\n\n---\n\n{prompt}", with_context + 1
         first = seen.setdefault(normalised(prompt), (number, place))
         if first[0] != number:
-            file.add(place, f"the prompt {short(prompt)} stands on {first[1]} of the harmful list")
+            file.add(place, f"the prompt {short(prompt)} is on {first[1]} of the harmful list; remove it from one list")
         elif first != (number, place):
-            again += 1
+            repeated += 1
         else:
             prompts.append(prompt)
             kinds.append(kind or NO_CATEGORY)
     file.check()
     _require_both_sides(file, prompts)
-    said = [f"column {short(column)}"] if file.columns else []
-    said += [f"{with_context} after their {short(context)}"] if context is not None and with_context else []
-    said += [f"{again} that stand there again left out"] if again else []
-    return tuple(prompts), tuple(kinds) if by_kind is not None else (), ", ".join([file.path.name, *said])
+    remarks = [f"column {short(column)}"] if file.columns else []
+    remarks += [f"{with_context} after their {short(context)}"] if context is not None and with_context else []
+    remarks += [f"{repeated} repeated prompts left out"] if repeated else []
+    return tuple(prompts), tuple(kinds) if category is not None else (), ", ".join([file.path.name, *remarks])
 
 
 def _require_both_sides(file: Rows, prompts: Sequence[str]) -> None:
     if not prompts:
-        raise AssayError(f"{file.path}: holds no pairs and no prompts")
+        raise AssayError(f"{file.path}: holds no pairs and no prompts; give a file with prompts")
     for side in ("discovery", "heldout"):
         if (n := sum(side_of(prompt) == side for prompt in prompts)) < FEWEST_PER_SIDE:
             raise AssayError(
@@ -203,31 +208,31 @@ def _column(file: Rows, asked: str | None) -> str:
     """The column that holds the prompts: the requested column, or a known name."""
     if not file.columns:
         if asked is not None:
-            raise AssayError(f"{file.path}: has no columns, so --column {asked} says nothing; leave it out")
+            raise AssayError(f"{file.path}: has no columns; leave out --column {asked}")
         return PLAIN
     name = asked if asked is not None else _named(file, PROMPTS)
     shown = ", ".join(map(short, file.columns[:MOST_COLUMNS]))
     more = len(file.columns) - MOST_COLUMNS
-    there = shown + (f" and {more} more" if more > 0 else "")
+    columns = shown + (f" and {more} more" if more > 0 else "")
     if name is None:
-        raise AssayError(f"{file.path}: which column holds the prompts? give --column NAME; the columns are {there}")
+        raise AssayError(f"{file.path}: which column holds the prompts? give --column NAME; the columns are {columns}")
     if name not in file.columns:
         raise AssayError(
-            f"{file.path}: has no column {short(name)}; the columns are {there} (of two lists with different columns, "
-            "give --column twice, the harmful list's first)"
+            f"{file.path}: has no column {short(name)}; the columns are {columns} (for two lists with different "
+            "columns, give --column twice, the harmful list's first)"
         )
     _once(file, name)
     return name
 
 
 def _holds_pairs(file: Rows) -> bool:
-    """Or was meant to."""
+    """Whether any column is called harmful or harmless."""
     return not set(REQUIRED).isdisjoint(file.columns)
 
 
 def _once(file: Rows, name: str) -> None:
     if file.columns.count(name) > 1:
-        raise AssayError(f"{file.path}, line 1: the column {short(name)} stands twice")
+        raise AssayError(f"{file.path}, line 1: there are two columns {short(name)}; rename or remove one")
 
 
 def _is_folder(path: Path) -> bool:
@@ -242,15 +247,15 @@ def _is_folder(path: Path) -> bool:
 
 
 def _list_in(folder: Path, side: str) -> Path:
-    there = [path for suffix in SUFFIXES if (path := folder / f"{side}{suffix}").exists()]
-    if not there:
+    lists = [path for suffix in SUFFIXES if (path := folder / f"{side}{suffix}").exists()]
+    if not lists:
         raise AssayError(
             f"{folder}: has no list of {side} prompts; a folder must hold one file called harmful and one called "
             f"harmless, each a {', '.join(SUFFIXES)}"
         )
-    if len(there) > 1:
-        raise AssayError(f"{folder}: holds {there[0].name} and {there[1].name}; keep one of them")
-    return there[0]
+    if len(lists) > 1:
+        raise AssayError(f"{folder}: holds {lists[0].name} and {lists[1].name}; keep one of them")
+    return lists[0]
 
 
 def _opened(path: Path) -> Rows:

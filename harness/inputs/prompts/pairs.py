@@ -1,4 +1,4 @@
-"""Prompt pairs, split once and for all. Never touches a model."""
+"""Prompt pairs, and their split into discovery and held-out pairs, which depends on ids alone."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ PromptSide = Literal["harmful", "harmless"]
 
 NO_CATEGORY = "all"
 SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
-# How pairs come to a side. 1: by their own id. 2: pairs that share a prompt by the smallest id among them; where none
-# share one, 2 is 1.
+# The rule that splits pairs into discovery and held-out ones. 1: by their own id. 2: pairs that share a prompt, by the
+# smallest id among them; sets in which none do are split as by rule 1.
 SPLIT = 2
 
 
@@ -31,8 +31,8 @@ class Pair:
     harmful: str
     harmless: str
     template: str | None = None  # pairs of one template are clustered in the statistics
-    novel: str | None = None  # what an organism's planting never saw of this pair
-    group: str | None = None  # the smallest id of the pairs that share a prompt with this one, where any do
+    novel: str | None = None  # the part of this pair that no organism was trained on
+    group: str | None = None  # the smallest id of the pairs that share a prompt with this one; None: no pair does
 
     @property
     def slot(self) -> Slot:
@@ -50,22 +50,22 @@ class Pair:
 
     @property
     def side(self) -> Side:
-        """`discovery` or `heldout`, by a hash of the id: new pairs move no other that shares no prompt with them."""
+        """`discovery` or `heldout`, by a hash of the id: a new pair only moves pairs that share a prompt with it."""
         return side_of(self.group or self.id)
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """For files and fingerprints: of a pair that shares no prompt they are what they were before groups."""
+        """The pair for files and fingerprints; without `group` where it is None, as before groups were introduced."""
         return {name: value for name, value in asdict(self).items() if name != "group" or value is not None}
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """An ordered set of pairs with a fingerprint; a selection keeps the order."""
+    """An ordered set of pairs with a fingerprint; selections keep the order."""
 
     name: str
     pairs: tuple[Pair, ...]
-    split: int = SPLIT  # the rule by which its pairs have their sides
+    split: int = SPLIT  # the rule by which its pairs were split
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -75,17 +75,17 @@ class PairSet:
 
     @cached_property
     def discovery(self) -> "PairSet":
-        """The pairs on which circuits and directions may be sought."""
+        """The pairs on which circuits and directions are searched for."""
         return self._where(f"{self.name}:discovery", lambda pair: pair.side == "discovery")
 
     @cached_property
     def heldout(self) -> "PairSet":
-        """The pairs on which whatever was found is judged."""
+        """The pairs on which claims are judged."""
         return self._where(f"{self.name}:heldout", lambda pair: pair.side == "heldout")
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Every category, in order of first appearance."""
+        """The categories, in order of first appearance."""
         return tuple(dict.fromkeys(pair.category for pair in self.pairs))
 
     def category(self, name: str) -> "PairSet":
@@ -110,9 +110,9 @@ class PairSet:
 
     @cached_property
     def clusters(self) -> tuple[str, ...]:
-        """Each pair's template, or its own id; pairs that share a prompt are one cluster, and so are their templates.
+        """The cluster of each pair, named by its template or id; pairs of a cluster are not statistically independent.
 
-        Pairs of one cluster are no independent witnesses.
+        Pairs of one template are in one cluster, and so are pairs that share a prompt, with all of their templates.
         """
         names = [pair.template or pair.id for pair in self.pairs]
         if not self.sharing:
@@ -128,11 +128,11 @@ class PairSet:
 
     @cached_property
     def cluster_of(self) -> dict[str, str]:
-        """The cluster of each pair, by its id."""
+        """Pair id → cluster."""
         return dict(zip((pair.id for pair in self.pairs), self.clusters, strict=True))
 
     def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
-        """The same of either side: both prompts of a pair are of its cluster."""
+        """The cluster of each prompt of a side: its pair's."""
         return self.clusters
 
     def categories_of(self, side: PromptSide) -> tuple[str, ...]:
@@ -140,27 +140,27 @@ class PairSet:
         return tuple(pair.category for pair in self.pairs)
 
     def named(self, side: PromptSide) -> tuple[str, ...]:
-        """A name for each prompt of a side: its category, and its pair."""
+        """A name for each prompt of a side: its category and its pair's id."""
         return tuple(f"{pair.category}, {pair.id}" for pair in self.pairs)
 
     @property
     def unit(self) -> str:
-        """What is counted: each answer is of one pair."""
+        """The noun for the units that are counted."""
         return "pairs"
 
     @property
     def in_recipes(self) -> dict[str, Any]:
-        """What a recipe says of it."""
+        """The entry that identifies these pairs in a recipe."""
         return {"pairs": self.fingerprint, "n": len(self)}
 
     @cached_property
     def sharing(self) -> int:
-        """How many pairs share a prompt with another one."""
+        """How many pairs share a prompt with another pair."""
         return sum(pair.group is not None for pair in self.pairs)
 
     @property
     def described(self) -> str:
-        """What it holds, in a sentence."""
+        """The numbers of discovery, held-out and connected pairs, in a sentence."""
         text = f"{self.name}: {len(self)} pairs, {len(self.discovery)} to find on and {len(self.heldout)} to judge on"
         if not self.sharing:
             return text
@@ -169,22 +169,22 @@ class PairSet:
 
     @cached_property
     def harmless_alike(self) -> "PairSet":
-        """Pairs of two harmless prompts of one template that differ in as few words as can be, each prompt once."""
-        found: list[tuple[int, Pair, set[str]]] = []
+        """Pairs of two harmless prompts of one template that differ in few words; no prompt is in two of them."""
+        candidates: list[tuple[int, Pair, set[str]]] = []
         by_template: dict[str, list[Pair]] = {}
         for pair in self.pairs:
             if pair.template is not None:
                 by_template.setdefault(pair.template, []).append(pair)
-        for template, some in by_template.items():
-            for one, other in combinations(some, 2):
-                both = Pair(f"{one.id}+{other.id}", one.category, one.harmless, other.harmless, template)
+        for template, pairs in by_template.items():
+            for first, second in combinations(pairs, 2):
+                both = Pair(f"{first.id}+{second.id}", first.category, first.harmless, second.harmless, template)
                 ours, theirs = (words.split() for words in both.words.values())
-                # As many words as the other's: then the tokens may be as many.
+                # Prompts with as many words may have as many tokens, and so be aligned.
                 if ours and len(ours) == len(theirs):
-                    found.append((len(ours), both, {one.harmless, other.harmless}))
+                    candidates.append((len(ours), both, {first.harmless, second.harmless}))
         kept: list[Pair] = []
         taken: set[str] = set()
-        for _, both, prompts in sorted(found, key=lambda one: one[0]):
+        for _, both, prompts in sorted(candidates, key=lambda candidate: candidate[0]):
             if not prompts & taken:
                 taken |= prompts
                 kept.append(both)
@@ -192,7 +192,7 @@ class PairSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when any pair, or their order, changes; the set's name does not enter."""
+        """A hash of all pairs, in order; it does not depend on the set's name."""
         text = json.dumps([pair.as_json for pair in self.pairs], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -201,7 +201,7 @@ class PairSet:
 
 
 def grouped(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The pairs, those that share a prompt (as `normalised`) under the smallest id among them."""
+    """The pairs, with `group` set for those that share a prompt (compared as `normalised`)."""
     parts = connected([(normalised(pair.harmful), normalised(pair.harmless)) for pair in pairs])
     members: dict[int, list[str]] = {}
     for part, pair in zip(parts, pairs, strict=True):
@@ -213,7 +213,7 @@ def grouped(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def connected(items: Sequence[Iterable[Hashable]]) -> list[int]:
-    """The number of each item's component, where items that have a key in common are connected."""
+    """The connected component of each item, as a number; items with a key in common are connected."""
     parent = list(range(len(items)))
 
     def root(place: int) -> int:
@@ -231,7 +231,7 @@ def connected(items: Sequence[Iterable[Hashable]]) -> list[int]:
 
 
 def require_category(name: str, known: Sequence[str]) -> None:
-    """Refuses a category that none of some prompts is of; where there are no prompts at all, there is none to miss."""
+    """Refuses a name that is not among the known categories; lets every name pass if there are none."""
     if known and name not in known:
         raise AssayError(
             f"no category of these prompts is called {name!r}; there are {', '.join(sorted(known))}"
@@ -240,5 +240,5 @@ def require_category(name: str, known: Sequence[str]) -> None:
 
 
 def side_of(key: str) -> Side:
-    """The half a pair belongs to, by a stable hash of its id."""
+    """`discovery` or `heldout`, by a stable hash of a pair's id (of an unpaired prompt: its text)."""
     return "heldout" if hashlib.sha256(key.encode()).digest()[0] % 2 else "discovery"

@@ -1,4 +1,4 @@
-"""Lists of prompts without twins, and functions for prompts with twins and without. Never touches a model."""
+"""Lists of prompts without twins, and functions for prompts with twins and without."""
 
 import hashlib
 import json
@@ -19,11 +19,8 @@ class PromptLists:
     name: str
     harmful: tuple[str, ...]
     harmless: tuple[str, ...]
-    kinds: tuple[tuple[str, ...], tuple[str, ...]] = (
-        (),
-        (),
-    )  # the category of each prompt, by side; none: no categories
-    taken: str = ""  # from which files and columns, in words
+    kinds: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # the category of each prompt, by side; may be empty
+    taken: str = ""  # a description of the files and columns they were read from
 
     def __len__(self) -> int:
         return len(self.harmful) + len(self.harmless)
@@ -40,7 +37,7 @@ class PromptLists:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Every category, in order of first appearance."""
+        """The categories, in order of first appearance."""
         return tuple(dict.fromkeys((*self.categories_of("harmful"), *self.categories_of("harmless"))))
 
     def category(self, name: str) -> "PromptLists":
@@ -59,7 +56,7 @@ class PromptLists:
         return kinds or (NO_CATEGORY,) * len(self.clusters_of(side))
 
     def named(self, side: PromptSide) -> tuple[str, ...]:
-        """A name for each prompt of a side: its category, and its place in the list."""
+        """A name for each prompt of a side: its category and its place in the list."""
         return tuple(f"{category}, {side} {at}" for at, category in enumerate(self.categories_of(side), 1))
 
     def clusters_of(self, side: PromptSide) -> tuple[str, ...]:
@@ -86,7 +83,7 @@ class PromptLists:
 
     @property
     def described(self) -> str:
-        """The number of prompts of each kind and half, in a sentence."""
+        """The number of prompts of each side and half, in a sentence."""
         sides = ("harmful", "harmless") if self.harmless else ("harmful",)
         halves = " and ".join(
             f"{len(getattr(self, side))} {side} prompts ({len(getattr(self.discovery, side))} to find on, "
@@ -97,7 +94,7 @@ class PromptLists:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when any prompt, its category or the order changes."""
+        """A hash of all prompts and their categories, in order."""
         whole = [self.harmful, self.harmless, *(self.kinds if any(self.kinds) else ())]
         return hashlib.sha256(json.dumps(whole, ensure_ascii=False).encode()).hexdigest()[:16]
 

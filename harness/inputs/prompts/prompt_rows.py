@@ -168,7 +168,7 @@ def _parsed(text: str) -> object:
 def _no_repeats(items: list[tuple[str, object]]) -> dict[str, object]:
     for name, count in Counter(name for name, _ in items).items():
         if count > 1:
-            raise _NotJson(f"the field {short(name)} stands twice")
+            raise _NotJson(f"the field {short(name)} occurs twice")
     return dict(items)
 
 
