@@ -1,1 +1,1 @@
-"""The page that people read."""
+"""Writes the report: an HTML page for each run, and the list of all runs."""

@@ -1,1 +1,1 @@
-"""Figures: from what was measured to SVG."""
+"""Draws figures as SVG from what was measured."""

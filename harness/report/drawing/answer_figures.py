@@ -138,10 +138,10 @@ def random_directions(material: Material) -> Iterator[Plan]:
             for name, scores in arms
             if scores
         ]
-        found = "direction and under random directions" if control.rank == 1 else f"directions and under {sets}"
+        compared = "direction and under random directions" if control.rank == 1 else f"directions and under {sets}"
         caption = (
             f"The share of {len(clusters)} {control.side} prompts whose first token is more likely to refuse than not, "
-            f"under the found {found} in {'its' if control.rank == 1 else 'their'} place (one dot each), with "
+            f"under the found {compared} in {'its' if control.rank == 1 else 'their'} place (one dot each), with "
             f"{material.intervals}."
         )
         title = "Compared with random directions"

@@ -65,7 +65,7 @@ def _transfer_map(material: Material, sweep: Swept, categories: Sequence[str]) -
     return Plan("transfer", "Circuits across categories", caption, draw, scale([1.0, *shares.ravel()]))
 
 
-def circuits_beside(material: Material) -> Iterator[Plan]:
+def compared_circuits(material: Material) -> Iterator[Plan]:
     """The found circuit compared with others of its size and with its own parts."""
     joint = [
         sweep
@@ -148,14 +148,14 @@ def _parts(sites: Sequence[str]) -> str:
     )
 
 
-def dose(material: Material) -> Iterator[Plan]:
+def refusal_by_size(material: Material) -> Iterator[Plan]:
     """Curves of how many prompts are refused as a circuit grows part by part."""
     for sweep in material.swept:
         if growing(sweep.circuits):
-            yield _refusal_by_size(sweep)
+            yield _refusal_curve(sweep)
 
 
-def _refusal_by_size(sweep: Swept) -> Plan:
+def _refusal_curve(sweep: Swept) -> Plan:
     places, ticks = _size_axis(sweep)
     refusing = np.column_stack([sweep.effects.clean, sweep.effects.patched]) > 0
     rates = [proportions.rate(column, sweep.material.level, sweep.clusters) for column in refusing.T]
@@ -173,14 +173,14 @@ def _refusal_by_size(sweep: Swept) -> Plan:
     return Plan(f"dose-{sweep.side}", "Refusal by number of components", caption, draw)
 
 
-def cumulative(material: Material) -> Iterator[Plan]:
+def effect_by_size(material: Material) -> Iterator[Plan]:
     """Curves of the effect as a circuit grows, compared with the sum of what its parts carry alone."""
     for sweep in material.swept:
         if growing(sweep.circuits):
-            yield _effect_by_size(material, sweep)
+            yield _effect_curve(material, sweep)
 
 
-def _effect_by_size(material: Material, sweep: Swept) -> Plan:
+def _effect_curve(material: Material, sweep: Swept) -> Plan:
     places, ticks = _size_axis(sweep)
     unpatched = Interval(0.0, 0.0, 0.0, len(sweep.change), "nothing patched")
     shares = [unpatched, *(sweep.share(column) for column in sweep.change.T)]

@@ -12,10 +12,16 @@ from harness.report.drawing.answer_figures import (
     refused_unchanged,
     refused_under,
 )
-from harness.report.drawing.circuit_figures import across_categories, circuits_beside, cumulative, dose, found_circuit
+from harness.report.drawing.circuit_figures import (
+    across_categories,
+    compared_circuits,
+    effect_by_size,
+    found_circuit,
+    refusal_by_size,
+)
 from harness.report.drawing.figure_plan import Limits, Plan
-from harness.report.drawing.site_figures import gradients, head_sums, heads, positions, ranking, single, stages
-from harness.report.drawing.stream_figures import projected, read_out, stream_map
+from harness.report.drawing.site_figures import gradients, head_sums, heads, positions, ranking, single_sites, stages
+from harness.report.drawing.stream_figures import logit_lens, projections, stream_map
 from harness.report.drawing.svg import DESK, PHONE, Drawing
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import Arm, Recording
@@ -84,16 +90,16 @@ MAKERS: tuple[Callable[[Material], Iterator[Plan]], ...] = (
     gradients,
     ranking,
     heads,
-    single,
+    single_sites,
     positions,
     stages,
-    projected,
-    read_out,
+    projections,
+    logit_lens,
     across_categories,
-    circuits_beside,
-    dose,
+    compared_circuits,
+    refusal_by_size,
     found_circuit,
-    cumulative,
+    effect_by_size,
     stream_map,
     head_sums,
     refused_unchanged,

@@ -159,7 +159,7 @@ def _position_map(sweep: Swept) -> Plan:
     return Plan(f"positions-{kind}-{sweep.mode}", title, caption, draw, scale([1.0, *shares.ravel()]))
 
 
-def single(material: Material) -> Iterator[Plan]:
+def single_sites(material: Material) -> Iterator[Plan]:
     """Sweeps of one kind of site: curves over the layers, or a strip of the single places that were patched."""
     places: dict[tuple[Kind, str], list[tuple[str, Swept]]] = {}
     for sweep in material.swept:

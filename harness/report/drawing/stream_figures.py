@@ -17,7 +17,7 @@ from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material
 
 
-def projected(material: Material) -> Iterator[Plan]:
+def projections(material: Material) -> Iterator[Plan]:
     """Curves of how much of the streams lies along the direction, layer by layer, for both sides."""
     for sides in _both_sides(material, Projected.KIND):
         shares = {
@@ -51,7 +51,7 @@ def _projection(material: Material, sides: Mapping[str, Evidence], shares: Mappi
     return Plan("projection", "Projection on the direction, by layer", caption, draw, scale(every))
 
 
-def read_out(material: Material) -> Iterator[Plan]:
+def logit_lens(material: Material) -> Iterator[Plan]:
     """Curves of the probability of refusing if each layer's stream were the last (logit lens), for both sides."""
     for sides in _both_sides(material, Lens.KIND):
         yield _lens_plan(material, sides)
