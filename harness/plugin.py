@@ -1,4 +1,4 @@
-"""pytest's side of Assay: the options of judging, one model at a time, and verdicts under their own words."""
+"""The pytest plugin: options, one model after the other, and verdicts in place of passed and failed."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,13 +23,13 @@ from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLANNED, REA
 from harness.running.html_table import HtmlTable
 from harness.running.node_ids import node_id
 from harness.running.options import models_asked, prompts_of, sleeper_of
-from harness.running.run_reporter import Account
+from harness.running.run_reporter import RunReporter
 from harness.running.stopping import leave_it_to_the_controller, like_ctrl_c
 from harness.subjects.published.recordings import RECORDED, recording
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of judging; everything else is `python -m harness`."""
+    """Adds the options of judging; everything else is `python -m harness`."""
     group = parser.getgroup("assay", "Assay: which models are judged, on which prompts")
     group.addoption(
         "--model",
@@ -42,14 +42,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--pairs",
         action="append",
         metavar="PATH",
-        help="your own prompts: a file of pairs, a list of harmful ones, a folder with both lists; or given twice, the "
-        "harmful list first",
+        help="your own prompts: a file of pairs, a list of harmful prompts, or a folder with both lists; given twice, "
+        "first the harmful list, then the harmless one",
     )
     group.addoption(
         "--column",
         action="append",
         metavar="NAME",
-        help="where a .csv or .json list has its prompts, if not in a column that is known; given twice, of each list",
+        help="column that holds the prompts of a .csv or .json list, if it has no usual name; given twice, of each list",
     )
     group.addoption("--quant", choices=get_args(model_catalog.Quant), default="nf4", help="default: nf4")
     group.addoption("--device", choices=get_args(model_catalog.Device), default="auto", help="default: auto")
@@ -61,21 +61,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--use-imported",
         action="store_true",
-        help="let imported evidence answer a live run too (default: it is measured here; --judge-only uses it)",
+        help="use imported evidence in a live run too (default: measure anew; --judge-only always uses it)",
     )
-    group.addoption("--reports", metavar="FOLDER", help="where evidence, runs and pages lie (default: reports, here)")
+    group.addoption(
+        "--reports",
+        metavar="FOLDER",
+        help="folder for evidence, runs and pages (default: reports, in the current folder)",
+    )
     group.addoption("--evidence", metavar="FOLDER", help="default: evidence in the folder of --reports")
-    group.addoption("--plan", action="store_true", help="say what the claims would take, and measure nothing")
-    group.addoption("--strict-models", action="store_true", help="a model that cannot be had is an error, not a skip")
+    group.addoption("--plan", action="store_true", help="say how long the claims would take, and measure nothing")
+    group.addoption("--strict-models", action="store_true", help="an unavailable model is an error, not a skip")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuses bad input before anything is collected or any worker started."""
+    """Checks options, prompts and models before anything is collected or any worker starts."""
     config.pluginmanager.register(fixtures, "assay-fixtures")
     meanwhile = ExitStack()
     meanwhile.enter_context(places.reports_in(Path(config.getoption("--reports") or "reports")))
     config.add_cleanup(meanwhile.close)
-    # torch says it of itself; it is nothing that a claim could mend.
+    # Raised within torch; no claim can change it.
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
     config.option.evidence = config.option.evidence or str(places.evidence())
     if (worker := vars(config).get("workerinput")) is not None:
@@ -85,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
         share_cores(worker["workercount"])
         return
     if config.getoption("--reruns", None):
-        raise pytest.UsageError("--reruns is refused: a claim that is judged until it holds proves nothing")
+        raise pytest.UsageError("--reruns is refused: a claim that is judged again until it holds proves nothing")
     try:
         for name in config.getoption("--model") or ():
             (recording if name.startswith(RECORDED) else model_catalog.find)(name)
@@ -99,46 +103,46 @@ def pytest_configure(config: pytest.Config) -> None:
             of_all = models_asked(config), config.getoption("--quant"), workers, model_catalog.this_machine()
             require_room(*of_all, config.getoption("--dtype"))
         if not config.option.collectonly:
-            config.stash[_SAID] = _looked_at(config)
+            config.stash[_NOTES] = _checked(config)
     except AssayError as error:
         raise pytest.UsageError(str(error)) from None
-    account = Account(config, models_asked(config))
-    config.pluginmanager.register(account, "assay-account")
+    reporter = RunReporter(config, models_asked(config))
+    config.pluginmanager.register(reporter, "assay-run-reporter")
     config.add_cleanup(like_ctrl_c())
     if config.getoption("htmlpath", None):
-        config.pluginmanager.register(HtmlTable(config, account.page), "assay-html-table")
+        config.pluginmanager.register(HtmlTable(config, reporter.page), "assay-html-table")
 
 
-def _looked_at(config: pytest.Config) -> list[str]:
-    """Lines on the models named; the default ones come with the project."""
-    from harness.running.preflight import require_options, said_of
+def _checked(config: pytest.Config) -> list[str]:
+    """Refuses options that cannot work; returns notes on the models named by --model."""
+    from harness.running.preflight import notes_on, require_options
 
     require_options(vars(config.option), live=any(not name.startswith(RECORDED) for name in models_asked(config)))
     named = dict.fromkeys(config.getoption("--model") or ())
     if config.getoption("--judge-only"):
         return []
     sleepers = [sleeper_of(config, name) for name in named if not name.startswith(RECORDED)]
-    return list(said_of(sleepers, strict=config.getoption("--strict-models")))
+    return list(notes_on(sleepers, strict=config.getoption("--strict-models")))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs every claim on every model, grouped so that each model is loaded once."""
+    """Runs every claim on every model, grouped by model so that each is loaded once."""
     if "sleeper" in metafunc.fixturenames:
         names = models_asked(metafunc.config)
         metafunc.parametrize("sleeper", names, ids=list(map(node_id, names)), indirect=True, scope="session")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Says which prompts were taken and how they are split, and what was found of the models."""
+    """Shows which prompts are used, how they are split, and notes on the models."""
     names = (name for name in models_asked(config) if not name.startswith(RECORDED))
     given = (prompts_of(config, name) for name in names)
-    prompts = dict.fromkeys(one.described for one in given if one is not None)
-    return [*(f"prompts: {said}" for said in prompts), *config.stash.get(_SAID, [])]
+    descriptions = dict.fromkeys(prompts.described for prompts in given if prompts is not None)
+    return [*(f"prompts: {description}" for description in descriptions), *config.stash.get(_NOTES, [])]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Where nobody asks for another distribution, each model is loaded by one worker."""
+    """Has each model loaded by one worker, unless --dist asks for another distribution."""
     if config.getoption("dist") != "load":
         return None
     from harness.running.xdist_workers import make_scheduler  # xdist is there
@@ -147,14 +151,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A claim that could hold without being true is not accepted: one sentence with file and line."""
+    """Refuses claims with a defect, such as one that could hold without being true, by file and line."""
     names: dict[str, str] = {}
     for item in items:
         claim = claim_of(item)
         if claim is None and "sleeper" in getattr(item, "fixturenames", ()) and is_claim_file(item.path):
             place = f"{item.path.name}, line {(item.location[1] or 0) + 1}"
             name = item.location[2].partition("[")[0]
-            raise pytest.UsageError(f"{place}: {name} asks for a model and makes no claim; put @claim(…) above it")
+            raise pytest.UsageError(f"{place}: {name} uses a model but is no claim; put @claim(…) above it")
         if claim is not None:
             if item.get_closest_marker("flaky"):
                 raise pytest.UsageError(f"{claim.place}: claim {claim.name!r} is marked flaky; a claim is judged once")
@@ -173,7 +177,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A claim's file that cannot be read is one sentence; files of other tests keep their traceback."""
+    """Turns a mistake in a claim's file into one sentence; files of other tests keep their traceback."""
     report = yield
     if report.failed and isinstance(collector, pytest.Module) and is_claim_file(collector.path):
         error = vars(report)["call"].excinfo.value
@@ -183,7 +187,7 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Keeps account of what is decided while a claim's test runs."""
+    """Records the comparisons and other estimates that a claim makes while it runs."""
     if claim_of(pyfuncitem) is None:
         return (yield)
     with decisions() as made, asides() as beside:
@@ -200,7 +204,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Gives the report of a claim its verdict, in plain builtins that cross processes."""
+    """Attaches the verdict to a claim's report, in plain builtins that workers can send."""
     report = yield
     if (claim := claim_of(item)) is None:
         return report
@@ -209,21 +213,21 @@ def pytest_runtest_makereport(
         return report
     error = None if call.excinfo is None else call.excinfo.value
     made: Sequence[Comparison] = item.stash.get(_DECIDED, ())
-    found = verdict.verdict(error, made, pytest.skip.Exception)
-    if found.word == "BROKEN" and error is not None:
-        found = replace(found, reason=mistakes.sentence(error, item.path))
-    if SAYS in item.stash and found.word != "BROKEN":
-        found = verdict.Verdict("SKIPPED", item.stash[SAYS]())
-    report.outcome = verdict.OUTCOMES[found.word]
+    judged = verdict.verdict(error, made, pytest.skip.Exception)
+    if judged.word == "BROKEN" and error is not None:
+        judged = replace(judged, reason=mistakes.sentence(error, item.path))
+    if SAYS in item.stash and judged.word != "BROKEN":
+        judged = verdict.Verdict("SKIPPED", item.stash[SAYS]())
+    report.outcome = verdict.OUTCOMES[judged.word]
     read = sorted(item.stash.get(READ, ()))
     vars(report)["verdict"] = Judged(
         claim=claim.name,
         model=vars(item)["callspec"].params["sleeper"],
         test=item.nodeid,
-        word=found.word,
-        reason=found.reason,
-        estimates=list(found.estimates),
-        beside=[verdict.plain(one) for one in item.stash.get(_BESIDE, {}).values()],
+        word=judged.word,
+        reason=judged.reason,
+        estimates=list(judged.estimates),
+        beside=[verdict.plain(estimate) for estimate in item.stash.get(_BESIDE, {}).values()],
         evidence=read,
         imported=[key for key in read if key in item.stash.get(IMPORTED, {})],
         seconds=item.stash[_SECONDS],
@@ -233,37 +237,37 @@ def pytest_runtest_makereport(
         vars(report)["verdict"]["recording_from"] = source["bundle"]
     progress = None
     if FORECAST in item.stash:
-        measured = report.when == "call" and found.word in get_args(Outcome)
+        measured = report.when == "call" and judged.word in get_args(Outcome)
         progress = item.stash[FORECAST].judged(item.nodeid, report.duration if measured else None)
     about = {"claim": claim.as_json, "model": model, "peak": peak_bytes(), "progress": progress}
     vars(report)["about"] = about
-    # Of the item: junit writes what the report of the teardown says.
-    item.user_properties.append(("verdict", found.word))
-    item.user_properties.extend((one["name"], f"{one['value']:+z.4f}") for one in found.estimates)
-    said = lines_shown(f"{found.word}: {found.reason}")
-    place = (str(item.path), item.location[1] or 0, said)
-    report.longrepr = None if report.passed else place if report.skipped else said
+    # Set on the item, since junit reads the report of its teardown.
+    item.user_properties.append(("verdict", judged.word))
+    item.user_properties.extend((kept["name"], f"{kept['value']:+z.4f}") for kept in judged.estimates)
+    text = lines_shown(f"{judged.word}: {judged.reason}")
+    place = (str(item.path), item.location[1] or 0, text)
+    report.longrepr = None if report.passed else place if report.skipped else text
     return report
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
-    """SUPPORTED, REFUTED, INCONCLUSIVE, BROKEN instead of pytest's words."""
-    found: Judged | None = vars(report).get("verdict")
-    if found is None:
+    """Shows the verdict's word and letter instead of pytest's; under the default verbosity its line was shown."""
+    judged: Judged | None = vars(report).get("verdict")
+    if judged is None:
         return None
-    if config.option.verbose == 0:  # it has had its line
-        return found["word"].lower(), "", ""
-    return found["word"].lower(), verdict.LETTERS[found["word"]], found["word"]
+    if config.option.verbose == 0:
+        return judged["word"].lower(), "", ""
+    return judged["word"].lower(), verdict.LETTERS[judged["word"]], judged["word"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What all planned claims would take together."""
+    """Says what all planned claims would take together."""
     if PLANNED in terminalreporter.config.stash:
         planned = terminalreporter.config.stash[PLANNED]
         terminalreporter.line(f"in all {len(planned.counted)} measurements, about {planned.minutes:.1f} min")
 
 
-_SAID = pytest.StashKey[list[str]]()
+_NOTES = pytest.StashKey[list[str]]()
 _BESIDE = pytest.StashKey[Mapping[str, Estimate]]()
 _DECIDED = pytest.StashKey[Sequence[Comparison]]()
 _SECONDS = pytest.StashKey[float]()

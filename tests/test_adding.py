@@ -62,7 +62,7 @@ def test_a_test_that_forgets_to_be_a_claim_is_one_sentence(copy: Path) -> None:
     (copy / "hypotheses" / "test_bare.py").write_text("\n\ndef test_bare(model, pairs):\n    assert model\n")
     done = here(copy, "pytest", "hypotheses", "--model", "recorded:llama-2-7b-chat-hf")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "test_bare.py, line 3: test_bare asks for a model and makes no claim" in done.stderr
+    assert "test_bare.py, line 3: test_bare uses a model but is no claim" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

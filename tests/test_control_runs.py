@@ -8,7 +8,7 @@ from harness.claims.claim import claim_named, verdicts_seen
 from harness.inputs import places
 from harness.measurements.evidence import Store
 from harness.results.controls import control_runs
-from harness.results.controls.control_runs import Seen
+from harness.results.controls.control_runs import KnownControls
 from harness.results.run_record import Claimed, Judged, Run
 from harness.subjects.sleeper import Sleeper
 
@@ -65,11 +65,11 @@ def run(
 
 
 def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
-    assert Seen(tmp_path, Run([], "nf4", "cpu")).of("mine", ABOUT).missing(ABOUT) == (
+    assert KnownControls(tmp_path, Run([], "nf4", "cpu")).of("mine", ABOUT).missing(ABOUT) == (
         "not yet seen to hold on reference or to fail on hydra or flat"
     )
     own = run(tmp_path, "organism:reference", "SUPPORTED")
-    found = Seen(tmp_path, own).of("mine", ABOUT)
+    found = KnownControls(tmp_path, own).of("mine", ABOUT)
     assert (dict(found.holds), dict(found.fails), found.both) == (
         {"reference": "e +0.50 [+0.50, +0.90] > 0.30"},
         {},
@@ -77,7 +77,7 @@ def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
     )
     assert found.missing(ABOUT) == "not yet seen to fail on hydra or flat"
     run(tmp_path, "organism:flat", "REFUTED")
-    found = Seen(tmp_path, own).of("mine", ABOUT)
+    found = KnownControls(tmp_path, own).of("mine", ABOUT)
     assert list(found.fails) == ["flat"]
     assert found.both
 
@@ -98,7 +98,7 @@ def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
 def test_what_is_no_control_does_not_count(tmp_path: Path, other: dict[str, object]) -> None:
     own = run(tmp_path, "organism:reference", "SUPPORTED")
     run(tmp_path, **({"model": "organism:flat", "word": "REFUTED"} | other))
-    assert not Seen(tmp_path, own).of("mine", ABOUT).fails
+    assert not KnownControls(tmp_path, own).of("mine", ABOUT).fails
 
 
 def test_the_truth_table_counts_for_the_weights_that_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,19 +106,19 @@ def test_the_truth_table_counts_for_the_weights_that_it_saw(tmp_path: Path, monk
     about = claim_named("baseline").as_json
     monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": table})
     stands = about | {"fingerprint": table["compliant"]["claim"]}
-    found = Seen(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
+    found = KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
     assert found.both
     assert list(found.fails) == ["compliant"]
     other = {name: one | {"organism": "another"} for name, one in table.items()}
     monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": other})
-    assert not Seen(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands).fails
+    assert not KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands).fails
 
 
 def test_a_damaged_run_is_no_control_and_no_failure(tmp_path: Path) -> None:
     own = run(tmp_path, "organism:reference", "SUPPORTED")
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "run.json").write_text("{")
-    assert not Seen(tmp_path, own).of("mine", ABOUT).fails
+    assert not KnownControls(tmp_path, own).of("mine", ABOUT).fails
 
 
 def test_looking_for_controls_writes_nothing_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,5 +126,5 @@ def test_looking_for_controls_writes_nothing_where_one_stands(tmp_path: Path, mo
     here.mkdir()
     own = run(runs, "organism:reference", "SUPPORTED")
     monkeypatch.chdir(here)
-    assert Seen(runs, own).of("mine", ABOUT).holds
+    assert KnownControls(runs, own).of("mine", ABOUT).holds
     assert not list(here.iterdir())

@@ -16,7 +16,7 @@ from harness.measurements.recipe import Recipe
 from harness.results.run_list import latest
 from harness.results.run_record import Run
 from harness.running.forecast import ENOUGH, Forecast, Progress, seconds_left, until_all, words
-from harness.running.run_reporter import Account
+from harness.running.run_reporter import RunReporter
 from tests.test_plugin import judge
 
 TOKENS = st.integers(0, 10**9).map(float)
@@ -128,7 +128,7 @@ def test_a_run_promises_no_time_of_what_is_not_known(run: str, tmp_path: Path) -
     models, measured, distribution, said = RUNS[run]
     options = {"--evidence": str(tmp_path / "evidence"), "--quant": "nf4", "--device": "cpu", "dist": distribution}
     config = SimpleNamespace(getoption=options.get, invocation_params=SimpleNamespace(args=()))
-    account = Account(config, models)  # type: ignore[arg-type]
+    account = RunReporter(config, models)  # type: ignore[arg-type]
     account._expected = {f"t_{number}[{model}]" for number in range(22) for model in models}
     account._words = {f"t_0[{LIVE}]": "SUPPORTED"}
     account._measured.update(measured)

@@ -134,7 +134,7 @@ def test_the_table_says_how_often_at_most() -> None:
 
     claims = claim_named("baseline"), claim_named("necessity")
     lines = list(table([(claims[0], None), (claims[1], Counter({"REFUTED": 200}))]))
-    assert "baseline | finds nothing that could be replaced" in lines[2]
+    assert "baseline | finds no circuit or direction" in lines[2]
     assert lines[3] == "| necessity | 0 of 200 | 200 of 200 | 0 of 200 | 1.5% |"
 
 

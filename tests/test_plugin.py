@@ -83,7 +83,7 @@ BAD_OPTIONS = {
     ("--pairs", "README.md"): "README.md: prompts are read from .jsonl, .csv, .json, .txt files",
     ("--quant", "int3"): "invalid choice: 'int3'",
     ("--dtype", "float8"): "invalid choice: 'float8'",
-    ("--judge-only", "--fresh"): "--judge-only --fresh: one measures nothing, the other all of it again",
+    ("--judge-only", "--fresh"): "--judge-only --fresh: the first measures nothing, the second everything again",
     ("--model", "docs"): "docs: docs holds no config.json; give the folder of a HF model",
     ("--evidence", "README.md"): "--evidence README.md: is no folder",
 }

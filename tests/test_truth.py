@@ -53,7 +53,7 @@ def test_what_is_stale_missing_or_wrong_is_said(tmp_path: Path, monkeypatch: pyt
     docs.write_text(f"before\n{truth_table._MARK}\nold\n")
     assert all("was never judged" in line for line in current([claim], path))
     seen = [
-        truth_table.Seen(claim, organism, expected, expected, (), truth_table.weights(organism))
+        truth_table.Control(claim, organism, expected, expected, (), truth_table.weights(organism))
         for organism, some in controls([claim]).items()
         for _, expected in some
     ]
@@ -66,4 +66,4 @@ def test_what_is_stale_missing_or_wrong_is_said(tmp_path: Path, monkeypatch: pyt
     whole = json.loads(path.read_text())
     whole["claims"]["hierarchy"]["flat"]["claim"] = "another"
     path.write_text(json.dumps(whole))
-    assert any("were others; run `make truth`" in line for line in current([claim], path))
+    assert any("judged before the claim or the organism changed" in line for line in current([claim], path))

@@ -115,7 +115,7 @@ def test_a_claim_of_ones_own_is_written_and_judged_where_one_stands(call: Call, 
     bare.write_text("from harness import remove\ndef test_bare(model, pairs):\n    assert model\n")
     refused = call("pytest", "my_claims", "--model", MODEL)
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "test_bare.py, line 2: test_bare asks for a model and makes no claim" in refused.stderr
+    assert "test_bare.py, line 2: test_bare uses a model but is no claim" in refused.stderr
     bare.unlink()
     judged = call("pytest", "my_claims", "--model", MODEL, "--pairs", few_pairs(tmp_path))
     assert judged.returncode == 0, judged.stdout + judged.stderr

@@ -17,7 +17,7 @@ from harness.claims import gate, mistakes
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
-from harness.inputs.model_catalog import known_models, nearest
+from harness.inputs.model_catalog import ORGANISM, known_models, nearest
 from harness.inputs.places import DATA, HOME, HYPOTHESES, PROGRAM, own_claims
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
@@ -176,8 +176,8 @@ class Claim:
             if not organisms:
                 raise self._defect(f"names no organism in {which}; a claim that cannot be seen to fail proves nothing")
             for organism in organisms:
-                if f"organism:{organism}" not in known_models():
-                    close = nearest(f"organism:{organism}")
+                if ORGANISM + organism not in known_models():
+                    close = nearest(ORGANISM + organism)
                     hint = f"; did you mean {close}?" if close else ""
                     raise self._defect(f"names {organism!r} in {which}, and there is no such organism{hint}")
         if both := set(self.holds_on) & set(self.fails_on):

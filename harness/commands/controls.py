@@ -11,7 +11,7 @@ from harness.commands.declaring import declare, store_of, with_reports
 from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
-from harness.inputs.model_catalog import find
+from harness.inputs.model_catalog import ORGANISM, find
 
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
@@ -41,7 +41,7 @@ def add_to(commands: "Commands") -> None:
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
     placebo.add_argument("--keep", action="store_true", help="write it to data/placebos.json, which reports show")
-    placebo.add_argument("--model", default="organism:reference", metavar="NAME", help="default: organism:reference")
+    placebo.add_argument("--model", default=f"{ORGANISM}reference", metavar="NAME", help="default: %(default)s")
     with_reports(placebo)
 
 

@@ -14,7 +14,7 @@ from harness.report.run_figures import RunFigures
 from harness.report.run_material import RunMaterial
 from harness.report.templates import anchor, slug
 from harness.results import wording
-from harness.results.controls.control_runs import Controls, Seen
+from harness.results.controls.control_runs import Controls, KnownControls
 from harness.results.pair_table import kinds_asked
 from harness.results.quantity_words import phrase
 from harness.results.rejudged import doubt
@@ -29,7 +29,7 @@ class ClaimControls:
     """On which organisms a claim, in the form judged here, was seen to hold and to fail."""
 
     def __init__(self, runs: Path, run: Run) -> None:
-        self._run, self._seen, self._placebos = run, Seen(runs, run), placebos_seen()
+        self._run, self._seen, self._placebos = run, KnownControls(runs, run), placebos_seen()
 
     def of(self, claim: str) -> dict[str, Any]:
         """A claim's controls, a sentence on missing ones, and its verdicts with random parts in place of found ones."""

@@ -14,6 +14,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.files.whole_files import write_whole
+from harness.inputs.model_catalog import ORGANISM
 from harness.judging.verdict import NOT_JUDGED, Word
 from harness.results import wording
 from harness.results.rejudged import doubts
@@ -24,7 +25,6 @@ _SCHEMA = 2
 _SUMMARY = "summary.json"
 # The name of the newest run of one's own.
 LAST = "last"
-_ORGANISM = "organism:"
 
 
 class Control(TypedDict):
@@ -161,7 +161,7 @@ def controls_in(run: Run) -> Iterator[Control]:
     wrong = doubts(run)
     for one in run.verdicts:
         about = run.claims.get(one["claim"])
-        organism = one["model"].removeprefix(_ORGANISM)
+        organism = one["model"].removeprefix(ORGANISM)
         if about is None or organism == one["model"] or one.get("imported"):
             continue
         if (one["claim"], one["model"]) in wrong:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from harness.inputs.model_catalog import ORGANISM
 from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
 from harness.results.quantity_words import phrase
@@ -32,7 +33,6 @@ SHORT_WORDS: Mapping[str, str] = {
     "UNMEASURED": "never measured",
     "SKIPPED": "skipped",
 }
-_ORGANISM = "organism:"
 _WORDS: tuple[Word, ...] = ("REFUTED", "INCONCLUSIVE", "BROKEN")
 _NOT_JUDGED: dict[Word, str] = {"UNFIT": "not judged, the model was refused", "UNMEASURED": "never measured"}
 
@@ -143,7 +143,7 @@ def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         said.append(
             "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."
         )
-    if model.startswith(_ORGANISM):
+    if model.startswith(ORGANISM):
         said.append("A small model trained to refuse in a known way: it tests the claim's test, not any real model.")
     if not model.startswith(RECORDED) and run.quant != "none":
         said.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")

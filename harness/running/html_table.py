@@ -1,4 +1,4 @@
-"""pytest-html's page: a column for each verdict's word, effect and n; names as text, and no script but its own."""
+"""Adds verdict, effect and n to the page of pytest-html, escapes names, and lets no script but its own run."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _HEAD = '<meta charset="utf-8"/>'
 
 
 class HtmlTable:
-    """Hooks of pytest-html; `page` is where the run's own page will lie."""
+    """Hooks of pytest-html; `page` is the path of the run's own page."""
 
     def __init__(self, config: pytest.Config, page: Path) -> None:
         self._page = page
@@ -26,38 +26,39 @@ class HtmlTable:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
-        """What pytest-html's own words do not say."""
+        """Adds columns for the verdict, the effect and n."""
         cells[1:1] = ["<th>Verdict</th>", "<th>Effect [interval]</th>", "<th>n</th>"]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
-        """A verdict, the estimates it rests on, and of how many; and the test's name, which pytest-html leaves raw."""
+        """Fills these columns, and escapes the test's name, which pytest-html does not."""
         when = "" if report.when == "call" else f"::{report.when}"
         named = f'<td class="col-testId">{escape(report.nodeid + when)}</td>'
         cells[:] = [named if 'class="col-testId"' in cell else cell for cell in cells]
-        found: Judged | None = vars(report).get("verdict")
-        columns = ("", "", "") if found is None else (self._link(found), *effects(found))
+        judged: Judged | None = vars(report).get("verdict")
+        columns = ("", "", "") if judged is None else (self._link(judged), *effects(judged))
         cells[1:1] = [f"<td>{text}</td>" for text in columns]
 
     def pytest_unconfigure(self) -> None:
-        """The page is written by now: from here on it runs its own script, and nothing that came into it."""
+        """Adds a policy to the finished page, so that it runs its own script and no other."""
         if self._path.is_file():
             write_whole(self._path, closed(self._path.read_text(encoding="utf-8")).encode(), synced=False)
 
-    def _link(self, found: Judged) -> str:
-        """A verdict's word, leading to where the run's own page speaks of it."""
+    def _link(self, judged: Judged) -> str:
+        """The verdict's word as a link to the claim on the run's own page."""
         page = quote(os.path.relpath(self._page.resolve(), self._path.resolve().parent))
-        return f'<a href="{escape(page)}#{escape(anchor(found["claim"], found["model"]))}">{found["word"]}</a>'
+        return f'<a href="{escape(page)}#{escape(anchor(judged["claim"], judged["model"]))}">{judged["word"]}</a>'
 
 
-def effects(found: Judged) -> tuple[str, str]:
-    """Estimates with their intervals and bars, and their n, one below the other, for HTML."""
-    shown = [escape(f"{one['name']} {wording.number(one)}") for one in found["estimates"]]
-    return "<br>".join(shown), "<br>".join(f"{one['n']} {escape(one['unit'])}" for one in found["estimates"])
+def effects(judged: Judged) -> tuple[str, str]:
+    """A verdict's estimates with intervals and bars, and their n, each on a line, as HTML."""
+    estimates = judged["estimates"]
+    numbers = [escape(f"{estimate['name']} {wording.number(estimate)}") for estimate in estimates]
+    return "<br>".join(numbers), "<br>".join(f"{estimate['n']} {escape(estimate['unit'])}" for estimate in estimates)
 
 
 def closed(html: str) -> str:
-    """The page with a policy that allows its first style and its last script; once it has one it stays as it is."""
+    """The page with a policy that allows its first style and its last script; unchanged if it has one already."""
     if "Content-Security-Policy" in html.partition("<body")[0]:
         return html
     styles, scripts = (re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", html, re.DOTALL) for tag in ("style", "script"))

@@ -1,4 +1,4 @@
-"""What a call of pytest asks for: models, prompts, where evidence lies."""
+"""Reads pytest's options: models, prompts, and where evidence lies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ if TYPE_CHECKING:  # it loads numpy
 
 
 def models_asked(config: pytest.Config) -> tuple[str, ...]:
-    """The models named on the command line, each once, or the default."""
-    default = ["organism:reference", *(RECORDED + name for name in published())]
+    """The models named by --model without repetitions, or the default models."""
+    default = [model_catalog.ORGANISM + "reference", *(RECORDED + name for name in published())]
     return tuple(dict.fromkeys(config.getoption("--model") or default))
 
 
 def prompts_of(config: pytest.Config, model: str) -> PromptSet | None:
-    """The prompts that were given, if any were; beside a list of harmful ones alone, the model's own harmless ones."""
+    """The prompts of --pairs, or None; a harmful list alone is completed by the harmless prompts of the model."""
     paths = config.getoption("--pairs")
     if not paths:
         return None
@@ -36,7 +36,7 @@ def prompts_of(config: pytest.Config, model: str) -> PromptSet | None:
 
 
 def store_of(config: pytest.Config) -> Store:
-    """Where this run keeps its evidence."""
+    """The store in which this run keeps its evidence."""
     option = config.getoption
     only = option("--judge-only")
     use = option("--use-imported") or only
@@ -44,7 +44,7 @@ def store_of(config: pytest.Config) -> Store:
 
 
 def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
-    """The model of that name as this run asks for it, asleep."""
+    """The model of that name with this run's options, not yet loaded."""
     from harness.subjects.sleeper import Sleeper  # loads numpy, and harness tests ask for no model
 
     option = config.getoption

@@ -1,4 +1,4 @@
-"""What a run asks for, looked at before anything runs: options that cannot work, and models that cannot be had."""
+"""Checks options and models before anything runs."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from harness.subjects.sleeper import Sleeper
 
 
 def require_options(option: dict[str, Any], live: bool) -> None:
-    """One sentence for options that contradict each other or this machine; `live`: a model may have to be loaded."""
+    """Refuses options that contradict each other or cannot work here; `live`: some model is not a recording."""
     if option["judge_only"] and option["fresh"]:
-        raise AssayError("--judge-only --fresh: one measures nothing, the other all of it again; leave one out")
+        raise AssayError("--judge-only --fresh: the first measures nothing, the second everything again; leave one out")
     if option["pairs"] and not live:
         raise AssayError("--pairs: recorded models are judged on their own prompts only; name another with --model")
     evidence = Path(option["evidence"])
@@ -22,13 +22,13 @@ def require_options(option: dict[str, Any], live: bool) -> None:
         require_device(option["device"])
 
 
-def said_of(sleepers: Sequence[Sleeper], *, strict: bool) -> Iterator[str]:
-    """A line for each model that is pinned now, or cannot be had; what is no model, and under `strict` both, raises."""
+def notes_on(sleepers: Sequence[Sleeper], *, strict: bool) -> Iterator[str]:
+    """A line for each model whose commit was looked up, and each unavailable one, which raises if `strict`."""
     for sleeper in sleepers:
         try:
             known = sleeper.known
             if sleeper.kept_record is None:
-                _require_had(sleeper, known)
+                _require_available(sleeper, known)
         except Unavailable as error:
             if strict:
                 raise AssayError(str(error)) from None
@@ -39,10 +39,10 @@ def said_of(sleepers: Sequence[Sleeper], *, strict: bool) -> Iterator[str]:
             yield f"{known.alias}: pinned to commit {known.revision}; to stay with it, give --model {name}"
 
 
-def _require_had(sleeper: Sleeper, known: KnownModel) -> None:
+def _require_available(sleeper: Sleeper, known: KnownModel) -> None:
     machine = this_machine()
-    where, has = ("cpu", machine.ram) if sleeper.device == "cpu" else ("memory", max(machine.ram, machine.gpu))
-    require_memory(known, sleeper.quant, where, has)
+    where, size = ("cpu", machine.ram) if sleeper.device == "cpu" else ("memory", max(machine.ram, machine.gpu))
+    require_memory(known, sleeper.quant, where, size)
     from harness.model.hub import require_files  # the hub's client takes a moment to load
 
     require_files(known)

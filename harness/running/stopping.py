@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does: what was judged until then is kept and reported."""
+"""SIGTERM ends a run as Ctrl-C does: verdicts reached so far are kept and reported."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 def like_ctrl_c() -> Callable[[], None]:
-    """From now on the first SIGTERM interrupts, and further ones change nothing; undone by what it returns."""
+    """Makes the first SIGTERM a KeyboardInterrupt and ignores later ones; returns a function that undoes this."""
     if not _may_listen() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return lambda: None
 
@@ -24,7 +24,7 @@ def like_ctrl_c() -> Callable[[], None]:
 
 
 def leave_it_to_the_controller() -> None:
-    """In a worker: where all processes of a run are told to stop, the controlling one ends it."""
+    """Ignores SIGTERM in a worker, since the controlling process ends the run."""
     if _may_listen():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

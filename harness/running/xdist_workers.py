@@ -1,4 +1,4 @@
-"""Several processes: one load a model, cores shared out, a killed worker judged once. Only xdist loads it."""
+"""Workers of pytest-xdist: each model is loaded by one worker, and cores are shared. Imported only under xdist."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from harness.subjects.published.recordings import RECORDED
 
 
 class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]
-    """All claims on one model go to one worker; anything else goes to whoever is free."""
+    """Sends all claims on a model to one worker, and other tests to any worker that is free."""
 
     models: Sequence[str] = ()
 
@@ -22,7 +22,7 @@ class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]
         return model_of(nodeid, self.models) or nodeid
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """The test at which the worker died, if it died: it is not run again, what waited behind it is."""
+        """The test at which a worker died, which is not run again; the tests after it are given to other workers."""
         workload: dict[str, dict[str, bool]] = self.assigned_work.pop(node)
         for unit in workload.values():
             for nodeid, done in unit.items():
@@ -39,15 +39,15 @@ class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def share_cores(workers: int) -> None:
-    """In a worker, before torch is loaded; whoever has set a number of threads is obeyed."""
+    """Sets torch's threads in a worker, before torch is loaded; a number that is already set stays."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
 def require_room(names: Sequence[str], quant: Quant, workers: int, machine: Machine, dtype: Dtype = "auto") -> None:
-    """Models that would be loaded at the same time must fit together; those that never fit are skipped anyway."""
+    """Refuses more workers than there is memory for the models they load at once."""
     known = [find(name).computed_in(dtype) for name in names if not name.startswith(RECORDED)]
-    needs = {one.alias: one.bytes_needed(quant) for one in known}
+    needs = {model.alias: model.bytes_needed(quant) for model in known}
     fitting = sorted((alias for alias in needs if machine.fits(needs[alias])), key=needs.__getitem__)[-workers:]
     total = sum(needs[alias] for alias in fitting)
     if len(fitting) > 1 and not machine.fits(total):
@@ -58,7 +58,7 @@ def require_room(names: Sequence[str], quant: Quant, workers: int, machine: Mach
 
 
 def make_scheduler(config: pytest.Config, log: object, models: Sequence[str]) -> OneLoadEach:
-    """For a run on these models."""
-    found = OneLoadEach(config, log)
-    found.models = models
-    return found
+    """A scheduler for a run on these models."""
+    scheduler = OneLoadEach(config, log)
+    scheduler.models = models
+    return scheduler

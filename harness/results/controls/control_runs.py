@@ -1,4 +1,4 @@
-"""Where a claim, as it stands, was seen to hold and to fail: in the truth table, and in runs on its organisms."""
+"""Looks up whether a claim, as it now stands, was seen to hold and to fail: in the truth table and in earlier runs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import get_args
 
 from harness.claims.claim import verdicts_seen
 from harness.inputs.errors import AssayError
-from harness.inputs.model_catalog import Device, Quant
+from harness.inputs.model_catalog import ORGANISM, Device, Quant
 from harness.measurements.evidence import Store
 from harness.results import wording
 from harness.results.controls.truth_table import weights
@@ -19,7 +19,7 @@ from harness.subjects.sleeper import Sleeper
 
 @dataclass(frozen=True)
 class Controls:
-    """The organisms on which a claim came out as it must, and the numbers there."""
+    """Organism → its numbers in words, of the organisms on which a claim came out as it must."""
 
     holds: Mapping[str, str]
     fails: Mapping[str, str]
@@ -30,60 +30,60 @@ class Controls:
         return bool(self.holds and self.fails)
 
     def missing(self, about: Claimed) -> str:
-        """What is still to be seen, in words."""
-        said = []
+        """Which controls are still to be run, in words."""
+        missing = []
         if not self.holds:
-            said.append(f"hold on {' or '.join(about['holds_on'])}")
+            missing.append(f"hold on {' or '.join(about['holds_on'])}")
         if not self.fails:
-            said.append(f"fail on {' or '.join(about['fails_on'])}")
-        return f"not yet seen to {' or to '.join(said)}"
+            missing.append(f"fail on {' or '.join(about['fails_on'])}")
+        return f"not yet seen to {' or to '.join(missing)}"
 
 
-class Seen:
-    """Controls of any claim; other runs are looked through only for one that the truth table does not have."""
+class KnownControls:
+    """Finds the controls of any claim: in the truth table, then in this run, then in earlier ones."""
 
     def __init__(self, runs: Path, own: Run) -> None:
         self._runs, self._own = runs, own
         self._table = verdicts_seen()
 
     def of(self, name: str, about: Claimed) -> Controls:
-        """Of the claim as it stood in this run."""
-        found = self._in_table(name, about)
-        if not found.both:
-            found = self._with(found, name, about, controls_in(self._own))
-        if not found.both:
-            found = self._with(found, name, about, self._earlier)
-        return found
+        """The controls of the claim as it stood in this run."""
+        controls = self._in_table(name, about)
+        if not controls.both:
+            controls = self._with(controls, name, about, controls_in(self._own))
+        if not controls.both:
+            controls = self._with(controls, name, about, self._earlier)
+        return controls
 
     def _in_table(self, name: str, about: Claimed) -> Controls:
         current = {
-            organism: one
-            for organism, one in self._table.get(name, {}).items()
-            if one["claim"] == about["fingerprint"] and one["organism"] == _weights(organism)
+            organism: kept
+            for organism, kept in self._table.get(name, {}).items()
+            if kept["claim"] == about["fingerprint"] and kept["organism"] == _weights(organism)
         }
-        numbers = {organism: wording.numbers(one["estimates"]) for organism, one in current.items()}
+        numbers = {organism: wording.numbers(kept["estimates"]) for organism, kept in current.items()}
         sides = (
-            {organism: numbers[organism] for organism, one in current.items() if one["verdict"] == word}
+            {organism: numbers[organism] for organism, kept in current.items() if kept["verdict"] == word}
             for word in ("SUPPORTED", "REFUTED")
         )
         return Controls(*sides)
 
-    def _with(self, found: Controls, name: str, about: Claimed, more: Iterable[Control]) -> Controls:
-        sides: dict[str, dict[str, str]] = {"SUPPORTED": dict(found.holds), "REFUTED": dict(found.fails)}
-        for one in more:
-            same_claim = (one["claim"], one["fingerprint"]) == (name, about["fingerprint"])
-            if same_claim and _same_weights(one, self._runs.parent / "evidence"):
-                sides[one["word"]].setdefault(one["organism"], one["numbers"])
+    def _with(self, controls: Controls, name: str, about: Claimed, more: Iterable[Control]) -> Controls:
+        sides: dict[str, dict[str, str]] = {"SUPPORTED": dict(controls.holds), "REFUTED": dict(controls.fails)}
+        for control in more:
+            same_claim = (control["claim"], control["fingerprint"]) == (name, about["fingerprint"])
+            if same_claim and _same_weights(control, self._runs.parent / "evidence"):
+                sides[control["word"]].setdefault(control["organism"], control["numbers"])
         return Controls(sides["SUPPORTED"], sides["REFUTED"])
 
     @cached_property
     def _earlier(self) -> list[Control]:
-        return [one for run in listed(self._runs) if run.summary is not None for one in run.summary["controls"]]
+        return [control for run in listed(self._runs) if run.summary is not None for control in run.summary["controls"]]
 
 
-def _same_weights(one: Control, evidence: Path) -> bool:
-    """Whether the organism that was judged then is the one that is here: its record is among what was read."""
-    return _record(one["organism"], one["quant"], one["device"], evidence) in one["evidence"]
+def _same_weights(control: Control, evidence: Path) -> bool:
+    """Whether the organism has the weights it had then: the run read the record that these weights have."""
+    return _record(control["organism"], control["quant"], control["device"], evidence) in control["evidence"]
 
 
 @cache
@@ -91,7 +91,7 @@ def _record(organism: str, quant: str, device: str, evidence: Path) -> str:
     if quant not in get_args(Quant) or device not in get_args(Device):
         return ""
     try:
-        return Sleeper(f"organism:{organism}", quant, device, Store(evidence)).recipe.fingerprint  # type: ignore[arg-type]
+        return Sleeper(ORGANISM + organism, quant, device, Store(evidence)).recipe.fingerprint  # type: ignore[arg-type]
     except (AssayError, OSError):
         return ""
 

@@ -1,4 +1,4 @@
-"""Claims on placebos: what is found in the model is replaced by something random, which should not do what they say."""
+"""Claims on placebos: the circuit or direction that a claim finds is replaced by a random one."""
 
 import json
 from collections import Counter
@@ -28,52 +28,53 @@ from harness.subjects.live import Bare, Subject
 from harness.subjects.sleeper import Sleeper
 
 PATH = DATA / "placebos.json"
-Found = tuple[Claim, Counter[Outcome] | None]
-"""A claim, and its verdicts on placebos, if anything in it could be replaced."""
+Judged = tuple[Claim, Counter[Outcome] | None]
+"""A claim and its verdicts on placebos; None where the claim finds no circuit or direction."""
 
 OUTCOMES: tuple[Outcome, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
-# Random circuits that are swept together: one recording of prompts and twins serves them all.
+# How many random circuits are swept together: one recording of prompts and twins serves them all.
 BLOCK = 50
-# Their seeds begin here, apart from those of the random ones beside which claims put what was found.
-_APART = 1000
+# Seeds begin here, so that no placebo is one of the random circuits with which claims compare.
+_FIRST_SEED = 1000
 
 
 class Placebo(Bare):
-    """The same subject, but whatever is found in it is random: of the same size and layers, or of the same norm.
+    """A subject that gives a random circuit of the same size and layers, or a random direction of the same norm.
 
-    Refused is what the first token says (log-odds above 0), where that tells generated refusals from answers.
+    A prompt counts as refused where refusing is the likelier first token; where that does not tell generated refusals
+    from answers, the answer is generated and judged.
     """
 
     def __init__(self, subject: Subject, seed: int) -> None:
         super().__init__(subject.record, subject.all_pairs, subject.store, subject.wake, subject.level)
         self.seed = seed
-        self.replaced = False  # whether the claim asked for anything that could be
-        self._found: dict[Circuit, Circuit] = {}
+        self.replaced = False  # whether the claim asked for a circuit or a direction
+        self._originals: dict[Circuit, Circuit] = {}  # placebo → the circuit in whose place it is
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
-        """A random one of the found one's size and layers, disjoint from it."""
-        found = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
-        self.replaced, placebo = True, self._placebo(found, self.seed)
-        self._found[placebo] = found
+        """A random circuit, disjoint from the one that the search finds, with as many parts in each layer."""
+        original = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        self.replaced, placebo = True, self._placebo(original, self.seed)
+        self._originals[placebo] = original
         return placebo
 
     def direction(self, pairs: PromptSet) -> Direction:
-        """A random one with the covariance of the streams, as long as the found one."""
+        """A random direction with the covariance of the streams, as long as the direction that the search finds."""
         return self._direction(pairs, 1)
 
     def subspace(self, pairs: PairSet, rank: int) -> Direction:
-        """As many random ones."""
+        """As many random directions."""
         return self._direction(pairs, rank)
 
     def _direction(self, pairs: PromptSet, rank: int) -> Direction:
-        found = super().direction(pairs)
+        original = super().direction(pairs)
         self.replaced = True
-        return replace(found, method="matched", rank=rank, seed=_APART + self.seed)
+        return replace(original, method="matched", rank=rank, seed=_FIRST_SEED + self.seed)
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer's first token is likelier to refuse than not; else what is generated is judged."""
+        """Whether each prompt is refused, by its first token where that serves, else by its generated answer."""
         if not self.score_serves:
             return super().judged(pairs, side, under, judge)
         if (swept := self._swept(pairs, side, under)) is not None:
@@ -86,69 +87,73 @@ class Placebo(Bare):
             return bool(swept.change[:, self.seed % BLOCK].any())
         return super().changes(pairs, side, under)
 
-    def effects(self, pairs: PairSet, what: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False) -> Effects:
-        """Exact effects; those of the placebo circuit by itself are swept with other seeds'."""
-        if not isinstance(what, Joint) or what.direct or len(what.circuits) > 1 or what.circuits[0] not in self._found:
-            return super().effects(pairs, what, mode, searching=searching)
-        whole = super().effects(pairs, self._block(what.circuits[0], what.at), mode, searching=searching)
+    def effects(
+        self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
+    ) -> Effects:
+        """Exact effects; a placebo circuit is swept together with those of other seeds."""
+        if not isinstance(sweep, Joint) or sweep.direct or len(sweep.circuits) > 1:
+            return super().effects(pairs, sweep, mode, searching=searching)
+        if (placebo := sweep.circuits[0]) not in self._originals:
+            return super().effects(pairs, sweep, mode, searching=searching)
+        whole = super().effects(pairs, self._block(placebo, sweep.at), mode, searching=searching)
         own = [self.seed % BLOCK]
         return replace(whole, axes={"circuit": ("0",)}, patched=whole.patched[:, own], kl=whole.kl[:, own])
 
     def _swept(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Effects | None:
-        """What patching a placebo circuit from the twin comes to, if that is what is done and every pair is aligned."""
+        """Effects of patching placebo circuits; None for any other intervention, or where a pair is not aligned."""
         if not isinstance(under, Patch) or any(site.position is not None for site in under.sites):
             return None
-        if (circuit := Circuit(under.sites)) not in self._found:
+        if (circuit := Circuit(under.sites)) not in self._originals:
             return None
         mode: Mode = "noise" if side == "harmful" else "denoise"
-        found = super().effects(twins(pairs), self._block(circuit, under.at), mode)
-        return None if found.set_aside else found
+        effects = super().effects(twins(pairs), self._block(circuit, under.at), mode)
+        return None if effects.set_aside else effects
 
     def _block(self, placebo: Circuit, at: At) -> Joint:
-        found, first = self._found[placebo], self.seed - self.seed % BLOCK
-        return Joint(tuple(self._placebo(found, seed) for seed in range(first, first + BLOCK)), at)
+        original, first = self._originals[placebo], self.seed - self.seed % BLOCK
+        return Joint(tuple(self._placebo(original, seed) for seed in range(first, first + BLOCK)), at)
 
-    def _placebo(self, found: Circuit, seed: int) -> Circuit:
-        return found.random(self.sizes, _APART + seed)
+    def _placebo(self, original: Circuit, seed: int) -> Circuit:
+        return original.random(self.sizes, _FIRST_SEED + seed)
 
 
 def placebos(
     claims: Iterable[Claim], model: str, seeds: int, store: Store, done: Callable[[Claim], None] = lambda claim: None
-) -> Iterator[Found]:
-    """Each claim's verdicts on so many placebos; None where it asks for nothing that could be replaced."""
+) -> Iterator[Judged]:
+    """Each claim's verdicts with placebos of so many seeds; None where it finds no circuit or direction."""
     with closing(Sleeper(model, "nf4", "auto", store)) as sleeper:
         for claim in claims:
             subject = sleeper.subject(level=claim.level)
-            found: Counter[Outcome] = Counter()
+            verdicts: Counter[Outcome] = Counter()
             for seed in range(seeds):
                 placebo = Placebo(subject, seed)
-                found[claim.judge(placebo, placebo.all_pairs)] += 1
+                verdicts[claim.judge(placebo, placebo.all_pairs)] += 1
                 done(claim)
                 if not placebo.replaced:
                     break
-            yield claim, found if placebo.replaced else None
+            yield claim, verdicts if placebo.replaced else None
 
 
-def keep(found: Iterable[Found], model: str, path: Path = PATH) -> Iterator[Found]:
-    """Puts what was found into the file that reports show, claim by claim, and passes it on."""
-    for claim, words in found:
+def keep(judged: Iterable[Judged], model: str, path: Path = PATH) -> Iterator[Judged]:
+    """Writes each claim's verdicts into the file that reports show as soon as they are known, and passes them on."""
+    for claim, verdicts in judged:
         table = dict(placebos_seen(path))
-        counts = {} if words is None else {word: words[word] for word in OUTCOMES}
+        counts = {} if verdicts is None else {word: verdicts[word] for word in OUTCOMES}
         table[claim.name] = {"claim": claim.fingerprint, "model": model, "verdicts": counts}
         whole = {"schema": TABLES_SCHEMA, "claims": dict(sorted(table.items()))}
         write_whole(path, (json.dumps(whole, indent=1) + "\n").encode())
-        yield claim, words
+        yield claim, verdicts
 
 
-def table(found: Iterable[Found]) -> Iterator[str]:
-    """As Markdown, a line a claim as it comes: how often a placebo did what the claim says."""
+def table(judged: Iterable[Judged]) -> Iterator[str]:
+    """A Markdown table of how often placebos did what the claim says; a line for each claim as it is judged."""
     yield "| claim | supported | refuted | inconclusive | supported at most |"
     yield "|---|---|---|---|---|"
-    for claim, words in found:
-        if words is None:
-            yield f"| {claim.name} | finds nothing that could be replaced | | | |"
+    for claim, verdicts in judged:
+        if verdicts is None:
+            yield f"| {claim.name} | finds no circuit or direction | | | |"
             continue
-        total, supported = words.total(), words["SUPPORTED"]
+        total, supported = verdicts.total(), verdicts["SUPPORTED"]
         most = proportions.rate(np.arange(total) < supported, 0.05).high
-        cells = (f"{words[word]} of {total}" for word in OUTCOMES)
+        cells = (f"{verdicts[word]} of {total}" for word in OUTCOMES)
         yield f"| {claim.name} | {' | '.join(cells)} | {most:.1%} |"

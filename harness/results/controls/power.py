@@ -1,4 +1,4 @@
-"""How many pairs a claim needs: its own test, run on synthetic subjects whose truth is known."""
+"""How many pairs a claim needs: its own test is run on synthetic subjects whose true effect is known."""
 
 import itertools
 from collections import Counter
@@ -14,13 +14,13 @@ POWER = 0.9
 SIMULATIONS = 200
 MOST = 2048
 FEWEST = 8
-# With so many no claim says that it cannot be decided before it asks anything.
+# With so many pairs no claim stops because it could not be decided.
 ENOUGH = 256
 
 
 @dataclass(frozen=True)
 class Needed:
-    """With this effect so many pairs decide the claim with a chance of POWER; none where MOST pairs do not."""
+    """How many pairs decide a claim with probability POWER where this is the true effect; None where MOST do not."""
 
     effect: float
     outcome: Outcome
@@ -28,7 +28,7 @@ class Needed:
 
 
 def truth_of(claim: Claim, effect: float) -> Truth:
-    """What an effect means for a claim: of whatever is done or found; where nothing is, of the answers as they are."""
+    """The synthetic truth in which an effect has this size; for a claim without intervention, the rate refused."""
     asked = arms(claim, Truth((0.5,)))
     if all(arm.endswith("of them refused") for arm in asked):
         return Truth((0.0,), refused=effect, answered=effect)
@@ -38,7 +38,7 @@ def truth_of(claim: Claim, effect: float) -> Truth:
 
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
-    """What the claim compares, in words."""
+    """What the claim asks of a model, in words."""
     subject = Synthetic(truth, ENOUGH, 0, claim.level)
     try:
         claim.judge(subject, subject.all_pairs)
@@ -48,7 +48,7 @@ def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:
 
 
 def rehearse(claim: Claim) -> None:
-    """Raises, before anything is measured, where drawn answers show a bar out of reach that the source does not."""
+    """Refuses a claim whose bar no answer could reach, by judging it on synthetic answers."""
     if all(bar.question for bar in claim.bars):
         return
     subject = Synthetic(Truth((0.5,)), ENOUGH, 0, claim.level)
@@ -56,34 +56,34 @@ def rehearse(claim: Claim) -> None:
         claim.judge(subject, subject.all_pairs)
     except Unreachable as error:
         raise AssayError(f"{claim.place}: claim {claim.name!r} has {error}") from None
-    except Exception:  # noqa: BLE001 - whatever else it does wrong is said when it is judged
+    except Exception:  # noqa: BLE001 - any other mistake is reported when the claim is judged
         return
 
 
 def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:
-    """The verdict on n pairs drawn anew."""
+    """The verdict on n newly drawn pairs."""
     subject = Synthetic(truth, n, seed, claim.level)
     return claim.judge(subject, subject.all_pairs)
 
 
 def outcomes(claim: Claim, truth: Truth, n: int, simulations: int) -> Counter[Outcome]:
-    """The verdicts of so many studies of n pairs."""
+    """How often each verdict comes out in so many simulated studies of n pairs."""
     return Counter(study(claim, truth, n, seed) for seed in range(simulations))
 
 
 def needed(claim: Claim, effect: float) -> Needed:
-    """The fewest pairs, to about 5%, that decide the claim where this effect is true."""
+    """The smallest number of pairs, to about 5%, that decides the claim where this effect is true."""
     truth = truth_of(claim, effect)
     word = outcomes(claim, truth, MOST, 9).most_common(1)[0][0]
     if word == "INCONCLUSIVE":
         return Needed(effect, word, None)
 
     def enough(n: int) -> bool:
-        # Once as many went the other way as may, the rest need not be asked.
-        left = int(SIMULATIONS * (1 - POWER))
+        # Stops as soon as more studies failed than POWER allows.
+        failures_left = int(SIMULATIONS * (1 - POWER))
         for seed in range(SIMULATIONS):
-            left -= study(claim, truth, n, seed) != word
-            if left < 0:
+            failures_left -= study(claim, truth, n, seed) != word
+            if failures_left < 0:
                 return False
         return True
 
