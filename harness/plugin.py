@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--column",
         action="append",
         metavar="NAME",
-        help="column that holds the prompts of a .csv or .json list, if it has no usual name; given twice, of each list",
+        help="column that holds the prompts of a .csv or .json list, if it has no usual name; twice for two lists",
     )
     group.addoption("--quant", choices=get_args(model_catalog.Quant), default="nf4", help="default: nf4")
     group.addoption("--device", choices=get_args(model_catalog.Device), default="auto", help="default: auto")
