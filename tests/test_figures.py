@@ -241,7 +241,7 @@ def test_others_are_called_what_they_are() -> None:
         "its 2 parts, each alone, 1",
         "its 2 parts, each alone, 2",
         "the sum over its parts",
-        "as many other parts, of the largest outputs",
+        "as many other parts, with the largest outputs",
         "2 MLP outputs, layers 1, 2",
         "1 MLP output, layer 0",
     ]

@@ -106,7 +106,7 @@ def _compared(material: Material, sweep: Swept) -> Iterator[tuple[str, list[Inte
             apart = set(other).isdisjoint(first) and Counter(map(kind_of, other)) == Counter(map(kind_of, first))
             name = "as many other parts" if apart and len(others) == 1 else _circuit_name(other, material)
             if apart and _largest_norms(material, first, other):
-                name += ", of the largest outputs"
+                name += ", with the largest outputs"
             yield name, [sweep.share(sweep.change[:, column])]
 
 
