@@ -1,4 +1,4 @@
-"""Effects on what sets the answers to two prompts apart, whatever they are about: no refusal need be in sight."""
+"""Patching effects on the token in which the answers to a prompt and its twin part; the answers need not refuse."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,54 +13,55 @@ from harness.measurements.sweep_plan import AnySweep, Mode
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Contrast
 
-# Answers that are the same for so many tokens are taken to be the same.
+# Answers that agree in so many tokens count as the same.
 TOKENS = 24
 
 
 def contrast(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: AnySweep,
+    swept: AnySweep,
     *,
     mode: Mode = "noise",
     chunks: Chunks | None = None,
 ) -> Effects:
     """Effects on log p(a) − log p(b), where a and b are the first tokens in which the two unpatched answers differ.
 
-    What both answers begin with stands at the end of both prompts. Pairs that are not aligned, or whose answers do not
-    differ, are set aside.
+    The tokens that both answers begin with are appended to both prompts. Pairs that are not aligned, or whose answers
+    do not differ, are set aside.
     """
-    some = tuple(pairs)
-    told = model.remembered(("told apart", some), lambda: _told_apart(model, some))
-    aside = tuple(pair.id for pair in some if pair.id not in told)
-    if not told:
-        axes, none = what.axes(model.sizes, ()), np.zeros(0, dtype=np.float32)
+    listed = tuple(pairs)
+    partings = model.remembered(("partings", listed), lambda: _partings(model, listed))
+    aside = tuple(pair.id for pair in listed if pair.id not in partings)
+    if not partings:
+        axes, none = swept.axes(model.sizes, ()), np.zeros(0, dtype=np.float32)
         empty = np.zeros((0, *map(len, axes.values())), dtype=np.float32)
         return Effects((), aside, axes, empty, empty, none, none)
 
     def scorer(names: Sequence[str]) -> Contrast:
-        return Contrast(model, [told[name].tokens for name in names])
+        return Contrast(model, [partings[name].tokens for name in names])
 
-    encoded = {name: one.prompts for name, one in told.items()}
-    return replace(effects_on(model, encoded, what, scorer, mode=mode, chunks=chunks), set_aside=aside)
+    encoded = {name: parting.prompts for name, parting in partings.items()}
+    return replace(effects_on(model, encoded, swept, scorer, mode=mode, chunks=chunks), set_aside=aside)
 
 
 @dataclass(frozen=True)
-class _Told:
-    prompts: EncodedPair  # with what both answers begin with
-    tokens: tuple[int, int]  # with which each goes on
+class _Parting:
+    prompts: EncodedPair  # each followed by the tokens that both answers begin with
+    tokens: tuple[int, int]  # the next token of each answer
 
 
-def _told_apart(model: ChatModel, pairs: Sequence[Pair]) -> dict[str, _Told]:
+def _partings(model: ChatModel, pairs: Sequence[Pair]) -> dict[str, _Parting]:
+    """By pair id, where the two answers part; without pairs that are not aligned or are answered alike."""
     encoded = {pair.id: both for pair in pairs if (both := model.chat.encode_pair(pair)).aligned}
     if not encoded:
         return {}
     prompts = [prompt for pair in pairs if pair.id in encoded for prompt in (pair.harmful, pair.harmless)]
-    said = [one.ids for one in model.generate(prompts, tokens=TOKENS)]
-    found = {}
-    for (name, both), ours, theirs in zip(encoded.items(), said[::2], said[1::2], strict=True):
-        parting = next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
-        if parting is not None:
-            begun = (replace(prompt, ids=prompt.ids + ours[:parting]) for prompt in (both.harmful, both.harmless))
-            found[name] = _Told(EncodedPair(*begun), (ours[parting], theirs[parting]))
-    return found
+    answers = [answer.ids for answer in model.generate(prompts, tokens=TOKENS)]
+    partings = {}
+    for (name, both), ours, theirs in zip(encoded.items(), answers[::2], answers[1::2], strict=True):
+        at = next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
+        if at is not None:
+            extended = (replace(prompt, ids=prompt.ids + ours[:at]) for prompt in (both.harmful, both.harmless))
+            partings[name] = _Parting(EncodedPair(*extended), (ours[at], theirs[at]))
+    return partings

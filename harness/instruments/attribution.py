@@ -1,4 +1,4 @@
-"""What gradients and attention say of a prompt: estimates of effects, cheap and fallible, never a verdict."""
+"""Gradients and attention of a prompt: cheap and fallible estimates of effects, which never decide a verdict."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -19,75 +19,81 @@ from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer
 
 Ends = Literal["base", "both"]
-"""Where the gradient is taken: at the run that is patched, or the mean of that and of the twin's."""
+"""Which run's gradient is taken: that of the run to be patched, or the mean of that and of the twin's."""
 
 
 def estimate(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: AnySweep,
+    swept: AnySweep,
     tokens: Sequence[int],
     *,
     mode: Mode = "noise",
     ends: Ends = "base",
 ) -> Effects:
-    """Attribution patching: (source − base) · gradient for every variant of a sweep, from one backward pass.
+    """Attribution patching: (source − base) · gradient for every variant of a sweep, from one backward pass a prompt.
 
-    First order: where what is read is saturated it can be wrong by any factor, or in sign (Nanda 2023;
+    A first-order estimate: where later layers saturate it can be wrong by any factor, or in sign (Nanda 2023;
     Kramár et al., arXiv 2403.00745).
     """
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
-    used, aside = set_apart(encoded, what)
-    axes = what.axes(model.sizes, [encoded[name] for name in used])
+    used, aside = set_apart(encoded, swept)
+    axes = swept.axes(model.sizes, [encoded[name] for name in used])
     scorer = Scorer(model, tokens)
-    found = []
-    for part in parts({name: encoded[name] for name in used}, what, model.sizes, budget_of(model), mode):
+    estimates = []
+    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
         hooks = part.hooks
-        clean, ours, slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
-        source, theirs, others = gradients(model, model.batch(part.sources), hooks, scorer)
+        base_odds, base, base_slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
+        source_odds, source, source_slopes = gradients(model, model.batch(part.sources), hooks, scorer)
         products = {}
         for hook in hooks:
-            width = min(ours[hook].shape[1], theirs[hook].shape[1])
-            slope = slopes[hook][:, -width:]
+            width = min(base[hook].shape[1], source[hook].shape[1])
+            slope = base_slopes[hook][:, -width:]
             if ends == "both":
-                slope = (slope + others[hook][:, -width:]) / 2
-            products[hook] = (theirs[hook][:, -width:] - ours[hook][:, -width:]) * slope
-        patched = (clean[:, None] + _sums(part, products)).view(len(part.names), *map(len, axes.values()))
-        found.append(
+                slope = (slope + source_slopes[hook][:, -width:]) / 2
+            products[hook] = (source[hook][:, -width:] - base[hook][:, -width:]) * slope
+        patched = (base_odds[:, None] + _sums(part, products)).view(len(part.names), *map(len, axes.values()))
+        estimates.append(
             Effects(
-                part.names, (), axes, patched.numpy(), patched.mul(torch.nan).numpy(), clean.numpy(), source.numpy()
+                part.names,
+                (),
+                axes,
+                patched.numpy(),
+                patched.mul(torch.nan).numpy(),
+                base_odds.numpy(),
+                source_odds.numpy(),
             )
         )
-    whole = joined(found, used)
+    whole = joined(estimates, used)
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
 
 
 def gradients(
     model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
 ) -> tuple[Float[Tensor, " row"], dict[str, Tensor], dict[str, Tensor]]:
-    """Log-odds of refusing, activations at the hooks, and the gradient of the one in the other; on the CPU."""
-    seen: dict[str, Tensor] = {}
+    """Log-odds of refusing, activations at the hooks, and the gradient of the former in the latter; on the CPU."""
+    activations: dict[str, Tensor] = {}
 
     def begin(activation: Tensor, hook: object) -> Tensor:
-        # Weights need no gradients, so the graph has to begin at the first stream.
+        # The weights do not require gradients, so the graph begins at the first stream.
         return activation.detach().clone().requires_grad_(True)
 
     def keep(name: str) -> Hook:
         def hook(activation: Tensor, hook: object) -> Tensor:
-            seen[name] = activation
+            activations[name] = activation
             return activation
 
         return name, hook
 
     with model.hooked([(Site(0, "resid_pre").hook, begin), *map(keep, hooks)]):
         odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
-    slopes = torch.autograd.grad(odds.sum(), [seen[hook] for hook in hooks])
-    there = {hook: activation.detach().float().cpu() for hook, activation in seen.items()}
-    return odds.detach().cpu(), there, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
+    slopes = torch.autograd.grad(odds.sum(), [activations[hook] for hook in hooks])
+    values = {hook: activation.detach().float().cpu() for hook, activation in activations.items()}
+    return odds.detach().cpu(), values, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
 
 
 def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> list[Float[Tensor, " position"]]:
-    """For each prompt and token: length of the gradient of the log-odds in its embedding."""
+    """For each token of each prompt, the length of the gradient of the log-odds in the token's embedding."""
     hook, scorer = Site(0, "resid_pre").hook, Scorer(model, tokens)
 
     def work(batch: Batch) -> list[Tensor]:
@@ -102,21 +108,23 @@ def integrated_gradients(
 ) -> Float[Tensor, " position"]:
     """Each token's share of the difference in log-odds between a harmful prompt and its twin.
 
-    Gradients along the straight line between their embeddings, by the midpoint rule; shares add up to the
-    difference (Sundararajan et al., arXiv 1703.01365, completeness).
+    Integrated gradients (Sundararajan et al., arXiv 1703.01365): gradients are averaged along the straight line
+    between the two prompts' embeddings, by the midpoint rule. The shares add up to the difference as `steps` grows.
     """
     encoded, scorer = model.chat.encode_pair(pair), Scorer(model, tokens)
     if not encoded.aligned:
-        raise AssayError(f"pair {pair.id}: is not aligned, so there is no line between its two prompts")
+        raise AssayError(
+            f"pair {pair.id}: is not aligned, so its prompts' embeddings cannot be interpolated; give an aligned pair"
+        )
     start = Site(0, "resid_pre").hook
-    ends, _ = model.activations(model.batch([encoded.harmful, encoded.harmless]), [start])
-    harmful, harmless = ends[start]
+    embeddings, _ = model.activations(model.batch([encoded.harmful, encoded.harmless]), [start])
+    harmful, harmless = embeddings[start]
     total = torch.zeros_like(harmful)
     rows = max(1, model.budget // len(encoded.harmful))
     shares = ((torch.arange(steps, device=harmful.device) + 0.5) / steps).to(harmful.dtype)
     for start_at in range(0, steps, rows):
-        some = shares[start_at : start_at + rows, None, None]
-        points = (harmless + some * (harmful - harmless)).detach().requires_grad_(True)
+        share = shares[start_at : start_at + rows, None, None]
+        points = (harmless + share * (harmful - harmless)).detach().requires_grad_(True)
         batch = model.batch([encoded.harmful] * len(points))
         with model.hooked([(start, lambda activation, hook, points=points: points)]):
             odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
@@ -125,20 +133,20 @@ def integrated_gradients(
 
 
 def attention(model: ChatModel, prompt: str) -> Float[Tensor, "layer head query key"]:
-    """Who looks at whom."""
+    """The attention patterns: for each head and query token, the weight of each key token."""
     hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
-    seen, _ = model.activations(model.batch(model.encode([prompt])), hooks)
-    return torch.stack([seen[hook][0] for hook in hooks]).float().cpu()
+    patterns, _ = model.activations(model.batch(model.encode([prompt])), hooks)
+    return torch.stack([patterns[hook][0] for hook in hooks]).float().cpu()
 
 
 def entropy(patterns: Float[Tensor, "... key"]) -> Float[Tensor, "..."]:
-    """In nats: 0 looks at one token, log n at n alike."""
-    each: Tensor = torch.special.entr(patterns)
-    return each.sum(-1)
+    """The entropy of attention patterns in nats: 0 for attention to one token, log n for n tokens alike."""
+    terms: Tensor = torch.special.entr(patterns)
+    return terms.sum(-1)
 
 
 def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Float[Tensor, "layer head query key"]:
-    """Attention times the gradient of the log-odds in it: what each look contributes, to first order."""
+    """Attention patterns times the gradient of the log-odds in them: each weight's contribution, to first order."""
     hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
     batch = model.batch(model.encode([prompt]))
     _, patterns, slopes = gradients(model, batch, hooks, Scorer(model, tokens))
@@ -149,18 +157,18 @@ def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Floa
 def lens(
     model: ChatModel, prompts: Sequence[str], tokens: Sequence[int], position: int = -1
 ) -> Float[Tensor, "prompt layer"]:
-    """Log-odds of refusing by the logit lens: of what enters each layer and leaves the last, read out at once."""
+    """The logit lens: log-odds of refusing if each layer's input, or the last layer's output, were read out at once."""
     last = model.sizes.layers - 1
     sites = [Site(layer, "resid_pre", position=position) for layer in range(last + 1)]
     streams = torch.stack([*model.read(prompts, [*sites, Site(last, "resid_post", position=position)]).values()], 1)
     scorer = Scorer(model, tokens)
-    some = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
-    odds = [scorer.odds(logits_of(model, one.to(model.device, model.loaded.dtype))).cpu() for one in some]
+    portions = torch.split(streams.flatten(0, 1), max(1, LOGITS // model.sizes.vocabulary))
+    odds = [scorer.odds(logits_of(model, rows.to(model.device, model.loaded.dtype))).cpu() for rows in portions]
     return torch.cat(odds).view(streams.shape[:2])
 
 
 def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant"]:
-    """Each variant's products, added up over its sites; NaN where it has none."""
+    """For each variant, the sum of the products over its sites; NaN for a variant without sites."""
     by_hook: dict[str, list[tuple[int, Site]]] = {}
     for number, sites in enumerate(part.variants):
         for site in sites:

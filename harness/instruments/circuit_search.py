@@ -1,4 +1,4 @@
-"""Where in a model refusal is carried: gradients propose, exact patches decide."""
+"""Searches for the sites that carry most of an effect: gradients propose sites, exact patches rank them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,38 +16,41 @@ from harness.model.chat_model import ChatModel
 
 @dataclass(frozen=True)
 class Ranking:
-    """Variants by their exact mean effect, largest first, of those that gradients proposed."""
+    """The variants of largest exact mean effect among those that gradients proposed, largest first."""
 
-    places: tuple[tuple[int, ...], ...]  # along the sweep's axes
+    places: tuple[tuple[int, ...], ...]  # indices along the sweep's axes
     effects: tuple[float, ...]
     considered: int  # variants of the whole sweep
-    measured: int  # of them, those that were patched
+    measured: int  # variants that were proposed, and patched
 
     @property
     def skipped(self) -> int:
-        """Variants whose effect was estimated and not measured."""
+        """How many variants were estimated but not measured."""
         return self.considered - self.measured
 
 
 def top(
     model: ChatModel,
     pairs: Iterable[Pair],
-    what: Sweep,
+    swept: Sweep,
     tokens: Sequence[int],
     k: int,
     *,
     mode: Mode = "noise",
-    chunks: Callable[[AnySweep], Chunks | None] = lambda what: None,
+    chunks: Callable[[AnySweep], Chunks | None] = lambda swept: None,
 ) -> Ranking:
-    """The k variants of a sweep that carry most of the effect, most of the sweep left out."""
-    some = list(pairs)
-    estimates = estimate(model, some, what, tokens, mode=mode, ends="both")
+    """The k variants of a sweep that carry most of the effect, without patching them all.
+
+    The `PROPOSED` · k variants of largest estimated effect are patched, and the k largest of these are returned.
+    """
+    listed = list(pairs)
+    estimates = estimate(model, listed, swept, tokens, mode=mode, ends="both")
     shape = estimates.patched.shape[1:]
-    guess = np.nan_to_num(np.abs(estimates.mean.ravel()), nan=-1)
-    order = np.argsort(-guess, kind="stable")[: PROPOSED * k]
-    proposed = tuple(int(number) for number in order if guess[number] >= 0)
-    chosen = Chosen(what, proposed)
-    exact = sweep(model, some, chosen, tokens, mode=mode, chunks=chunks(chosen)).mean
+    estimated = np.nan_to_num(np.abs(estimates.mean.ravel()), nan=-1)
+    order = np.argsort(-estimated, kind="stable")[: PROPOSED * k]
+    proposed = tuple(int(number) for number in order if estimated[number] >= 0)
+    chosen = Chosen(swept, proposed)
+    exact = sweep(model, listed, chosen, tokens, mode=mode, chunks=chunks(chosen)).mean
     best = np.argsort(-exact, kind="stable")[:k]
     places = tuple(tuple(int(i) for i in np.unravel_index(proposed[at], shape)) for at in best)
     return Ranking(places, tuple(float(exact[at]) for at in best), int(np.prod(shape)), len(proposed))
@@ -62,15 +65,15 @@ def circuit(
     neurons: int = 0,
     at: At = "post",
     mode: Mode = "noise",
-    chunks: Callable[[AnySweep], Chunks | None] = lambda what: None,
+    chunks: Callable[[AnySweep], Chunks | None] = lambda swept: None,
 ) -> dict[Site, float]:
-    """So many heads and neurons that carry most, and what each carries by itself at these positions, largest first."""
-    some = list(pairs)
-    carried: dict[Site, float] = {}
+    """The `heads` heads and `neurons` neurons that carry most, with each one's own effect at `at`, largest first."""
+    listed = list(pairs)
+    effects: dict[Site, float] = {}
     numbers: dict[Indexed, int] = {"head": heads, "neuron": neurons}
     for kind, k in numbers.items():
         if k:
-            found = top(model, some, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
-            sites = (Site(layer, kind, index) for layer, index, _ in found.places)
-            carried.update(zip(sites, found.effects, strict=True))
-    return dict(sorted(carried.items(), key=lambda item: -item[1]))
+            ranking = top(model, listed, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
+            sites = (Site(layer, kind, index) for layer, index, _ in ranking.places)
+            effects.update(zip(sites, ranking.effects, strict=True))
+    return dict(sorted(effects.items(), key=lambda item: -item[1]))
