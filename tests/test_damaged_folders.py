@@ -110,21 +110,21 @@ def ends_at_no_token(folder: Path) -> None:
 
 
 BROKEN = {
-    ends_at_no_token: r"its generation_config.json ends answers at '\[\[1\]\]', which names no tokens",
+    ends_at_no_token: r"eos_token_id in its generation_config.json is '\[\[1\]\]'; it must be a number",
     no_template: "it has no chat template",
     pickled: "its weights are not safetensors.*save_pretrained",
     truncated: r"it cannot be used \(SafetensorError: .*its files are damaged",
     missing_weight: r"1 weights are missing.*model\.layers\.1\.mlp\.up_proj\.weight",
-    other_shape: r"1 weights .*of another shape .*model\.norm\.weight",
-    dropped_layer: r"9 weights .*unknown to its config.json .*model\.layers\.3",
-    quantized_already: "its weights are stored quantized already",
-    encoder_decoder: "a t5 model does not continue text",
+    other_shape: r"1 weights .*have another shape .*model\.norm\.weight",
+    dropped_layer: r"9 weights .*not in the model that config.json describes .*model\.layers\.3",
+    quantized_already: "its weights are already stored quantized",
+    encoder_decoder: "a t5 model does not generate text",
     words_for_numbers: r"it cannot be used \(StrictDataclass.*hidden_size",
-    empty_tokenizer: "holds no tokenizer that can be read",
+    empty_tokenizer: "holds no readable tokenizer",
     reads_ahead: "failed its self-examination .*later tokens change nothing earlier",
     no_config: "holds no config.json",
-    remote_code: "models that bring their own code are not run",
-    no_tokenizer: "holds no tokenizer that can be read",
+    remote_code: "models that need their own code are not run",
+    no_tokenizer: "holds no readable tokenizer",
 }
 
 
@@ -140,11 +140,11 @@ def test_a_damaged_folder_is_one_sentence(
 
 
 SIZES = {
-    "num_hidden_layers": (1_000_000, "num_hidden_layers is 1000000, and they hold 4 layers"),
-    "vocab_size": (10**12, "vocab_size is 1000000000000, and no tensor of theirs has that length"),
-    "hidden_size": (96, "hidden_size is 96, and no tensor of theirs has that length"),
-    "intermediate_size": (10**9, "describes 768000115264 parameters, and they hold 213568"),
-    "head_dim": (10**8, "describes 307200164416 parameters, and they hold 213568"),
+    "num_hidden_layers": (1_000_000, "num_hidden_layers is 1000000, but the weights hold 4 layers"),
+    "vocab_size": (10**12, "vocab_size is 1000000000000, but no tensor among the weights has that length"),
+    "hidden_size": (96, "hidden_size is 96, but no tensor among the weights has that length"),
+    "intermediate_size": (10**9, "describes 768000115264 parameters, but the weights hold 213568"),
+    "head_dim": (10**8, "describes 307200164416 parameters, but the weights hold 213568"),
     "num_labels": (10**10, "takes more than 3 s of the processor"),
 }
 
@@ -173,7 +173,7 @@ def test_tables_beyond_all_measure_are_one_sentence(
     """Masks and rotations are computed, and stand in no file."""
     monkeypatch.setattr(config_check, "bounded", lambda work: (1, bytes_asked))
     stored = config_check.header("llama", folder("llama"))
-    with nullcontext() if fits else pytest.raises(AssayError, match="it asks for tables of 1073741825 bytes"):
+    with nullcontext() if fits else pytest.raises(AssayError, match="it describes tables of 1073741825 bytes"):
         config_check.check("llama", folder("llama"), stored)
 
 

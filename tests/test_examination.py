@@ -36,7 +36,7 @@ NAMES = [
     "later tokens change nothing earlier",
     "identity patch changes nothing",
     "restored residual equals the clean run",
-    "what is written arrives",
+    "writes reach the stream in full",
     "gradient equals the finite difference",
     "arithmetic equals the CPU's in float64",
 ]
@@ -182,7 +182,7 @@ BREAKS = {
     "in a batch equals alone": break_batch,
     "suffix from recorded K/V equals the full run": break_cache,
     "gradient equals the finite difference": break_gradient,
-    "what is written arrives": break_writing,
+    "writes reach the stream in full": break_writing,
     "later tokens change nothing earlier": break_causality,
 }
 
@@ -285,7 +285,7 @@ def test_a_block_that_writes_unseen_is_caught(folder: Callable[[str], Path], tmp
     reference = truth(llama)
     point = llama.bridge.hook_dict[Site(2, "resid_post").hook]
     point.register_forward_hook(lambda module, inputs, output: output * 1.5)
-    assert "what is written arrives" in failed(reexamine(llama, reference))
+    assert "writes reach the stream in full" in failed(reexamine(llama, reference))
 
 
 def test_none_of_nothing_is_none_and_any_of_nothing_is_all() -> None:
@@ -354,7 +354,7 @@ def test_a_refusal_says_which_precision_passes(tmp_path: Path, monkeypatch: pyte
         ),
         (
             lambda model: False,
-            "--dtype float32 --quant none was tried, and it fails with that too$",
+            "it also fails with --dtype float32 --quant none$",
             ["nf4 torch.bfloat16", "nf4 torch.float32", "none torch.float32"],
         ),
     ]
@@ -375,7 +375,7 @@ def test_what_does_not_fit_is_not_tried(
     with pytest.raises(Refused, match=r"--dtype float32 could not be tried \(.*needs about .* GiB"):
         wake(str(half), quant="none", device="cpu")
     assert tried == ["none torch.bfloat16"]
-    with pytest.raises(Refused, match="it was loaded in full precision, so no other would help"):
+    with pytest.raises(Refused, match="it was loaded in full precision, so no other precision would help"):
         monkeypatch.undo()
         failing_unless(lambda model: False, monkeypatch)
         wake(str(folder("llama")), quant="none", device="cpu")

@@ -234,7 +234,7 @@ except AssayError as error:
     print(type(error).__name__, error)
 """
 HUB_ERRORS = {
-    "a/gated": "Unavailable mine: access to a/gated is granted by its owners; ask for it at .*hf auth login",
+    "a/gated": "Unavailable mine: access to a/gated must be granted by its owners; request it at .*run `hf auth login`",
     "a/missing": "Unavailable mine: the hub has no model a/missing, or it is private.*check the name",
     "a/unversioned": "Unavailable mine: a/unversioned has no revision",
     "a/failing": "Unavailable mine: the hub ",

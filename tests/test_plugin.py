@@ -84,7 +84,7 @@ BAD_OPTIONS = {
     ("--quant", "int3"): "invalid choice: 'int3'",
     ("--dtype", "float8"): "invalid choice: 'float8'",
     ("--judge-only", "--fresh"): "--judge-only --fresh: the first measures nothing, the second everything again",
-    ("--model", "docs"): "docs: docs holds no config.json; give the folder of a HF model",
+    ("--model", "docs"): "docs: docs holds no config.json; give the folder of a model in Hugging Face format",
     ("--evidence", "README.md"): "--evidence README.md: is no folder",
 }
 

@@ -1,4 +1,4 @@
-"""Coherence of answers: whether they are language at all, by their repetition and the unchanged model's surprise."""
+"""Coherence of answers: whether they are language at all, by their repetition and the unedited model's surprise."""
 
 import math
 from collections import Counter
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from harness.model.chat_model import ChatModel
 
-# Runs of this many letters repeat in babble of any script, spaces or none, and hardly in language.
+# In any script, with spaces or without, runs of this many letters repeat in babble and hardly ever in language.
 _LETTERS = 8
 
 
 @dataclass(frozen=True)
 class Coherence:
-    """Whether an answer is language at all: a model that babbles has not been shown to comply."""
+    """Whether an answer is language at all; a model that babbles instead of refusing has not complied."""
 
-    repetition: float  # share of what it says that it has said before; 1 for an empty answer
-    cross_entropy: float | None  # nats a token under the unchanged model; infinite for an empty answer
+    repetition: float  # the share of its runs of words or letters that occurred earlier; 1 for an empty answer
+    cross_entropy: float | None  # nats per token under the unedited model; infinite for an empty answer
 
     def passes(self, *, repetition: float = 0.5, cross_entropy: float = math.inf) -> bool:
-        """Whether both stay under their bars; an empty answer does not."""
+        """Whether both figures stay below these limits; an empty answer does not pass."""
         surprise = -math.inf if self.cross_entropy is None else self.cross_entropy
         return self.repetition < repetition and surprise < cross_entropy
 
@@ -27,7 +27,7 @@ class Coherence:
 def coherence(
     completions: Sequence[str], *, prompts: Sequence[str] | None = None, model: ChatModel | None = None
 ) -> list[Coherence]:
-    """Each completion's repetition and, given the unchanged model and the prompts, its surprise."""
+    """Each completion's repetition and, if the unedited model and the prompts are given, its cross-entropy."""
     surprise: Sequence[float | None] = [None] * len(completions)
     if model is not None and prompts is not None:
         surprise = model.cross_entropy(prompts, completions)
@@ -35,7 +35,7 @@ def coherence(
 
 
 def repetition(text: str) -> float:
-    """The share of its word triples, or of its runs of letters if higher, that stood earlier; 1 if empty."""
+    """The share of word triples, or of runs of `_LETTERS` letters if higher, that occurred earlier; 1 if empty."""
     return max(_repeated(text.lower().split(), 3), _repeated("".join(text.lower().split()), _LETTERS))
 
 

@@ -1,4 +1,4 @@
-"""A config.json held against the weights beside it, before anything is allocated by what it says."""
+"""Checks a config.json against its weights before any memory is allocated for what it describes."""
 
 import json
 import re
@@ -23,7 +23,8 @@ from harness.inputs.weight_files import WEIGHTS
 from harness.model.architecture import DIMENSIONS, LAYERS, NESTED
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# Tables that are no weights (of rotations, of what may be attended to): beyond this, and beyond the weights, absurd.
+# The largest plausible size, in bytes, of a model's tables that are not weights (rotations, attention masks), unless
+# the weights are larger still.
 _TABLES = 1024**3
 
 
@@ -33,27 +34,27 @@ class _Index(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Header:
-    """What the safetensors files say of their tensors; no weight is read."""
+    """The shapes and dtypes of all tensors in a folder's safetensors files; no weight is read."""
 
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
 
     @cached_property
     def parameters(self) -> int:
-        """How many numbers there are."""
+        """How many numbers the tensors hold together."""
         return sum(map(prod, self.shapes.values()))
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which most numbers are stored; float32 for what nobody computes in."""
-        stored: Counter[str] = Counter()
+        """The dtype of most numbers; float32 where that is none that models compute in."""
+        numbers: Counter[str] = Counter()
         for name, shape in self.shapes.items():
-            stored[self.dtypes[name]] += prod(shape)
-        return _DTYPES.get(stored.most_common(1)[0][0], torch.float32) if stored else torch.float32
+            numbers[self.dtypes[name]] += prod(shape)
+        return _DTYPES.get(numbers.most_common(1)[0][0], torch.float32) if numbers else torch.float32
 
     @property
     def layers(self) -> int:
-        """How many blocks the names count."""
+        """How many blocks there are, by the numbers in the tensors' names."""
         numbers = (re.search(r"(?:^|\.)(\d+)\.", name) for name in self.shapes)
         return max((int(number[1]) + 1 for number in numbers if number), default=0)
 
@@ -64,40 +65,42 @@ class Header:
 
 
 def header(name: str, folder: Path) -> Header:
-    """Of all the folder's safetensors files."""
+    """The header of all the folder's safetensors files together."""
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
     for path in sorted(folder.glob(WEIGHTS)):
         with library_call(name), safe_open(path, framework="pt") as file:
-            for tensor in file.keys():  # noqa: SIM118 - it is no mapping
+            for tensor in file.keys():  # noqa: SIM118 - the file is no mapping
                 part = file.get_slice(tensor)
                 shapes[tensor], dtypes[tensor] = tuple(part.get_shape()), str(part.get_dtype())
     return Header(shapes, dtypes)
 
 
 def check(name: str, folder: Path, stored: Header) -> None:
-    """One sentence where config.json asks for what the weights do not hold, or their index leads elsewhere."""
+    """Refuses a config.json that describes another model than the weights hold, and an index of other weight files."""
     _require_own(name, folder)
     for key, value in _sizes(_raw(name, folder)):
         if key in LAYERS and value > stored.layers:
-            raise _disagree(name, f"{key} is {value}", f"they hold {stored.layers} layers")
+            raise _disagreement(name, f"{key} is {value}", f"the weights hold {stored.layers} layers")
         if key in DIMENSIONS and value not in stored.dimensions:
-            raise _disagree(name, f"{key} is {value}", "no tensor of theirs has that length")
+            raise _disagreement(name, f"{key} is {value}", "no tensor among the weights has that length")
     try:
-        asked = bounded(partial(_asked, folder))
+        described = bounded(partial(_described, folder))
     except TooMuch:
         raise AssayError(
-            f"{name}: what its config.json describes takes more than {SECONDS} s of the processor to lay out, so its "
-            "numbers cannot be right; download or save the model again"
+            f"{name}: building the model that its config.json describes takes more than {SECONDS} s of processor time "
+            "or too much memory, so a number in it must be wrong; download or save the model again"
         ) from None
-    if asked is None:  # the same call says why where it is loaded
+    if described is None:  # config.json cannot be read or is no causal language model's: refused on loading
         return
-    parameters, tables = asked
-    # What little is missing is named, tensor by tensor, where it is loaded.
+    parameters, tables = described
+    # Fewer missing parameters than that are named one by one when the weights are loaded.
     if parameters > 2 * stored.parameters:
-        raise _disagree(name, f"it describes {parameters} parameters", f"they hold {stored.parameters}")
+        raise _disagreement(name, f"it describes {parameters} parameters", f"the weights hold {stored.parameters}")
     if tables > max(_TABLES, 4 * stored.parameters):
-        raise _disagree(name, f"it asks for tables of {tables} bytes", f"they hold {stored.parameters} parameters")
+        raise _disagreement(
+            name, f"it describes tables of {tables} bytes", f"the weights hold {stored.parameters} parameters"
+        )
 
 
 def _raw(name: str, folder: Path) -> Any:
@@ -111,7 +114,7 @@ def _raw(name: str, folder: Path) -> Any:
 
 
 def _require_own(name: str, folder: Path) -> None:
-    """Weights are known by the files beside config.json: an index that leads to others would load what nobody knows."""
+    """Refuses an index that names weight files outside the folder: they would be loaded but not fingerprinted."""
     if not (index := folder / "model.safetensors.index.json").exists():
         return
     with json_files.told(index, no="index of weights", do="download or save the model again"):
@@ -119,13 +122,13 @@ def _require_own(name: str, folder: Path) -> None:
     own = {path.name for path in folder.glob(WEIGHTS)}
     if others := sorted(named - own):
         raise AssayError(
-            f"{name}: its model.safetensors.index.json names {others[0]!r}, which is none of the files {WEIGHTS} "
-            "beside it; download or save the model again"
+            f"{name}: its model.safetensors.index.json names {others[0]!r}, which is not among the {WEIGHTS} files "
+            "of its folder; download or save the model again"
         )
 
 
 def _sizes(raw: Any) -> list[tuple[str, int]]:
-    """Every whole number under its name, of the model itself and of its text part."""
+    """The names and values of all whole numbers in a config.json, its language model's config included."""
     parts = [raw, raw.get(NESTED)] if isinstance(raw, dict) else []
     return [
         (key, value)
@@ -136,15 +139,18 @@ def _sizes(raw: Any) -> list[tuple[str, int]]:
     ]
 
 
-def _disagree(name: str, config: str, weights: str) -> AssayError:
+def _disagreement(name: str, config: str, weights: str) -> AssayError:
     return AssayError(
-        f"{name}: its config.json is of another model than its weights: {config}, and {weights}; download or save the "
-        "model again"
+        f"{name}: its config.json describes another model than its weights hold: {config}, but {weights}; download or "
+        "save the model again"
     )
 
 
-def _asked(folder: Path) -> tuple[int, int] | None:
-    """Parameters, and bytes of tables, of the model as config.json describes it; nothing is allocated."""
+def _described(folder: Path) -> tuple[int, int] | None:
+    """The parameters and the bytes of tables of the model that config.json describes, without allocating them.
+
+    None if it describes no causal language model.
+    """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return None

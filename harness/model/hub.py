@@ -1,4 +1,4 @@
-"""From a model's name to its files: the one place that downloads, and that finds the commit a hub id stands for."""
+"""Finds a model's files and its commit on the hub; the only module that downloads."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,18 +19,19 @@ from harness.inputs.files.library_calls import first_line
 from harness.inputs.model_catalog import KnownModel, nearest
 from harness.inputs.weight_files import WEIGHTS
 
-# What a chat model needs from the hub; never pickles, never code.
+# The files a chat model needs from the hub; never pickles, never code.
 _FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
-# Second copies of the weights that some repositories hold beside them.
+# Second copies of the weights that some repositories hold.
 _NOT_FILES = ("original/*", "consolidated*", "onnx/*")
-# The hub's HTTP client differs between its releases; its errors are the base of the hub's own.
+# Releases of huggingface_hub use different HTTP clients; their errors' base class is the hub errors' first base.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 
 
 def pinned(known: KnownModel) -> KnownModel:
-    """A hub model without a revision, at the commit to which its main branch leads now; any other as it is.
+    """The model pinned to a commit: a hub model without a revision gets its main branch's present commit.
 
-    Where the hub cannot be reached, main is where it led when the model was last downloaded.
+    If the hub cannot be reached, main's commit at the last download is taken. Folders and pinned models stay as they
+    are.
     """
     if known.folder is not None or known.revision is not None:
         return known
@@ -38,10 +39,12 @@ def pinned(known: KnownModel) -> KnownModel:
 
 
 def fetch(known: KnownModel) -> Path:
-    """The folder of a model's files, downloaded if need be; safetensors only, never remote code."""
+    """The folder of a model's files, downloaded if necessary; safetensors only, never remote code."""
     folder = known.folder or _download(known, _FILES)
     if not (folder / "config.json").is_file():
-        raise AssayError(f"{known.alias}: {folder} holds no config.json; give the folder of a HF model")
+        raise AssayError(
+            f"{known.alias}: {folder} holds no config.json; give the folder of a model in Hugging Face format"
+        )
     if not any(folder.glob(WEIGHTS)):
         if known.folder is None and constants.HF_HUB_OFFLINE:
             raise Unavailable(_not_here(known, "HF_HUB_OFFLINE is set"))
@@ -53,7 +56,7 @@ def fetch(known: KnownModel) -> Path:
 
 
 def require_files(known: KnownModel) -> None:
-    """One sentence if the files cannot be had; downloads no weights."""
+    """Refuses a model whose files are neither here nor on the hub; downloads no weights."""
     if known.folder is not None or constants.HF_HUB_OFFLINE:
         fetch(known)
     else:
@@ -70,8 +73,8 @@ def _download(known: KnownModel, files: Sequence[str]) -> Path:
         )
     except GatedRepoError:
         raise Unavailable(
-            f"{name}: access to {hub} is granted by its owners; ask for it at https://huggingface.co/{hub}, "
-            "then `hf auth login`"
+            f"{name}: access to {hub} must be granted by its owners; request it at https://huggingface.co/{hub}, "
+            "then run `hf auth login`"
         ) from None
     except RevisionNotFoundError:
         raise Unavailable(f"{name}: {hub} has no revision {known.revision}; correct it in data/models.toml") from None
@@ -79,18 +82,18 @@ def _download(known: KnownModel, files: Sequence[str]) -> Path:
         close = nearest(hub)
         hint = f" (did you mean {close}?)" if close else ""
         raise Unavailable(
-            f"{name}: the hub has no model {hub}, or it is private; check the name{hint}, or `hf auth login` if it "
-            "is yours"
+            f"{name}: the hub has no model {hub}, or it is private; check the name{hint}, or run `hf auth login` if "
+            "it is yours"
         ) from None
     except HFValidationError as error:
-        raise AssayError(f"{name}: not a hub id ({first_line(error)})") from None
+        raise AssayError(f"{name}: not a valid hub id ({first_line(error)}); a hub id is org/name") from None
     except LocalEntryNotFoundError:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise Unavailable(_not_here(known, reason)) from None
     except _TRANSPORT_ERROR as error:
         raise Unavailable(f"{name}: the hub answered {first_line(error)}; try again later") from None
     except OSError as error:
-        raise Unavailable(f"{name}: its files could not be stored ({first_line(error)}); free some disk") from None
+        raise Unavailable(f"{name}: its files could not be stored ({first_line(error)}); free disk space") from None
 
 
 def _not_here(known: KnownModel, reason: str) -> str:

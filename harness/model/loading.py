@@ -1,4 +1,4 @@
-"""From a model's files to its weights in memory, quantized: the one place that loads."""
+"""Loads a model's weights into memory, quantized if asked; the only module that loads."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ from harness.model.hub import fetch
 
 _QUANTIZED = {"nf4": "Linear4bit", "int8": "Linear8bitLt"}
 _TINY = 64 * 1024**2
-# Known to say nothing about a user's numbers, and said on every layer of every forward.
+# Messages that do not concern a user's numbers and are logged for every layer of every forward.
 _CHATTER = (
     "MatMul8bitLt: inputs will be cast",
     "Failed to load CPU gemm_4bit_forward",
@@ -43,11 +43,11 @@ _CHATTER = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """Weights in memory, not yet wrapped, with what loading them cost."""
+    """Weights in memory, not yet wrapped by TransformerLens."""
 
     hf: Any
     chat: ChatFormat
-    stops: frozenset[int]
+    stops: frozenset[int]  # tokens that end an answer
     fingerprint: str
     revision: str
     quant: Quant
@@ -64,7 +64,7 @@ def load(
     system: str | None = None,
     hashes: weight_files.Hashes = weight_files.FORGETFUL,
 ) -> Loaded:
-    """The model ready to be wrapped; whatever stands in the way is one sentence."""
+    """The model, ready to be wrapped; refused in one sentence if its files, the device or memory do not allow it."""
     where = _device(device, known.bytes_needed(quant))
     require_memory(known, quant, where, _memory(where))
     folder = fetch(known)
@@ -80,11 +80,11 @@ def load(
         chat = ChatFormat(_tokenizer(known, folder), name=known.alias, arguments=arguments, system=system)
         hf = _weights(known, folder, quant, dtype, where)
     if where == "cpu" and hf.get_memory_footprint() < _TINY:
-        # On tiny matrices further threads cost more than they bring, on a busy machine many times more.
+        # On tiny matrices more threads cost more than they save, on a busy machine many times more.
         torch.set_num_threads(1)
-        _unpack(hf)
+        _cache_dequantized(hf)
     stops = _stops(hf, chat)
-    # Else a repetition penalty of the model's own file would take part in every greedy answer.
+    # Otherwise a repetition penalty in the model's own generation_config.json would change greedy answers.
     hf.generation_config = GenerationConfig()
     return Loaded(
         hf=hf,
@@ -100,7 +100,7 @@ def load(
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory held: on a GPU since the load began, else by this process in all its life."""
+    """Peak memory: on a GPU since loading began, else of this process since it started."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return machine.peak_bytes()
@@ -108,7 +108,7 @@ def peak_bytes(device: str) -> int:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """No progress bars for files that are here already; downloads keep theirs."""
+    """Hides transformers' progress bars for loading; downloads keep theirs."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -142,7 +142,7 @@ def _memory(device: str) -> int:
 
 
 def _sized(known: KnownModel, stored: config_check.Header, dtype: torch.dtype) -> KnownModel:
-    """An unlisted model with its size as the files have it, all of it taken for linear layers."""
+    """A model whose size is not listed, with the size of its files, as if all parameters were in linear layers."""
     if known.linear_millions:
         return known
     return replace(known, dtype=str(dtype).removeprefix("torch."), linear_millions=stored.parameters / 1e6)
@@ -155,25 +155,25 @@ def _require_usable(known: KnownModel, folder: Path) -> None:
         except (ValueError, OSError) as error:
             raise AssayError(
                 f"{known.alias}: transformers {version('transformers')} cannot read its config.json "
-                f"({first_line(error)}); models that bring their own code are not run"
+                f"({first_line(error)}); models that need their own code are not run"
             ) from None
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise AssayError(
-            f"{known.alias}: a {config.model_type} model does not continue text; give a causal language model"
+            f"{known.alias}: a {config.model_type} model does not generate text; give a causal language model"
         )
     if getattr(config, "quantization_config", None):
         raise AssayError(
-            f"{known.alias}: its weights are stored quantized already, so --quant would not be what was run; "
-            "give the original weights"
+            f"{known.alias}: its weights are already stored quantized, so --quant would not say how they were "
+            "quantized; give the original weights"
         )
 
 
 def _dtype(known: KnownModel, stored: torch.dtype, device: str) -> torch.dtype:
-    """As it is listed or asked for, else as it is stored, where the device computes in that."""
+    """The dtype listed or asked for; else the stored one if the device computes in it, or float32."""
     if known.dtype != "auto":
         return getattr(torch, known.dtype)  # type: ignore[no-any-return]
     computes = {
-        # CPUs compute in float16 slowly and in part; bfloat16 would round away what float16 holds.
+        # CPUs support float16 slowly and incompletely, and bfloat16 would lose some of its digits.
         "cpu": stored != torch.float16,
         "cuda": stored != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False),
         "mps": True,
@@ -186,8 +186,8 @@ def _tokenizer(known: KnownModel, folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except ERRORS as error:
         raise AssayError(
-            f"{known.alias}: {folder} holds no tokenizer that can be read ({first_line(error)}); copy "
-            "tokenizer.json and tokenizer_config.json from where the weights came from"
+            f"{known.alias}: {folder} holds no readable tokenizer ({first_line(error)}); copy tokenizer.json and "
+            "tokenizer_config.json from the weights' source"
         ) from None
 
 
@@ -203,31 +203,31 @@ def _weights(known: KnownModel, folder: Path, quant: Quant, dtype: torch.dtype, 
             quantization_config=_quantization(quant, dtype),
             dtype=dtype,
             device_map={"": device},
-            # Attention patterns can be read and written only where they are computed in the open.
+            # Only eager attention computes the patterns that hooks read and write.
             attn_implementation="eager",
-            # All three kinds of mismatch are refused below, in one sentence.
+            # Mismatched sizes are refused below, in the same sentence as missing and unexpected weights.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     wrong = [str(key) for kind in ("missing", "mismatched", "unexpected") for key in sorted(info[f"{kind}_keys"])]
     if wrong:
         raise AssayError(
-            f"{known.alias}: {len(wrong)} weights are missing, of another shape or unknown to its config.json "
-            f"(first: {wrong[0]}); download or save the model again"
+            f"{known.alias}: {len(wrong)} weights are missing, have another shape or are not in the model that "
+            f"config.json describes (first: {wrong[0]}); download or save the model again"
         )
     kinds = {type(module).__name__ for module in hf.modules()}
     if quant in _QUANTIZED and _QUANTIZED[quant] not in kinds:
         raise AssayError(f"{known.alias}: --quant {quant} found no layer to quantize; use --quant none")
     for module in hf.modules():
-        # That kernel repacks the weights on the first forward and then has no right gradients.
+        # With that kernel the weights are repacked on the first forward, and gradients are wrong from then on.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return hf.eval().requires_grad_(False)
 
 
-def _unpack(hf: Any) -> None:
-    """Keeps four-bit weights as the CPU multiplies by them: the very numbers that else every forward unpacks anew."""
-    from transformers.integrations.bitsandbytes import dequantize_bnb_weight  # chatters if it comes before the filter
+def _cache_dequantized(hf: Any) -> None:
+    """Caches dequantized NF4 weights, so that a forward need not dequantize them; bit-identical."""
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight  # logs if imported before the filter
 
     for module in hf.modules():
         if type(module).__name__ == _QUANTIZED["nf4"]:
@@ -245,13 +245,13 @@ def _quantization(quant: Quant, dtype: torch.dtype) -> BitsAndBytesConfig | None
             llm_int8_skip_modules=skip,
         )
     if quant == "int8":
-        # Above a threshold, outlier columns depend on the other rows of a batch; 0 treats all alike.
+        # With a threshold, which columns count as outliers depends on the other rows of the batch; 0 turns that off.
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=skip)
     return None
 
 
 def _stops(hf: Any, chat: ChatFormat) -> frozenset[int]:
-    """The tokens that end an answer; a model may have none."""
+    """The tokens that end an answer; may be empty."""
     stops = hf.generation_config.eos_token_id
     if stops is None:
         stops = chat.tokenizer.eos_token_id
@@ -260,7 +260,7 @@ def _stops(hf: Any, chat: ChatFormat) -> frozenset[int]:
     listed = stops if isinstance(stops, list) else [stops]
     if not all(isinstance(stop, int) for stop in listed):
         raise AssayError(
-            f"{chat.name}: its generation_config.json ends answers at {str(stops)[:80]!r}, which names no tokens; "
-            "eos_token_id is a number or a list of numbers"
+            f"{chat.name}: eos_token_id in its generation_config.json is {str(stops)[:80]!r}; it must be a number or a "
+            "list of numbers"
         )
     return frozenset(listed)

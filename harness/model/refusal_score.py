@@ -1,4 +1,4 @@
-"""How much of a refusal next-token logits are, where they lie: the score of sweeps, discovery and placebos."""
+"""Scores next-token logits: the log-odds that a refusal begins, and the divergence from the unedited run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from harness.inputs.judges.phrases import OPENING
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.model.chat_model import ChatModel
 
-# A token opens refusals if at least this share of them begins with it.
+# A token counts as a refusal's first only if at least this share of refusals begins with it.
 _SHARE = 0.05
 
 
 class Scorer:
-    """Log-odds of refusing and divergence from the clean run, of logits where they are."""
+    """Log-odds of refusing, and divergence from the clean run, computed on the logits' own device."""
 
     def __init__(self, model: ChatModel, tokens: Sequence[int] | Sequence[tuple[int, int]]) -> None:
         self.tokens = torch.tensor(list(tokens), device=model.device)
 
     def clean(self, logits: Float[Tensor, "row vocabulary"]) -> None:
-        """What divergence is measured from."""
+        """Sets the clean run's logits, from which divergence is measured."""
         log = logits.float().log_softmax(-1)
         self.probabilities = log.exp()
         self.entropy = -(self.probabilities * log).sum(-1)
@@ -35,22 +35,22 @@ class Scorer:
     def __call__(
         self, logits: Float[Tensor, "row variant vocabulary"], rows: list[int]
     ) -> tuple[Float[Tensor, "row variant"], Float[Tensor, "row variant"]]:
-        """Both, on the CPU."""
+        """Log-odds and divergence from the clean run in nats, on the CPU; `rows` are the logits' rows in that run."""
         logits = logits.float()
         cross = torch.einsum("rv,rnv->rn", self.probabilities[rows], logits)
-        odds, whole = self._sums(logits, rows)
-        kl = (whole - cross - self.entropy[rows][:, None]).clamp(min=0)
+        odds, total = self._sums(logits, rows)
+        kl = (total - cross - self.entropy[rows][:, None]).clamp(min=0)
         return odds.cpu(), kl.cpu()
 
     def _sums(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """Log-odds, and the log of the sum of all, of these rows; the logits are spent."""
+        """Log-odds, and the logsumexp of all logits; overwrites the logits."""
         refuse = logits[..., self.tokens].logsumexp(-1)
         rest = logits.index_fill_(-1, self.tokens, -torch.inf).logsumexp(-1)
         return refuse - rest, torch.logaddexp(refuse, rest)
 
 
 class Contrast(Scorer):
-    """Log-odds of one token against another, each row with its own two, in place of refusing."""
+    """Scores log p(a) − log p(b) instead of refusing, with a pair of tokens (a, b) for each row."""
 
     def _sums(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
         ours, theirs = (
@@ -61,15 +61,15 @@ class Contrast(Scorer):
 
 
 def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
-    """Log-odds of refusing, of unedited prompts."""
+    """The unedited model's log-odds of refusing each prompt."""
     return np.asarray(Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())
 
 
 def refusal_tokens(model: ChatModel, pairs: PromptSet) -> tuple[int, ...]:
-    """The tokens refusals begin with: as listed for the model, else measured on discovery prompts.
+    """The first tokens of refusals: those listed for the model, or else those measured on discovery prompts.
 
-    Measured: the first tokens of answers that refuse by their opening, where a token opens more refusals than
-    answers. Empty for a model that refuses nothing.
+    A measured token begins at least `_SHARE` of the answers whose opening refuses, and more of these than of the
+    other answers. Empty for a model that refuses nothing.
     """
     if model.known.refusal_tokens:
         return tuple(dict.fromkeys(model.chat.first_token(text) for text in model.known.refusal_tokens))

@@ -1,4 +1,4 @@
-"""Wakes a chat model: found, loaded, wrapped and examined, or refused in one sentence."""
+"""Wakes a chat model: finds, loads, wraps and examines it, or refuses it in one sentence."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from harness.model.self_examination import examine, failure, reference_logits, s
 def wake(
     name: str, *, quant: Quant = "nf4", device: Device = "auto", dtype: Dtype = "auto", system: str | None = None
 ) -> ChatModel:
-    """The model of that name (alias, hub id, folder or organism), examined; unfit ones are refused."""
+    """The model of that name (alias, hub id, folder or organism), ready for use; unfit models are refused."""
     return awaken(pinned(find(name).computed_in(dtype)), quant=quant, device=device, system=system)
 
 
@@ -32,7 +32,10 @@ def awaken(
     examined_on: PromptSet | None = None,
     hashes: weight_files.Hashes = weight_files.FORGETFUL,
 ) -> ChatModel:
-    """That model, examined on these prompts or on those it brings; a refusal says which precision would pass."""
+    """The model, examined on `examined_on` or, without discovery prompts there, on the pairs of its catalog entry.
+
+    If the model is unfit, the refusal names a precision in which it passes.
+    """
     prompts = (examined_on and sample(examined_on)) or sample(load_pairs(known.pairs))
 
     def examined(known: KnownModel, quant: Quant) -> ChatModel:
@@ -51,7 +54,7 @@ def awaken(
     record = model.record
     model.close()
     del model
-    raise Refused(f"{failure(known.alias, record.examination)}; {_what_passes(known, quant, record, examined)}")
+    raise Refused(f"{failure(known.alias, record.examination)}; {_advice(known, quant, record, examined)}")
 
 
 def _examined(
@@ -65,7 +68,7 @@ def _examined(
     began = time.perf_counter()
     loaded = load(known, quant=quant, device=device, system=system, hashes=hashes)
     encoded = [loaded.chat.encode(prompt) for prompt in prompts]
-    # Wrapping works in place, so what the model says by itself has to be heard before.
+    # Wrapping changes the model in place, so the unwrapped model's logits must be computed first.
     with library_call(known.alias):
         reference = reference_logits(loaded.hf, encoded)
     model = ChatModel(known, loaded)
@@ -86,26 +89,26 @@ def _examined(
     return model
 
 
-def _what_passes(
+def _advice(
     known: KnownModel, quant: Quant, refused: ModelRecord, examined: Callable[[KnownModel, Quant], ChatModel]
 ) -> str:
-    """A more exact precision in which the model passes, found by trying; the refused one is closed by then."""
-    exact: list[Quant] = [] if refused.dtype == "float32" else [quant]
+    """Which options make the model pass, found by loading it in float32; the refused model must be closed first."""
+    more_exact: list[Quant] = [] if refused.dtype == "float32" else [quant]
     if quant != "none":
-        exact.append("none")
-    said = "it was loaded in full precision, so no other would help"
+        more_exact.append("none")
+    advice = "it was loaded in full precision, so no other precision would help"
     if refused.device != "cpu":
-        said += "; try --device cpu"
-    for other in exact:
+        advice += "; try --device cpu"
+    for other in more_exact:
         options = "--dtype float32" + (f" --quant {other}" if other != quant else "")
         try:
             model = examined(known.computed_in("float32"), other)
         except AssayError as error:
-            said = f"{options} could not be tried ({error})"
+            advice = f"{options} could not be tried ({error})"
             continue
         passes = not model.record.examination.failed
         model.close()
         if passes:
             return f"it passes with {options}"
-        said = f"{options} was tried, and it fails with that too"
-    return said
+        advice = f"it also fails with {options}"
+    return advice
