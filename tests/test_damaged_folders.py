@@ -145,7 +145,7 @@ SIZES = {
     "hidden_size": (96, "hidden_size is 96, but no tensor among the weights has that length"),
     "intermediate_size": (10**9, "describes 768000115264 parameters, but the weights hold 213568"),
     "head_dim": (10**8, "describes 307200164416 parameters, but the weights hold 213568"),
-    "num_labels": (10**10, "takes more than 3 s of the processor"),
+    "num_labels": (10**10, "takes more than 3 s of processor time"),
 }
 
 
