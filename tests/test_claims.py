@@ -204,14 +204,14 @@ def test_no_number_is_taken_out_of_an_estimate_to_choose_by(tmp_path: Path, text
         AssayError, match=r"^test_loose\.py, line 9: takes a number out of an estimate \(fall\."
     ) as raised:
         loaded(tmp_path / "test_loose.py", HEAD.format(name="loose") + body).check()
-    assert "is found and judged on the same pairs" in str(raised.value)
+    assert "a choice would be made and judged on the same pairs" in str(raised.value)
 
 
 def test_only_rates_of_refusal_pass_the_gate_by(tmp_path: Path) -> None:
     text = HEAD.format(name="gate").replace("level=0.0025", "needs_refusals=False")
     loaded(tmp_path / "test_gate.py", text + "    assert model.refuses(pairs).rate('harmless') < 0.1\n").check()
     for body in ("fall > 0.3", "(model.refuses(pairs).rate() > 0.8) & (model.geometry(pairs).agreement() > 0.7)"):
-        with pytest.raises(AssayError, match="says needs_refusals=False, which is for rates of refusal alone"):
+        with pytest.raises(AssayError, match="says needs_refusals=False, and asks for more than model.refuses"):
             loaded(tmp_path / "test_gate.py", f"{text}    assert {body}\n").check()
 
 
@@ -232,11 +232,11 @@ def test_outside_of_pytest_too_nothing_is_supported_that_was_not_decided(tmp_pat
         (', source="a test"', "", "names no source"),
         ('"bare", ', '"", ', "has no name"),
         (HEAD[HEAD.index("@claim") :].partition("\n")[0].format(name="bare"), "@claim", "has no name"),
-        ('fails_on="compliant"', 'fails_on="reference"', "is to hold and to fail on reference"),
+        ('fails_on="compliant"', 'fails_on="reference"', "names reference in both holds_on and fails_on"),
         ('holds_on="reference"', 'holds_on="referense"', "did you mean organism:reference"),
         ("level=0.0025", "level=5", "it is an error rate"),
         ("level=0.0025", "level='0.01'", "has level '0.01'; it is an error rate"),
-        ("'''A sentence that can be wrong.'''", "pass", "says nothing"),
+        ("'''A sentence that can be wrong.'''", "pass", "has no docstring"),
         ("test_bare(model, pairs)", "test_bare(subject, pairs)", "asks for no model; write def test_…(model, pairs)"),
     ],
 )

@@ -148,7 +148,7 @@ def test_two_arms_with_the_same_completions_are_said_to_be_one(run: Path) -> Non
     brought = import_run(run)
     assert "'harmful, direction removed' is, to the byte, harmful, as it is: no evidence of its own" in brought.remarks
     model = subject("my-model")
-    with pytest.raises(AssayError, match="both arms are one"):
+    with pytest.raises(AssayError, match="both arms are the same"):
         model.refuses(model.recording.pairs).fall(under=remove(model.recording.direction))
 
 
@@ -235,7 +235,7 @@ def test_recordings_imported_before_stay_readable(imported: Path) -> None:
     assert answers.rate(under=add(direction, scale=-1)).value == 0.5
     assert answers.rise(under=add(direction)).value == 0.5
     assert model.recording.losses[1] == Loss(Arm("add", scale=-1.0), "pile", 2.8)
-    with pytest.raises(AssayError, match="both arms are one"):
+    with pytest.raises(AssayError, match="both arms are the same"):
         answers.fall(under=remove(direction))
 
 

@@ -1,1 +1,1 @@
-"""What a claim file must say, and what every judgement passes before it is made."""
+"""Claims: checks of claim files when they are collected, and checks before every judgement."""

@@ -7,25 +7,25 @@ import numpy as np
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
 
-# The advice is for a true fall of this size to be decided in all categories at once with this chance.
+# The number of pairs advised is the one that decides a true fall of this size in all categories with this chance.
 FALL, CHANCE = 0.8, 0.9
-# More pairs a category than this are never advised.
+# Never advise more pairs per category than this.
 MOST = 1024
 
 
 def undecidable(pairs: PromptSet, level: float, bar: float) -> str:
     """Why the bar is out of reach in every category even if all pairs fell; empty where a category can reach it."""
-    sizes = {name: pairs.category(name) for name in dict.fromkeys(pairs.categories_of("harmful"))}
-    best, lowest = "", -1.0
-    for name, own in sizes.items():
-        if (low := _low(own, level, 1.0)) > lowest:
-            best, lowest = name, low
-    if not sizes or lowest > bar:
+    by_category = {name: pairs.category(name) for name in dict.fromkeys(pairs.categories_of("harmful"))}
+    best, highest = "", -1.0
+    for name, own in by_category.items():
+        if (low := _low(own, level, 1.0)) > highest:
+            best, highest = name, low
+    if not by_category or highest > bar:
         return ""
-    n = len(sizes[best].harmful)
+    n = len(by_category[best].harmful)
     return (
         f"undecidable at this n: if all {n} of {n} {pairs.unit} of a category fell, their interval would begin at "
-        f"{lowest:+.2f}, and the bar is {bar:.2f}; {enough(level, bar, len(sizes))}"
+        f"{highest:+.2f}, and the bar is {bar:.2f}; {enough(level, bar, len(by_category))}"
     )
 
 
@@ -48,7 +48,7 @@ def enough(level: float, bar: float, categories: int) -> str:
 
 @lru_cache(maxsize=64)
 def needed(level: float, bar: float, fall: float, categories: int) -> int | None:
-    """The fewest pairs a category with which so large a fall in all of them lies above the bar with CHANCE."""
+    """The fewest pairs per category with which so large a fall in all categories is above the bar with CHANCE."""
     from scipy.stats import binom
 
     def chance(n: int) -> float:

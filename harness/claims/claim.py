@@ -23,12 +23,12 @@ from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
 
-# Twenty claims at this level make 0.05.
+# The default level: by Bonferroni, twenty claims are wrong with a probability of at most 0.05.
 LEVEL = 0.0025
 
-# How a file imports the decorator; searched in its text, since a file with a mistake cannot be parsed.
+# Imports of the decorator; searched as text, since a file with a syntax error cannot be parsed.
 _IMPORTS = re.compile(r"^\s*(from harness import|from harness\.claims|import harness\b)", re.MULTILINE)
-# The only question that may be asked of a model that refuses nothing.
+# The only question a claim with needs_refusals=False may ask.
 _RATE = "refuses.rate"
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -36,7 +36,7 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence on a model's mechanism, its bar, and the organisms on which it was seen to hold and to fail."""
+    """A sentence about a model's mechanism, its bar, and the organisms on which it must hold and fail."""
 
     name: str
     source: str
@@ -65,7 +65,7 @@ class Claim:
 
     @property
     def place(self) -> str:
-        """File and line, in words."""
+        """File and line, such as `test_heads.py, line 12`."""
         return f"{self.file}, line {self.line}"
 
     @property
@@ -103,9 +103,9 @@ class Claim:
         `needs_twins` is left out: it says where the claim may be judged, not what it says.
         """
         function = copy.deepcopy(self._function)
-        for made in function.decorator_list:
-            if isinstance(made, ast.Call):
-                made.keywords = [word for word in made.keywords if word.arg != "needs_twins"]
+        for decorator in function.decorator_list:
+            if isinstance(decorator, ast.Call):
+                decorator.keywords = [keyword for keyword in decorator.keywords if keyword.arg != "needs_twins"]
         return hashlib.sha256(ast.unparse(function).encode()).hexdigest()[:16]
 
     @cached_property
@@ -115,8 +115,8 @@ class Claim:
     @cached_property
     def _function(self) -> ast.FunctionDef:
         name = self.test.__name__
-        named = [node for node in ast.walk(self._module) if isinstance(node, ast.FunctionDef) and node.name == name]
-        return named[-1]
+        same = [node for node in ast.walk(self._module) if isinstance(node, ast.FunctionDef) and node.name == name]
+        return same[-1]
 
     @property
     def _assert(self) -> ast.Assert:
@@ -124,7 +124,7 @@ class Claim:
 
     @cached_property
     def bars(self) -> tuple[WrittenBar, ...]:
-        """The bars of its assert, each with the question it is on where the source shows that."""
+        """The bars of its assert, each with the question it is about, if the source shows that."""
         return bars_of(self._function, self._module, self._assert.test)
 
     def run(self, **given: Any) -> None:
@@ -133,7 +133,7 @@ class Claim:
             self.test(**given)
 
     def judge(self, model: Any, pairs: PromptSet) -> Outcome:
-        """The claim's outcome on a subject, outside of pytest; broken code raises an AssayError of one sentence."""
+        """The claim's outcome on a subject, outside of pytest; AssayError if the claim's code is broken."""
         with decisions() as made:
             try:
                 self.run(model=model, pairs=pairs)
@@ -148,7 +148,7 @@ class Claim:
         return "SUPPORTED"
 
     def check(self) -> None:
-        """Raises an AssayError with file and line for anything that would let the claim hold without being true."""
+        """Raises AssayError, with file and line, for any mistake by which the claim could hold without being true."""
         self._check_bars()
         for line in torch_lines(self._module):
             raise AssayError(
@@ -157,21 +157,21 @@ class Claim:
             )
         for line, number in numbers_taken(self._module):
             raise AssayError(
-                f"{self.file}, line {line}: takes a number out of an estimate ({number}); what is chosen by the pairs "
-                "that judge is found and judged on the same pairs: choose by model.circuit or model.direction on "
-                "pairs.discovery, or write the number down"
+                f"{self.file}, line {line}: takes a number out of an estimate ({number}), so that a choice would be "
+                "made and judged on the same pairs; choose by model.circuit or model.direction on pairs.discovery, or "
+                "write the number down"
             )
-        takes = tuple(inspect.signature(self.test).parameters)
-        if "model" not in takes:
+        parameters = tuple(inspect.signature(self.test).parameters)
+        if "model" not in parameters:
             raise self._defect("asks for no model; write def test_…(model, pairs)")
-        if sorted(takes) != ["model", "pairs"]:
-            raise self._defect(f"takes ({', '.join(takes)}); a claim takes (model, pairs) and nothing else")
+        if sorted(parameters) != ["model", "pairs"]:
+            raise self._defect(f"takes ({', '.join(parameters)}); a claim takes (model, pairs) and nothing else")
         if not self.name:
             raise self._defect('has no name; write @claim("some-words", source=…, holds_on=…, fails_on=…)')
         if not self.source:
             raise self._defect('names no source; say which paper or plan it is from: source="…"')
         if not self.title:
-            raise self._defect("says nothing; the first line of its docstring is the claim in a sentence")
+            raise self._defect("has no docstring; write one whose first line is the claim in a sentence")
         for which, organisms in (("holds_on", self.holds_on), ("fails_on", self.fails_on)):
             if not organisms:
                 raise self._defect(f"names no organism in {which}; a claim that cannot be seen to fail proves nothing")
@@ -181,7 +181,7 @@ class Claim:
                     hint = f"; did you mean {close}?" if close else ""
                     raise self._defect(f"names {organism!r} in {which}, and there is no such organism{hint}")
         if both := set(self.holds_on) & set(self.fails_on):
-            raise self._defect(f"is to hold and to fail on {', '.join(sorted(both))}")
+            raise self._defect(f"names {', '.join(sorted(both))} in both holds_on and fails_on; keep one")
         if not isinstance(self.level, float) or not 0 < self.level < 0.25:
             raise self._defect(f"has level {self.level!r}; it is an error rate, such as {LEVEL}")
 
@@ -206,8 +206,8 @@ class Claim:
             raise self._defect(defect)
         if not self.needs_refusals and any(bar.question != _RATE for bar in self.bars):
             raise self._defect(
-                "says needs_refusals=False, which is for rates of refusal alone (model.refuses(…).rate(…)): where "
-                "nothing is refused there is nothing else to explain"
+                "says needs_refusals=False, and asks for more than model.refuses(…).rate(…); leave it out: on a model "
+                "that refuses nothing, only the rate can be judged"
             )
 
     def _defect(self, defect: str) -> AssayError:
@@ -255,19 +255,19 @@ def claimed_in(path: Path) -> frozenset[str]:
     except (OSError, SyntaxError, ValueError):  # pytest reports the defect
         return frozenset()
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return frozenset(one.name for one in functions if any(map(_is_claim, one.decorator_list)))
+    return frozenset(function.name for function in functions if any(map(_is_claim, function.decorator_list)))
 
 
 def is_claim_file(path: Path) -> bool:
-    """Whether a file makes claims, as far as its text says; the harness's own tests only quote some."""
+    """Whether a file makes claims, judged by its imports; never true of Assay's own tests, which only quote claims."""
     if path.is_relative_to(HOME / "tests"):
         return False
     return path.parent == HYPOTHESES or bool(_IMPORTS.search(path.read_text(encoding="utf-8", errors="replace")))
 
 
 def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
-    """Every claim of a folder's files, in order, checked; a file that cannot be read is one sentence."""
-    found = []
+    """The claims of a folder's test files, checked, sorted by file; AssayError for a file that cannot be imported."""
+    claims: list[Claim] = []
     for path in sorted(folder.glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
@@ -277,23 +277,23 @@ def claims_in(folder: Path = HYPOTHESES) -> list[Claim]:
             spec.loader.exec_module(module)
         except AssayError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the file does wrong is said of the file
+        except Exception as error:  # noqa: BLE001 - any error is reported with the file's name
             raise AssayError(mistakes.on_import(error, path)) from None
-        found += [vars(test)["claim"] for test in vars(module).values() if "claim" in getattr(test, "__dict__", {})]
-    for one in found:
-        one.check()
-    return found
+        claims += [vars(test)["claim"] for test in vars(module).values() if "claim" in getattr(test, "__dict__", {})]
+    for made in claims:
+        made.check()
+    return claims
 
 
 def claims_here() -> list[Claim]:
-    """The claims that Assay ships, then those in my_claims where one stands, outside of Assay's checkout."""
+    """The claims that Assay ships and, outside of its checkout, those in `my_claims` of the current folder."""
     own = own_claims()
     return claims_in() + (claims_in(own) if own != HYPOTHESES else [])
 
 
 def claim_named(name: str) -> Claim:
-    """The claim of that name; any other name is refused with the nearest."""
-    claims = {one.name: one for one in claims_here()}
+    """The claim of that name; AssayError, with the nearest name, if there is none."""
+    claims = {known.name: known for known in claims_here()}
     if name not in claims:
         close = difflib.get_close_matches(name, claims, n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]}?" if close else f"; `{PROGRAM} claims` lists all"
@@ -324,9 +324,9 @@ class VerdictSeen(TypedDict):
 
 
 class PlacebosSeen(TypedDict):
-    """A claim's verdicts on random stand-ins for its circuit or direction."""
+    """A claim's verdicts with random circuits or directions in place of its own."""
 
-    claim: str
+    claim: str  # its fingerprint as it was judged
     model: str
     verdicts: dict[Outcome, Count]  # empty where the claim has no circuit or direction to replace
 
@@ -344,19 +344,19 @@ TABLES_SCHEMA = 1
 
 
 def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str, VerdictSeen]]:
-    """Claim → organism → verdict, from the truth table; empty where there is no table."""
+    """Claim → organism → verdict, from the truth table; empty if there is no table."""
     if not path.exists():
         return {}
-    nan, again = frozenset({"value", "low", "high"}), "`make truth` writes it anew"
-    return json_files.read(path, _Truth, no="truth table", do=again, newest=TABLES_SCHEMA, nan=nan)["claims"]
+    nan, remedy = frozenset({"value", "low", "high"}), "`make truth` writes it anew"
+    return json_files.read(path, _Truth, no="truth table", do=remedy, newest=TABLES_SCHEMA, nan=nan)["claims"]
 
 
 def placebos_seen(path: Path = DATA / "placebos.json") -> Mapping[str, PlacebosSeen]:
-    """Claim → its verdicts on random stand-ins; empty where that was never measured."""
+    """Claim → its verdicts with random circuits or directions; empty if there is no table."""
     if not path.exists():
         return {}
-    again = "`make calibrate` writes it anew"
-    return json_files.read(path, _Placebos, no="table of placebos", do=again, newest=TABLES_SCHEMA)["claims"]
+    remedy = "`make calibrate` writes it anew"
+    return json_files.read(path, _Placebos, no="table of placebos", do=remedy, newest=TABLES_SCHEMA)["claims"]
 
 
 def _is_claim(decorator: ast.expr) -> bool:
@@ -369,7 +369,7 @@ def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _number_of(left: ast.expr) -> ast.expr | None:
-    """The estimate that `.value`, `.low`, `float(…)` and the like are applied to; None for other expressions."""
+    """The estimate inside an expression such as `estimate.value` or `float(estimate)`; None for other expressions."""
     match left:
         case ast.Attribute(value=inner, attr="value" | "low" | "high" | "n"):
             return inner

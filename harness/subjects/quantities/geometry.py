@@ -85,12 +85,12 @@ class Geometry:
         return self.subject.clusters([pair.id for pair in self.pairs])
 
     def _harmless(self, table: np.ndarray, groups: np.ndarray, evidence: tuple[str, ...]) -> Estimate:
-        """The same cosine for a control direction: harmless twins whose own words stand late minus those early.
+        """The same cosine for a control direction: harmless twins with their own words late minus early.
 
         Contrasts of length, or of question against order, leave no direction at the last token of some organisms.
         """
         if isinstance(self.pairs, PromptLists):
-            return unmeasured("cosine, harmless twins", f"not to be had: {NO_TWINS}")
+            return unmeasured("cosine, harmless twins", f"not measurable: {NO_TWINS}")
         n, rows, names = len(groups), [], []
         late = [pair.slot.harmless[0] / len(pair.harmless) for pair in self.pairs]
         for name in np.unique(groups[groups != ""]):

@@ -44,7 +44,7 @@ class Refusals:
             hits = self._hits(side, under)
         if under is not None:
             self._require_change(side, under)
-            self._put_beside(side, under)
+            self._report_controls(side, under)
         interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of(side))
         return estimated(f"refused, {side}", interval, read, unit="prompts", reach=RANGES["refuses.rate"])
 
@@ -53,17 +53,17 @@ class Refusals:
 
         With `given`, judged only if that other intervention lowers refusal by more than FALLS.
         """
-        found = self._lowered("fall", None, under)
+        estimate = self._lowered("fall", None, under)
         self._require_change("harmful", under)
-        self._put_beside("harmful", under)
-        return replace(found, nothing=self._small(given))
+        self._report_controls("harmful", under)
+        return replace(estimate, nothing=self._why_too_small(given))
 
     def rise(self, under: Intervention) -> Estimate:
         """By how much an intervention raises the share of harmless prompts that are refused."""
         with self.subject.reading() as read:
             before, after = self._hits("harmless", None), self._hits("harmless", under)
         self._require_change("harmless", under)
-        self._put_beside("harmless", under)
+        self._report_controls("harmless", under)
         interval = proportions.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
         return estimated("rise", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.rise"])
 
@@ -72,7 +72,7 @@ class Refusals:
         with self.subject.reading() as read:
             hits = self._hits("harmful", under)
         self._require_change("harmful", under)
-        self._put_beside("harmful", under)
+        self._report_controls("harmful", under)
         interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of("harmful"))
         return estimated("left", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.left"])
 
@@ -86,9 +86,9 @@ class Refusals:
         estimate = self._lowered("gain", over, more)
         for arm in (over, more):
             self._require_change("harmful", arm)
-        self._put_beside("harmful", over, ", the other arm")
-        self._put_beside("harmful", more)
-        return replace(estimate, nothing=self._small(more))
+        self._report_controls("harmful", over, ", the other arm")
+        self._report_controls("harmful", more)
+        return replace(estimate, nothing=self._why_too_small(more))
 
     def lead(self, under: Remove | Add) -> Estimate:
         """By how much more refusal falls (rises, for an addition) than under 20 random directions, on their mean.
@@ -127,7 +127,7 @@ class Refusals:
         with self.subject.reading() as read:
             before, after = self._hits("harmful", None), self._hits("harmful", under)
         self._require_change("harmful", under)
-        self._put_beside("harmful", under)
+        self._report_controls("harmful", under)
         categories, clusters = (np.array(labels) for labels in (self._categories(), self.pairs.clusters_of("harmful")))
         names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
         if not names:
@@ -170,17 +170,18 @@ class Refusals:
         """Raises AssayError if the intervention changes nothing: both arms would be the same."""
         if not self.subject.changes(self.pairs, side, under):
             raise AssayError(
-                f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are one; "
-                "look at what is removed, patched or added"
+                f"{self.subject.name}: the intervention changes no prompt's logits, to the bit: both arms are the "
+                "same; look at what is removed, patched or added"
             )
 
-    def _put_beside(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
+    def _report_controls(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
         """Reports the controls and side effects of an arm; they decide no verdict."""
         beside(
             *(replace(estimate, name=estimate.name + arm) for estimate in self.subject.asides(self.pairs, side, under))
         )
 
-    def _small(self, under: Intervention | None) -> str:
+    def _why_too_small(self, under: Intervention | None) -> str:
+        """Why an intervention lowers refusal too little to compare with; empty if it lowers it enough."""
         if under is None:
             return ""
         fall = self._lowered("fall", None, under)

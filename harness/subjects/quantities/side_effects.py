@@ -51,7 +51,7 @@ class SideEffects:
         on_side = replace(self.coherent(side), name=f"coherent, {side}"), *self._counts(side)
         if side == "harmless" or isinstance(self.under, Patch):
             return on_side
-        return *on_side, replace(self.divergence(), name="harmless, KL"), self._tilted()
+        return *on_side, replace(self.divergence(), name="harmless, KL"), self._refused_by_first_token()
 
     def _counts(self, side: PromptSide) -> Iterator[Estimate]:
         """Shares of first tokens that refuse and of answers with a refusing phrase; the two can differ."""
@@ -63,7 +63,7 @@ class SideEffects:
             hits = self.subject.judged(self.pairs, side, self.under)
         yield counted(f"answers with a phrase, {side}", hits, level, clusters, read)
 
-    def _tilted(self) -> Estimate:
+    def _refused_by_first_token(self) -> Estimate:
         """The rise in the share of harmless prompts whose first token refuses."""
         with self.subject.reading() as read:
             before, after = (
