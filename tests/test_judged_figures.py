@@ -23,7 +23,7 @@ from harness.report.drawing.judged_figures import judged
 from harness.report.page import write
 from harness.report.remarks import remarks
 from harness.results.run_record import Judged
-from harness.results.verdict_evidence import Material, named
+from harness.results.verdict_evidence import Material, intervention_in_words
 from harness.subjects.quantities.refusals import RANDOM
 from tests.test_figures import HELDOUT, PAIRS, SPACE, heads, hovers, joint, scored
 from tests.tools import stories
@@ -154,8 +154,8 @@ def test_each_model_that_a_claim_was_not_judged_on_has_its_reason() -> None:
 
 def test_one_component_is_no_plural() -> None:
     patch = {"a": "Patch", "sites": ["1.head.1"]}
-    assert named(patch) == "1 component from the twin"
-    assert named(patch | {"sites": ["1.head.1", "1.head.2"]}) == "2 components from the twin"
+    assert intervention_in_words(patch) == "1 component from the twin"
+    assert intervention_in_words(patch | {"sites": ["1.head.1", "1.head.2"]}) == "2 components from the twin"
 
 
 def test_folded_verdicts_that_their_numbers_contradict_are_counted_apart(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ def remarks(material: Material, verdict: Judged) -> list[str]:
 def _few_heads(material: Material) -> Iterator[str]:
     """How few heads decide a correlation over all of them, and how far gradients miss the size of their effects."""
     estimates = [Swept(material, evidence) for evidence in material.kind(Estimated.KIND)]
-    by_sweep = {(sweep.same, str(sweep.what)): sweep for sweep in estimates}
+    by_sweep = {(sweep.comparison_key, str(sweep.description)): sweep for sweep in estimates}
     for sweep in material.swept:
-        if (estimate := by_sweep.get((sweep.same, str(sweep.what)))) is None:
+        if (estimate := by_sweep.get((sweep.comparison_key, str(sweep.description)))) is None:
             continue
         rows = np.stack([sweep.mean.ravel(), estimate.mean.ravel()])
         exact, estimated = rows[:, np.isfinite(rows).all(0)]
@@ -38,7 +38,7 @@ def _few_heads(material: Material) -> Iterator[str]:
         order = np.argsort(-spread, kind="stable")
         if spread.sum() > 0:
             few = order[: int(np.searchsorted(np.cumsum(spread[order]), MOST * spread.sum())) + 1]
-            kind = str(sweep.what.get("kind", "part"))
+            kind = str(sweep.description.get("kind", "part"))
             yield (
                 f"The correlation rests on {len(few)} of {len(exact)} {kind}s, which make up {MOST:.0%} of the spread "
                 f"of the measured effects: their mean effect is {exact[few].mean():.2f} as patching measures it, and "

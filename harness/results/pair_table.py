@@ -1,7 +1,7 @@
-"""Tables of pairs: what one verdict's evidence says of each pair, for whoever wants to look."""
+"""Tables of what one verdict's evidence holds for each pair: answers before and after, or effects of patching."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -14,13 +14,14 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
-from harness.results.verdict_evidence import named
+from harness.measurements.questions import Answers, Swept
+from harness.results.verdict_evidence import intervention_in_words, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: of words, of numbers, of whether it was refused, or of what became of that (−1 gone, +1 come)."""
+    """One column: texts, numbers, flags (1: refused), or flips (−1: no longer refused, +1: newly refused)."""
 
     title: str
     kind: Literal["text", "number", "flag", "flip"]
@@ -29,36 +30,38 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows are pairs, by their place in the model's set of pairs."""
+    """Columns with a value for each row; a row is a pair, or a prompt of a list."""
 
-    places: tuple[int, ...]
+    places: tuple[int, ...]  # of each row in the model's prompts, see `row_of`
     columns: tuple[Column, ...]
-    whole: int  # how many there were before it was cut
+    whole: int  # the number of rows before `cut`
 
     def cut(self, most: int) -> "Table":
-        """At most so many rows, spread evenly over the order of the last column of numbers or flips."""
+        """The table with at most so many rows: an even choice in the order of its last column that is no text."""
         if len(self.places) <= most:
             return self
         ruling = next(column for column in reversed(self.columns) if column.kind != "text")
         order = np.argsort([math.inf if value is None else value for value in ruling.values], kind="stable")
         kept = np.sort(order[np.linspace(0, len(order) - 1, most).astype(int)])
-        columns = (Column(one.title, one.kind, tuple(one.values[at] for at in kept)) for one in self.columns)
-        return Table(tuple(self.places[at] for at in kept), tuple(columns), self.whole)
+        columns = (
+            Column(column.title, column.kind, tuple(column.values[row] for row in kept)) for column in self.columns
+        )
+        return Table(tuple(self.places[row] for row in kept), tuple(columns), self.whole)
 
 
-def table(found: Sequence[Evidence], pairs: PromptSet) -> Table | None:
-    """What the evidence says of held-out pairs; answers if there are any that something was done to, else effects."""
-    own = on_heldout(found, pairs)
-    answers = [one for one in own if one.recipe.kind == "answers"]
-    edited = [one for one in answers if one.recipe.of["under"] is not None]
-    sides = {one.recipe.of["side"] for one in edited} or {"harmful", "harmless"}
-    shown = [one for one in answers if one.recipe.of["side"] in sides]
+def table(evidence: Sequence[Evidence], pairs: PromptSet) -> Table | None:
+    """Answers to held-out prompts, before and after an intervention; without one, a sweep's effects if there is one."""
+    heldout = on_heldout(evidence, pairs)
+    answers = [arm for arm in heldout if arm.recipe.kind == Answers.KIND]
+    edited = [arm for arm in answers if arm.recipe.of["under"] is not None]
+    sides = {arm.recipe.of["side"] for arm in edited} or {"harmful", "harmless"}
+    shown = [arm for arm in answers if arm.recipe.of["side"] in sides]
     if isinstance(pairs, PromptLists):
         return _listed(pairs, shown) if shown else None
     places = {pair.id: place for place, pair in enumerate(pairs)}
-    if not edited and (swept := [one for one in own if one.recipe.kind == "swept"]):
-        effects = min(map(unpacked, swept), key=lambda one: one.patched.size)
-        # Where no pair could be compared with its twin there is none to show.
+    if not edited and (swept := [sweep for sweep in heldout if sweep.recipe.kind == Swept.KIND]):
+        effects = min(map(unpacked, swept), key=lambda effects: effects.patched.size)
+        # A sweep that set every pair aside has no rows.
         return _table([places[name] for name in effects.pairs], _effects(effects)) if effects.pairs else None
     if not shown:
         return None
@@ -66,7 +69,7 @@ def table(found: Sequence[Evidence], pairs: PromptSet) -> Table | None:
 
 
 def row_of(prompts: PromptSet, place: int) -> tuple[str, str, str, str]:
-    """Name, category, harmful prompt and harmless one of a row; of lists it has one of the two."""
+    """A row's name, category, harmful and harmless prompt; one of the two is empty in rows of prompt lists."""
     if isinstance(prompts, PairSet):
         pair = prompts.pairs[place]
         return pair.id, pair.category, pair.harmful, pair.harmless
@@ -75,20 +78,22 @@ def row_of(prompts: PromptSet, place: int) -> tuple[str, str, str, str]:
     return f"{side} {at + 1}", prompts.categories_of("harmful" if side == "harmful" else "harmless")[at], *texts
 
 
-def on_heldout(found: Sequence[Evidence], pairs: PromptSet) -> list[Evidence]:
-    """What was measured on the pairs that judge."""
-    return [one for one in found if _of(one) == pairs.heldout.fingerprint]
+def on_heldout(evidence: Sequence[Evidence], pairs: PromptSet) -> list[Evidence]:
+    """The evidence that was measured on the held-out prompts."""
+    return [measured for measured in evidence if prompts_fingerprint(measured) == pairs.heldout.fingerprint]
 
 
-def kinds_asked(found: Sequence[Evidence], pairs: PromptSet) -> list[str]:
-    """Kinds of the evidence by which a claim judged; answers as they are, which the gate asks for, if nothing else."""
-    own = [(one.recipe.kind, one.recipe.of) for one in on_heldout(found, pairs)]
-    asked = [kind for kind, of in own if kind != "answers" or of["under"] is not None or of["side"] == "harmless"]
-    return asked or [kind for kind, _ in own]
+def kinds_asked(evidence: Sequence[Evidence], pairs: PromptSet) -> list[str]:
+    """Kinds of held-out evidence that a claim asked for; what the gate asked for only if there is nothing else."""
+    heldout = [(measured.recipe.kind, measured.recipe.of) for measured in on_heldout(evidence, pairs)]
+    asked = [
+        kind for kind, of in heldout if kind != Answers.KIND or of["under"] is not None or of["side"] == "harmless"
+    ]
+    return asked or [kind for kind, _ in heldout]
 
 
 def recorded_table(recording: Recording) -> Table:
-    """Every published judgement, item by item."""
+    """Every published judgement, one column for each arm."""
     columns = [_flags(arm.label, arm.refused) for arm in recording.arms]
     return _table(range(len(recording.categories)), columns)
 
@@ -98,63 +103,56 @@ def _table(places: Sequence[int], columns: Iterator[Column] | Sequence[Column]) 
 
 
 def _listed(lists: PromptLists, shown: Sequence[Evidence]) -> Table:
-    """Harmful prompts first, then harmless ones; each has what was measured on its own side."""
+    """Rows for harmful prompts, then for harmless ones; a column is empty for prompts of the other side."""
     places = {
         side: [at + before for at, prompt in enumerate(getattr(lists, side)) if side_of(prompt) == "heldout"]
         for side, before in (("harmful", 0), ("harmless", len(lists.harmful)))
     }
-    sides = [side for side in SIDES if any(one.recipe.of["side"] == side for one in shown)]
+    sides = [side for side in SIDES if any(arm.recipe.of["side"] == side for arm in shown)]
     columns = []
-    for own, column in _answers(shown):
-        nothing = "" if column.kind == "text" else None
-        parts = (column.values if side == own else [nothing] * len(places[side]) for side in sides)
+    for measured_side, column in _answers(shown):
+        empty = "" if column.kind == "text" else None
+        parts = (column.values if side == measured_side else [empty] * len(places[side]) for side in sides)
         columns.append(Column(column.title, column.kind, tuple(chain.from_iterable(parts))))
     return _table([place for side in sides for place in places[side]], columns)
 
 
 def _answers(shown: Sequence[Evidence]) -> Iterator[tuple[str, Column]]:
-    """Before and after side by side, of each side; then what became of each refusal."""
+    """(side, column) of every arm's answers, the unchanged model first, and of whether its refusals changed."""
     for side in ("harmful", "harmless"):
-        own = sorted((one for one in shown if one.recipe.of["side"] == side), key=lambda one: _when(one.recipe.of))
-        before = next((one for one in own if one.recipe.of["under"] is None), None)
-        for arm in own:
-            what = named(arm.recipe.of["under"])
-            yield side, Column(f"{side}, {what}: answer", "text", tuple(arm.values["prefixes"]))
-            if before is None:
+        arms = [arm for arm in shown if arm.recipe.of["side"] == side]
+        unchanged = next((arm for arm in arms if arm.recipe.of["under"] is None), None)
+        for arm in sorted(arms, key=lambda arm: arm.recipe.of["under"] is not None):
+            name = intervention_in_words(arm.recipe.of["under"])
+            yield side, Column(f"{side}, {name}: answer", "text", tuple(arm.values["prefixes"]))
+            if unchanged is None:
                 continue
-            hits, was = (np.array(one.values[PHRASES]) > 0 for one in (arm, before))
-            if arm is before:
-                yield side, _flags(f"{side}: refused", was.tolist())
+            hits, before = (np.array(answers.values[PHRASES]) > 0 for answers in (arm, unchanged))
+            if arm is unchanged:
+                yield side, _flags(f"{side}: refused", before.tolist())
             else:
-                yield side, Column(f"{side}, {what}: change", "flip", tuple((hits.astype(int) - was).tolist()))
+                yield side, Column(f"{side}, {name}: change", "flip", tuple((hits.astype(int) - before).tolist()))
 
 
 def _effects(effects: Effects) -> Iterator[Column]:
-    """Of the variant that changes most."""
+    """Columns for the variant with the largest mean change."""
     change = effects.change.reshape(len(effects.pairs), -1)
-    most = int(np.abs(np.nan_to_num(change).mean(0)).argmax())
-    at = np.unravel_index(most, effects.patched.shape[1:])
-    where = ", ".join(f"{name} {labels[place]}" for (name, labels), place in zip(effects.axes.items(), at, strict=True))
+    largest = int(np.abs(np.nan_to_num(change).mean(0)).argmax())
+    places = np.unravel_index(largest, effects.patched.shape[1:])
+    where = ", ".join(
+        f"{name} {labels[place]}" for (name, labels), place in zip(effects.axes.items(), places, strict=True)
+    )
     for title, values in (
         ("log-odds of refusing", effects.clean),
         ("of the twin", effects.source),
-        (f"patched ({where})", effects.patched.reshape(len(effects.pairs), -1)[:, most]),
-        ("share of the gap", effects.normalised.reshape(len(effects.pairs), -1)[:, most]),
+        (f"patched ({where})", effects.patched.reshape(len(effects.pairs), -1)[:, largest]),
+        ("share of the gap", effects.normalised.reshape(len(effects.pairs), -1)[:, largest]),
     ):
         yield Column(title, "number", tuple(_short(value) for value in values.tolist()))
 
 
 def _flags(title: str, hits: Sequence[bool]) -> Column:
     return Column(title, "flag", tuple(map(int, hits)))
-
-
-def _of(evidence: Evidence) -> str | None:
-    pairs = evidence.recipe.of.get("pairs")
-    return pairs["pairs"] if isinstance(pairs, Mapping) else None
-
-
-def _when(of: Mapping[str, Any]) -> bool:
-    return of["under"] is not None
 
 
 def _short(value: float) -> float | None:

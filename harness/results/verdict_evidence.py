@@ -1,4 +1,4 @@
-"""What a verdict read, as figures want it: effects as shares of the gap, circuits and directions by what they are."""
+"""The evidence that one verdict read, prepared for figures: effects as shares, circuits by part, directions by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,193 +13,201 @@ from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.inputs.sites import INDEXED, SITE_KINDS, Kind
 from harness.judging import means
 from harness.judging.proportions import Interval
+from harness.measurements import questions
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Direction
 from harness.subjects.quantities.refusals import RANDOM
 
-# Subspaces of up to so many directions are known when they are seen.
+# The largest subspace, in directions, that is recognised by its fingerprint.
 RANKS = 10
 _WHERE = {"stream": " from the stream", "attention": " from attention", "mlp": " from MLPs"}
 
 
 @dataclass(frozen=True)
-class Known:
-    """A direction, or so many, that was found; or random ones in its place."""
+class KnownDirection:
+    """A found direction or subspace, or a random one of the same rank; as text: `direction`, `3 random directions`."""
 
     rank: int = 1
     random: bool = False
 
     def __str__(self) -> str:
-        many = "" if self.rank == 1 else f"{self.rank} "
-        return f"{many}{'random ' if self.random else ''}direction{'s' if many else ''}"
+        number = "" if self.rank == 1 else f"{self.rank} "
+        return f"{number}{'random ' if self.random else ''}direction{'s' if number else ''}"
 
 
+# Cached, since every claim on a model asks for the same sets, and fingerprints of thousands of pairs are slow.
 @lru_cache(maxsize=16)
-def _judged(pairs: PromptSet) -> dict[str, tuple[str, PromptSet]]:
-    """Kept, for every claim on a model asks for it anew, and fingerprints of thousands of pairs take their time."""
-    found: dict[str, tuple[str, PromptSet]] = {}
+def _judged_sets(pairs: PromptSet) -> dict[str, tuple[str, PromptSet]]:
+    sets: dict[str, tuple[str, PromptSet]] = {}
     for words, whole in ((f"held-out {pairs.unit}", pairs.heldout), (pairs.unit, pairs)):
-        found.setdefault(whole.fingerprint, (words, whole))
+        sets.setdefault(whole.fingerprint, (words, whole))
         for name in whole.categories:
             part = whole.category(name)
-            found.setdefault(part.fingerprint, (f"{words} of “{name}”", part))
-    return found
+            sets.setdefault(part.fingerprint, (f"{words} of “{name}”", part))
+    return sets
 
 
 @dataclass(frozen=True)
 class Material:
-    """What one claim's verdict on one model read."""
+    """The evidence that one claim's verdict on one model read, with the model's prompts and the claim's error level."""
 
     evidence: Sequence[Evidence]
     pairs: PromptSet
     level: float
 
     @cached_property
-    def judged(self) -> dict[str, tuple[str, PromptSet]]:
-        """Fingerprint → words and pairs of every set that may judge, the held-out one first."""
-        return _judged(self.pairs)
+    def judged_sets(self) -> dict[str, tuple[str, PromptSet]]:
+        """Fingerprint → name and prompts of every set that can be judged on: held-out first, then all, by category."""
+        return _judged_sets(self.pairs)
 
     def kind(self, kind: str) -> list[Evidence]:
-        """Evidence of a kind on the sets that judge."""
-        order = list(self.judged)
-        found = [one for one in self.evidence if one.recipe.kind == kind and asked_of(one) in self.judged]
-        return sorted(found, key=lambda one: order.index(asked_of(one)))
+        """The evidence of a kind of measurement on `judged_sets`, in their order."""
+        order = list(self.judged_sets)
+        on_judged_sets = [
+            evidence
+            for evidence in self.evidence
+            if evidence.recipe.kind == kind and prompts_fingerprint(evidence) in self.judged_sets
+        ]
+        return sorted(on_judged_sets, key=lambda evidence: order.index(prompts_fingerprint(evidence)))
 
-    def of(self, one: Evidence) -> PromptSet:
-        """The pairs on which it was measured."""
-        return self.judged[asked_of(one)][1]
+    def prompts_of(self, evidence: Evidence) -> PromptSet:
+        """The prompts that evidence was measured on."""
+        return self.judged_sets[prompts_fingerprint(evidence)][1]
 
-    def on(self, *some: Evidence) -> str:
-        """The same in words, of one measurement, or of the same one of each side."""
-        said = []
-        for one in some:
-            words, prompts = self.judged[asked_of(one)]
-            if isinstance(prompts, PromptLists) and (side := one.recipe.of.get("side")) in SIDES:
-                said.append(f"{len(getattr(prompts, side))} {side} {words}")
+    def prompts_in_words(self, *measured: Evidence) -> str:
+        """The number and name of the prompts that evidence was measured on; give both sides of a measurement."""
+        phrases = []
+        for evidence in measured:
+            name, prompts = self.judged_sets[prompts_fingerprint(evidence)]
+            if isinstance(prompts, PromptLists) and (side := evidence.recipe.of.get("side")) in SIDES:
+                phrases.append(f"{len(getattr(prompts, side))} {side} {name}")
             else:
-                said.append(f"{len(one.values.get('pairs', prompts))} {words}")
-        return " and ".join(dict.fromkeys(said))
+                phrases.append(f"{len(evidence.values.get('pairs', prompts))} {name}")
+        return " and ".join(dict.fromkeys(phrases))
 
     @property
     def intervals(self) -> str:
-        """How sure they are, in words."""
+        """The intervals in words, such as `99% intervals`."""
         return f"{100 * (1 - 2 * self.level):g}% intervals"
 
     @cached_property
     def swept(self) -> list["Swept"]:
-        """Measured effects, where there is any gap to take shares of."""
-        return [one for found in self.kind("swept") if (one := Swept(self, found)).there]
+        """The sweeps on `judged_sets` whose effects can be shown as shares."""
+        sweeps = (Swept(self, evidence) for evidence in self.kind(questions.Swept.KIND))
+        return [sweep for sweep in sweeps if sweep.has_shares]
 
     @cached_property
-    def found(self) -> dict[str, dict[str, float | None]]:
-        """Pairs' fingerprint → the parts of the circuit found on them, and what each carries where that was kept."""
-        found: dict[str, dict[str, float | None]] = {}
-        for one in self.evidence:
-            if one.recipe.kind != "circuit":
+    def circuits(self) -> dict[str, dict[str, float | None]]:
+        """Fingerprint of prompts → parts of the circuit found on them, with their own effects (None: not recorded)."""
+        circuits: dict[str, dict[str, float | None]] = {}
+        for evidence in self.evidence:
+            if evidence.recipe.kind != questions.FoundCircuit.KIND:
                 continue
-            into = found.setdefault(asked_of(one), {})
+            parts = circuits.setdefault(prompts_fingerprint(evidence), {})
             for kind in INDEXED:
-                places = one.values[SITE_KINDS[kind].plural]
-                carried = one.values.get("effects", {}).get(SITE_KINDS[kind].plural) or [None] * len(places)
-                into |= {f"{at}.{kind}.{no}": each for (at, no), each in zip(places, carried, strict=True)}
-        return found
+                places = evidence.values[SITE_KINDS[kind].plural]
+                effects = evidence.values.get("effects", {}).get(SITE_KINDS[kind].plural) or [None] * len(places)
+                parts |= {
+                    f"{layer}.{kind}.{number}": effect for (layer, number), effect in zip(places, effects, strict=True)
+                }
+        return circuits
 
     @cached_property
-    def directions(self) -> dict[str, Known]:
-        """Fingerprint → what that is, of the directions found here and the random ones beside them."""
-        known: dict[str, Known] = {}
-        named = {fingerprint for one in self.evidence for fingerprint in _named_in(one.recipe.of.get("under"))}
-        sets = {one.fingerprint: one for one in (self.pairs, self.pairs.discovery)}
-        for one in self.evidence:
-            if one.recipe.kind != "direction" or one.values["layer"] is None:
+    def directions(self) -> dict[str, KnownDirection]:
+        """Fingerprint → direction, for the found directions that interventions used and random ones in their place."""
+        known: dict[str, KnownDirection] = {}
+        used = {key for evidence in self.evidence for key in _directions_in(evidence.recipe.of.get("under"))}
+        sets = {prompts.fingerprint: prompts for prompts in (self.pairs, self.pairs.discovery)}
+        for evidence in self.evidence:
+            if evidence.recipe.kind != questions.FoundDirection.KIND or evidence.values["layer"] is None:
                 continue
-            layer, position = one.values["layer"], one.values["position"]
-            some = [
-                Direction("difference", layer, position, tuple(one.values["harmful"]), tuple(one.values["harmless"]))
-            ]
-            if (pairs := sets.get(asked_of(one))) is not None:
+            layer, position = evidence.values["layer"], evidence.values["position"]
+            prompts = tuple(evidence.values["harmful"]), tuple(evidence.values["harmless"])
+            candidates = [Direction("difference", layer, position, *prompts)]
+            if (pairs := sets.get(prompts_fingerprint(evidence))) is not None:
                 ranks, sides = range(1, RANKS + 1), (pairs.harmful, pairs.harmless)
-                some += [Direction("principal", layer, position, *sides, rank=rank) for rank in ranks]
-            # Fingerprints take their time, so that none is made in vain.
-            for direction in (direction for direction in some if not named <= known.keys()):
-                if direction.fingerprint in named:
-                    known[direction.fingerprint] = Known(direction.rank)
+                candidates += [Direction("principal", layer, position, *sides, rank=rank) for rank in ranks]
+            # Fingerprints of directions are slow: stop once every used one is known.
+            for direction in (candidate for candidate in candidates if not used <= known.keys()):
+                if direction.fingerprint in used:
+                    known[direction.fingerprint] = KnownDirection(direction.rank)
                     random = (direction.random(seed) for seed in range(RANDOM))
-                    known |= {other.fingerprint: Known(direction.rank, random=True) for other in random}
+                    known |= {other.fingerprint: KnownDirection(direction.rank, random=True) for other in random}
         return known
 
-    def direction(self, under: Mapping[str, Any] | None) -> Known | None:
-        """The direction that an intervention is about, if it is known."""
+    def direction(self, under: Mapping[str, Any] | None) -> KnownDirection | None:
+        """The direction that an intervention removes or adds; None if it uses none or one of unknown origin."""
         return self.directions.get((under or {}).get("direction", {}).get("direction", ""))
 
-    def done(self, under: Mapping[str, Any] | None) -> str:
-        """What was done, in a few words."""
-        return named(under, self.direction(under))
+    def intervention_in_words(self, under: Mapping[str, Any] | None) -> str:
+        """An intervention in a few words, with its direction."""
+        return intervention_in_words(under, self.direction(under))
 
 
 @dataclass(frozen=True)
 class Swept:
-    """Effects with what was asked: all as shares of the gap between prompts and twins."""
+    """The effects of one sweep, as shares of the gap between prompts and twins."""
 
     material: Material
     evidence: Evidence
 
     @cached_property
     def effects(self) -> Effects:
-        """As they were measured."""
+        """The effects as measured, in log-odds."""
         return unpacked(self.evidence)
 
     @property
-    def there(self) -> bool:
-        """Whether there is anything to take shares of, and any number at all."""
-        own = self.effects
-        return bool(own.pairs) and not own.no_gap and bool(np.isfinite(own.patched).any())
+    def has_shares(self) -> bool:
+        """Whether shares can be shown: there are pairs, a gap between prompts and twins, and a finite number."""
+        effects = self.effects
+        return bool(effects.pairs) and not effects.no_gap and bool(np.isfinite(effects.patched).any())
 
     @property
-    def what(self) -> Mapping[str, Any]:
-        """The sweep, as its recipe describes it."""
+    def description(self) -> Mapping[str, Any]:
+        """What was patched, as the recipe describes it."""
         return dict(self.evidence.recipe.of["what"])
 
     @property
     def mode(self) -> str:
-        """Whether it breaks harmful runs, or makes harmless ones refuse."""
+        """`noise`: harmful prompts patched from harmless twins; `denoise`: the reverse."""
         return str(self.evidence.recipe.of["mode"])
 
     @property
     def side(self) -> str:
-        """The prompts that were patched."""
+        """The side of the prompts that were patched."""
         return "harmful" if self.mode == "noise" else "harmless"
 
     @property
-    def does(self) -> str:
-        """What a component does when it comes from the twin."""
+    def verb(self) -> str:
+        """How captions call a component's effect: it `takes away` refusal, or `brings` it."""
         return "takes away" if self.mode == "noise" else "brings"
 
     @property
-    def same(self) -> tuple[str, ...]:
-        """Sweeps that are alike in this can be put side by side."""
-        return asked_of(self.evidence), self.mode, str(self.what.get("at")), str(self.what.get("direct"))
+    def comparison_key(self) -> tuple[str, ...]:
+        """Equal for sweeps whose shares can be compared: the same prompts, mode, positions and path."""
+        described = self.description
+        return prompts_fingerprint(self.evidence), self.mode, str(described.get("at")), str(described.get("direct"))
 
     @property
-    def on(self) -> str:
-        """The pairs, in words."""
-        return self.material.on(self.evidence)
+    def pairs_in_words(self) -> str:
+        """The number and name of the pairs."""
+        return self.material.prompts_in_words(self.evidence)
 
     @property
     def circuits(self) -> list[tuple[str, ...]]:
-        """The sites of each circuit that was patched jointly."""
-        return [tuple(one["circuit"]) for one in self.what.get("circuits", ())]
+        """The sites of each circuit that was patched as a whole; empty for a sweep of single sites."""
+        return [tuple(circuit["circuit"]) for circuit in self.description.get("circuits", ())]
 
     @property
-    def along(self) -> list[str] | None:
-        """The axes along which it has more than one place; none of circuits, which have no axis in the model."""
+    def axis_names(self) -> list[str] | None:
+        """The axes with more than one place, such as layer and head; None for circuits, which have no axis."""
         return None if self.circuits else [name for name, labels in self.effects.axes.items() if len(labels) > 1]
 
     @property
-    def names(self) -> list[str]:
-        """Its variants in words, in the order of `change`."""
+    def variant_names(self) -> list[str]:
+        """A name for each variant, in the order of `change`."""
         axes = [(name, labels) for name, labels in self.effects.axes.items() if len(labels) > 1]
         places = np.ndindex(*(len(labels) for _, labels in axes))
         if [name for name, _ in axes] in (["layer", kind] for kind in INDEXED):
@@ -217,30 +225,30 @@ class Swept:
 
     @cached_property
     def gap(self) -> Float[np.ndarray, " pair"]:
-        """From prompt to twin, positive on the whole."""
+        """Each twin's log-odds minus its prompt's, with the sign that makes the mean positive."""
         return self.effects.gap
 
     @cached_property
     def change(self) -> Float[np.ndarray, "pair variant"]:
-        """Towards the twin, variant by variant."""
+        """The change by patching, in log-odds, positive towards the twin."""
         return self.effects.towards_twin.reshape(len(self.effects.pairs), -1).astype(float)
 
     @cached_property
     def mean(self) -> Float[np.ndarray, "..."]:
-        """The share of each variant; NaN where no pair has it."""
+        """The share of each variant over all pairs; NaN where no pair has the variant."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.effects.mean
 
     def share(self, change: Float[np.ndarray, " pair"]) -> Interval:
-        """A change as a share of the gap, with its interval."""
-        there = np.isfinite(change)
-        if not there.any() or self.gap[there].sum() <= 0:
+        """A change as a share of the gap, with its interval; NaN where the gap is not positive."""
+        finite = np.isfinite(change)
+        if not finite.any() or self.gap[finite].sum() <= 0:
             return Interval(np.nan, np.nan, np.nan, 0, "nothing to take a share of")
-        return means.ratio_of_means(change[there], self.gap[there], self.material.level, self.clusters[there])
+        return means.ratio_of_means(change[finite], self.gap[finite], self.material.level, self.clusters[finite])
 
 
-def named(under: Mapping[str, Any] | None, direction: Known | None = None) -> str:
-    """What was done, in a few words; of a direction that is not known, just that it was one."""
+def intervention_in_words(under: Mapping[str, Any] | None, direction: KnownDirection | None = None) -> str:
+    """An intervention in a few words; a direction that is not given is called `direction`."""
     if under is None:
         return "as it is"
     during = {"prompt": ", in the prompt alone", "answer": ", in the answer too"}.get(under.get("during", ""), "")
@@ -248,36 +256,36 @@ def named(under: Mapping[str, Any] | None, direction: Known | None = None) -> st
         case "Remove":
             return f"{direction or 'direction'} removed{_WHERE.get(str(under.get('where')), '')}{during}"
         case "Add":
-            done = {1: "added", -1: "subtracted"}.get(under["scale"], f"added {under['scale']:g} times")
-            return f"{direction or 'direction'} {done}{during}"
+            added = {1: "added", -1: "subtracted"}.get(under["scale"], f"added {under['scale']:g} times")
+            return f"{direction or 'direction'} {added}{during}"
         case "Patch":
             return f"{_components(len(under['sites']))} from the twin{during}"
         case "Ablate":
             to = "their mean" if under["to"] == "mean" else "0"
             return f"{_components(len(under['circuit']['circuit']))} to {to}{during}"
         case "Together":
-            return " and ".join(map(named, under["all"])) or "nothing done"
+            return " and ".join(map(intervention_in_words, under["all"])) or "nothing done"
     return str(under["a"]).lower()
 
 
-def _components(many: int) -> str:
-    return f"{many} component{'' if many == 1 else 's'}"
+def _components(number: int) -> str:
+    return f"{number} component{'' if number == 1 else 's'}"
 
 
-def _named_in(under: Mapping[str, Any] | None) -> list[str]:
-    """The directions that an intervention is about."""
-    found = (under or {}).get("direction")
-    return [] if found is None else [found["direction"]]
+def _directions_in(under: Mapping[str, Any] | None) -> list[str]:
+    """The fingerprint of the direction that an intervention uses, if it uses one."""
+    described = (under or {}).get("direction")
+    return [] if described is None else [described["direction"]]
 
 
-def asked_of(one: Evidence) -> str:
-    """The fingerprint of the pairs it was measured on."""
-    pairs = one.recipe.of.get("pairs")
+def prompts_fingerprint(evidence: Evidence) -> str:
+    """The fingerprint of the prompts that evidence was measured on; empty if it names none."""
+    pairs = evidence.recipe.of.get("pairs")
     return str(pairs.get("pairs", "")) if isinstance(pairs, Mapping) else ""
 
 
 def layer_of(site: str) -> int:
-    """Of a site as circuits are described by."""
+    """The layer of a site in a circuit's description, such as `3.head.1`."""
     return int(site.partition(".")[0])
 
 
@@ -288,5 +296,5 @@ def kind_of(site: str) -> Kind:
 
 
 def place_of(site: str) -> tuple[int, int]:
-    """Layer and number of a head or neuron."""
+    """The layer of a head or neuron, and its number there."""
     return layer_of(site), int(site.rpartition(".")[2])

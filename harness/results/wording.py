@@ -1,4 +1,4 @@
-"""What a run's verdicts say, in words: the headline, estimates beside their bars, and what limits them."""
+"""Verdicts in words: a run's headline, estimates with their bars, and the limits of a verdict."""
 
 import math
 import re
@@ -9,20 +9,21 @@ from typing import Any
 from harness.inputs.model_catalog import ORGANISM
 from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
+from harness.measurements.questions import Answers, Scores, Swept
 from harness.results.quantity_words import phrase
 from harness.results.rejudged import doubts, outcome
 from harness.results.run_record import Judged, Run
 from harness.subjects.published.recordings import RECORDED
 
-# Of fewer pairs an interval is wide, whatever it says.
+# With fewer pairs, the page says that the interval is wide.
 FEW = 50
-# Few templates are few witnesses, however many pairs were made of each.
+# With fewer clusters, the page says so: pairs of one template are not independent.
 FEW_CLUSTERS = 20
-# The one quantity that is a yes or no, and the method of those whose interval was never published.
+# The one quantity that is yes or no, and the method of published means, which have no interval.
 PASSES, PUBLISHED_MEAN = "direction passes the published filters", "published mean"
-# In place of a word that its numbers contradict.
+# Stands in for the word of a verdict that its numbers contradict.
 DOUBTFUL = "DOUBTFUL"
-# Words of verdicts in a list of runs, in this order.
+# The words of verdicts in lists of runs, in this order.
 SHORT_WORDS: Mapping[str, str] = {
     "SUPPORTED": "supported",
     "REFUTED": "refuted",
@@ -38,39 +39,39 @@ _NOT_JUDGED: dict[Word, str] = {"UNFIT": "not judged, the model was refused", "U
 
 
 def headline(run: Run) -> str:
-    """What came out, in a sentence; recorded models, if there are others, in one of their own."""
-    names = list(dict.fromkeys(one["model"] for one in run.verdicts))
+    """A sentence on the verdicts on live models, and one on those on recorded models."""
+    names = list(dict.fromkeys(verdict["model"] for verdict in run.verdicts))
     live = [name for name in names if not name.startswith(RECORDED)]
     recorded = [name for name in names if name.startswith(RECORDED)]
-    said = " ".join(_came_out(run, group) for group in (live, recorded) if group) or "No claim was judged."
-    return said if run.finished else f"{_interrupted(run)}: {said[0].lower()}{said[1:]}"
+    text = " ".join(_tally(run, group) for group in (live, recorded) if group) or "No claim was judged."
+    return text if run.finished else f"{_interrupted(run)}: {text[0].lower()}{text[1:]}"
 
 
 def counts(run: Run, names: Container[str] | None = None) -> Counter[str]:
-    """How often each word was said of these models, or all; words that do not follow from their numbers apart."""
+    """How many verdicts on these models (None: on all) have each word; DOUBTFUL where numbers contradict it."""
     wrong = doubts(run)
     return Counter(
-        DOUBTFUL if (one["claim"], one["model"]) in wrong else one["word"]
-        for one in run.verdicts
-        if names is None or one["model"] in names
+        DOUBTFUL if (verdict["claim"], verdict["model"]) in wrong else verdict["word"]
+        for verdict in run.verdicts
+        if names is None or verdict["model"] in names
     )
 
 
 def union_bound(run: Run) -> float:
-    """At most how likely any of the verdicts shown is wrong, were every claim false and at its bar."""
-    judged = (one["claim"] for one in run.verdicts if one["word"] not in NOT_JUDGED and one["claim"] in run.claims)
-    return min(1.0, sum(run.claims[name]["level"] for name in judged))
+    """An upper bound on the chance that any verdict is wrong, if every true value equals its bar (union bound)."""
+    judged = (verdict["claim"] for verdict in run.verdicts if verdict["word"] not in NOT_JUDGED)
+    return min(1.0, sum(run.claims[name]["level"] for name in judged if name in run.claims))
 
 
-def deciding(found: Judged) -> Mapping[str, Any] | None:
-    """The estimate on which the verdict rests: the first that came out as it did, or the first there is."""
-    there = [one for one in found["estimates"] if math.isfinite(one["value"])]
-    alike = [one for one in there if outcome(one) == found["word"]]
-    return next(iter([*alike, *there]), None)
+def deciding(verdict: Judged) -> Mapping[str, Any] | None:
+    """The first estimate whose outcome is the verdict's word, else the first estimate; None if none is a number."""
+    finite = [estimate for estimate in verdict["estimates"] if math.isfinite(estimate["value"])]
+    alike = [estimate for estimate in finite if outcome(estimate) == verdict["word"]]
+    return next(iter([*alike, *finite]), None)
 
 
 def in_words(estimate: Mapping[str, Any]) -> str:
-    """A sentence: what the quantity is, its value and interval, and where that lies to the bar."""
+    """A sentence: what the quantity is, its value and interval, and whether that lies above or below the bar."""
     name, over = phrase(estimate["name"]), estimate["sign"] == ">"
     name = name[:1].upper() + name[1:]
     if not math.isfinite(estimate["value"]):
@@ -94,7 +95,7 @@ def in_words(estimate: Mapping[str, Any]) -> str:
 
 
 def number(estimate: Mapping[str, Any]) -> str:
-    """The value, its interval or that it is a count, and its bar if it has one."""
+    """The value, its interval or how it was counted, and its bar if it has one: `+0.70 [+0.60, +0.80] > 0.30`."""
     if not math.isfinite(estimate["value"]):
         return str(estimate["method"])
     if estimate["name"] == PASSES:
@@ -108,7 +109,7 @@ def number(estimate: Mapping[str, Any]) -> str:
 
 
 def _counted(estimate: Mapping[str, Any]) -> str:
-    """Why a number has no interval."""
+    """Why a number has no interval: it is a count, or a published mean."""
     method = str(estimate.get("method", ""))
     if method == PUBLISHED_MEAN:
         return method
@@ -117,49 +118,56 @@ def _counted(estimate: Mapping[str, Any]) -> str:
 
 
 def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:
-    """Estimates in short, one after the other."""
-    return "; ".join(f"{phrase(one['name'])} {number(one)}" for one in estimates)
+    """Several estimates with their names, joined by semicolons."""
+    return "; ".join(f"{phrase(estimate['name'])} {number(estimate)}" for estimate in estimates)
 
 
-def limits(found: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
-    """What to bear in mind of a verdict, in plain words; `kinds` are those of its held-out evidence."""
-    model, said = found["model"], []
-    sizes = [one["n"] for one in found["estimates"] if one["unit"] in ("pairs", "prompts") and one["n"]]
+def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
+    """Sentences on what limits a verdict; `kinds` are those of its held-out evidence."""
+    model, sentences, estimates = verdict["model"], [], verdict["estimates"]
+    sizes = [estimate["n"] for estimate in estimates if estimate["unit"] in ("pairs", "prompts") and estimate["n"]]
     if sizes and min(sizes) < FEW:
-        said.append(f"Few pairs: {min(sizes)}, so the interval is wide.")
-    clusters = [count for one in found["estimates"] if (count := _clusters(one["method"])) is not None]
+        sentences.append(f"Few pairs: {min(sizes)}, so the interval is wide.")
+    clusters = [count for estimate in estimates if (count := _clusters(estimate["method"])) is not None]
     if clusters and min(clusters) < FEW_CLUSTERS:
-        said.append(f"The pairs come from {min(clusters)} templates only; pairs of one template are not independent.")
-    others = {one["model"] for one in run.verdicts if one["claim"] == found["claim"] and one["word"] not in NOT_JUDGED}
-    if len(others) == 1:
-        said.append("One model: this run did not ask whether the claim holds on others.")
+        sentences.append(
+            f"The pairs come from {min(clusters)} templates only; pairs of one template are not independent."
+        )
+    judged = (other for other in run.verdicts if other["word"] not in NOT_JUDGED)
+    if len({other["model"] for other in judged if other["claim"] == verdict["claim"]}) == 1:
+        sentences.append("One model: this run did not ask whether the claim holds on others.")
     if model.startswith(RECORDED):
-        said.append("Published judgements, counted again: nothing was measured, and unpublished controls are missing.")
-    elif "answers" in kinds:
-        said.append(
+        sentences.append(
+            "Published judgements, counted again: nothing was measured, and unpublished controls are missing."
+        )
+    elif Answers.KIND in kinds:
+        sentences.append(
             "Answers refuse if one of twelve phrases stands in their first 24 tokens; other wordings are missed."
         )
-    elif "swept" in kinds or "scores" in kinds:
-        said.append(
+    elif Swept.KIND in kinds or Scores.KIND in kinds:
+        sentences.append(
             "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."
         )
     if model.startswith(ORGANISM):
-        said.append("A small model trained to refuse in a known way: it tests the claim's test, not any real model.")
+        sentences.append(
+            "A small model trained to refuse in a known way: it tests the claim's test, not any real model."
+        )
     if not model.startswith(RECORDED) and run.quant != "none":
-        said.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
-    return said
+        sentences.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
+    return sentences
 
 
-def _came_out(run: Run, names: Sequence[str]) -> str:
+def _tally(run: Run, names: Sequence[str]) -> str:
+    """A sentence on the verdicts on these models, all of them live or all recorded."""
     words = counts(run, names)
     doubtful = words.pop(DOUBTFUL, 0)
     total = sum(count for word, count in words.items() if word not in NOT_JUDGED) + doubtful
-    said = [f"{words[word]} {text}" for word, text in _NOT_JUDGED.items() if words[word]]
+    others = [f"{words[word]} {text}" for word, text in _NOT_JUDGED.items() if words[word]]
     if doubtful:
-        said.append(f"{doubtful} contradicted by {'its own' if doubtful == 1 else 'their own'} numbers")
+        others.append(f"{doubtful} contradicted by {'its own' if doubtful == 1 else 'their own'} numbers")
     if not total:
-        return f"Nothing was judged on {', '.join(names)}{': ' * bool(said)}{', '.join(said)}."
-    rest = ", ".join([*(f"{words[word]} {word.lower()}" for word in _WORDS if words[word]), *said])
+        return f"Nothing was judged on {', '.join(names)}{': ' * bool(others)}{', '.join(others)}."
+    rest = ", ".join([*(f"{words[word]} {word.lower()}" for word in _WORDS if words[word]), *others])
     if len(names) == 1:
         noun, on = "claims" if total != 1 else "claim", names[0]
     else:
@@ -169,13 +177,13 @@ def _came_out(run: Run, names: Sequence[str]) -> str:
 
 
 def _interrupted(run: Run) -> str:
-    """How far a run came that did not reach its end; those that cannot be judged count for nothing."""
-    judged = sum(one["word"] not in NOT_JUDGED for one in run.verdicts)
-    if not run.expected:  # older runs did not keep it
+    """How many claims an unfinished run judged, of those it could judge."""
+    judged = sum(verdict["word"] not in NOT_JUDGED for verdict in run.verdicts)
+    if not run.expected:  # older runs did not record it
         return f"{judged} judged, interrupted"
     return f"{judged} of {run.expected - len(run.verdicts) + judged} judged, interrupted"
 
 
 def _clusters(method: str) -> int | None:
-    found = re.search(r"(\d+) clusters", method)
-    return int(found[1]) if found else None
+    match = re.search(r"(\d+) clusters", method)
+    return int(match[1]) if match else None

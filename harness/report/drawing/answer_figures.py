@@ -17,7 +17,7 @@ from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Limits, Plan, grouped, line_of, strip_of
 from harness.report.drawing.svg import Drawing
-from harness.results.verdict_evidence import Material, asked_of
+from harness.results.verdict_evidence import Material, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
 # Measurements by which claims judge that generate no answers; such claims have answers only because the gate asked.
@@ -28,16 +28,16 @@ def refused_under(material: Material) -> Iterator[Plan]:
     """Bars of the refusals in each category, without and with each intervention."""
 
     def question(answers: Evidence) -> tuple[str, str]:
-        return asked_of(answers), answers.recipe.of["side"]
+        return prompts_fingerprint(answers), answers.recipe.of["side"]
 
     for (fingerprint, side), group in grouped(material.kind(Answers.KIND), question):
         arms = sorted(group, key=lambda answers: answers.recipe.of["under"] is not None)
         if arms[-1].recipe.of["under"] is None:
             continue
-        names = [material.done(arm.recipe.of["under"]) for arm in arms]
+        names = [material.intervention_in_words(arm.recipe.of["under"]) for arm in arms]
         labels = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
         hits = {label: np.array(arm.values[PHRASES]) > 0 for label, arm in zip(labels, arms, strict=True)}
-        yield refused_by_category(material, material.judged[fingerprint][1], hits, side)
+        yield refused_by_category(material, material.judged_sets[fingerprint][1], hits, side)
 
 
 def refused_unchanged(material: Material) -> Iterator[Plan]:
@@ -46,10 +46,10 @@ def refused_unchanged(material: Material) -> Iterator[Plan]:
     intervened = any(answers.recipe.of["under"] is not None for answers in answered)
     if intervened or any(map(material.kind, _JUDGED_WITHOUT_ANSWERS)):
         return
-    for fingerprint, group in grouped(answered, asked_of):
+    for fingerprint, group in grouped(answered, prompts_fingerprint):
         hits = {answers.recipe.of["side"]: np.array(answers.values[PHRASES]) > 0 for answers in group}
         sides = {side: hits[side] for side in ("harmful", "harmless") if side in hits}
-        prompts = material.judged[fingerprint][1]
+        prompts = material.judged_sets[fingerprint][1]
         if isinstance(prompts, PairSet):
             yield refused_by_category(material, prompts, sides, " and ".join(sides))
         else:
@@ -110,7 +110,7 @@ def random_controls(material: Material) -> Iterator[RandomControl]:
         under = score.recipe.of["under"] or {}
         settings = sorted((key, str(value)) for key, value in under.items() if key != "direction")
         direction = material.direction(under)
-        return asked_of(score), score.recipe.of["side"], direction.rank if direction else 0, str(settings)
+        return prompts_fingerprint(score), score.recipe.of["side"], direction.rank if direction else 0, str(settings)
 
     for (fingerprint, side, rank, _), group in grouped(scores, arm):
         known = [(score, material.direction(score.recipe.of["under"])) for score in group]
@@ -125,12 +125,12 @@ def random_controls(material: Material) -> Iterator[RandomControl]:
 def random_directions(material: Material) -> Iterator[Plan]:
     """Strips of how often the first token refuses, under the found direction and under random ones in its place."""
     for control in random_controls(material):
-        clusters = material.judged[control.fingerprint][1].clusters_of(control.side)
+        clusters = material.judged_sets[control.fingerprint][1].clusters_of(control.side)
         many = len(control.under_random)
         sets = "random directions" if control.rank == 1 else f"random sets of {control.rank} directions"
         arms = (
             ("as it is", control.unchanged),
-            (material.done(control.under_found[0].recipe.of["under"]), control.under_found),
+            (material.intervention_in_words(control.under_found[0].recipe.of["under"]), control.under_found),
             (f"{many} {sets}", control.under_random),
         )
         rows = [

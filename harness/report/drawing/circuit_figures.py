@@ -40,7 +40,9 @@ def across_categories(material: Material) -> Iterator[Plan]:
 def _categories_found_on(material: Material, sweep: Swept) -> list[str]:
     """The categories whose discovery pairs gave the sweep's circuits, one each; empty if any came from elsewhere."""
     discovery = material.pairs.discovery
-    circuits = {name: material.found.get(discovery.category(name).fingerprint) for name in sorted(discovery.categories)}
+    circuits = {
+        name: material.circuits.get(discovery.category(name).fingerprint) for name in sorted(discovery.categories)
+    }
     names = [name for name, circuit in circuits.items() if circuit is not None]
     by_category = [set(circuit) for circuit in circuits.values() if circuit is not None]
     return names if len(names) > 1 and list(map(set, sweep.circuits)) == by_category else []
@@ -60,7 +62,7 @@ def _transfer_map(material: Material, sweep: Swept, categories: Sequence[str]) -
 
     caption = (
         "The share of the effect that a circuit found on one category (row) carries on held-out pairs of another "
-        f"(column); {sweep.on}. Where rows look alike, one circuit serves all categories."
+        f"(column); {sweep.pairs_in_words}. Where rows look alike, one circuit serves all categories."
     )
     return Plan("transfer", "Circuits across categories", caption, draw, scale([1.0, *shares.ravel()]))
 
@@ -75,13 +77,13 @@ def compared_circuits(material: Material) -> Iterator[Plan]:
         and not growing(sweep.circuits)
         and not _categories_found_on(material, sweep)
     ]
-    for _, alike in grouped(joint, lambda sweep: sweep.same):
+    for _, alike in grouped(joint, lambda sweep: sweep.comparison_key):
         rows: dict[str, list[Interval]] = {}
         for sweep in sorted(alike, key=lambda sweep: -len(sweep.circuits)):
             for name, shares in _compared(material, sweep):
                 rows.setdefault(name, shares)
         caption = (
-            f"The share of the effect that each circuit {alike[0].does} as a whole, on {alike[0].on}, with "
+            f"The share of the effect that each circuit {alike[0].verb} as a whole, on {alike[0].pairs_in_words}, with "
             f"{material.intervals}. Each dot is one circuit."
         )
         shown = list(rows.items())[:TOP]
@@ -134,7 +136,7 @@ def _largest_norms(material: Material, first: Sequence[str], other: Sequence[str
 
 def _circuit_name(sites: Sequence[str], material: Material) -> str:
     """A circuit as the label of a row: the found one by that name, any other by its parts and layers."""
-    if any(set(sites) == set(circuit) for circuit in material.found.values()):
+    if any(set(sites) == set(circuit) for circuit in material.circuits.values()):
         return f"the found circuit ({_parts(sites)})"
     layers = sorted({layer_of(site) for site in sites})
     where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
@@ -166,9 +168,9 @@ def _refusal_curve(sweep: Swept) -> Plan:
         return charts.curves(drawing, places, series, axes, (0, 1), ticks=ticks)
 
     caption = (
-        f"The share of {sweep.side} prompts ({sweep.on}) whose first token is more likely to refuse than not, as more "
-        "and more components of the circuit get their values from the twin, in the order of their own effects; with "
-        f"{sweep.material.intervals}."
+        f"The share of {sweep.side} prompts ({sweep.pairs_in_words}) whose first token is more likely to refuse than "
+        "not, as more and more components of the circuit get their values from the twin, in the order of their own "
+        f"effects; with {sweep.material.intervals}."
     )
     return Plan(f"dose-{sweep.side}", "Refusal by number of components", caption, draw)
 
@@ -189,14 +191,14 @@ def _effect_curve(material: Material, sweep: Swept) -> Plan:
     if set(sweep.circuits[-1]) <= set(alone):
         sums = [sum(alone[site] for site in sites) for sites in ((), *sweep.circuits)]
         series.append(Series("sum of each alone", sums))
-        compared = f"; compared with the sum of what each component {sweep.does} alone, on {measured_on}"
+        compared = f"; compared with the sum of what each component {sweep.verb} alone, on {measured_on}"
 
     def draw(drawing: Drawing, limits: Limits) -> str:
         return charts.curves(drawing, places, series, ("components taken from the twin", SHARE), limits, ticks=ticks)
 
     caption = (
-        f"The share of the effect that the circuit {sweep.does} if only its first components are patched, in the order "
-        f"of their own effects, on {sweep.on}, with {material.intervals}{compared}."
+        f"The share of the effect that the circuit {sweep.verb} if only its first components are patched, in the order "
+        f"of their own effects, on {sweep.pairs_in_words}, with {material.intervals}{compared}."
     )
     every = [*bounds_of(shares), *(value for line in series for value in line.values)]
     return Plan(f"cumulative-{sweep.side}", "Effect by number of components", caption, draw, scale([1.0, *every]))
@@ -205,12 +207,12 @@ def _effect_curve(material: Material, sweep: Swept) -> Plan:
 def _effects_alone(material: Material, sweep: Swept) -> tuple[dict[str, float], str]:
     """What each component carries alone, and the pairs it was measured on: the sweep's own, or the discovery pairs."""
     measured: dict[str, float] = {}
-    for other in (other for other in material.swept if other.same == sweep.same):
+    for other in (other for other in material.swept if other.comparison_key == sweep.comparison_key):
         shares = map(float, other.mean.ravel())
         measured |= {sites[0]: share for sites, share in zip(other.circuits, shares, strict=False) if len(sites) == 1}
     if set(sweep.circuits[-1]) <= set(measured):
         return measured, "the same pairs"
-    circuit = material.found.get(material.pairs.discovery.fingerprint, {})
+    circuit = material.circuits.get(material.pairs.discovery.fingerprint, {})
     # The search for circuits patches harmful runs, so its effects can only be compared with those.
     searched = {site: share for site, share in circuit.items() if share is not None} if sweep.mode == "noise" else {}
     return searched, f"{len(material.pairs.discovery)} discovery pairs"
@@ -225,7 +227,7 @@ def _size_axis(sweep: Swept) -> tuple[list[float], list[tuple[float, str]]]:
 
 def found_circuit(material: Material) -> Iterator[Plan]:
     """A diagram of the heads and neurons of the circuit found on the discovery pairs, by layer."""
-    circuit = material.found.get(material.pairs.discovery.fingerprint, {})
+    circuit = material.circuits.get(material.pairs.discovery.fingerprint, {})
     records = (evidence for evidence in material.evidence if evidence.recipe.kind == "model-record")
     if not circuit or (record := next(records, None)) is None:
         return

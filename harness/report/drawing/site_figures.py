@@ -24,7 +24,7 @@ from harness.report.drawing.figure_plan import (
     strip_of,
 )
 from harness.report.drawing.svg import Drawing
-from harness.results.verdict_evidence import Material, Swept, asked_of, layer_of
+from harness.results.verdict_evidence import Material, Swept, layer_of, prompts_fingerprint
 
 # The stages of the claim that refusal is detected, assessed and executed, in this order, by where layers are patched.
 _STAGES = {
@@ -43,18 +43,18 @@ _AT = {
 
 def gradients(material: Material) -> Iterator[Plan]:
     """Scatter plots of the effects that gradients estimate against those that patches measure."""
-    measured = {(sweep.same, str(sweep.what)): sweep for sweep in material.swept}
+    measured = {(sweep.comparison_key, str(sweep.description)): sweep for sweep in material.swept}
     for estimated in (Swept(material, evidence) for evidence in material.kind(Estimated.KIND)):
-        exact = measured.get((estimated.same, str(estimated.what)))
-        if exact is not None and estimated.there:
+        exact = measured.get((estimated.comparison_key, str(estimated.description)))
+        if exact is not None and estimated.has_shares:
             yield _scatter(exact, estimated)
 
 
 def _scatter(exact: Swept, estimated: Swept) -> Plan:
     points = np.stack([exact.mean.ravel(), estimated.mean.ravel()], 1)
     finite = np.isfinite(points).all(1)
-    points, names = points[finite], [name for name, drawn in zip(exact.names, finite, strict=True) if drawn]
-    kind = str(exact.what.get("kind", "circuit"))
+    points, names = points[finite], [name for name, drawn in zip(exact.variant_names, finite, strict=True) if drawn]
+    kind = str(exact.description.get("kind", "circuit"))
     limit = float(np.abs(points).max(initial=LEAST_LIMIT)) * 1.08
 
     def draw(drawing: Drawing, limits: Limits) -> str:
@@ -66,7 +66,7 @@ def _scatter(exact: Swept, estimated: Swept) -> Plan:
 
     caption = (
         f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, "
-        f"on {exact.on}. On the dashed line the two agree."
+        f"on {exact.pairs_in_words}. On the dashed line the two agree."
     )
     if len(points) > charts.MOST_POINTS:
         caption += f" {charts.MOST_POINTS} of {len(points)} are drawn, chosen at random."
@@ -88,15 +88,15 @@ def _ranked(sweep: Swept) -> Plan:
     np.add.at(cluster_sums, cluster, np.nan_to_num(sweep.change))
     reach = permutations.max_t_reach(cluster_sums) * len(cluster_sums) / sweep.gap.sum()
     shares = [sweep.share(sweep.change[:, head]) for head in largest]
-    band, names = [float(reach[head]) for head in largest], [sweep.names[head] for head in largest]
+    band, names = [float(reach[head]) for head in largest], [sweep.variant_names[head] for head in largest]
 
     def draw(drawing: Drawing, limits: Limits) -> str:
         return row_charts.ranking(drawing, names, shares, SHARE, limits, band)
 
     caption = (
-        f"The {len(largest)} heads with the largest effects: the share that each {sweep.does} alone, on {sweep.on}, "
-        f"with {sweep.material.intervals}. Grey: if patching only changed signs at random, every head would stay "
-        "within it in 95% of draws."
+        f"The {len(largest)} heads with the largest effects: the share that each {sweep.verb} alone, on "
+        f"{sweep.pairs_in_words}, with {sweep.material.intervals}. Grey: if patching only changed signs at random, "
+        "every head would stay within it in 95% of draws."
     )
     limits = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
     return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, limits)
@@ -115,8 +115,8 @@ def _head_map(sweep: Swept) -> Plan:
         return charts.heatmap(drawing, shares, axes["layer"], axes["head"], ("layer", "head"), farthest(limits))
 
     caption = (
-        f"The share of the effect that each head {sweep.does} alone, on {sweep.on}: 1 is all of it, vermillion is "
-        f"towards the twin's behaviour and blue away from it.{_cells_left_out(shares)}"
+        f"The share of the effect that each head {sweep.verb} alone, on {sweep.pairs_in_words}: 1 is all of it, "
+        f"vermillion is towards the twin's behaviour and blue away from it.{_cells_left_out(shares)}"
     )
     return Plan(f"heads-{sweep.mode}", "Effect by layer and head", caption, draw, scale(shares.ravel()))
 
@@ -126,25 +126,30 @@ def head_sums(material: Material) -> Iterator[Plan]:
     for sweep in _sweeps_of_heads(material):
         sums = sweep.change.reshape(len(sweep.change), *sweep.mean.shape).sum((2, 3))
         caption = (
-            f"The share of the effect that each head {sweep.does} alone, summed over the heads of a layer, on "
-            f"{sweep.on}, with {material.intervals}. Heads that pass on the same signal can sum to more than 1."
+            f"The share of the effect that each head {sweep.verb} alone, summed over the heads of a layer, on "
+            f"{sweep.pairs_in_words}, with {material.intervals}. Heads that pass on the same signal can sum to "
+            "more than 1."
         )
         yield _by_layer(f"layers-{sweep.mode}", "Heads by layer", caption, sweep, {"sum over heads": sums})
 
 
 def _sweeps_of_heads(material: Material) -> list[Swept]:
-    return [sweep for sweep in material.swept if sweep.along == ["layer", "head"] and sweep.what.get("kind") == "head"]
+    return [
+        sweep
+        for sweep in material.swept
+        if sweep.axis_names == ["layer", "head"] and sweep.description.get("kind") == "head"
+    ]
 
 
 def positions(material: Material) -> Iterator[Plan]:
     """Heat maps of the effect of one site of every layer at every position."""
     for sweep in material.swept:
-        if sweep.along == ["layer", "position"]:
+        if sweep.axis_names == ["layer", "position"]:
             yield _position_map(sweep)
 
 
 def _position_map(sweep: Swept) -> Plan:
-    shares, axes, kind = sweep.mean, sweep.effects.axes, sweep.what["kind"]
+    shares, axes, kind = sweep.mean, sweep.effects.axes, sweep.description["kind"]
 
     def draw(drawing: Drawing, limits: Limits) -> str:
         columns = [label.replace("-", "−") for label in axes["position"]]
@@ -152,8 +157,9 @@ def _position_map(sweep: Swept) -> Plan:
         return charts.heatmap(drawing, shares, axes["layer"], columns, names, limit, numbers=True)
 
     caption = (
-        f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does} at one position, on {sweep.on}. "
-        f"“slot” are the words in which prompt and twin differ; −1 is the prompt's last token.{_cells_left_out(shares)}"
+        f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.verb} at one position, on "
+        f"{sweep.pairs_in_words}. “slot” are the words in which prompt and twin differ; −1 is the "
+        f"prompt's last token.{_cells_left_out(shares)}"
     )
     title = "Effect by layer and position"
     return Plan(f"positions-{kind}-{sweep.mode}", title, caption, draw, scale([1.0, *shares.ravel()]))
@@ -163,13 +169,13 @@ def single_sites(material: Material) -> Iterator[Plan]:
     """Sweeps of one kind of site: curves over the layers, or a strip of the single places that were patched."""
     places: dict[tuple[Kind, str], list[tuple[str, Swept]]] = {}
     for sweep in material.swept:
-        kind = sweep.what.get("kind")
+        kind = sweep.description.get("kind")
         if kind is None:
             continue
-        if sweep.along == ["layer"]:
+        if sweep.axis_names == ["layer"]:
             name, caption = f"layers-{kind}-{sweep.mode}", _kind_caption(kind, sweep)
             yield _by_layer(name, "Effect by layer", caption, sweep, {kind: sweep.change})
-        elif not sweep.along:
+        elif not sweep.axis_names:
             layer, position = (sweep.effects.axes[name][0] for name in ("layer", "position"))
             place = f"layer {layer}, {_AT.get(position, f'position {position}')}"
             places.setdefault((kind, sweep.mode), []).append((place, sweep))
@@ -180,8 +186,8 @@ def single_sites(material: Material) -> Iterator[Plan]:
 
 
 def _kind_caption(kind: Kind, sweep: Swept) -> str:
-    intervals = sweep.material.intervals
-    return f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.does}, on {sweep.on}, with {intervals}."
+    effect = f"The share of the effect that {SITE_KINDS[kind].phrase} {sweep.verb}"
+    return f"{effect}, on {sweep.pairs_in_words}, with {sweep.material.intervals}."
 
 
 def stages(material: Material) -> Iterator[Plan]:
@@ -190,13 +196,17 @@ def stages(material: Material) -> Iterator[Plan]:
     staged.sort(key=lambda sweep: [*_STAGES, _stage(sweep)].index(_stage(sweep)))
     for (_, _, layers), alike in grouped(
         staged,
-        lambda sweep: (asked_of(sweep.evidence), sweep.mode, tuple(layer_of(sites[0]) for sites in sweep.circuits)),
+        lambda sweep: (
+            prompts_fingerprint(sweep.evidence),
+            sweep.mode,
+            tuple(layer_of(sites[0]) for sites in sweep.circuits),
+        ),
     ):
         changes = {_STAGES.get(_stage(sweep), (_stage(sweep),))[0]: sweep.change for sweep in alike}
         named = (_STAGES[stage] for stage in dict.fromkeys(map(_stage, alike)) if stage in _STAGES)
         caption = (
-            f"The share of the effect that the output of one layer {alike[0].does} alone, on {alike[0].on}, with "
-            f"{material.intervals}."
+            f"The share of the effect that the output of one layer {alike[0].verb} alone, on "
+            f"{alike[0].pairs_in_words}, with {material.intervals}."
         )
         if places := "; ".join(f"{name}, {place}" for name, place in named):
             caption += f" Places that are patched: {places}."
@@ -204,7 +214,7 @@ def stages(material: Material) -> Iterator[Plan]:
 
 
 def _stage(sweep: Swept) -> str:
-    return "direct" if sweep.what.get("direct") else str(sweep.what.get("at"))
+    return "direct" if sweep.description.get("direct") else str(sweep.description.get("at"))
 
 
 def _by_layer(

@@ -40,7 +40,7 @@ def _projection(material: Material, sides: Mapping[str, Evidence], shares: Mappi
 
     caption = (
         f"The mean share of the residual stream's length that lies along the direction, of "
-        f"{material.on(*sides.values())}, with {material.intervals} of the means."
+        f"{material.prompts_in_words(*sides.values())}, with {material.intervals} of the means."
     )
     if random:
         caption += f" Grey: how far apart the two sides are along {len(random_gaps)} random directions."
@@ -69,8 +69,8 @@ def _lens_plan(material: Material, sides: Mapping[str, Evidence]) -> Plan:
 
     caption = (
         "The mean probability that the first token refuses, if the residual stream before each layer were read out "
-        f"through the unembedding (logit lens), of {material.on(*sides.values())}, with {material.intervals} of the "
-        "means. The last point is the model's own output."
+        f"through the unembedding (logit lens), of {material.prompts_in_words(*sides.values())}, with "
+        f"{material.intervals} of the means. The last point is the model's own output."
     )
     return Plan("lens", "Refusing, read out layer by layer", caption, draw)
 
@@ -93,7 +93,7 @@ def _means(
     rows: Float[np.ndarray, "layer pair"],
     bounds: Limits = means.UNBOUNDED,
 ) -> list[Interval]:
-    clusters = material.of(evidence).clusters_of(evidence.recipe.of["side"])
+    clusters = material.prompts_of(evidence).clusters_of(evidence.recipe.of["side"])
     return [means.mean(np.clip(row, *bounds), material.level, clusters, bounds) for row in rows]
 
 
@@ -122,7 +122,7 @@ def principal(
 
 
 def _on_plane(material: Material, evidence: Evidence, places: np.ndarray, variance: np.ndarray) -> Plan:
-    prompts, recipe = material.of(evidence), evidence.recipe.of
+    prompts, recipe = material.prompts_of(evidence), evidence.recipe.of
     rows = {"harmful": places[: len(prompts.harmful)], "harmless": places[len(prompts.harmful) :]}
     hovers: dict[str, list[str]] = {side: [name[:40] for name in prompts.named(side)] for side in SIDES}
     across, up = ((float(places[:, k].min()) * 1.05, float(places[:, k].max()) * 1.05) for k in (0, 1))
@@ -131,7 +131,7 @@ def _on_plane(material: Material, evidence: Evidence, places: np.ndarray, varian
         axes = (f"first component ({variance[0]:.0%} of the variance)", f"second ({variance[1]:.0%})")
         return charts.scatter(drawing, rows, hovers, axes, (across, up))
 
-    subject = material.on(evidence)
+    subject = material.prompts_in_words(evidence)
     subject = subject if isinstance(prompts, PromptLists) else f"both prompts of {subject}"
     position = str(recipe["position"]).replace("-", "−")
     caption = (

@@ -17,7 +17,7 @@ from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, check, read
 from harness.measurements.evidence_kinds import holds_effects
 from harness.measurements.questions import KINDS, Answers
-from harness.results.verdict_evidence import Material, asked_of, named
+from harness.results.verdict_evidence import Material, intervention_in_words, prompts_fingerprint
 
 # Of prompts, and of numbers, so many are shown; `evidence --export` writes all.
 FIRST = 6
@@ -49,8 +49,8 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
     prompts = prompts_of(evidence, others)
     if prompts is not None:
         yield f"prompts    {_prompts_in_words(evidence, *prompts)}"
-    elif asked_of(evidence):
-        yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not here (fingerprint {asked_of(evidence)})"
+    elif fingerprint := prompts_fingerprint(evidence):
+        yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not here (fingerprint {fingerprint})"
     if "under" in recipe.of:
         yield f"arm        {arm_in_words(evidence, others)}"
     for name, setting in recipe.of.items():
@@ -112,7 +112,7 @@ def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
 
 def prompts_of(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
     """The prompts in words and themselves, if the set that they are part of is kept."""
-    wanted = asked_of(evidence)
+    wanted = prompts_fingerprint(evidence)
     for whole in (pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS):
         halves = ((f"held-out {whole.unit}", whole.heldout), (f"discovery {whole.unit}", whole.discovery))
         for words, half in (*halves, (whole.unit, whole)):
@@ -152,8 +152,8 @@ def arm_in_words(evidence: Evidence, others: Sequence[Evidence]) -> str:
     for whole in wholes:
         material = Material(own, whole, LEVEL)
         if material.direction(under) is not None:
-            return material.done(under)
-    return named(under)
+            return material.intervention_in_words(under)
+    return intervention_in_words(under)
 
 
 def _measured(evidence: Evidence) -> str:
