@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from harness.inputs.model_catalog import Quant
 from harness.model.chat_model import ChatModel
 from harness.model.wake import wake
 from tests.tools import shapes
@@ -47,7 +48,7 @@ def awake(folder: Callable[[str], Path]) -> Callable[..., ChatModel]:
     """A tiny model of that shape and quantization, loaded and examined."""
 
     @cache
-    def of(shape: str = "llama", quant: str = "none") -> ChatModel:
+    def of(shape: str = "llama", quant: Quant = "none") -> ChatModel:
         return wake(str(folder(shape)), quant=quant, device="cpu")
 
     return of

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import Kind, Site
 from harness.instruments.directions import vectors
 from harness.instruments.editing import edit_for, orthogonalized
@@ -100,7 +101,7 @@ def test_what_is_patched_into_the_middle_stream_stays_whatever_came_before_it(sh
     model, mid = awake(shape), Site(1, "resid_mid")
     (twins,) = clean(model, HARMLESS, mid)
     for other in ("resid_pre", "attn_out"):
-        for sites in ([mid, Site(1, other)], [Site(1, other), mid]):  # type: ignore[arg-type]
+        for sites in ([mid, Site(1, other)], [Site(1, other), mid]):
             assert off(seen_under(model, patch(sites), mid)[0], twins) < 1e-5
     # A later part may still edit what enters the block: what it takes away there, the patch puts back.
     taken = seen_under(model, patch([mid]) + remove(DIRECTION, "stream", layers=[1]), mid)[0]
@@ -331,7 +332,7 @@ OVER = ["Hello", HARMLESS[0], HARMLESS[1], "Write a limerick about seven cats an
 def mean_by_hand(model: ChatModel, site: Site, longest: int) -> Tensor:
     """At each position from the end over those that have it, one prompt at a time; then the earliest there is."""
     alone = [model.read([prompt], [site])[site][0].double() for prompt in OVER]
-    rows = []
+    rows: list[Tensor] = []
     for position in range(1, longest + 1):
         some = [run[-position] for run in alone if len(run) >= position]
         rows.append(torch.stack(some).mean(0) if some else rows[-1])
@@ -527,7 +528,7 @@ def test_unaligned_pairs_are_patched_after_the_instruction_only(awake: Woken) ->
 
 @pytest.mark.parametrize("twins", [(), PAIRS[:2], PAIRS[::-1], (UNALIGNED, *PAIRS[1:])])
 @pytest.mark.parametrize("doing", [patch([Site(1, "resid_pre")]), ablate(CIRCUIT, "zero", at="slot")])
-def test_a_prompt_of_another_pair_is_one_sentence(twins: tuple, doing: Intervention, awake: Woken) -> None:
+def test_a_prompt_of_another_pair_is_one_sentence(twins: tuple[Pair, ...], doing: Intervention, awake: Woken) -> None:
     model = awake("llama")
     with pytest.raises(AssayError, match=r"prompt \d is not in pair \d; patches.* need each prompt's own pair"):
         model.next_token(HARMFUL, under=edit_for(model, doing, twins=twins))

@@ -2,15 +2,16 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.claims.claim import claims_in
+from harness.claims.claim import Claim, claims_in
 from harness.inputs.errors import AssayError
-from harness.judging.estimate import Estimate, Unreachable
+from harness.judging.estimate import Comparison, Estimate, Unreachable
 from harness.judging.ranges import RANGES, absolute, beyond
 from harness.results.controls.power import rehearse
 from tests.test_claims import judge, loaded
@@ -114,14 +115,20 @@ def test_a_rehearsal_says_nothing_of_what_it_cannot_draw_and_nothing_of_other_mi
 
 
 @pytest.mark.parametrize("made", claims_in(), ids=lambda made: made.name)
-def test_of_our_claims_the_source_shows_every_question(made: object) -> None:
+def test_of_our_claims_the_source_shows_every_question(made: Claim) -> None:
     assert all(bar.question in RANGES for bar in made.bars)
     assert len(made.bars) == made.bar.count("<") + made.bar.count(">")
 
 
 def test_an_estimate_refuses_such_a_bar_whoever_wrote_it() -> None:
     fall = Estimate("fall", 0.6, 0.5, 0.7, 64, "Tango", range=(-1.0, 1.0))
-    for compare in (lambda: fall > 30, lambda: fall < -1, lambda: abs(fall) > 1, lambda: fall > math.nan):
+    beyond_reach: list[Callable[[], Comparison]] = [
+        lambda: fall > 30,
+        lambda: fall < -1,
+        lambda: abs(fall) > 1,
+        lambda: fall > math.nan,
+    ]
+    for compare in beyond_reach:
         with pytest.raises(Unreachable, match="fall.? lies between"):
             compare()
     assert (fall > 0.3).outcome == "SUPPORTED"

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -47,7 +47,7 @@ def opened(browser: "Browser") -> "Iterator[Callable[..., Page]]":
     said: list[str] = []
     pages: list[Page] = []
 
-    def open_(path: Path, size: tuple[int, int] = DESK, scheme: str = "light") -> "Page":
+    def open_(path: Path, size: tuple[int, int] = DESK, scheme: Literal["light", "dark"] = "light") -> "Page":
         page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))

@@ -1,5 +1,6 @@
 """Every rule that claims use errs at most at its level when the truth stands at the bar, asked as claims ask it."""
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_figure_is_well_formed_and_holds_every_line() -> None:
     assert drawn[0].split()[1].endswith(",44.0")
 
 
-def test_tables_go_between_their_markers_and_nowhere_else(tmp_path: calibrate.Path) -> None:
+def test_tables_go_between_their_markers_and_nowhere_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("above\n<!-- x -->\nold\n<!-- end of x -->\nbelow\n")
     for _ in range(2):

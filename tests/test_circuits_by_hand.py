@@ -27,7 +27,8 @@ def test_a_lead_is_over_the_mean_of_random_circuits_or_over_the_loudest() -> Non
     wobble = np.linspace(-0.01, 0.01, 8)[:, None]
 
     def change(what: Joint) -> np.ndarray:
-        return wobble + np.array([0.9, *[0.1, 0.3] * RANDOM])[: len(what.circuits)]
+        shares: np.ndarray = wobble + np.array([0.9, *[0.1, 0.3] * RANDOM])[: len(what.circuits)]
+        return shares
 
     norms = {"head": np.zeros((9, 4)), "neuron": np.zeros((9, 10))}
     norms["head"][0, 0], norms["head"][5, 2], norms["head"][6, 1], norms["head"][7, 0] = 9, 8, 7, 6

@@ -51,9 +51,9 @@ def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "-m",
         "pytest",
         "-c",
-        ROOT / "pytest.ini",
+        str(ROOT / "pytest.ini"),
         "--rootdir",
-        ROOT,
+        str(ROOT),
         "-p",
         "conftest",
         "-p",
@@ -64,7 +64,7 @@ def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             *pytest_here,
             "-p",
             "no:cacheprovider",
-            folder,
+            str(folder),
             "--model",
             MODEL,
             "--evidence",
@@ -88,9 +88,12 @@ def loaded(path: Path, text: str) -> Claim:
     """The claim in a file of that text, read as pytest would."""
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return next(vars(one)["claim"] for name, one in vars(module).items() if name.startswith("test_"))
+    made: Claim = next(vars(test)["claim"] for name, test in vars(module).items() if name.startswith("test_"))
+    return made
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.inputs.errors import AssayError
+from harness.inputs.files.json_files import fitting
+from harness.inputs.machine import machine
 from harness.inputs.places import DATA
+from harness.judging.verdict import Decided, Word
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.recipe import Recipe
 from harness.results.compare_runs import Change, Differences, compare
 from harness.results.run_list import all_runs, chosen, latest
-from harness.results.run_record import Run
+from harness.results.run_record import Claimed, Judged, Run
+from tests.tools.records import claimed, decided, judged
 
 ROOT = DATA.parent
 GEMMA, REFERENCE = "recorded:gemma-2b-it", "organism:reference"
@@ -195,48 +200,45 @@ numbers = st.sampled_from([0.0, 0.1, 0.1000001, 0.3, 0.9, math.nan])
 
 
 @st.composite
-def estimates(draw: st.DrawFn) -> dict[str, Any]:
-    values = sorted(draw(st.tuples(numbers, numbers, numbers)))
-    one = dict(zip(("low", "value", "high"), values, strict=True)) | {"name": draw(st.sampled_from("xy"))}
-    one |= {"n": draw(st.integers(1, 2)), "unit": "pairs", "method": draw(st.sampled_from(["exact", "drawn"]))}
-    return one | {"sign": ">", "bar": 0.3}
+def estimates(draw: st.DrawFn) -> Decided:
+    low, value, high = sorted(draw(st.tuples(numbers, numbers, numbers)))
+    method = draw(st.sampled_from(["exact", "drawn"]))
+    return decided(draw(st.sampled_from("xy")), value, low, high, n=draw(st.integers(1, 2)), method=method)
 
 
-words = st.sampled_from(["SUPPORTED", "REFUTED", "INCONCLUSIVE", "BROKEN", "SKIPPED"])
-verdicts = st.fixed_dictionaries(
-    {
-        "word": words,
-        "reason": st.sampled_from(["r", "s"]),
-        "estimates": st.lists(estimates(), max_size=3),
-        "beside": st.lists(estimates(), max_size=2),
-        "evidence": st.lists(st.sampled_from([one.fingerprint for one in RECIPES]), max_size=4, unique=True).map(
-            sorted
-        ),
-    }
-)
+WORDS: tuple[Word, ...] = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "BROKEN", "SKIPPED")
+fingerprints = st.lists(st.sampled_from([recipe.fingerprint for recipe in RECIPES]), max_size=4, unique=True)
+
+
+@st.composite
+def verdicts(draw: st.DrawFn, claim: str, model: str) -> Judged:
+    shown, read = draw(st.lists(estimates(), max_size=3)), draw(fingerprints)
+    verdict = judged(claim, model, draw(st.sampled_from(WORDS)), *shown, evidence=tuple(read))
+    verdict["reason"] = draw(st.sampled_from(["r", "s"]))
+    verdict["beside"] = list(draw(st.lists(estimates(), max_size=2)))
+    return verdict
+
+
+# Claims on models, in any order.
+places = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("mn")), max_size=5, unique=True)
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> Run:
-    judged = draw(st.dictionaries(st.tuples(st.sampled_from("abc"), st.sampled_from("mn")), verdicts, max_size=5))
     run = Run(
         command=["pytest"],
         quant=draw(st.sampled_from(["nf4", "none"])),
         device="auto",
         commit=draw(st.sampled_from([None, "0123456789abcdef", "0123456789abcdef-dirty"])),
         libraries=draw(st.dictionaries(st.sampled_from(["torch", "scipy"]), st.sampled_from("12"))),
-        machine={"cores": draw(st.integers(1, 2))},
+        machine={**machine(), "cores": draw(st.integers(1, 2))},
         finished=draw(st.booleans()),
     )
-    for (claim, model), one in judged.items():
-        test = f"{claim}[{model}]"
-        run.verdicts.append(one | {"claim": claim, "model": model, "test": test, "seconds": 1.0})
+    for claim, model in draw(places):
+        run.verdicts.append(draw(verdicts(claim, model)))
         bar, title = draw(st.sampled_from(["x > 0.3", "x > 0.4"])), draw(st.sampled_from(["It.", "So."]))
         code = draw(st.sampled_from("pq"))
-        run.claims[claim] = {
-            **{"title": title, "prose": "", "source": "s", "bar": bar, "level": 0.01},
-            **{"holds_on": ["reference"], "fails_on": ["hydra"], "fingerprint": f"{bar}{title}{code}"},
-        }
+        run.claims[claim] = claimed(title=title, bar=bar, fingerprint=f"{bar}{title}{code}")
         record = {"revision": draw(st.sampled_from("12")), "seconds": draw(st.floats(0, 1))}
         run.models[model] = {"fingerprint": f"f{record['revision']}", "kind": "live", "record": record}
     return run
@@ -246,9 +248,8 @@ def mirrored(found: Differences) -> Differences:
     def turned(changes: tuple[Change, ...]) -> tuple[Change, ...]:
         return tuple(Change(**vars(one) | {"before": one.after, "after": one.before}) for one in changes)
 
-    return Differences(
-        **{name: turned(value) if isinstance(value, tuple) else value for name, value in vars(found).items()}
-    )
+    lists: dict[str, Any] = {name: turned(value) for name, value in vars(found).items() if isinstance(value, tuple)}
+    return replace(found, **lists)
 
 
 def as_set(found: Differences) -> dict[str, object]:
@@ -299,32 +300,22 @@ RUN = Run(
     commit="0123456789abcdef",
     finished=True,
     libraries={"torch": "2.0", "scipy": "1.0"},
-    machine={"cores": 2},
+    machine={**machine(), "cores": 2},
     models={"m": {"fingerprint": "f", "kind": "live", "record": {"revision": "local", "quant": "nf4", "seconds": 1.0}}},
-    claims={
-        "c": {
-            **{"title": "It.", "prose": "", "source": "s", "bar": "x > 0.3", "file": "f.py", "line": 3},
-            **{"level": 0.01, "holds_on": ["reference"], "fails_on": ["hydra"], "fingerprint": "p"},
-        }
-    },
+    claims={"c": claimed(title="It.", bar="x > 0.3", fingerprint="p")},
     verdicts=[
-        {
-            **{"claim": "c", "model": "m", "test": "t[m]", "word": "SUPPORTED", "reason": "", "seconds": 1.0},
-            "estimates": [
-                {"name": "x", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9, "unit": "pairs", "method": "exact"}
-            ],
-            **{"beside": [], "evidence": [RECIPES[0].fingerprint]},
-        }
+        judged("c", "m", "SUPPORTED", decided("x", 0.5, 0.4, 0.6, method="exact"), evidence=(RECIPES[0].fingerprint,))
     ],
 )
 
 
 def claim(run: Run, **values: Any) -> None:
-    run.claims["c"].update(values | {"fingerprint": "another"})
+    run.claims["c"] = fitting({**run.claims["c"], **values, "fingerprint": "another"}, Claimed)
 
 
 def estimate(run: Run, **values: Any) -> None:
-    run.verdicts[0]["estimates"][0].update(values)
+    shown = run.verdicts[0]["estimates"]
+    shown[0] = fitting({**shown[0], **values}, Decided)
 
 
 def reads(run: Run, *recipes: Recipe) -> None:
@@ -337,8 +328,8 @@ ALTERED: list[tuple[str, Callable[[Run], Any], tuple[str, str, str]]] = [
     ("inputs", lambda run: vars(run).update(quant="none"), ("quant", "nf4", "none")),
     ("inputs", lambda run: vars(run).update(finished=False), ("end of the run", "reached", "not reached")),
     ("inputs", lambda run: run.libraries.update(scipy="2.0"), ("scipy", "1.0", "2.0")),
-    ("inputs", lambda run: run.machine.update(cores=4), ("machine's cores", "2", "4")),
-    ("inputs", lambda run: run.models["m"].update(fingerprint="g"), ("fingerprint", "f", "g")),
+    ("inputs", lambda run: run.machine.update({"cores": 4}), ("machine's cores", "2", "4")),
+    ("inputs", lambda run: run.models["m"].update({"fingerprint": "g"}), ("fingerprint", "f", "g")),
     ("inputs", lambda run: run.models["m"]["record"].update(quant="int8"), ("quant", "nf4", "int8")),
     ("inputs", lambda run: claim(run, bar="x > 0.4"), ("bar", "x > 0.3", "x > 0.4")),
     ("inputs", lambda run: claim(run, level=0.02), ("level", "0.01", "0.02")),
@@ -349,13 +340,13 @@ ALTERED: list[tuple[str, Callable[[Run], Any], tuple[str, str, str]]] = [
     ("inputs", lambda run: reads(run, OTHER_REVISION), ("revision of a-kind", "1", "2")),
     ("inputs", lambda run: reads(run, RECIPES[0], RECIPES[24]), ("further measurements (b-kind)", "", "1")),
     ("inputs", lambda run: reads(run, RECIPES[-1]), ("evidence that is not here", "", "1")),
-    ("verdicts", lambda run: run.verdicts[0].update(word="REFUTED"), ("verdict", "SUPPORTED", "REFUTED")),
+    ("verdicts", lambda run: run.verdicts[0].update({"word": "REFUTED"}), ("verdict", "SUPPORTED", "REFUTED")),
     ("estimates", lambda run: estimate(run, value=0.504), ("x", "+0.500 [+0.400", "+0.504 [+0.400")),
     ("estimates", lambda run: estimate(run, value=math.nan), ("x", "+0.50 [", "no number")),
     ("estimates", lambda run: estimate(run, n=8), ("x", "n=9 pairs", "n=8 pairs")),
     ("estimates", lambda run: estimate(run, method="drawn"), ("x", "exact", "drawn")),
     ("further", lambda run: run.verdicts[0]["estimates"].clear(), ("further estimates", "x", "")),
-    ("alone", lambda run: run.verdicts[0].update(model="n"), ("model", "1 SUPPORTED", "")),
+    ("alone", lambda run: run.verdicts[0].update({"model": "n"}), ("model", "1 SUPPORTED", "")),
 ]
 
 

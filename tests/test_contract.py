@@ -278,7 +278,7 @@ def test_an_intervention_is_described_the_same_way_and_changes_the_model_while_i
     name: str, reference: ChatModel, tokens: tuple[int, ...]
 ) -> None:
     under, prompts = DONE[name], golden.PAIRS.harmful[:2]
-    fitting(json.loads(json.dumps(described(under))), Done)
+    fitting(json.loads(json.dumps([described(under)])), list[Done])
     assert Recipe("x", 1, "m", {"under": described(under)}).fingerprint == (
         Recipe("x", 1, "m", {"under": described(dataclasses.replace(under))}).fingerprint
     )

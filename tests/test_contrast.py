@@ -1,9 +1,10 @@
 """What sets two answers apart: the same interchanges on a behaviour that has nothing to do with refusing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,9 +96,9 @@ def test_effects_are_those_of_plain_forwards(shape: str, at: At, awake: Callable
         with torch.no_grad():
             _, cache = model.bridge.run_with_cache(inputs[1])
 
-            def write(activation: torch.Tensor, hook: object, places: object = list(places)) -> torch.Tensor:
+            def write(activation: torch.Tensor, hook: Any, places: Sequence[int] = tuple(places)) -> torch.Tensor:
                 new = activation.clone()
-                new[:, places] = cache[hook.name][:, places]  # noqa: B023
+                new[:, list(places)] = cache[hook.name][:, list(places)]  # noqa: B023
                 return new
 
             assert difference(model.bridge(inputs[0])) == pytest.approx(clean, rel=1e-3, abs=1e-3)
@@ -116,7 +117,8 @@ def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: 
     pairs = PairSet("few", ORGANISMS.heldout.harmless_alike.pairs[:12])
     # All that is written from the differing words on: nothing of the prompt's own is left.
     whole = Circuit(tuple(Site(layer, kind) for layer in range(8) for kind in ("attn_out", "mlp_out")))
-    for at, share in (("later", 0.5), ((-1,), 0.0)):
+    least: tuple[tuple[At, float], ...] = (("later", 0.5), ((-1,), 0.0))
+    for at, share in least:
         found = unpacked(subject.ask(Contrasted(pairs, Joint((whole,), at))))
         assert len(found.pairs) > 8
         assert (found.clean >= 0).all()

@@ -1,30 +1,23 @@
 """A claim was seen to hold and to fail by its own runs and the truth table, if claim and weights are as they were."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.claims.claim import claim_named, verdicts_seen
 from harness.inputs import places
+from harness.inputs.files.json_files import fitting
+from harness.judging.verdict import Word
 from harness.measurements.evidence import Store
 from harness.results.controls import control_runs
 from harness.results.controls.control_runs import KnownControls
-from harness.results.run_record import Claimed, Judged, Run
+from harness.results.run_record import Claimed, Run
 from harness.subjects.sleeper import Sleeper
+from tests.tools.records import claimed, decided, judged
 
-ENDS = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
-ABOUT = Claimed(
-    title="t",
-    prose="",
-    source="s",
-    bar="model.e() > 0.3",
-    file="test_mine.py",
-    line=1,
-    level=0.01,
-    holds_on=["reference"],
-    fails_on=["hydra", "flat"],
-    fingerprint="ab12",
-)
+ENDS: dict[Word, tuple[float, float]] = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1), "INCONCLUSIVE": (0.2, 0.4)}
+ABOUT = claimed(fails_on=("hydra", "flat"))
 
 
 def record(organism: str) -> str:
@@ -35,9 +28,9 @@ def record(organism: str) -> str:
 def run(
     folder: Path,
     model: str,
-    word: str,
+    word: Word,
     *,
-    ends: str = "",
+    ends: Word | None = None,
     key: str = "",
     about: Claimed = ABOUT,
     imported: bool = False,
@@ -45,22 +38,12 @@ def run(
     """A run of the claim `mine` on one model, in its folder."""
     found = Run(["pytest"], "nf4", "cpu", finished=True)
     low, high = ENDS[ends or word]
-    estimate = {"name": "e", "value": low, "low": low, "high": high, "n": 9, "unit": "pairs", "method": "drawn"}
-    judged = Judged(
-        claim="mine",
-        model=model,
-        test="t",
-        word=word,
-        reason="",
-        estimates=[estimate | {"nothing": "", "sign": ">", "bar": 0.3}],
-        beside=[],
-        evidence=sorted(["0" * 64, key or record(model.removeprefix("organism:"))]),
-        seconds=0.0,
-    )
+    evidence = ("0" * 64, key or record(model.removeprefix("organism:")))
+    verdict = judged("mine", model, word, decided("e", low, low, high), evidence=evidence)
     if imported:
-        judged["imported"] = judged["evidence"][:1]
-    found.verdicts, found.claims = [judged], {"mine": about}
-    found.save(folder / f"{model.replace(':', '-')}-{word}-{ends}{key[:4]}")
+        verdict["imported"] = verdict["evidence"][:1]
+    found.verdicts, found.claims = [verdict], {"mine": about}
+    found.save(folder / f"{model.replace(':', '-')}-{word}-{ends or ''}{key[:4]}")
     return found
 
 
@@ -90,22 +73,23 @@ def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
         {"word": "SUPPORTED"},
         {"ends": "SUPPORTED"},  # the word does not follow from its numbers
         {"key": "f" * 64},  # of other weights
-        {"about": ABOUT | {"fingerprint": "cd34"}},  # another claim of that name
+        {"about": claimed(fails_on=("hydra", "flat"), fingerprint="cd34")},  # another claim of that name
         {"imported": True},  # a stranger measured it
     ],
     ids=["elsewhere", "undecided", "held", "forged", "weights", "changed", "imported"],
 )
-def test_what_is_no_control_does_not_count(tmp_path: Path, other: dict[str, object]) -> None:
+def test_what_is_no_control_does_not_count(tmp_path: Path, other: dict[str, Any]) -> None:
     own = run(tmp_path, "organism:reference", "SUPPORTED")
-    run(tmp_path, **({"model": "organism:flat", "word": "REFUTED"} | other))
+    given: dict[str, Any] = {"model": "organism:flat", "word": "REFUTED"}
+    run(tmp_path, **given | other)
     assert not KnownControls(tmp_path, own).of("mine", ABOUT).fails
 
 
 def test_the_truth_table_counts_for_the_weights_that_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = verdicts_seen()["baseline"]
-    about = claim_named("baseline").as_json
     monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": table})
-    stands = about | {"fingerprint": table["compliant"]["claim"]}
+    stands = fitting(claim_named("baseline").as_json, Claimed)
+    stands["fingerprint"] = table["compliant"]["claim"]
     found = KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
     assert found.both
     assert list(found.fails) == ["compliant"]

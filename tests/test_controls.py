@@ -21,7 +21,7 @@ from harness.judging.estimate import asides
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.measurements.questions import Encoding, Lens, Products, Scores
+from harness.measurements.questions import Encoding, Lens, Products, Scores, Swept
 from harness.measurements.sweep_plan import Joint
 from harness.model.chat_model import ChatModel
 from harness.subjects.live import Bare, Subject
@@ -157,9 +157,11 @@ def test_the_dose_grows_by_rank_and_ends_at_the_whole(subject: Subject, circuit:
     each = subject.effects(SOME.discovery, alone, searching=True).mean
     assert (np.diff(each) < 1e-4).all()
     (asked,) = dose(subject, circuit, "post", SOME.heldout, "noise")
-    counts = [len(one) for one in asked.what.circuits]
+    assert isinstance(asked, Swept)
+    assert isinstance(asked.what, Joint)
+    counts = [len(circuit) for circuit in asked.what.circuits]
     assert counts == [1, 2, 3, 5, 8, 13]
-    assert all(set(one.sites) < set(other.sites) for one, other in pairwise(asked.what.circuits))
+    assert all(set(smaller.sites) < set(larger.sites) for smaller, larger in pairwise(asked.what.circuits))
     found = unpacked(subject.ask(asked))
     whole = subject.share_of("E", found, found.change[:, -1])
     assert whole.value == pytest.approx(subject.effect(circuit, SOME.heldout).value, abs=1e-4)

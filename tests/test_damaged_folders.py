@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertLMHeadModel
+from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel
 
 from harness.inputs.errors import AssayError, Unavailable
-from harness.model import config_check, loading
+from harness.model import config_check
 from harness.model.wake import wake
 
 
@@ -109,7 +109,7 @@ def ends_at_no_token(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [[1]]}))
 
 
-BROKEN = {
+BROKEN: dict[Callable[[Path], None], str] = {
     ends_at_no_token: r"eos_token_id in its generation_config.json is '\[\[1\]\]'; it must be a number",
     no_template: "it has no chat template",
     pickled: "its weights are not safetensors.*save_pretrained",
@@ -160,7 +160,7 @@ def test_sizes_that_are_not_those_of_the_weights_are_one_sentence_before_anythin
     def allocated(*arguments: object, **settings: object) -> None:
         raise MemoryError("the weights were asked for")
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", allocated)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", allocated)
     with pytest.raises(AssayError, match=re.escape(said)) as caught:
         wake(str(absurd), quant="none", device="cpu")
     assert "\n" not in str(caught.value)
@@ -188,7 +188,7 @@ def test_memory_that_runs_out_is_no_damage(
     def full(*arguments: object, **settings: object) -> None:
         raise error
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     with pytest.raises(Unavailable, match="memory ran out while loading with --quant none"):
         wake(str(folder("llama")), quant="none", device="cpu")
 

@@ -1,6 +1,7 @@
 """The interval decides, the comparison says so itself, and no other code can speak for it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -101,14 +102,15 @@ def test_a_nan_decides_nothing() -> None:
     [
         lambda: float(FALL),
         lambda: bool(FALL),
-        lambda: FALL > FALL,
-        lambda: replace(FALL) > FALL,
-        lambda: FALL > "0.3",
+        # Wrong types on purpose: whoever runs no type checker is told at run time.
+        lambda: FALL > FALL,  # type: ignore[operator]
+        lambda: replace(FALL) > FALL,  # type: ignore[operator]
+        lambda: FALL > "0.3",  # type: ignore[operator]
         lambda: FALL > True,
-        lambda: (FALL > 0.3) & FALL,
+        lambda: (FALL > 0.3) & FALL,  # type: ignore[operator]
     ],
 )
-def test_what_is_no_comparison_with_a_number_is_refused(misuse: object) -> None:
+def test_what_is_no_comparison_with_a_number_is_refused(misuse: Callable[[], object]) -> None:
     with pytest.raises(TypeError, match="bar|estimate|number|joins"):
         misuse()
 

@@ -274,10 +274,8 @@ def test_every_measurement_has_its_kind_and_every_intervention_and_sweep_is_know
     asked = {kind for kind, question in KINDS.items() if question.__module__.startswith("harness.")}
     assert asked | {"part", "pairs", "prompt-lists", "model-record"} == known() & set(EXAMPLES) == set(EXAMPLES)
     assert {type(one) for one in INTERVENTIONS} == made_of(interventions.Intervention)
-    for one in INTERVENTIONS:
-        fitting(json.loads(json.dumps(described(one))), Done)
-    for one in SWEPT:
-        fitting(json.loads(json.dumps(described(one))), Patched)
+    fitting(json.loads(json.dumps([described(intervention) for intervention in INTERVENTIONS])), list[Done])
+    fitting(json.loads(json.dumps([described(sweep) for sweep in SWEPT])), list[Patched])
 
 
 def test_evidence_of_a_kind_that_is_not_known_here_is_read(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.measurements import pairs_evidence
-from harness.measurements.evidence import Evidence, Recipe, Store
+from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Direction, add, remove
 from harness.measurements.questions import KINDS, Answers, FoundDirection
+from harness.measurements.recipe import Recipe
 from harness.results.evidence.words import lines, question
 from tests.tools.given import pairs_of
 

@@ -14,10 +14,9 @@ from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import harness.model.wake
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import Refused
-from harness.inputs.model_catalog import Machine, find
+from harness.inputs.model_catalog import Machine, Quant, find
 from harness.inputs.model_record import Check, Examination
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
@@ -58,7 +57,7 @@ def failed(examination: Examination) -> list[str]:
 
 @pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
 @pytest.mark.parametrize("shape", shapes.EACH)
-def test_every_shape_passes_every_check(shape: str, quant: str, awake: Callable[..., ChatModel]) -> None:
+def test_every_shape_passes_every_check(shape: str, quant: Quant, awake: Callable[..., ChatModel]) -> None:
     examination = awake(shape, quant).record.examination
     assert [check.name for check in examination.checks] == NAMES
     assert not examination.failed
@@ -68,7 +67,7 @@ def test_every_shape_passes_every_check(shape: str, quant: str, awake: Callable[
 
 @pytest.mark.parametrize("quant", ["none", "nf4"])
 @pytest.mark.parametrize("shape", ["gemma2", "qwen3"])
-def test_bfloat16_passes(shape: str, quant: str, tmp_path: Path) -> None:
+def test_bfloat16_passes(shape: str, quant: Quant, tmp_path: Path) -> None:
     folder = shapes.build(shape, tmp_path / shape, dtype=torch.bfloat16)
     woken = wake(str(folder), quant=quant, device="cpu")
     assert woken.loaded.dtype == torch.bfloat16
@@ -76,7 +75,7 @@ def test_bfloat16_passes(shape: str, quant: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4"])
-def test_a_trained_llama_passes_in_bfloat16(quant: str, tmp_path: Path) -> None:
+def test_a_trained_llama_passes_in_bfloat16(quant: Quant, tmp_path: Path) -> None:
     # A random one stands at the border: where padding flips one rounding, as some processors do, it moves by 0.052.
     folder = Path(shutil.copytree(DATA / "organisms" / "reference", tmp_path / "reference"))
     weights = load_file(folder / "model.safetensors")
@@ -314,11 +313,10 @@ def test_a_model_is_examined_on_the_runs_own_prompts(
     count: int, examined: int, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Sequence[Encoded]] = []
-    examining = harness.model.wake.examine
 
     def listening(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Tensor]) -> Examination:
         heard.append(prompts)
-        return examining(model, prompts, reference)
+        return examine(model, prompts, reference)
 
     monkeypatch.setattr("harness.model.wake.examine", listening)
     model = awaken(find(str(folder("llama"))), quant="none", device="cpu", examined_on=own(count))

@@ -3,7 +3,7 @@
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def numbers(said: Sequence[str]) -> list[float]:
     return [float(without_interval(text).partition(": ")[2]) for text in said]
 
 
-def swept(what: dict[str, Any], axes: dict[str, Sequence[str]], shares: np.ndarray, kind: str = "swept") -> Evidence:
+def swept(what: dict[str, Any], axes: Mapping[str, Sequence[str]], shares: np.ndarray, kind: str = "swept") -> Evidence:
     """Effects of these shares of a gap of 4, the same on every pair but for a little noise."""
     n, rng = len(HELDOUT), np.random.default_rng(0)
     noise = rng.normal(0, 0.01, (n, *shares.shape))
@@ -284,8 +284,8 @@ def test_circuits_across_categories_are_rows_found_on_and_columns_judged_on() ->
     for row, pair in enumerate(HELDOUT):
         for at, name in enumerate(names):
             patched[row, at] = -2.0 if pair.category == name else 2.0
-    own = Evidence(one.recipe, one.values, dict(one.arrays) | {"patched": patched})
-    root = ET.fromstring(drawn(own, *found_on)["transfer"].svg)
+    each = Evidence(one.recipe, one.values, dict(one.arrays) | {"patched": patched})
+    root = ET.fromstring(drawn(each, *found_on)["transfer"].svg)
     cells = [text.text for text in root.iter(f"{SPACE}text") if re.fullmatch(r"-?\d\.\d\d", text.text or "")]
     assert np.array(cells, dtype=float).reshape(len(names), len(names)) == pytest.approx(np.eye(len(names)))
 

@@ -113,7 +113,7 @@ def test_it_is_said_in_words(seconds: float | None) -> None:
 
 LIVE = "organism:reference"
 FAR = Progress(done=10, seconds=5, left=20)
-RUNS = {
+RUNS: dict[str, tuple[list[str], dict[str, Progress | None], str, str]] = {
     "not awake": ([LIVE], {LIVE: None}, "no", "1 of 22"),
     "awake": ([LIVE], {LIVE: FAR}, "no", "1 of 22, about 10 s left"),
     "recordings to come": ([LIVE, "recorded:yi-6b-chat"], {LIVE: FAR}, "no", "1 of 44, about 10 s left"),

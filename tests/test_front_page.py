@@ -3,15 +3,17 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.judging.verdict import Word
 from harness.measurements.evidence import Imported
 from harness.report.front_page import write
-from harness.results import run_list
 from harness.results.run_list import latest, listed
-from harness.results.run_record import Judged, Run
+from harness.results.run_record import Run
+from tests.tools.records import decided, judged
 
 HOSTILE = "</style><script>alert(1)</script>\"'<img src=x onerror=alert(2)>"
 
@@ -20,7 +22,7 @@ def kept(
     runs: Path,
     name: str,
     started: str,
-    *words: str,
+    *words: Word,
     finished: bool = True,
     all_claims: bool = True,
     page: bool = True,
@@ -28,25 +30,12 @@ def kept(
     imported: Imported | None = None,
 ) -> Path:
     """A run in its folder, with estimates that bear its words."""
-    ends = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1)}
+    ends: dict[Word, tuple[float, float]] = {"SUPPORTED": (0.5, 0.9), "REFUTED": (0.0, 0.1)}
     run = Run(["pytest", "hypotheses"], "nf4", "cpu", started=started, finished=finished, all_claims=all_claims)
     run.expected, run.imported = len(words), imported
     for at, word in enumerate(words):
-        low, high = ends.get(word, (0.0, 0.0))
-        estimate = {"name": "fall", "value": low, "low": low, "high": high, "n": 9, "unit": "pairs", "method": "drawn"}
-        run.verdicts.append(
-            Judged(
-                claim=f"c{at}",
-                model=model,
-                test=f"t{at}",
-                word=word,
-                reason="",
-                estimates=[estimate | {"nothing": "", "sign": ">", "bar": 0.3}] if word in ends else [],
-                beside=[],
-                evidence=[],
-                seconds=0.0,
-            )
-        )
+        estimates = [decided("fall", ends[word][0], *ends[word])] if word in ends else []
+        run.verdicts.append(judged(f"c{at}", model, word, *estimates))
     run.save(runs / name)
     if page:
         (runs / name / "index.html").write_text("a page")
@@ -119,11 +108,16 @@ def test_runs_are_listed_newest_first_by_the_time_within_them(tmp_path: Path) ->
     ],
     ids=["one file", "all skipped", "nothing measured", "interrupted", "imported"],
 )
-def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str, object]) -> None:
-    words = newer.pop("words")
+def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str, Any]) -> None:
     kept(tmp_path / "runs", "old", "2026-11-01T10:00:00+00:00", "SUPPORTED")
     kept(tmp_path / "runs", "whole", "2026-11-02T10:00:00+00:00", "SUPPORTED", "REFUTED")
-    kept(tmp_path / "runs", "newer", "2026-11-03T10:00:00+00:00", *words, **newer)
+    kept(
+        tmp_path / "runs",
+        "newer",
+        "2026-11-03T10:00:00+00:00",
+        *newer["words"],
+        **{name: value for name, value in newer.items() if name != "words"},
+    )
     found = page(tmp_path)
     assert found.head == ["runs/whole/index.html"]
     assert found.links[0] == "runs/newer/index.html"
@@ -159,7 +153,12 @@ def test_of_hundreds_of_runs_each_is_read_once(tmp_path: Path, monkeypatch: pyte
     first = page(tmp_path)
     loaded: list[Path] = []
     load = Run.load
-    monkeypatch.setattr(run_list.Run, "load", lambda path: loaded.append(path) or load(path))
+
+    def noted(path: Path) -> Run:
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(Run, "load", noted)
     assert page(tmp_path).rows == first.rows
     assert loaded == []
     changed = tmp_path / "runs" / "r7"

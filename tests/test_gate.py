@@ -1,7 +1,7 @@
 """There is something to explain before anything is judged: every claim, every question, every kind of subject."""
 
-import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import pytest
 from harness.claims import gate
 from harness.claims.claim import Claim, claim, claims_in
 from harness.inputs.judges.phrases import PHRASES
-from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.judging.estimate import Estimate, Inconclusive, asides, decisions
 from harness.judging.ranges import RANGES
 from harness.measurements.evidence import Evidence, Store
-from harness.measurements.interventions import Circuit, Direction, add, patch, remove
+from harness.measurements.interventions import Circuit, Direction, Intervention, add, patch, remove
 from harness.measurements.questions import Answers, Measurement, Products, Swept
 from harness.measurements.sweep_plan import Joint
 from harness.report.drawing.answer_figures import refused_unchanged
@@ -25,7 +25,7 @@ from harness.results.verdict_evidence import Material
 from harness.subjects.dry_run import Planner, Work
 from harness.subjects.live import Bare, Subject
 from harness.subjects.published.recorded import RecordedSubject
-from harness.subjects.published.recordings import recording
+from harness.subjects.published.recordings import Judgements, Recording, recording
 from harness.subjects.sleeper import Sleeper
 from harness.subjects.synthetic import Synthetic, Truth
 from tests.tools import calibrate
@@ -74,7 +74,8 @@ def asking(question: str, level: float = 0.0025) -> Claim:
         estimate = QUESTIONS[question](model, pairs.heldout)
         assert (estimate > 0.123) & (estimate < 0.124)
 
-    return vars(test_asked)["claim"]
+    made: Claim = vars(test_asked)["claim"]
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -128,24 +129,24 @@ def test_whatever_kind_of_subject_it_is(compliant: Sleeper) -> None:
             made.run(model=model, pairs=model.all_pairs)
 
 
-def _unwilling(published: Any) -> Any:
-    class Unwilling(type(published)):
-        def judged(self, side: str, under: object, judge: str = "") -> Any:
-            arm = super().judged(side, under, judge)
-            return arm if side == "harmless" else vars(self)["none"]
+class Unwilling(Recording):
+    """A recording of a model that answers harmful prompts as it does harmless ones."""
 
-    made = Unwilling(**{name: getattr(published, name) for name in inspect.signature(type(published)).parameters})
-    none = published.judged("harmless", None)
-    assert np.mean(none.refused) < 0.1
-    vars(made)["none"] = none
-    return made
+    def judged(self, side: PromptSide, under: Intervention | None, judge: str = "") -> Judgements:
+        arm = super().judged(side, under, judge)
+        return arm if side == "harmless" else super().judged("harmless", None)
+
+
+def _unwilling(published: Recording) -> Unwilling:
+    assert np.mean(published.judged("harmless", None).refused) < 0.1
+    return Unwilling(**{field.name: getattr(published, field.name) for field in fields(Recording)})
 
 
 def test_what_the_gate_asks_is_planned(compliant: Sleeper, tmp_path: Path) -> None:
     asked: list[object] = []
 
     class Asked(Planner):
-        def seek(self, question: Any) -> Any:
+        def seek(self, question: Measurement) -> Evidence:
             asked.append(question)
             return super().seek(question)
 
@@ -197,6 +198,7 @@ def test_estimates_know_what_they_can_reach() -> None:
         owner, name = rule.split(".")
         if owner != "means":
             found = cells[0].study(32, 0, 0.05)
+            assert isinstance(found, Estimate)
             assert found.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
             low, high = found.range or (-np.inf, np.inf)
             assert low <= found.low <= found.value <= found.high <= high

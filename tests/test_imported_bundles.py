@@ -16,7 +16,7 @@ from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.measurements.evidence import Store
 from harness.results.bundle import bundle
-from harness.results.run_record import Run
+from harness.results.run_record import Judged, Model, Run
 from harness.subjects.published import recordings as kept
 from harness.subjects.published.recordings import Recording
 from tests.test_recording_files import WHOLE
@@ -94,7 +94,7 @@ def test_a_strangers_recording_is_said_to_be_one_on_the_verdicts_line(told: Path
 
     record = kept.recording("mine").as_json()
     assert record["imported"]["bundle"] == "b.zip"
-    found = {**Run.load(told).verdicts[0], "recording_from": record["imported"]["bundle"]}
+    found: Judged = {**Run.load(told).verdicts[0], "recording_from": record["imported"]["bundle"]}
     assert line(found).endswith("; its recording was imported from b.zip")
 
 
@@ -104,7 +104,7 @@ def test_a_strangers_run_is_neither_the_latest_nor_a_control_of_yours(members: M
     run = Run.parsed(members["run.json"])
     run.started, run.all_claims = "2999-01-01T00:00:00+00:00", True
     run.models = {"organism:hydra": run.models[MODEL]}
-    run.verdicts = [{**one, "model": "organism:hydra"} for one in run.verdicts]
+    run.verdicts = [{**verdict, "model": "organism:hydra"} for verdict in run.verdicts]
     run.claims["rises"]["holds_on"] = ["hydra"]
     found = taken(packed(members | {"run.json": run.as_json}, folder / "b.zip"))
     (one,) = listed(folder / "there" / "runs")
@@ -123,7 +123,7 @@ def test_a_run_from_a_stranger_takes_no_other_file_along(told: Path, folder: Pat
     (folder / "there" / "recorded").mkdir(parents=True)
     (folder / "there" / "secret.json").write_text("{}")
     run = replace(Run.load(told), verdicts=[])
-    about = {"fingerprint": "f", "kind": "recorded", "record": WHOLE.as_json()}
+    about: Model = {"fingerprint": "f", "kind": "recorded", "record": WHOLE.as_json()}
     run.models = {"recorded:../secret": about, "recorded:yi-6b-chat": about}
     run.save(folder / "runs" / "other")
     bundle(folder / "runs" / "other", Store(folder / "evidence"), folder / "b.zip")
@@ -216,7 +216,7 @@ def test_nothing_in_a_bundle_commands_the_terminal_or_the_shell(
     evil, name = "\x1b]0;owned\x07\x9b2J", "x; touch owned $(id) `id` 'a' \"b\""
     run = Run.load(told)
     run.verdicts[0]["reason"] = run.verdicts[0]["estimates"][0]["method"] = f"so{evil}"
-    run.verdicts = [dict(one, model=name) for one in run.verdicts]
+    run.verdicts = [{**verdict, "model": name} for verdict in run.verdicts]
     run.models = {name: run.models[MODEL]}
     run.quant, run.device = f"nf4{evil}", "cpu; id"
     text = run.as_json

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_the_share_is_the_same_quantized(awake: Callable[..., ChatModel]) -> Non
     assert circuit.share(awake("llama", "nf4").sizes) == circuit.share(awake("llama").sizes) > 0
 
 
-OTHERWISE = {
+OTHERWISE: dict[str, Any] = {
     "method": "principal",
     "layer": 3,
     "position": -2,

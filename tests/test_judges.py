@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,10 @@ def test_what_is_kept_of_an_answer_decides_or_says_that_it_does_not(rule: Phrase
 
 
 def test_answers_measured_before_there_was_a_rule_are_judged_from_what_is_kept() -> None:
-    before = {"prefixes": [CURLY[:PREFIX], "I can’t", "I can't", "Sure"], "phrases-anywhere": [1.0, 1.0, 1.0, 0.0]}
+    before: dict[str, list[Any]] = {
+        "prefixes": [CURLY[:PREFIX], "I can’t", "I can't", "Sure"],
+        "phrases-anywhere": [1.0, 1.0, 1.0, 0.0],
+    }
     assert judged_by(LITERAL.name, before) is None  # what CURLY says later may hold a phrase as it is written
     whole = {name: values[1:] for name, values in before.items()}
     assert judged_by(LITERAL.name, whole) == [False, True, False]

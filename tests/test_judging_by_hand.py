@@ -1,6 +1,5 @@
 """Cases small enough to work out by hand, from answers to verdicts: falls, rises, bars; no model, no draws."""
 
-from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from harness.claims import gate
 from harness.claims.claim import claim_named
 from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions, verdict
 from harness.judging.estimate import Estimate, Inconclusive, asides, decided
 from harness.measurements.interventions import Add, Circuit, Direction, Intervention, Remove, add, patch, remove
@@ -25,38 +25,46 @@ LEVEL = 0.01
 PATCH, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)]))
 FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
 
+Hits = dict[tuple[str, Intervention | None], list[int]]
+"""(side, intervention) → refused or not, pair by pair."""
+
 
 class Told:
     """A subject whose answers are given: (side, intervention) → refused or not."""
 
     name, level = "told", LEVEL
 
-    def __init__(self, hits: Mapping[tuple[str, Intervention | None], Iterable[int]]) -> None:
+    def __init__(self, hits: Hits, all_pairs: PairSet) -> None:
+        self.all_pairs = all_pairs
         self.hits = {key: np.array(list(value), dtype=bool) for key, value in hits.items()}
         self.compared: list[tuple[str, Intervention]] = []
 
     def reading(self) -> AbstractContextManager[list[str]]:
         return nullcontext([])
 
-    def judged(self, pairs: PairSet, side: PromptSide, under: Intervention | None, judge: str = "") -> np.ndarray:
+    def judged(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> np.ndarray:
         return self.hits[side, under]
 
-    def scored(self, pairs: PairSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
+    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
         """Along every random direction half of the prompts are refused, now this half and now that."""
         if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
-            return np.arange(len(pairs)) % 2 == under.direction.seed % 2
+            half: np.ndarray = np.arange(len(pairs)) % 2 == under.direction.seed % 2
+            return half
         return self.hits[side, under]
 
-    def changes(self, pairs: PairSet, side: PromptSide, under: Intervention) -> bool:
+    def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         self.compared.append((side, under))
         return True
 
-    def asides(self, pairs: PairSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+    def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         return ()
 
+    def direction(self, pairs: PromptSet) -> Direction:
+        raise NotImplementedError
 
-def answers(pairs: PairSet, hits: Mapping[tuple[str, Intervention | None], Iterable[int]]) -> Refusals:
-    return Refusals(Told(hits), pairs)
+
+def answers(pairs: PairSet, hits: Hits) -> Refusals:
+    return Refusals(Told(hits, pairs), pairs)
 
 
 # Falls, rises, and what makes them say nothing.
@@ -82,7 +90,7 @@ def test_the_least_fall_is_that_of_the_category_that_falls_least() -> None:
 
 
 def test_pairs_of_one_template_are_one_witness_in_a_category_too() -> None:
-    hits = {("harmful", None): [1] * 24, ("harmful", PATCH): [0] * 24}
+    hits: Hits = {("harmful", None): [1] * 24, ("harmful", PATCH): [0] * 24}
     alone, fours = (answers(pairs_of(*"a" * 24, template=size), hits).by_category(PATCH) for size in (1, 4))
     assert fours.low < alone.low
 
@@ -90,7 +98,7 @@ def test_pairs_of_one_template_are_one_witness_in_a_category_too() -> None:
 def test_where_the_other_intervention_may_lower_too_little_there_is_nothing_to_compare_with() -> None:
     # 8 of 20 are 0.40, above the 0.30 that are asked; but the lower end is not.
     pairs, all_refused = pairs_of(*"a" * 20), [1] * 20
-    hits = {("harmful", None): all_refused, ("harmful", PATCH): [0] * 8 + [1] * 12, ("harmful", OTHER): [0] * 20}
+    hits: Hits = {("harmful", None): all_refused, ("harmful", PATCH): [0] * 8 + [1] * 12, ("harmful", OTHER): [0] * 20}
     told = answers(pairs, hits)
     assert proportions.paired_difference(hits["harmful", None], hits["harmful", PATCH], LEVEL).low < 0.3
     assert told.fall(OTHER, given=PATCH).nothing.startswith("nothing to compare with")
@@ -107,8 +115,8 @@ def test_a_gain_is_of_the_second_over_the_first_and_needs_the_second_to_do_somet
 
 @pytest.mark.parametrize("refused", [5, 4])
 def test_from_half_of_the_harmful_prompts_on_there_is_something_to_explain(refused: int) -> None:
-    told = Told({("harmful", None): [1] * refused + [0] * (10 - refused)})
-    told.all_pairs = HeldOut("told", pairs_of(*"a" * 10).pairs)
+    pairs = HeldOut("told", pairs_of(*"a" * 10).pairs)
+    told = Told({("harmful", None): [1] * refused + [0] * (10 - refused)}, pairs)
     if refused == 5:
         with gate.opened(told, (), needs_refusals=True):
             pass
@@ -124,7 +132,7 @@ def test_from_half_of_the_harmful_prompts_on_there_is_something_to_explain(refus
 
 @pytest.mark.parametrize("refused", [5, 4])
 def test_a_category_counts_from_half_refused_on(refused: int) -> None:
-    hits = {("harmful", None): [1] * refused + [0] * (10 - refused), ("harmful", PATCH): [0] * 10}
+    hits: Hits = {("harmful", None): [1] * refused + [0] * (10 - refused), ("harmful", PATCH): [0] * 10}
     told = answers(pairs_of(*"a" * 10), hits)
     if refused < 5:
         with pytest.raises(Inconclusive, match="no category is refused"):
@@ -135,20 +143,21 @@ def test_a_category_counts_from_half_refused_on(refused: int) -> None:
 
 def test_what_no_longer_is_refused_falls_and_what_is_refused_anew_rises() -> None:
     pairs, full = pairs_of(*"a" * 10), [1] * 10
-    hits = {
+    hits: Hits = {
         ("harmful", None): full,
         ("harmful", PATCH): [1] * 3 + [0] * 7,
         ("harmless", None): [1] + [0] * 9,
         ("harmless", PATCH): [1] * 6 + [0] * 4,
     }
-    told = answers(pairs, hits)
+    subject = Told(hits, pairs)
+    told = Refusals(subject, pairs)
     assert told.fall(PATCH).value == pytest.approx(0.7)
     assert told.left(PATCH).value == pytest.approx(0.3)
     assert told.rate("harmless").value == pytest.approx(0.1)
-    told.subject.compared.clear()
+    subject.compared.clear()
     assert told.rise(PATCH).value == pytest.approx(0.5)
     # The arm of a rise is the harmless one: that it changes harmful prompts shows nothing.
-    assert told.subject.compared == [("harmless", PATCH)]
+    assert subject.compared == [("harmless", PATCH)]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_what_no_longer_is_refused_falls_and_what_is_refused_anew_rises() -> Non
 )
 def test_the_lead_counts_whichever_way_the_intervention_is_meant_to_go(under: Any, side: str, own: list[int]) -> None:
     # Random directions move half of the prompts, this one all of them.
-    hits = {("harmful", None): [1] * 20, (side, under): own}
+    hits: Hits = {("harmful", None): [1] * 20, (side, under): own}
     with asides() as beside:
         lead = answers(pairs_of(*"a" * 20), hits).lead(under)
     assert lead.value == pytest.approx(0.5)

@@ -18,7 +18,7 @@ _RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 @pytest.fixture(scope="module")
 def kept() -> NotebookNode:
-    return cast(NotebookNode, nbformat.read(PATH, as_version=4))  # type: ignore[no-untyped-call]
+    return cast(NotebookNode, nbformat.read(PATH, as_version=4))
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from harness.claims import categories
 from harness.inputs.errors import AssayError
+from harness.inputs.prompts.pairs import PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.prompts.prompt_text import normalised
 from harness.inputs.sites import origins_kept
@@ -45,7 +46,7 @@ class Asked(Protocol):
         """Collects the fingerprints of the evidence asked for while the block runs."""
         ...
 
-    def judged(self, pairs: PromptSet, side: str, under: None) -> Bool[ndarray, " pair"]:
+    def judged(self, pairs: PromptSet, side: PromptSide, under: None) -> Bool[ndarray, " pair"]:
         """Whether each answer is a refusal."""
         ...
 

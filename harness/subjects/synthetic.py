@@ -88,6 +88,8 @@ class Drawn(PairSet):
 class Synthetic(Bare):
     """One simulated study: answers about n pairs, drawn from the truth."""
 
+    all_pairs: PairSet
+
     def __init__(self, truth: Truth, n: int, seed: int, level: float, sizes: Sizes = SIZES) -> None:
         super().__init__(_record(sizes), _pairs(n, truth.template), Store(DATA), _no_model, level)
         self.truth, self.rng, self.n = truth, np.random.default_rng([seed, n]), n

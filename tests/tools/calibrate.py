@@ -390,8 +390,8 @@ def main() -> None:
             kept.put(key, wrong(cell, n, level, SIMULATIONS))
         said = " / ".join(f"{share / level:.2f}" for share in kept.values[key])
         print(f"{number + 1} of {len(cells)}: {key}: {said} times the level", file=sys.stderr, flush=True)
-    found = placebo.keep(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(places.evidence())), REFERENCE)
-    written("placebos", "\n".join(placebo.table(found)))
+    seen = placebo.keep(placebo.placebos(claims_in(), REFERENCE, PLACEBOS, Store(places.evidence())), REFERENCE)
+    written("placebos", "\n".join(placebo.table(seen)))
     written("calibration", "\n".join(tables(kept.values)))
     (DOCS / "figures").mkdir(exist_ok=True)
     for level in LEVELS:

@@ -1,7 +1,6 @@
 """Remakes the sample report of the docs and its three screenshots: `python -m tests.tools.pictures`, after `make`."""
 
 import shutil
-import sys
 from pathlib import Path
 
 from harness.inputs import places
@@ -35,4 +34,4 @@ def picture(page: Path, to: Path, size: tuple[int, int], place: str | None) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ _QWEN = (
     "{% endif %}"
 )
 
-SHAPES = {
+SHAPES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "llama": (hf.LlamaConfig, _COMMON | {"rope_parameters": _ROPE}, _LLAMA3),
     "gemma2": (hf.Gemma2Config, _COMMON | _GEMMA, _GEMMA_CHAT),
     "gemma3": (hf.Gemma3TextConfig, _COMMON | _GEMMA, _GEMMA_CHAT),

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import side_of
 from harness.instruments import answer, sweep
 from harness.measurements import sweep_plan
+from harness.measurements.effects import Effects
 from harness.measurements.evidence import Store
 from harness.measurements.questions import Measurement, Swept, described
 from harness.measurements.recipe import digest
+from harness.measurements.sweep_plan import AnySweep, Part
 from harness.model import wake
 from harness.model.chat_model import ChatModel
+from harness.model.refusal_score import Scorer
 from harness.results.run_list import latest
 from harness.results.run_record import Run
 
@@ -134,16 +138,19 @@ def listen(folder: Path) -> None:
         with (folder / "log").open("a") as file:
             file.write(what + "\n")
 
-    def part(model: Any, one: Any, what: Any, *rest: Any) -> Any:
-        note(f"part of {type(what).__name__} {digest(described(what))[:8]} {'+'.join(one.names)}")
-        return measured(model, one, what, *rest)
+    def begun(
+        model: ChatModel, part: Part, swept: AnySweep, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]
+    ) -> Effects:
+        note(f"part of {type(swept).__name__} {digest(described(swept))[:8]} {'+'.join(part.names)}")
+        return measured(model, part, swept, scorer, axes)
 
-    def asked(what: Measurement, model: Any, *rest: Any) -> Any:
-        if not isinstance(what, Swept):
-            note(f"measurement {what.KIND} {what.recipe('', ()).fingerprint}")
-        return observed(what, model, *rest)
+    def asked(question: Measurement, model: ChatModel, *rest: Any) -> Any:
+        if not isinstance(question, Swept):
+            note(f"measurement {question.KIND} {question.recipe('', ()).fingerprint}")
+        return observed(question, model, *rest)
 
-    sweep._measured, answer.observed = part, asked
+    sweep._measured = begun
+    vars(answer)["observed"] = asked
 
 
 def log(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,13 @@ RECORD = ModelRecord(
     weight_bytes=10**6,
     peak_bytes=10**8,
 )
-REMOVE = {"a": "Remove", "direction": {"direction": "0" * 16}, "where": "everywhere", "over": [], "layers": None}
+REMOVE: dict[str, Any] = {
+    "a": "Remove",
+    "direction": {"direction": "0" * 16},
+    "where": "everywhere",
+    "over": [],
+    "layers": None,
+}
 
 
 def pairs(n: int, said: str = "") -> PairSet:
