@@ -175,7 +175,7 @@ def test_an_answer_comes_back_from_its_file_and_a_damaged_file_does_not(
 
 
 def test_a_measurement_without_cost_placeholder_kind_or_content_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="the measurement Unnamed says no KIND and no CONTENT"):
+    with pytest.raises(TypeError, match="the measurement Unnamed lacks KIND and CONTENT"):
 
         class Unnamed(Measurement):
             """A measurement that says nothing of itself."""

@@ -48,7 +48,7 @@ class _Nats(Struct):
 
 @dataclass(frozen=True)
 class Encoding(Measurement):
-    """How the pairs stand in the model's tokens: lengths, and which are aligned."""
+    """The prompts' lengths in tokens, and which pairs are aligned."""
 
     KIND = "encoding"
     CONTENT = Content(Asked, _Aligned, ("aligned", "harmful", "harmless"))
@@ -86,13 +86,13 @@ class RefusalTokens(Measurement):
         return model.tokens(asked) + ANSWER_TOKENS * len(asked)
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Some token."""
+        """Token 0."""
         return {"tokens": [0]}, {}
 
 
 @dataclass(frozen=True)
 class Answers(Measurement):
-    """Greedy answers to one side of the pairs, judged every way that could be asked later."""
+    """Greedy answers to the prompts of one side, with the judgements of every judge and measures of coherence."""
 
     KIND = "answers"
     CONTENT = Content(AskedUnder, _Answers, ("prefixes", "repetition", "cross_entropy"))
@@ -116,7 +116,7 @@ class Answers(Measurement):
 
 @dataclass(frozen=True)
 class Scores(Measurement):
-    """Log-odds of the first token refusing, and how far the distribution moved."""
+    """Log-odds that the first token refuses, and how far an intervention moves its distribution (KL divergence)."""
 
     KIND = "scores"
     CONTENT = Content(AskedUnder, _Scores, ("odds", "kl"))
@@ -133,14 +133,14 @@ class Scores(Measurement):
         return (2 if self.under else 1) * model.tokens(self.prompts) + model.tokens(read_for(self.under, self.twins))
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Even odds, and nothing moved."""
+        """Even odds and no divergence."""
         n = len(self.prompts)
         return {"odds": [0.0] * n, "kl": [0.0] * n, "same_as_clean": False}, {}
 
 
 @dataclass(frozen=True)
 class PlainText(Measurement):
-    """Nats a token of passages of plain text, of which the pairs know nothing."""
+    """Cross-entropy of passages of plain text, in nats per token."""
 
     KIND = "plain-text"
     CONTENT = Content(_AskedText, _Nats)
@@ -158,5 +158,5 @@ class PlainText(Measurement):
         return model.plain_tokens(self.passages) + model.tokens(read_for(self.under, ()))
 
     def placeholder(self, model: Outlook) -> Answer:
-        """No surprise."""
+        """Cross-entropies of 0."""
         return {"nats": [0.0] * len(self.passages)}, {}

@@ -24,7 +24,7 @@ class Swept(Measurement):
     mode: Mode = "noise"
 
     def cost(self, model: Outlook) -> float:
-        """As the sweep is planned."""
+        """The tokens of the planned sweep."""
         return model.swept(self.pairs, self.what)
 
     def placeholder(self, model: Outlook) -> Answer:
@@ -34,7 +34,7 @@ class Swept(Measurement):
 
 @dataclass(frozen=True)
 class Contrasted(Measurement):
-    """Exact effects on what sets the answers to both prompts apart, whatever they are about."""
+    """Exact effects on the log-odds between the first tokens in which the answers to prompt and twin differ."""
 
     KIND = "contrasted"
     CONTENT = Content(AskedEffects, EffectsHold, effects=True)
@@ -66,7 +66,7 @@ class Estimated(Measurement):
     mode: Mode = "noise"
 
     def cost(self, model: Outlook) -> float:
-        """Both prompts forward, and backward."""
+        """Both prompts are read, with gradients."""
         return WITH_GRADIENTS * model.tokens(self.both)
 
     def placeholder(self, model: Outlook) -> Answer:
@@ -74,8 +74,8 @@ class Estimated(Measurement):
         return _no_effects(model, self.pairs, self.what)
 
 
-def _no_effects(model: Outlook, pairs: PairSet, what: Sweep | Joint) -> Answer:
-    axes = what.axes(model.sizes, model.encoded(pairs))
+def _no_effects(model: Outlook, pairs: PairSet, sweep: Sweep | Joint) -> Answer:
+    axes = sweep.axes(model.sizes, model.encoded(pairs))
     patched = np.zeros((len(pairs), *map(len, axes.values())), dtype=np.float32)
     ones = np.ones(len(pairs), dtype=np.float32)
     values = {

@@ -58,8 +58,7 @@ class Outlook(Protocol):
 class Measurement(ABC):
     """A question to a model. REVISION is raised when the numbers of its answer change.
 
-    A subclass says its KIND, CONTENT, cost and placeholder, or it cannot be made; `instruments/answer.py` registers its
-    answer.
+    A subclass must define KIND, CONTENT, cost and placeholder; `instruments/answer.py` registers how it is answered.
     """
 
     KIND: ClassVar[str]
@@ -73,7 +72,7 @@ class Measurement(ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if missing := [name for name in ("KIND", "CONTENT") if not hasattr(cls, name)]:
-            raise TypeError(f"the measurement {cls.__name__} says no {' and no '.join(missing)}")
+            raise TypeError(f"the measurement {cls.__name__} lacks {' and '.join(missing)}")
         KINDS[cls.KIND] = cls
 
     def __post_init__(self) -> None:
@@ -162,7 +161,7 @@ def read_for(under: Intervention | None, twins: tuple[str, ...]) -> tuple[str, .
 
 
 def forget_answers(asked: Measurement, under: Intervention | None) -> None:
-    """Drops from a question that generates nothing what its intervention would do during an answer."""
+    """Removes `during` from the intervention of a question that generates nothing, so that it is in no recipe."""
     if under is not None:
         object.__setattr__(asked, "under", under.when_scored)
 
@@ -173,5 +172,5 @@ def _needs_twins(part: Intervention) -> bool:
 
 
 def _counts(value: Any, member: Field[Any]) -> bool:
-    """Whether a member stands in recipes: later members do not at their default, so that old recipes stay the same."""
+    """Whether a member is part of recipes: LATER members at their default are not, so that old recipes stay valid."""
     return member.compare and (member.metadata != LATER or getattr(value, member.name) != member.default)

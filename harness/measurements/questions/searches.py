@@ -11,14 +11,14 @@ from harness.measurements.questions.contents import Asked, Content, Layer
 from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
 from harness.measurements.sweep_plan import Chosen, Sweep
 
-# For each part asked for, so many are proposed by gradients and measured exactly. Gradients at both ends put the exact
-# top ten of `organism:reference` among the first 27; at the prompt's end alone, some of them beyond the hundredth.
+# For each site asked for, gradients propose so many, which are then patched exactly. By gradients at both prompt and
+# twin, the exact top ten of `organism:reference` are among the first 27; at the prompt alone, some are past the 100th.
 PROPOSED = 5
-# Candidates for a direction from the last fifth of the layers are too near the output.
+# The share of layers, from the first, that have candidates for a direction; later ones are too near the output.
 LAYERS = 0.8
-# Of the pairs on which a direction is searched for, one in so many chooses among the candidates.
+# One in so many of the pairs is used to choose among candidate directions, the others to compute them.
 VALIDATION = 4
-# The share of candidates that is taken to induce refusal, and so is removed as well; it differs between models.
+# For the estimate of cost: the share of candidates that induce refusal, and are then removed too. It varies by model.
 APT = 0.5
 
 
@@ -44,7 +44,7 @@ class _Direction(Struct):
 
 @dataclass(frozen=True)
 class FoundCircuit(Measurement):
-    """The heads and neurons that carry most, and what each carries by itself, largest first."""
+    """The heads and neurons with the largest effects, and the effect of each, largest first."""
 
     KIND = "circuit"
     CONTENT = Content(Asked, _Circuit)
@@ -62,7 +62,7 @@ class FoundCircuit(Measurement):
         return {"head": self.heads, "neuron": self.neurons}
 
     def cost(self, model: Outlook) -> float:
-        """Gradients in both modes propose; the best are patched exactly."""
+        """Gradients at prompts and twins, then exact patches of the proposed sites."""
         total = 2.0 * WITH_GRADIENTS * model.tokens(self.both)
         for kind, k in self.numbers.items():
             if k:
@@ -70,16 +70,17 @@ class FoundCircuit(Measurement):
         return total
 
     def placeholder(self, model: Outlook) -> Answer:
-        """The first parts of the model."""
+        """The first heads and neurons of the model."""
         parts = {SITE_KINDS[kind].plural: _first(k, in_layer(kind, model.sizes)) for kind, k in self.numbers.items()}
         return parts | {"effects": {kind: [0.0] * len(numbers) for kind, numbers in parts.items()}}, {}
 
 
 @dataclass(frozen=True)
 class FoundDirection(Measurement):
-    """The layer and position chosen by the published procedure: three parts of the pairs to train, one to choose.
+    """The layer and position of the direction that the published procedure (Arditi et al.) chooses.
 
-    Where no candidate passes its filters, those of the one that leaves least refusal when it is removed.
+    It computes candidates on three quarters of the pairs and chooses on the others. If no candidate passes its filters,
+    the one whose removal leaves least refusal is taken.
     """
 
     KIND = "direction"
@@ -87,12 +88,12 @@ class FoundDirection(Measurement):
     REVISION = 2
 
     def cost(self, model: Outlook) -> float:
-        """Both sides are read. Candidates are added on prompts that validate, from their layer on; the apt are removed.
+        """All prompts are read; candidates are added to validation prompts, and those that induce refusal are removed.
 
-        What enters the first layer after the instruction is the same for all prompts, so no candidate is there.
+        After the instruction, the first layer's input is the same for all prompts, so it has no candidate.
         """
         both, layers = model.tokens(self.both), model.sizes.layers
-        validated = both / VALIDATION / 2  # of a side
+        validated = both / VALIDATION / 2  # tokens of one side
         above = [1 - layer / layers for layer in range(1, int(layers * LAYERS))]
         return both + model.after_instruction * validated * (sum(above) + APT * len(above))
 

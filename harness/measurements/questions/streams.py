@@ -22,7 +22,7 @@ class _AskedLayer(Asked):
 
 @dataclass(frozen=True)
 class Projected(Measurement):
-    """How far each prompt's stream goes along directions, layer by layer, and how long the stream is."""
+    """Projections of each prompt's stream onto directions, layer by layer, and the norm of the stream."""
 
     KIND = "projected"
     CONTENT = Content(_AskedDirections, NoValues, arrays={"along": "* n *", "length": "n *"})
@@ -39,14 +39,14 @@ class Projected(Measurement):
         return model.tokens(self.prompts) + model.tokens(read)
 
     def placeholder(self, model: Outlook) -> Answer:
-        """As far along every direction as the stream is long."""
+        """Projections and norms of 1."""
         shape = (len(self.prompts), model.sizes.layers + 1)
         return {}, {"along": np.ones((len(self.directions), *shape)), "length": np.ones(shape)}
 
 
 @dataclass(frozen=True)
 class Lens(Measurement):
-    """Log-odds of refusing if the stream that enters each layer, or leaves the last, were read out at once."""
+    """Log-odds of refusing, read out of the stream that enters each layer and of the one that leaves the last."""
 
     KIND = "lens"
     CONTENT = Content(AskedSide, NoValues, arrays={"odds": "n *"})
@@ -65,7 +65,7 @@ class Lens(Measurement):
 
 @dataclass(frozen=True)
 class Attended(Measurement):
-    """How much every head looks at the words in which the pairs differ, from the tokens after them."""
+    """Each head's attention to the words in which the pairs differ, from the tokens after them."""
 
     KIND = "attended"
     CONTENT = Content(Asked, NoValues, arrays={"words": "n * *"})
@@ -79,13 +79,13 @@ class Attended(Measurement):
         return model.tokens(self.prompts)
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Every head looks there alone."""
+        """All attention on these words."""
         return {}, {"words": np.ones((len(self.pairs), model.sizes.layers, model.sizes.heads))}
 
 
 @dataclass(frozen=True)
 class Products(Measurement):
-    """Inner products of all prompts' streams, harmful ones first, where they enter a layer."""
+    """Inner products of all prompts' streams that enter a layer, harmful prompts first."""
 
     KIND = "products"
     CONTENT = Content(_AskedLayer, NoValues, arrays={"products": "2n 2n"})
@@ -99,13 +99,13 @@ class Products(Measurement):
         return model.tokens(self.both)
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Streams of length 1 at right angles."""
+        """Orthogonal streams of norm 1."""
         return {}, {"products": np.eye(len(self.both))}
 
 
 @dataclass(frozen=True)
 class Norms(Measurement):
-    """Mean length of what every head and neuron says at the end of harmful prompts."""
+    """Mean norm of each head's and neuron's activation at the last token of harmful prompts."""
 
     KIND = "norms"
     CONTENT = Content(Asked, NoValues, arrays=dict.fromkeys(INDEXED, "* *"))
@@ -116,5 +116,5 @@ class Norms(Measurement):
         return model.tokens(self.prompts)
 
     def placeholder(self, model: Outlook) -> Answer:
-        """Nobody says anything."""
+        """Norms of 0."""
         return {}, {kind: np.zeros((model.sizes.layers, in_layer(kind, model.sizes))) for kind in INDEXED}
