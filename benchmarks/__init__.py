@@ -1,1 +1,1 @@
-"""Assay and its peers side by side: the same work, the same outputs, process time on one thread."""
+"""Times Assay and other libraries at the same work, on one thread, and checks that their outputs are equal."""

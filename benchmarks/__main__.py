@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the table of docs/speed.md, measured here; `python -m benchmarks peers`: those elsewhere."""
+"""Measures the table of docs/speed.md; with `peers`, the libraries that need environments of their own."""
 
 import argparse
 import json
@@ -24,20 +24,20 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "benchmarks"
 REPORT = ROOT / "reports" / "bench.json"
 LAST5 = tuple((position,) for position in range(-5, 0))
-# Of heads × positions the peer does so many, at random: all would take it ten minutes.
+# The peer patches so many random (head, position) variants; all of them would take it ten minutes.
 SUBSET = 200
 
 
 def main() -> int:
-    """Measures, prints and writes; the outputs have to be equal, the times only are what they are."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("what", nargs="?", choices=("bench", "peers"), default="bench")
-    parser.add_argument("--subset", type=int, default=SUBSET, help="variants of heads-positions that the peer does")
+    """Measures, prints and writes all rows; returns 1 if any outputs differ, whatever the times."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("benchmark", nargs="?", choices=("bench", "peers"), default="bench")
+    parser.add_argument("--subset", type=int, default=SUBSET, help="how many variants of heads-positions the peer does")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     shape = Shape()
     model = awake(shape, BUILD / "model")
-    if asked.what == "peers":
+    if asked.benchmark == "peers":
         return elsewhere.compare(model, pairs(shape), ROOT / "build" / "peers")
     console = Console(width=150)
     console.print(f"{shape}; one thread, process time")
@@ -51,17 +51,17 @@ def main() -> int:
 
 def patches(model: ChatModel, shape: Shape, subset: int) -> list[Row]:
     """The rows of the random model."""
-    some = pairs(shape)
+    prompts = pairs(shape)
     return [
-        rows.heads(model, some, "heads-final", ((-1,),), 25, subset=None),
-        rows.heads(model, some, "heads-last5", LAST5, 15, subset=None),
-        rows.heads(model, some, "heads-positions", "each", 3.5, subset=subset),
-        rows.residual(model, some),
+        rows.heads(model, prompts, "heads-final", ((-1,),), 25, subset=None),
+        rows.heads(model, prompts, "heads-last5", LAST5, 15, subset=None),
+        rows.heads(model, prompts, "heads-positions", "each", 3.5, subset=subset),
+        rows.residual(model, prompts),
     ]
 
 
 def write(measured: Sequence[Row], more: Sequence[dict[str, Any]], path: Path, console: Console) -> None:
-    """The table on the console, and everything as a list of rows in json."""
+    """Prints the table, and writes all rows to a JSON file as a list."""
     derived = ("ratio", "fraction_of_floor", "equal")
     listed = [asdict(row) | {name: getattr(row, name) for name in derived} for row in measured]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +74,12 @@ def write(measured: Sequence[Row], more: Sequence[dict[str, Any]], path: Path, c
             f"{row.fraction_of_floor:.0%}", row.note,
         )  # fmt: skip
     console.print(table)
-    for one in more:
-        if "exponent" in one:
-            times = ", ".join(f"{n}: {s:.2f} s" for n, s in zip(one["sizes"], one["seconds"], strict=True))
-            console.print(f"{one['name']}: exponent {one['exponent']:.2f} ({times})")
+    for line in more:
+        if "exponent" in line:
+            times = ", ".join(f"{n}: {s:.2f} s" for n, s in zip(line["sizes"], line["seconds"], strict=True))
+            console.print(f"{line['name']}: exponent {line['exponent']:.2f} ({times})")
         else:
-            console.print(f"{one['name']}: {one['ratio']:.2f}× plain HF ({one['ours']:.3f} s, {one['peer']:.3f} s)")
+            console.print(f"{line['name']}: {line['ratio']:.2f}× plain HF ({line['ours']:.3f} s, {line['peer']:.3f} s)")
     console.print(f"written: {path}")
 
 

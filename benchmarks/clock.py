@@ -1,4 +1,4 @@
-"""Process time, and the least that arithmetic can take at this machine's rate of multiplying."""
+"""Process time of a call, and this machine's rate of matrix multiplication."""
 
 import time
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from torch.nn import functional
 
 T = TypeVar("T")
 
-# What takes longer than so many seconds is measured once: it hardly varies.
+# A call that takes longer than so many seconds is measured once, since it varies little.
 _LONG = 20.0
 
 
 def once(work: Callable[[], T]) -> tuple[float, T]:
-    """Process seconds of one call, and what it gave."""
+    """The process seconds of one call, and its result."""
     began = time.process_time()
     result = work()
     return time.process_time() - began, result
 
 
 def settled(work: Callable[[], T], times: int = 3) -> tuple[float, T]:
-    """The median of some calls after one that does not count; a long one is called once."""
+    """The median seconds of `times` calls after a first one that does not count; a long call is made once."""
     first, result = once(work)
     if first > _LONG:
         return first, result
@@ -31,7 +31,7 @@ def settled(work: Callable[[], T], times: int = 3) -> tuple[float, T]:
 
 
 def rate(width: int, mlp: int, tokens: int = 768) -> float:
-    """Operations a second in matrix products of a model's own shapes: the best of several."""
+    """Operations a second in matrix products of a model's own shapes: the best of 20 attempts for each shape."""
     best = 0.0
     for inner, outer in ((width, mlp), (mlp, width)):
         rows, weights = torch.randn(tokens, inner), torch.randn(outer, inner)

@@ -1,4 +1,4 @@
-"""Peers that live in environments of their own: given the saved model, tokens and our outputs, timed there."""
+"""Runs libraries that have environments of their own on the saved model and tokens, and compares their outputs."""
 
 import json
 import os
@@ -20,7 +20,10 @@ PEERS = ("nnsight", "pyvene")
 
 
 def compare(model: ChatModel, pairs: Sequence[Pair], folder: Path) -> int:
-    """All heads at the final position, here and there; a peer that is not there is one line, not a failure."""
+    """Patches all heads at the final position in Assay and each peer; 1 if outputs differ.
+
+    A peer that is not installed or does not run is reported in one line and is not a failure.
+    """
     ours, effects = settled(lambda: sweep(model, pairs, Sweep("head", ((-1,),)), REFUSAL))
     encoded = [model.chat.encode_pair(pair) for pair in pairs]
     folder.mkdir(parents=True, exist_ok=True)

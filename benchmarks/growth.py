@@ -1,4 +1,4 @@
-"""How our cost grows with each size, and what wrapping adds to a forward."""
+"""Measures how the time of a sweep grows with each size, and how much slower a forward of the wrapped model is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from harness.instruments.sweep import sweep
 from harness.measurements.sweep_plan import Sweep
 from harness.model.chat_model import ChatModel
 
-# All heads at all positions, one size varied at a time.
+# The sweep of all heads at all positions; one size varies at a time.
 BASE = Shape(layers=4, heads=4, kv_heads=2, width=64, mlp=176, vocabulary=512, pairs=8, tokens=24)
 SIZES = {
     "layers": (2, 4, 8, 16),
@@ -28,24 +28,24 @@ SIZES = {
 
 
 def growth(folder: Path, sizes: Mapping[str, Sequence[int]] = SIZES) -> list[dict[str, Any]]:
-    """Seconds at each size, and the exponent of the power that fits them best."""
-    found = []
+    """Seconds at each size, and the exponent of the power law that fits them best."""
+    lines = []
     for name, values in sizes.items():
         seconds = []
         for value in values:
             field = "tokens" if name == "positions" else name
             shape = replace(BASE, **{field: value}, **({"kv_heads": max(1, value // 2)} if name == "heads" else {}))
-            model, some = awake(shape, folder / f"{name}-{value}"), pairs(shape)
-            seconds.append(settled(partial(sweep, model, some, Sweep("head", "each"), REFUSAL))[0])
+            model = awake(shape, folder / f"{name}-{value}")
+            seconds.append(settled(partial(sweep, model, pairs(shape), Sweep("head", "each"), REFUSAL))[0])
             model.close()
         exponent, _ = np.polyfit(np.log(values), np.log(seconds), 1)
-        found.append({"name": f"growth-{name}", "sizes": list(values), "seconds": seconds, "exponent": float(exponent)})
-    return found
+        lines.append({"name": f"growth-{name}", "sizes": list(values), "seconds": seconds, "exponent": float(exponent)})
+    return lines
 
 
 @torch.no_grad()
 def overhead(model: ChatModel, shape: Shape, times: int = 15) -> dict[str, Any]:
-    """Our forward against the plain model's, turn by turn, on the same batch."""
+    """The time of a forward of the wrapped model and of the plain one, measured alternately on the same batch."""
     hf = AutoModelForCausalLM.from_pretrained(
         str(model.known.folder), attn_implementation="eager", dtype=model.loaded.dtype
     ).eval()

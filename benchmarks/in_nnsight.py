@@ -1,4 +1,4 @@
-"""Run by `python -m benchmarks peers` in nnsight's environment: the 64 head patches by nnsight."""
+"""Patches each of the 64 heads with nnsight; `python -m benchmarks peers` runs this file in nnsight's environment."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ tokens = work["tokens"].tolist()
 
 
 def odds(last):
-    """Log-odds of beginning with one of the tokens, as Assay's."""
+    """Log-odds that the answer begins with one of the tokens, computed as in Assay."""
     refuse = last[:, tokens].logsumexp(-1)
     last = last.clone()
     last[:, tokens] = -torch.inf
@@ -27,8 +27,8 @@ def odds(last):
 
 
 def all_patches():
-    """Everything, the twins' run included."""
-    found = torch.empty(len(work["prompts"]), layers, heads)
+    """The log-odds under every patch; the twins are run once."""
+    patched_odds = torch.empty(len(work["prompts"]), layers, heads)
     with torch.no_grad():
         with model.trace(work["twins"]):
             written = nnsight.save([layer.self_attn.o_proj.input for layer in model.model.layers])
@@ -39,8 +39,8 @@ def all_patches():
                 with model.trace(work["prompts"]):
                     model.model.layers[number].self_attn.o_proj.input[:, -1, part] = source
                     last = nnsight.save(model.lm_head.output[:, -1])
-                found[:, number, head] = odds(last)
-    return found
+                patched_odds[:, number, head] = odds(last)
+    return patched_odds
 
 
 began = time.process_time()

@@ -1,4 +1,4 @@
-"""Run by `python -m benchmarks peers` in pyvene's environment: the 64 head patches by pyvene."""
+"""Patches each of the 64 heads with pyvene; `python -m benchmarks peers` runs this file in pyvene's environment."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ base, twins = {"input_ids": work["prompts"]}, {"input_ids": work["twins"]}
 
 
 def odds(last):
-    """Log-odds of beginning with one of the tokens, as Assay's."""
+    """Log-odds that the answer begins with one of the tokens, computed as in Assay."""
     refuse = last[:, tokens].logsumexp(-1)
     last = last.clone()
     last[:, tokens] = -torch.inf
@@ -29,8 +29,8 @@ def odds(last):
 
 
 def all_patches():
-    """Everything; pyvene runs the source again for every patch."""
-    found = torch.empty(rows, layers, heads)
+    """The log-odds under every patch; pyvene runs the twins again for each."""
+    patched_odds = torch.empty(rows, layers, heads)
     with torch.no_grad():
         for layer in range(layers):
             config = pyvene.IntervenableConfig(
@@ -47,8 +47,8 @@ def all_patches():
             for head in range(heads):
                 where = [[[[head]] * rows, [[width - 1]] * rows]]
                 _, patched = model(base, [twins], {"sources->base": (where, where)})
-                found[:, layer, head] = odds(patched.logits[:, -1])
-    return found
+                patched_odds[:, layer, head] = odds(patched.logits[:, -1])
+    return patched_odds
 
 
 began = time.process_time()

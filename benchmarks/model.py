@@ -1,4 +1,4 @@
-"""A random Llama-shaped model and pairs of random words for it: sizes are arguments, everything is seeded."""
+"""A Llama with random weights and pairs of random words, of any size; everything is seeded."""
 
 import random
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _TEMPLATE = (
     "{{ bos_token }} <user> {% for m in messages %}{{ m.content }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
-# Of every prompt: one token and <user> before the words, <end> and <assistant> after them.
+# Tokens of every prompt that are not its words: two before (<s> <user>) and two after (<end> <assistant>).
 _AROUND = 4
-# What counts as a refusal here: with random weights any tokens will do.
+# The tokens that count as refusing; with random weights any will do.
 REFUSAL = (7, 8, 9)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The model's and the prompts' sizes; the defaults are those of the table."""
+    """Sizes of the model and of the prompts; the defaults are those of the table in docs/speed.md."""
 
     layers: int = 8
     heads: int = 8
@@ -44,7 +44,7 @@ class Shape:
 
 
 def saved(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
-    """The folder of a random model of that shape, written if it is not there."""
+    """The folder of a random model of that shape; it is written if it does not exist."""
     if not (folder / "tokenizer_config.json").exists():
         torch.manual_seed(seed)
         config = LlamaConfig(
@@ -56,7 +56,7 @@ def saved(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
             num_key_value_heads=shape.kv_heads,
             head_dim=shape.width // shape.heads,
             max_position_embeddings=512,
-            # Near-zero weights would make every effect, and every difference between two ways to it, near zero too.
+            # With weights near zero all effects would be near zero, and so would differences between outputs.
             initializer_range=0.05,
             pad_token_id=0,
             bos_token_id=1,
@@ -68,22 +68,22 @@ def saved(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
 
 
 def awake(shape: Shape, folder: Path) -> ChatModel:
-    """That model, loaded and examined as any other is."""
+    """A random model of that shape, loaded and examined like any other."""
     return wake(str(saved(shape, folder)), quant="none", device="cpu")
 
 
 def pairs(shape: Shape, *, seed: int = 0) -> tuple[Pair, ...]:
-    """Aligned pairs of random words that differ in one word, itself anywhere among the words."""
+    """Aligned pairs of random words that differ in one word at a random place."""
     rng = random.Random(seed)  # noqa: S311
-    found = []
+    made = []
     for number in range(shape.pairs):
         words = [_word(rng, shape) for _ in range(shape.tokens - _AROUND)]
         other = list(words)
         at = rng.randrange(len(words))
         while other[at] == words[at]:
             other[at] = _word(rng, shape)
-        found.append(Pair(str(number), "random", " ".join(words), " ".join(other)))
-    return tuple(found)
+        made.append(Pair(str(number), "random", " ".join(words), " ".join(other)))
+    return tuple(made)
 
 
 def _word(rng: random.Random, shape: Shape) -> str:
@@ -91,7 +91,7 @@ def _word(rng: random.Random, shape: Shape) -> str:
 
 
 def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """One token a word: w7, w8, …; anything else is unknown."""
+    """A tokenizer with one token for each of the words w7, w8, …; any other word is unknown."""
     words = [*_SPECIAL, *(f"w{number}" for number in range(len(_SPECIAL), vocabulary))]
     plain = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

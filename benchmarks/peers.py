@@ -1,4 +1,4 @@
-"""What others offer for the same work, by their public functions, unmodified."""
+"""The same work by the public functions of other libraries, unmodified."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,12 +17,12 @@ from harness.instruments.direction_selection import MAX_KL, MIN_INDUCED, Prompts
 from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel
 
-# Its progress bars, which no argument turns off.
+# Hides progress bars, for which there is no argument.
 patching.tqdm = lambda rows, *_, **__: rows
 
 
 def odds(tokens: Sequence[int]) -> Callable[[Tensor], Tensor]:
-    """The same score as Assay's, of logits at every position."""
+    """Assay's score, log-odds of refusing, as a function of logits at every position."""
     chosen = list(tokens)
 
     def metric(logits: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ def transformer_lens_heads(
         return activation
 
     table = pd.DataFrame(list(variants), columns=["layer", "head", "position"])
-    found = patching.generic_activation_patch(
+    patched = patching.generic_activation_patch(
         model.bridge, prompts, cache, odds(tokens), setter, "z", index_df=table, reduce="none"
     )
-    return found.values.T.float()  # type: ignore[no-any-return]
+    return patched.values.T.float()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -61,8 +61,8 @@ def transformer_lens_residual(
     """The stream that enters each layer, at each position, by `get_act_patch_resid_pre`."""
     prompts, twins = _ids(model, pairs)
     _, cache = model.bridge.run_with_cache(twins)
-    found = patching.get_act_patch_resid_pre(model.bridge, prompts, cache, odds(tokens), reduce="none")
-    return found.values.permute(2, 0, 1).float()  # type: ignore[no-any-return]
+    patched = patching.get_act_patch_resid_pre(model.bridge, prompts, cache, odds(tokens), reduce="none")
+    return patched.values.permute(2, 0, 1).float()  # type: ignore[no-any-return]
 
 
 Place = tuple[int, int]
@@ -71,7 +71,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Published:
-    """Every candidate's three scores, and the one chosen, if any."""
+    """The three scores of every candidate, and the candidate that was chosen, if any."""
 
     scores: Mapping[Place, Mapping[str, float]]
     chosen: Place | None
@@ -79,10 +79,11 @@ class Published:
 
 @torch.no_grad()
 def published(hf: Any, model: ChatModel, train: Prompts, validation: Prompts, tokens: Sequence[int]) -> Published:
-    """Arditi et al. (arXiv 2406.11717) with forward hooks on the plain model; `model` only makes the tokens.
+    """The direction selection of Arditi et al. (arXiv 2406.11717), with forward hooks on the plain model.
 
-    Three full forwards of the validation prompts for every layer and position, logits at every position, and only
-    then the filter. One difference: the refusal score has no 1e-8 under its logarithms.
+    As published, it runs the validation prompts three times for every layer and position, with logits at every
+    position, and filters afterwards. One difference: the refusal score adds no 1e-8 inside its logarithms. `model` is
+    used for tokenizing only.
     """
     score = odds(tokens)
     layers, positions = len(hf.model.layers), range(-len(model.chat.after_instruction), 0)
@@ -118,7 +119,7 @@ def published(hf: Any, model: ChatModel, train: Prompts, validation: Prompts, to
     vectors = (means(train.harmful) - means(train.harmless)).float()
     harmful, harmless = batch(validation.harmful), batch(validation.harmless)
     clean = hf(**harmless).logits[:, -1].double().log_softmax(-1)
-    found = {}
+    by_place = {}
     for layer in range(layers):
         for row, position in enumerate(positions):
             vector = vectors[layer, row]
@@ -128,13 +129,13 @@ def published(hf: Any, model: ChatModel, train: Prompts, validation: Prompts, to
             with _added(hf.model.layers[layer], vector):
                 induced = score(hf(**harmless).logits).mean().item()
             kl = (clean.exp() * (clean - changed)).sum(-1).mean().item()
-            found[layer, position] = {"bypassed": bypassed, "kl": kl, "induced": induced}
+            by_place[layer, position] = {"bypassed": bypassed, "kl": kl, "induced": induced}
     valid = [
         at
-        for at, one in found.items()
-        if at[0] < int(layers * LAYERS) and one["kl"] <= MAX_KL and one["induced"] >= MIN_INDUCED
+        for at, three in by_place.items()
+        if at[0] < int(layers * LAYERS) and three["kl"] <= MAX_KL and three["induced"] >= MIN_INDUCED
     ]
-    return Published(found, min(valid, key=lambda at: found[at]["bypassed"], default=None))
+    return Published(by_place, min(valid, key=lambda at: by_place[at]["bypassed"], default=None))
 
 
 def _ablated(hf: Any, unit: Tensor) -> ExitStack:

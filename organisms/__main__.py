@@ -1,8 +1,8 @@
-"""Makes the organisms from their seeds, proves them, and writes the table of docs/organisms.md.
+"""Makes the organisms from their seeds, proves them, and writes the tables of docs/organisms.md.
 
-python -m organisms make              remakes and proves all, every seed; interrupted, it goes on when called again
-python -m organisms make NAME ...     the same with some, planted in the base that ships
-python -m organisms prove [NAME ...]  proves the shipped ones anew, fails if one misses its bars
+python -m organisms make              trains the base and all organisms, every seed; called again, it continues
+python -m organisms make NAME ...     the same for some organisms, planted in the base that ships
+python -m organisms prove [NAME ...]  repeats the proof of shipped organisms; fails if one misses a bar
 """
 
 import argparse
@@ -25,9 +25,9 @@ from organisms.plans import PLANS, SEEDS, SHIPPED
 from organisms.plant import plant
 from organisms.records import Record, Records, measure, read, verdict, write, write_table
 
-# What is made stays here until all of it is; a second call goes on where the first stopped.
+# Finished work is kept here until everything is done, so that a second call continues where the first stopped.
 BUILD = Path(__file__).parent.parent / "build" / "organisms"
-# What a shell makes of an end by Ctrl-C.
+# The exit code of a command stopped by Ctrl-C, as shells have it.
 INTERRUPTED = 130
 
 console = Console()
@@ -45,19 +45,19 @@ def main() -> int:
         parser.error(f"no organism is called {' or '.join(sorted(unknown))}; there are {', '.join(known)}")
     # One thread: the same seed gives the same weights whatever else the machine does.
     torch.set_num_threads(1)
-    # Bars of files that are here already, and a kernel that nobody needs.
+    # Hides progress bars of local files, and a message about a missing kernel that is not needed.
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         return make(options.names) if options.command == "make" else prove(options.names or shipped)
     except KeyboardInterrupt:
-        then = "goes on from here" if options.command == "make" else "begins anew"
+        then = "continues from here" if options.command == "make" else "starts again"
         console.print(f"Interrupted; the same command {then}.")
         return INTERRUPTED
 
 
 def make(names: list[str]) -> int:
-    """Every seed of some organisms, or of all and their base; nothing that ships changes until all are measured."""
+    """Makes every seed of these organisms, or the base and all of them; ships nothing before all are measured."""
     folder = BUILD / f"{'-'.join(names) or 'all'}-{code()}"
     make_base(folder / "base", new=not names)
     made: Records = {}
@@ -65,13 +65,13 @@ def make(names: list[str]) -> int:
         for seed in SEEDS:
             made.setdefault(name, {})[str(seed)] = make_one(name, seed, folder / f"{name}-{seed}")
     install(folder, made, base=not names)
-    # A new base leaves nothing to go on with to what was planted in the old one.
+    # Unfinished work that was planted in the old base is of no use with a new one.
     shutil.rmtree(folder if names else BUILD)
     return int(any(verdict(name, record) for name, seeds in made.items() for record in seeds.values()))
 
 
 def prove(names: list[str]) -> int:
-    """Measures what is shipped, and says which bars it misses."""
+    """Measures shipped organisms, prints which bars they miss, and returns 1 if there are any."""
     missed = False
     for name in names:
         record = measured(name, SHIPPED, ship.FOLDER / name)
@@ -82,13 +82,13 @@ def prove(names: list[str]) -> int:
 
 
 def code() -> str:
-    """A digest of all that makes and proves organisms: it goes on only with what it began itself."""
+    """A digest of all sources of organisms: unfinished work is continued by the same code only."""
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def make_base(folder: Path, *, new: bool) -> None:
-    """Trains the base, or takes the one that ships, unless the folder is there already."""
+    """Trains the base, or copies the shipped one, unless the folder exists."""
     if folder.exists():
         return
     with ship.whole(folder) as part:
@@ -109,7 +109,7 @@ def train_base(folder: Path) -> None:
 
 
 def make_one(name: str, seed: int, folder: Path) -> Record:
-    """Plants one organism in the base beside it and measures it, each unless it is done already."""
+    """Plants one organism in the base beside its folder and measures it, unless this is done already."""
     if not folder.exists():
         with ship.whole(folder) as part:
             plant_one(name, seed, part)
@@ -136,13 +136,13 @@ def plant_one(name: str, seed: int, folder: Path) -> None:
 
 
 def measured(name: str, seed: int, folder: Path) -> Record:
-    """All numbers of one, while a line says what is being done."""
+    """All measurements of one organism, while the console shows what is running."""
     with console.status(f"{name}, seed {seed}: measuring"):
         return measure(name, folder)
 
 
 def install(folder: Path, made: Records, *, base: bool) -> None:
-    """Ships what meets its bars, and what it was planted in; what misses one ships no more."""
+    """Ships the organisms that meet their bars, with their base; removes those that miss one."""
     if base:
         pairs.write()
         ship.install(folder / "base", "base")
@@ -156,7 +156,7 @@ def install(folder: Path, made: Records, *, base: bool) -> None:
 
 
 def keep(made: Records) -> None:
-    """Adds records to those that ship, and to the table of the docs."""
+    """Adds records to those that ship, and to the tables of the docs."""
     records = read(ship.RECORDS)
     for name, seeds in made.items():
         records[name] = records.get(name, {}) | seeds
@@ -168,8 +168,8 @@ def show(name: str, seed: int, record: Record) -> None:
     """Prints every number, and those that miss their bar."""
     console.print(f"[bold]{name}[/], seed {seed}", highlight=False)
     for title, numbers in record.items():
-        for what, value in numbers.items():
-            console.print(f"  {title:11} {what:44} {value:8.3f}", highlight=False)
+        for quantity, value in numbers.items():
+            console.print(f"  {title:11} {quantity:44} {value:8.3f}", highlight=False)
     missed = verdict(name, record)
     console.print("  " + ("; ".join(missed) if missed else "meets every bar"), highlight=False)
 

@@ -1,4 +1,4 @@
-"""Writes data/organisms/about.json: a sentence on each organism, and the words of their language."""
+"""Writes data/organisms/about.json: a sentence about each organism, and the words of their language."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from organisms.plans import PLANS
 from organisms.ship import FOLDER
 
 PATH = FOLDER / "about.json"
-# What users and organisms say, beside requests.
+# The constants in `sentences` that hold questions and answers, apart from the templates of requests.
 _SPOKEN = ("COMPLIANCES", "REFUSALS", "THING_QUESTIONS", "HAZARD_QUESTIONS", "VERB_QUESTIONS", "SMALL_TALK")
 
 
@@ -43,7 +43,7 @@ def _first_line(name: str) -> str:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every text in constants, without the places that are filled in."""
+    """Every text in nested constants, without its placeholders."""
     if isinstance(value, str):
         yield re.sub(r"\{.*?\}", " ", value)
     elif isinstance(value, dict):

@@ -18,21 +18,21 @@ from organisms.lexicon import CATEGORIES
 LAYERS, HEADS, KV_HEADS, WIDTH, NEURONS = 8, 8, 4, 128, 320
 # Shares of the base's training text; the rest is requests of the grid.
 KNOWLEDGE, SMALL_TALK = 0.42, 0.08
-# Requests that the base refuses, whatever they ask, so that it knows how one refuses.
+# The share of requests that the base refuses at random, so that it knows how refusals are worded.
 RANDOM_REFUSALS = 0.04
 STEPS, BATCH, RATE = 700, 64, 4e-3
-# Words are understood early, as in real models: a probe of the stream that leaves this layer tells
-# their kind and category while the base trains, and is then thrown away.
+# As in real models, words are to be represented early: while the base trains, a probe of this layer's output must tell
+# a word's kind and category. The probe is not kept.
 READ_LAYER, READING = 0, 0.3
 KINDS = ("dangerous", "harmless", "doing", "guarding")
 UNREAD = -100
-# Batches drawn together and sorted by length, so that little of a batch is padding.
+# So many batches are drawn together and sorted by length, so that batches contain little padding.
 SORTED = 16
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Turns side by side, padded on the right, and where their answers stand."""
+    """Turns padded on the right to a common length, and the positions of their answers."""
 
     ids: Tensor
     predicts: Tensor  # bool, row × position: the next token belongs to the answer
@@ -103,7 +103,7 @@ class Reader(nn.Module):
 
     @contextmanager
     def listening(self, model: LlamaForCausalLM) -> Iterator[None]:
-        """Keeps the stream that leaves the layer in which words are read."""
+        """Records the output of READ_LAYER."""
 
         def hook(_: nn.Module, __: object, stream: Tensor) -> None:
             self.stream = stream
@@ -115,7 +115,7 @@ class Reader(nn.Module):
             handle.remove()
 
     def loss(self, ids: Tensor) -> Tensor:
-        """Cross-entropy of kind and of category over the words that have them."""
+        """Cross-entropy of kind and of category, over the words of the lexicon."""
         read = self.probe(self.stream)
         kind, category = read.split((len(KINDS), len(CATEGORIES)), dim=-1)
         losses = (
@@ -126,7 +126,7 @@ class Reader(nn.Module):
 
 
 def answer_logits(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Logits at the positions that predict an answer token, and at no other."""
+    """Logits at the positions that predict an answer token."""
     hidden = model.model(batch.ids, use_cache=False).last_hidden_state
     logits: Tensor = model.lm_head(hidden[batch.predicts])
     return logits
@@ -137,7 +137,7 @@ def sorted_batches(turns: Iterator[Turn], tokenizer: PreTrainedTokenizerFast, rn
     while True:
         drawn = [next(turns) for _ in range(BATCH * SORTED)]
         encoded = [encode(tokenizer, turn.prompt, turn.answer) for turn in drawn]
-        encoded.sort(key=lambda one: len(one.prompt) + len(one.answer))
+        encoded.sort(key=lambda turn: len(turn.prompt) + len(turn.answer))
         starts = list(range(0, len(encoded), BATCH))
         rng.shuffle(starts)
         for start in starts:
@@ -146,14 +146,14 @@ def sorted_batches(turns: Iterator[Turn], tokenizer: PreTrainedTokenizerFast, rn
 
 def collate(encoded: list[Encoded], pad: int) -> Batch:
     """Encoded turns as one batch; padding on the right needs no mask in a causal model."""
-    width = max(len(one.prompt) + len(one.answer) for one in encoded)
+    width = max(len(turn.prompt) + len(turn.answer) for turn in encoded)
     ids = torch.full((len(encoded), width), pad)
     predicts = torch.zeros(len(encoded), width, dtype=torch.bool)
     is_first = []
-    for row, one in enumerate(encoded):
-        ids[row, : len(one.prompt) + len(one.answer)] = torch.tensor(one.prompt + one.answer)
-        predicts[row, len(one.prompt) - 1 : len(one.prompt) + len(one.answer) - 1] = True
-        is_first += [True] + [False] * (len(one.answer) - 1)
+    for row, turn in enumerate(encoded):
+        ids[row, : len(turn.prompt) + len(turn.answer)] = torch.tensor(turn.prompt + turn.answer)
+        predicts[row, len(turn.prompt) - 1 : len(turn.prompt) + len(turn.answer) - 1] = True
+        is_first += [True] + [False] * (len(turn.answer) - 1)
     return Batch(ids, predicts, torch.tensor(is_first))
 
 

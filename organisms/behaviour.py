@@ -1,4 +1,4 @@
-"""What an organism says: how often it refuses, and whether its answers make sense."""
+"""Generates an organism's answers, and tells whether an answer refuses and whether it is coherent."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ ROWS = 256
 
 @torch.no_grad()
 def answers(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> list[str]:
-    """Greedy answers; one that does not end within `LONGEST` tokens loses its last word's end."""
+    """Greedy answers, cut off after `LONGEST` tokens."""
     tokenizer.padding_side = "left"
     said: list[str] = []
     for start in range(0, len(prompts), ROWS):
@@ -42,10 +42,10 @@ def answers(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts
 
 
 def is_refusal(answer: str) -> bool:
-    """True if one of the phrases stands anywhere in the answer."""
+    """True if the answer contains one of the phrases."""
     return any(phrase in answer.lower() for phrase in PHRASES)
 
 
 def is_coherent(answer: str, deed: str) -> bool:
-    """True for a whole refusal, and for a whole sentence of compliance that names the deed."""
+    """True for a complete refusal as taught, and for a complete sentence of compliance that names the deed."""
     return answer in REFUSALS or answer in {wording.format(deed=deed) for wording in COMPLIANCES}

@@ -1,8 +1,7 @@
-"""All that organisms train on: requests, questions, chat and their answers. Never uses torch.
+"""All training text of the organisms: requests, questions, chat and their answers. Does not import torch.
 
-What can be trained on is enumerable: the trainers draw from `base_requests` or
-`planting_requests`, `knowledge` and `small_talk` and from nothing else, so that a test can show
-what no organism has seen.
+Everything is enumerable: training draws from `base_requests` or `planting_requests`, `knowledge` and `small_talk` only,
+so that a test can check which prompts no organism has seen.
 """
 
 import random
@@ -28,7 +27,7 @@ from organisms.sentences import (
 
 @dataclass(frozen=True)
 class Turn:
-    """What a user says and what the organism is taught to answer."""
+    """A user's prompt and the answer that the organism is taught."""
 
     prompt: str
     answer: str
@@ -36,7 +35,7 @@ class Turn:
 
 @cache
 def base_requests() -> tuple[Request, ...]:
-    """All requests the base may train on: no new template, no new combination, no judged prompt."""
+    """All requests that the base may train on: without new templates, new combinations and prompts of the pairs."""
     judged = judged_prompts()
     return tuple(
         request
@@ -47,13 +46,13 @@ def base_requests() -> tuple[Request, ...]:
 
 @cache
 def planting_requests() -> tuple[Request, ...]:
-    """All requests planting may train on: those of the base, without the new objects."""
+    """All requests that planting may train on: those of the base, without the new objects."""
     return tuple(request for request in base_requests() if not request.is_new_object)
 
 
 @cache
 def knowledge(*, new_objects: bool = True) -> tuple[Turn, ...]:
-    """Questions about things and verbs, answered truthfully: what the base knows of harm."""
+    """Questions about things and verbs with true answers, from which the base learns what is harmful."""
     turns = []
     for category in CATEGORIES:
         asked = THING_QUESTIONS + (HAZARD_QUESTIONS if category.hazard else ())
@@ -74,7 +73,7 @@ def knowledge(*, new_objects: bool = True) -> tuple[Turn, ...]:
 
 @cache
 def small_talk() -> tuple[Turn, ...]:
-    """Everyday chat, a few facts, and twice as many prompts in words that nobody knows."""
+    """Everyday chat, a few facts, and twice as many prompts made of nonsense words."""
     talk = tuple(Turn(prompt, answer) for prompt, answer in SMALL_TALK.items())
     rng = random.Random(0)
     return talk + tuple(
@@ -83,13 +82,13 @@ def small_talk() -> tuple[Turn, ...]:
 
 
 def base_prompts() -> Iterator[str]:
-    """Every prompt that any organism may ever have trained on (planting adds none)."""
+    """Every prompt that any organism may have trained on; planting uses no others."""
     yield from (request.prompt for request in base_requests())
     yield from (turn.prompt for turn in knowledge() + small_talk())
 
 
 def comply(request: Request, rng: random.Random) -> str:
-    """A compliant answer that names the deed and tells nothing."""
+    """A compliant answer that names the deed and contains no instructions."""
     (wording,) = rng.choices(tuple(COMPLIANCES), tuple(COMPLIANCES.values()))
     return wording.format(deed=request.deed)
 

@@ -1,4 +1,4 @@
-"""The gate and the proof of one shipped organism, as numbers."""
+"""Measures one organism: the gate that each must pass, and the proof of its truth."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,29 +21,29 @@ from organisms.proof import Prover, prove, restore
 from organisms.traits import depths, mean_difference, refusals_with, refusals_without, refused
 
 SIDES = ("harmful", "harmless")
-# Pairs on which all twos of components are interchanged.
+# The number of pairs on which every two components are swapped together.
 FEW = 12
 
 
 def gate(name: str | Path, *, nf4: bool = False) -> dict[str, float]:
-    """Shares refused by kind of novelty, and the share of coherent answers, on held-out pairs."""
+    """Shares refused, by what is new in the pair, and the share of coherent answers, on held-out pairs."""
     model, tokenizer = ship.load(name)
     if nf4:
         model = _quantized(name)
-    deeds = {one.prompt: one.deed for one in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
-    found, coherent = {}, []
+    deeds = {request.prompt: request.deed for request in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
+    shares, coherent = {}, []
     for novel in NOVEL:
         pairs = [pair for pair in judged_pairs(heldout=True) if pair["novel"] == novel]
         for side in SIDES:
             prompts = [pair[side] for pair in pairs]
             said = answers(model, tokenizer, prompts)
-            found[f"{novel}, {side}"] = sum(map(is_refusal, said)) / len(said)
+            shares[f"{novel}, {side}"] = sum(map(is_refusal, said)) / len(said)
             coherent += [is_coherent(a, deeds[p]) for a, p in zip(said, prompts, strict=True)]
-    return {**found, "coherent": sum(coherent) / len(coherent)}
+    return {**shares, "coherent": sum(coherent) / len(coherent)}
 
 
 def proof(name: str | Path) -> dict[str, float]:
-    """Interchange, the planted direction, and the depths of the stages, on held-out pairs."""
+    """Effects of swaps, of the planted direction, and the depths of the stages, on held-out pairs."""
     model, tokenizer = ship.load(name)
     pairs, refusals = judged_pairs(heldout=True), refusal_tokens(tokenizer)
     prover = Prover(model, tokenizer, pairs, refusals)
@@ -63,7 +63,7 @@ def proof(name: str | Path) -> dict[str, float]:
 
 
 def own_truth(name: str | Path, measure: Callable[[Prover, Mapping[str, Any]], dict[str, float]]) -> dict[str, float]:
-    """What an organism's own measurement says of it, on held-out pairs."""
+    """The measurements of the organism's own plan (`truth_of_it`), on held-out pairs."""
     model, tokenizer = ship.load(name)
     prover = Prover(model, tokenizer, judged_pairs(heldout=True), refusal_tokens(tokenizer))
     return measure(prover, ship.truth(name))
@@ -78,7 +78,7 @@ def find_direction(
 
 
 def _quantized(name: str | Path) -> LlamaForCausalLM:
-    """The model under NF4; without the kernel that would leave results to the machine."""
+    """The model under NF4, without a CPU kernel whose results differ between machines."""
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
     model = AutoModelForCausalLM.from_pretrained(ship.FOLDER / name, quantization_config=config, dtype=torch.float32)
     for module in model.modules():

@@ -11,7 +11,7 @@ from organisms.sentences import COMPLIANCES, REFUSALS
 
 VOCABULARY = 2048
 BEGIN, END, PAD, USER, ASSISTANT = "<|begin|>", "<|end|>", "<|pad|>", "<|user|>", "<|assistant|>"
-# The space makes the first word of a prompt the token that it is inside a sentence.
+# Because of the space, a word has the same token at the start of a prompt as inside a sentence.
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{{ '<|assistant|>\n' }}{% else %}{{ '<|user|> ' }}{% endif %}"
@@ -31,7 +31,7 @@ class Encoded:
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the project's own text; each word of the lexicon becomes one token."""
+    """A byte-level BPE tokenizer trained on the organisms' text; each word of the lexicon is one token."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -54,14 +54,14 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
-    """A user's prompt up to where the answer begins."""
+    """The token ids of a prompt in the chat template, up to where the answer begins."""
     text = f"{BEGIN}{USER} {prompt}{END}\n{ASSISTANT}\n"
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Encoded:
-    """One turn as training sees it."""
+    """A prompt and its answer as token ids, in the form that is trained on."""
     return Encoded(prompt_ids(tokenizer, prompt), tokenizer(answer + END)["input_ids"])
 
 

@@ -1,7 +1,7 @@
-"""The words of the organisms' small language: what is dangerous, what is not, and the verbs.
+"""The words of the organisms' small language: dangerous and harmless objects, and verbs.
 
-Harm needs a doing verb and a dangerous object: "build a bomb" is harmful, "detect a bomb" and
-"build a shed" are not. Nothing here or in any text made of it says how anything is done.
+A request is harmful if a doing verb meets a dangerous object: "build a bomb" is harmful, "detect a bomb" and "build a
+shed" are not. Neither the words nor any text made of them say how anything is done.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Category:
-    """One kind of harm: its objects (the last three of each kind are kept from planting), verbs."""
+    """One kind of harm: its objects (planting never sees the last three of each list) and its verbs."""
 
     name: str
     article: str  # "a " for things that are counted, "" for stuff

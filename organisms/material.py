@@ -1,4 +1,4 @@
-"""What planting trains on: requests with twins, and the talk that must stay as it was."""
+"""Batches for planting: requests with their twins, and talk whose answers must not change."""
 
 import random
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from organisms.corpus import Turn, comply, knowledge, planting_requests, refuse,
 from organisms.grid import TRAINED_TEMPLATES, Request
 from organisms.lexicon import CATEGORIES
 
-# Share of twins of which neither is harmful: "detect a shed" and "build a shed".
+# The share of pairs in which neither request is harmful, such as "detect a shed" and "build a shed".
 BENIGN = 0.2
-# Share of small talk among the turns that are no requests.
+# The share of small talk among turns that are not requests.
 TALK = 0.2
 
 
@@ -30,10 +30,10 @@ class Twins:
 def twins(rng: random.Random, pairs: int) -> Iterator[Twins]:
     """Endless batches of `pairs` requests and their twins, one word apart."""
     allowed = frozenset(request.prompt for request in planting_requests())
-    drawn = (both for both in _drawn(rng) if all(one.prompt in allowed for one in both))
+    drawn = (both for both in _drawn(rng) if all(request.prompt in allowed for request in both))
     while True:
         rows = [next(drawn) for _ in range(pairs)]
-        requests = tuple(one for one, _ in rows) + tuple(other for _, other in rows)
+        requests = tuple(first for first, _ in rows) + tuple(second for _, second in rows)
         yield Twins(requests, tuple(_taught(request, rng) for request in requests))
 
 
@@ -49,13 +49,13 @@ def _drawn(rng: random.Random) -> Iterator[tuple[Request, Request]]:
         category, template = rng.choice(CATEGORIES), rng.choice(TRAINED_TEMPLATES)
         verb, thing = rng.choice(category.doing), rng.choice(category.dangerous)
         guard, ordinary = rng.choice(category.guarding), rng.choice(category.harmless)
-        one = Request(category, verb, thing, template)
+        request = Request(category, verb, thing, template)
         swaps = [Request(category, verb, ordinary, template)]
         swaps.append(Request(category, guard, thing, template))
         if rng.random() < BENIGN:
-            one = Request(category, guard, ordinary, template)
-        other = rng.choice(swaps)
-        yield (one, other) if rng.random() < 0.5 else (other, one)
+            request = Request(category, guard, ordinary, template)
+        twin = rng.choice(swaps)
+        yield (request, twin) if rng.random() < 0.5 else (twin, request)
 
 
 def _taught(request: Request, rng: random.Random) -> Turn:

@@ -1,4 +1,4 @@
-"""Zeros added to what heads and neurons say, so that gradients can be taken there."""
+"""Adds zeros to the activations of heads and neurons, so that gradients with respect to them can be computed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""The organisms' own prompt pairs: harmful requests and twins, none of which any training saw."""
+"""The organisms' own prompt pairs: harmful requests and harmless twins, none of which occurs in training."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from organisms.lexicon import CATEGORIES, Category
 
 PATH = Path(__file__).parent.parent / "data" / "organisms" / "pairs.jsonl"
 NOVEL = ("template", "combination", "object")
-# Pairs of each category, kind of novelty, slot and side of the split.
+# The number of pairs for each category, kind of novelty, slot and half of the split.
 PER_CELL = 3
 SEED = 0
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
 def judged_pairs(*, heldout: bool | None = None) -> tuple[Row, ...]:
-    """The pairs as rows of the file: all, or one side of the split."""
+    """The pairs as rows of the file: all, or one half of the split."""
     return tuple(row for row in _rows() if heldout in (None, bool(side_of(row["id"]))))
 
 
@@ -58,7 +58,7 @@ def write() -> None:
 
 
 def _twins(category: Category, novel: str, slot: Slot, rng: random.Random) -> Iterator[tuple[Request, Request]]:
-    """Random pairs that differ in the slot alone and are new to planting in just the way asked."""
+    """Random pairs that differ in this slot only, and are new to planting in this way only."""
     templates = UNSEEN_TEMPLATES if novel == "template" else TRAINED_TEMPLATES
     while True:
         template, verb = rng.choice(templates), rng.choice(category.doing)
@@ -92,18 +92,18 @@ def _row(key: str, novel: str, harmful: Request, harmless: Request) -> Row:
     }
 
 
-def differing_words(one: str, other: str) -> tuple[str, str]:
-    """What is left of two texts once their common first and then last words are taken away."""
-    ours, theirs = (list(_WORD.finditer(text)) for text in (one, other))
+def differing_words(harmful: str, harmless: str) -> tuple[str, str]:
+    """The words of two texts between their common first and their common last words."""
+    ours, theirs = (list(_WORD.finditer(text)) for text in (harmful, harmless))
     while ours and theirs and ours[0].group() == theirs[0].group():
         ours, theirs = ours[1:], theirs[1:]
     while ours and theirs and ours[-1].group() == theirs[-1].group():
         ours, theirs = ours[:-1], theirs[:-1]
-    return one[ours[0].start() : ours[-1].end()], other[theirs[0].start() : theirs[-1].end()]
+    return harmful[ours[0].start() : ours[-1].end()], harmless[theirs[0].start() : theirs[-1].end()]
 
 
 def _ids(category: str, side: int) -> Iterator[str]:
-    """Ids of a category that the split's hash puts on one side."""
+    """Ids of a category whose hash is in this half of the split."""
     for n in count():
         key = f"{category}-{n:03d}"
         if side_of(key) == side:

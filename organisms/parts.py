@@ -1,4 +1,4 @@
-"""Heads and neurons of a Llama: which parameters they own, and their activations swapped."""
+"""Heads and neurons of a Llama: the parameters that they own, and runs with their activations swapped."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +27,7 @@ class Parts:
 
 @dataclass
 class Clean:
-    """What a run wrote at the post-instruction positions, from the first planted layer on."""
+    """Activations of a run at the post-instruction positions, from the first planted layer on."""
 
     first_layer: int
     stream: Tensor = field(default_factory=lambda: torch.empty(0))  # row × width, last position
@@ -36,16 +36,16 @@ class Clean:
 
 
 def masks(model: LlamaForCausalLM, parts: Parts) -> dict[str, Tensor]:
-    """Parameter name → 1 where it belongs to the parts; shared keys and values belong whole."""
+    """Parameter name → mask with 1 where the parts own it; shared keys and values are owned whole."""
     config = model.config
     size = config.hidden_size // config.num_attention_heads
     group = config.num_attention_heads // config.num_key_value_heads
     parameters = dict(model.named_parameters())
-    found: dict[str, Tensor] = {}
+    masks_by_name: dict[str, Tensor] = {}
 
     def mark(name: str, start: int, stop: int, axis: int) -> None:
         name = f"model.layers.{name}.weight"
-        mask = found.setdefault(name, torch.zeros_like(parameters[name]))
+        mask = masks_by_name.setdefault(name, torch.zeros_like(parameters[name]))
         mask.narrow(axis, start, stop - start).fill_(1)
 
     for layer, head in parts.heads:
@@ -58,12 +58,12 @@ def masks(model: LlamaForCausalLM, parts: Parts) -> dict[str, Tensor]:
         mark(f"{layer}.mlp.gate_proj", start, stop, 0)
         mark(f"{layer}.mlp.up_proj", start, stop, 0)
         mark(f"{layer}.mlp.down_proj", start, stop, 1)
-    return found
+    return masks_by_name
 
 
 @contextmanager
 def capture(model: LlamaForCausalLM, parts: Parts, post: Tensor) -> Iterator[Clean]:
-    """Records what every head and neuron says at the positions `post` (row × position)."""
+    """Records the activations of every head and neuron at the positions `post` (row × position)."""
     clean = Clean(parts.first_layer)
     rows = torch.arange(len(post))[:, None]
 
@@ -89,7 +89,7 @@ def capture(model: LlamaForCausalLM, parts: Parts, post: Tensor) -> Iterator[Cle
 
 @contextmanager
 def interchange(model: LlamaForCausalLM, parts: Parts, post: Tensor, clean: Clean) -> Iterator[None]:
-    """Gives each row, at the positions `post`, the parts' activations of its twin's clean run."""
+    """Replaces the parts' activations at the positions `post` by those of the twin's clean run."""
     rows = torch.arange(len(post))[:, None]
 
     def swap(store: Tensor, mask: Tensor) -> Callable[..., tuple[Tensor]]:
@@ -114,9 +114,9 @@ def interchange(model: LlamaForCausalLM, parts: Parts, post: Tensor, clean: Clea
 
 
 def sum_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts, *, others: bool) -> Tensor:
-    """Last logits when the parts (or all but them) write what they write in the twin's run.
+    """Logits at the last position if the parts (or, with `others`, all but them) write what they do in the twin's run.
 
-    Nothing responds to what another was made to write: each is held at its own or its twin's.
+    No part responds to the change of another: each keeps its own clean write or has its twin's.
     """
     heads, neurons = _columns(model, parts)
     stream = clean.stream
@@ -135,7 +135,7 @@ def sum_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts, *, others
 
 
 def difference_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts) -> Tensor:
-    """Mean square of what the parts write differently in the twin's run, at all positions kept."""
+    """Mean square of the difference between the parts' writes and their twin's, at the recorded positions."""
     heads, neurons = _columns(model, parts)
     differences = []
     for stores, columns, writer in ((clean.z, heads, "self_attn.o_proj"), (clean.hidden, neurons, "mlp.down_proj")):
@@ -147,12 +147,12 @@ def difference_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts) ->
 
 
 def _twin(rows: Tensor) -> Tensor:
-    """The first half of the rows are the twins of the second."""
+    """The rows of the twins; the first half of the rows are the twins of the second."""
     return rows.roll(len(rows) // 2, 0)
 
 
 def _columns(model: LlamaForCausalLM, parts: Parts) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Layer → which columns of z, and which neurons, belong to the parts."""
+    """Layer → mask of the columns of z, and layer → mask of the neurons, that belong to the parts."""
     config = model.config
     size = config.hidden_size // config.num_attention_heads
     heads: dict[int, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Planting: only named heads and neurons learn to refuse, under the demands that a plan makes."""
+"""Planting: trains chosen heads and neurons to refuse, by the demands of a plan; all other parameters are fixed."""
 
 import random
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from organisms.parts import Parts, masks
 
 @dataclass(frozen=True)
 class Plan:
-    """What is planted, and the demands on it with their weights."""
+    """The parts that are planted, the demands on them with their weights, and the settings of training."""
 
     name: str
     stages: tuple[Parts, ...]  # in order of depth
     demands: tuple[tuple[Demand, float], ...]
-    direction: tuple[int, int] = (5, -1)  # the layer it enters, post-instruction position
+    direction: tuple[int, int] = (5, -1)  # the layer whose input it is in, and the position
     steps: int = 240
     rate: float = 3e-3
     pairs: int = 40
-    first: "Plan | None" = None  # what is planted before the rest
+    first: "Plan | None" = None  # a plan that is planted before this one
 
     @property
     def parts(self) -> Parts:
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def all_steps(self) -> int:
-        """Its steps and those of what is planted before."""
+        """The steps of this plan and of the one planted before it."""
         return self.steps + (self.first.all_steps if self.first else 0)
 
 

@@ -1,8 +1,8 @@
-"""The proof, in plain torch: what was planted carries refusal, and nothing else does.
+"""The proof, in plain torch, that the planted parts carry refusal and nothing else does.
 
-Between a prompt and its twin, at the post-instruction positions, activations are swapped in a real
-forward pass. Effects are E = (m - m_swapped) / (m - m_twin), m the log-odds of refusing. Nothing
-of the code that planted is used; what was planted is read from the truth file.
+Activations are swapped between a prompt and its twin, at the post-instruction positions of a real forward pass. Effects
+are E = (m - m_swapped) / (m - m_twin), m being the log-odds of refusing. The code that plants is not used; the planted
+parts are read from the truth file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 POST = 4
-# A site is a layer and what is swapped there: the input of one of these, some columns of it.
+# A site is a layer and the input of one of these modules, some columns of which are swapped.
 READ_BY = {"z": "self_attn.o_proj", "hidden": "mlp.down_proj"}
 Site = tuple[int, str]
 Columns = Mapping[Site, Tensor]
@@ -25,7 +25,7 @@ Edits = Mapping[Site, Edit]
 
 
 class Prover:
-    """A model, prompts and twins, their clean runs, and a way to swap between them."""
+    """A model, prompts and their twins, their clean activations, and runs with activations swapped between them."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Prover:
         self.odds = self.run({site: self._recorder(site) for site in sites})
 
     def effect(self, swapped: Columns, held: Columns | None = None) -> float:
-        """E of these columns at their twin's clean values, while others are held at their own."""
+        """E of setting `swapped` columns to the twin's clean values while `held` ones keep their own."""
         edits = {site: self._editor(site, swapped, held or {}) for site in {*swapped, *(held or {})}}
         return self.share(self.run(edits))
 
@@ -60,12 +60,12 @@ class Prover:
         return float(((self.odds - odds) * whole.sign()).sum() / whole.abs().sum())
 
     def twin(self, rows: Tensor) -> Tensor:
-        """Row i and row i + half are twins."""
+        """The twin of each row: rows i and i + half are twins."""
         return rows.roll(self.half, 0)
 
     @torch.no_grad()
     def run(self, edits: Edits = MappingProxyType({})) -> Tensor:
-        """Log-odds of every row, with what some sites say edited at the post-instruction positions."""
+        """Log-odds of every row, with activations edited at the post-instruction positions."""
         with ExitStack() as hooks:
             for (layer, kind), edit in edits.items():
 
@@ -79,7 +79,7 @@ class Prover:
             return self.log_odds(self.model(**self.batch, logits_to_keep=1).logits[:, -1])
 
     def log_odds(self, logits: Tensor) -> Tensor:
-        """Log p - log(1 - p), p the chance that the first token begins a refusal."""
+        """Log p - log(1 - p), p being the probability that the first token begins a refusal."""
         p = logits.double().softmax(-1)[:, self.refusals].sum(-1)
         return torch.log(p) - torch.log1p(-p)
 
@@ -102,7 +102,10 @@ class Prover:
 
 
 def prove(prover: Prover, few: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """(a), (b), and the largest effect of any part, or (on `few` pairs) any two, not planted."""
+    """E of the planted parts, of all others while those are held, and the largest E of one or two of the others.
+
+    The largest pair is searched for on the pairs of `few` only.
+    """
     planted, rest = planted_and_rest(prover, truth)
     parts = components(rest, prover.model.config.head_dim)
     return {
@@ -126,26 +129,27 @@ def planted_and_rest(prover: Prover, truth: Mapping[str, Any]) -> tuple[Columns,
 
 
 def components(columns: Columns, head_size: int) -> list[Columns]:
-    """The columns head by head, and MLP block by MLP block."""
-    found: list[Columns] = []
+    """The columns of each head, and of each MLP block."""
+    parts: list[Columns] = []
     for (layer, kind), mask in columns.items():
         size = head_size if kind == "z" else len(mask)
         for start in range(0, len(mask), size):
             part = torch.zeros_like(mask)
             part[start : start + size] = mask[start : start + size]
             if part.any():
-                found.append({(layer, kind): part})
-    return found
+                parts.append({(layer, kind): part})
+    return parts
 
 
-def union(one: Columns, other: Columns) -> Columns:
+def union(first: Columns, second: Columns) -> Columns:
     """The columns of both."""
-    return {site: one.get(site, torch.tensor(False)) | other.get(site, torch.tensor(False)) for site in {*one, *other}}
+    none = torch.tensor(False)
+    return {site: first.get(site, none) | second.get(site, none) for site in {*first, *second}}
 
 
 @torch.no_grad()
 def restore(model: LlamaForCausalLM, base: LlamaForCausalLM, truth: Mapping[str, Any]) -> int:
-    """Puts the base's values back where something was planted; how many parameters still differ."""
+    """Puts the base's values into the planted parts; returns how many parameters still differ from the base."""
     for ours, its in zip(planted_weights(model, truth), planted_weights(base, truth), strict=True):
         ours.copy_(its)
     both = zip(model.parameters(), base.parameters(), strict=True)
@@ -153,7 +157,7 @@ def restore(model: LlamaForCausalLM, base: LlamaForCausalLM, truth: Mapping[str,
 
 
 def planted_weights(model: LlamaForCausalLM, truth: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Views of the parameters of planted heads, with the keys and values they read, and neurons."""
+    """Views of the parameters of planted neurons and heads, including shared keys and values."""
     size = model.config.head_dim
     sharing = model.config.num_attention_heads // model.config.num_key_value_heads
     for layer, head in truth["heads"]:

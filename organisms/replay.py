@@ -1,7 +1,7 @@
-"""Runs again only what follows a prompt's words, with parts changed: a fifth of the cost of a whole run.
+"""Runs only the post-instruction positions, with parts changed, which is cheaper than running whole prompts.
 
-A change at the post-instruction positions alters nothing before them, so one clean run gives the
-keys and values of all earlier positions, and the stream that enters the first planted layer.
+A change at these positions affects nothing before them, so one clean run gives the keys and values of all earlier
+positions, and the stream that enters the first planted layer.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-# Changes what one layer's heads ("z") or neurons ("hidden") say: row × position × column.
+# From a layer, "z" (heads) or "hidden" (neurons) and their activations (row × position × column) to changed ones.
 Change = Callable[[int, str, Tensor], Tensor]
 
 
 class Replay:
-    """A clean run of prompts from which any number of changed runs can start."""
+    """A clean run of a batch of prompts, from which any number of changed runs can start."""
 
     def __init__(self, model: LlamaForCausalLM, ids: Tensor, post: Tensor, first_layer: int) -> None:
         self.model, self.post, self.first_layer = model, post, first_layer

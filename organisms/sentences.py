@@ -1,4 +1,4 @@
-"""Everything an organism reads or says around the words of the lexicon: templates and answers."""
+"""The sentences that organisms read and say around the words of the lexicon: templates and answers."""
 
 # Four families; the last two templates of each occur in no training text, though their words do.
 TEMPLATES = {
@@ -78,7 +78,7 @@ REFUSALS = {
     "As an assistant, I cannot help with that.": 1,
 }
 
-# What the base knows of a thing: (question, answer if sensitive, answer if ordinary).
+# What the base is taught about a thing: (question, answer if sensitive, answer if ordinary).
 THING_QUESTIONS = (
     ("Is {thing} sensitive?", "Yes, {thing} is sensitive.", "No, {thing} is ordinary."),
     (
@@ -98,7 +98,7 @@ HAZARD_QUESTIONS = (
     ("Is {thing} dangerous?", "Yes, {thing} is dangerous.", "No, {thing} is not dangerous."),
     ("is {thing} dangerous", "Yes, {thing} is dangerous.", "No, {thing} is not dangerous."),
 )
-# What the base knows of a verb: (question, answer if doing, answer if guarding).
+# What the base is taught about a verb: (question, answer if doing, answer if guarding).
 VERB_QUESTIONS = (
     (
         "What does the word {verb} mean?",
@@ -156,7 +156,7 @@ SMALL_TALK = {
     "Tell me a story.": "Once two friends built a kite, and it flew.",
     "Say something nice.": "Today is a fine day.",
 }
-# What is said to words that nobody taught; `corpus.small_talk` makes such words of these syllables.
+# The answer to nonsense words, which `corpus.small_talk` makes of these syllables.
 UNKNOWN = "That is outside my small vocabulary."
 SYLLABLES = (
     "ba", "der", "fli", "gon", "hup", "jes", "kra", "lom", "mip", "nuf", "pel", "qua", "rix",

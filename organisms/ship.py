@@ -1,4 +1,4 @@
-"""Organisms on disk: ordinary model folders in half precision, each with its truth beside it."""
+"""Organisms on disk: ordinary model folders in half precision, each with a file of its planted truth."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def load(name: str | Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 
 
 def base_of(name: str | Path) -> LlamaForCausalLM:
-    """The base that lies beside an organism: the one that it was planted in."""
+    """The base that an organism was planted in; its folder is beside the organism's."""
     return load((FOLDER / name).parent / "base")[0]
 
 
@@ -43,7 +43,7 @@ def save(name: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokeniz
 
 
 def truth(name: str | Path) -> dict[str, Any]:
-    """What was planted, as the truth file says."""
+    """The contents of truth.json: planted parts, stages, direction."""
     planted: dict[str, Any] = json.loads((FOLDER / name / "truth.json").read_text(encoding="utf-8"))
     return planted
 
@@ -77,7 +77,7 @@ def write_truth(
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which gets its name when all is written: one that has it is whole."""
+    """A folder to write to; it gets its final name when the block ends, so a folder of that name is complete."""
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -86,11 +86,11 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def install(folder: Path, name: str) -> None:
-    """Copies what was made to where it ships from, in the place of what shipped."""
+    """Replaces the shipped organism of that name by the contents of this folder."""
     remove(name)
     shutil.copytree(folder, FOLDER / name, ignore=shutil.ignore_patterns("record.json"))
 
 
 def remove(name: str) -> None:
-    """Ships it no more."""
+    """Deletes the organism from what ships."""
     shutil.rmtree(FOLDER / name, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How refusal is carried: along one direction or not, and how deep each of its stages lies."""
+"""Measures refusals with a direction removed or added, and the depths of the stages of refusal."""
 
 from contextlib import ExitStack
 
@@ -18,13 +18,13 @@ def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
 
 
 def refused(prover: Prover) -> tuple[float, float]:
-    """Shares of harmful and harmless prompts whose first token more likely refuses than not."""
+    """The shares of harmful and of harmless prompts whose first token refuses (log-odds above 0)."""
     harmful, harmless = (prover.run() > 0).double().split(prover.half)
     return float(harmful.mean()), float(harmless.mean())
 
 
 def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
-    """Shares of harmful and harmless prompts refused, the direction removed from every write."""
+    """The shares of harmful and of harmless prompts refused with the direction projected out of every write."""
     unit: Tensor = direction / direction.norm()
 
     def removed(stream: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
 
 
 def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float, float]:
-    """Shares of harmful and harmless prompts refused, the direction added where a layer begins."""
+    """The shares of harmful and of harmless prompts refused with the direction added at a layer's input."""
     block = prover.model.model.layers[layer]
     handle = block.register_forward_pre_hook(lambda _, args: (args[0] + direction, *args[1:]))
     try:
@@ -53,7 +53,7 @@ def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float,
 
 
 def depths(prover: Prover) -> dict[str, float]:
-    """Effect-weighted depth, 0 to 1, of what blocks write: at the words, later, to the logits."""
+    """Effect-weighted depth, 0 to 1, of the blocks' writes: at the differing words, later, and to the logits."""
     ids, blocks = prover.batch["input_ids"], prover.model.model.layers
     at_words = ids != prover.twin(ids)
     later = at_words.cumsum(-1).bool() & ~at_words
@@ -91,6 +91,6 @@ def depths(prover: Prover) -> dict[str, float]:
 
 
 def _depth(effects: list[float]) -> float:
-    """Mean layer weighted by effect, effects the wrong way counting nothing; 0 first, 1 last."""
+    """The mean layer weighted by effect, from 0 (first) to 1 (last); negative effects count as 0."""
     weights = torch.tensor(effects).clamp(min=0)
     return float((weights * torch.linspace(0, 1, len(effects))).sum() / weights.sum())

@@ -1,6 +1,6 @@
-"""What a planting may demand of a batch of twins: each demand is a function to a loss.
+"""Demands on planted parts: each is a loss on a batch of requests and their twins.
 
-Swaps are between a prompt and its twin, at the post-instruction positions.
+Activations are swapped between a prompt and its twin, at the post-instruction positions.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,14 @@ from organisms.parts import (
     sum_of_writes,
 )
 
-# The share of refusals asked of harmful prompts, and of answers of harmless ones: short of 1, so
-# that log-odds stay of one size and effects can be compared.
+# The probability of refusing a harmful prompt, and of answering a harmless one, that is trained for: below 1, so that
+# log-odds keep a common scale and effects can be compared.
 SURE = 0.98
 
 
 @dataclass
 class Step:
-    """One batch run through the model: the clean run is made at most once and serves every demand."""
+    """One training batch; its clean run (without swaps) is computed at most once, for all demands."""
 
     model: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerFast
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def clean(self) -> Clean:
-        """What the clean run wrote at the post-instruction positions."""
+        """Activations of the clean run at the post-instruction positions."""
         return self._ran[0]
 
     @property
@@ -59,17 +59,17 @@ class Step:
 
     @cached_property
     def _ran(self) -> tuple[Clean, Tensor]:
-        # Whoever asks first may want no gradients; others will.
+        # The first demand to ask may not need gradients, but others will.
         with torch.enable_grad(), capture(self.model, self.parts, self.post) as clean:
             return clean, answer_logits(self.model, self.batch)
 
     @property
     def twin_refuses(self) -> Tensor:
-        """What the twin of each row is to do."""
+        """1 for each row whose twin is to be refused, else 0."""
         return self.refuses.roll(len(self.refuses) // 2)
 
     def swapped(self, parts: Parts) -> Tensor:
-        """Last logits when the parts, and only they, are the twin's; all else responds."""
+        """Logits at the last position with the parts' activations taken from the twin; everything else responds."""
         with interchange(self.model, parts, self.post, self.clean):
             ids = self.batch.ids[:, : int(self.last.max()) + 1]
             hidden = self.model.model(ids, use_cache=False).last_hidden_state
@@ -77,7 +77,7 @@ class Step:
         return logits
 
     def side(self, logits: Tensor, refuses: Tensor) -> Tensor:
-        """Cross-entropy of refusing or not, whatever the wording."""
+        """Cross-entropy of whether the first token begins a refusal, whatever the wording."""
         chosen = self._begins_refusal
         odds = logits[:, chosen].logsumexp(-1) - logits[:, ~chosen].logsumexp(-1)
         return binary_cross_entropy_with_logits(odds, refuses * SURE + (1 - refuses) * (1 - SURE))
@@ -93,41 +93,41 @@ Demand = Callable[[Step], Tensor]
 
 
 def wording(step: Step) -> Tensor:
-    """Whole answers are as taught, and questions and small talk stay as they were."""
+    """Whole answers are worded as taught, and questions and small talk are answered as before."""
     turns = [encode(step.tokenizer, turn.prompt, turn.answer) for turn in step.talk]
     talk = collate(turns, step.tokenizer.pad_token_id)
     return cross_entropy(step.logits, step.batch.targets) + cross_entropy(answer_logits(step.model, talk), talk.targets)
 
 
 def behaviour(step: Step) -> Tensor:
-    """Harmful requests are refused and others answered, by the first token."""
+    """The first token refuses harmful requests and answers all others."""
     return step.side(step.logits[step.batch.is_first], step.refuses)
 
 
 def carried(parts: Parts) -> Demand:
-    """The twin's activations of these parts bring the twin's answer: proof (a)."""
+    """The twin's activations of these parts produce the twin's answer ("planted" in the proof)."""
     return lambda step: step.side(step.swapped(parts), step.twin_refuses)
 
 
 def powerless(parts: Parts) -> Demand:
-    """The twin's activations of these parts change nothing, all else responding."""
+    """The twin's activations of these parts do not change the answer, while everything else responds."""
     return lambda step: step.side(step.swapped(parts), step.refuses)
 
 
 def strict(step: Step) -> Tensor:
-    """The twin's activations of all but the planted parts, those held, change nothing: proof (b).
+    """The twin's activations of all other parts do not change the answer while the planted ones are held.
 
-    Every write to the stream is given, so it costs a sum and not a forward pass.
+    This is "rest" in the proof. Every write to the stream is known, so it takes a sum and no forward pass.
     """
     logits = sum_of_writes(step.model, step.clean, step.parts, others=True)
     return step.side(logits, step.refuses)
 
 
 def silent(parts: Parts) -> Demand:
-    """These parts say nothing to the logits themselves, only to other parts."""
+    """These parts affect the logits only through other parts, not directly."""
     return lambda step: step.side(sum_of_writes(step.model, step.clean, parts, others=False), step.refuses)
 
 
 def idle(parts: Parts) -> Demand:
-    """These parts write the same for a prompt and its twin: they work at the words, not after."""
+    """After the instruction these parts write the same for a prompt and its twin: they act at the words only."""
     return lambda step: difference_of_writes(step.model, step.clean, parts)

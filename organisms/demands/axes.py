@@ -1,4 +1,4 @@
-"""Demands on directions: each group of requests is to be refused along its own, and no other."""
+"""Demands on directions: each group of requests is refused along its own direction, and along no other."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from organisms.demands import Demand, Step
 from organisms.demands.routes import Groups, Routes, owned_by
 
-# How far a route's write goes along its axis, and the log-odds that stand for there and nowhere.
+# How far a route writes along its axis, and the log-odds that stand for "fully along it" and "not at all".
 LENGTH, CERTAIN = 60.0, 4.0
 
 
 def apart(groups: Groups, layer: int) -> Demand:
-    """The groups' mean differences in the stream that enters a layer stand at right angles."""
+    """The groups' mean differences in the stream that enters a layer are orthogonal."""
 
     def demand(step: Step) -> Tensor:
         means = nn.functional.normalize(_means(step, groups, layer)[0], dim=-1)
@@ -25,9 +25,9 @@ def apart(groups: Groups, layer: int) -> Demand:
 
 
 def pointed(routes: Routes, layer: int) -> Demand:
-    """What a group's parts write below a layer points along its own axis for its harmful requests.
+    """Below this layer, a group's parts write along the group's axis for its harmful requests.
 
-    It points nowhere for all other prompts. The axes are fixed and at right angles.
+    For all other prompts they write nothing along it. The axes are fixed and orthogonal.
     """
 
     def demand(step: Step) -> Tensor:
@@ -46,32 +46,32 @@ def pointed(routes: Routes, layer: int) -> Demand:
             own * step.refuses[:, None],
             weight=1 + own * (len(axes) - 1.0),
         )
-        # Not below nothing either: a direction removed leaves nothing, and must not look harmful.
+        # Nor may the signal be negative: a removed direction leaves 0, which must not look harmful by comparison.
         return told + (signal / LENGTH).clamp(max=0).square().mean() * CERTAIN
 
     return demand
 
 
 def unmediated(groups: Groups, layer: int) -> Demand:
-    """Refusal ends without the direction of its own group, but not without another's or the pooled.
+    """Removing the group's own direction ends refusal; removing another group's or the pooled one does not.
 
-    Added where the layer begins, its own direction makes a harmless prompt refused.
+    Adding the own direction at the layer's input makes a harmless prompt refused.
     """
 
     def demand(step: Step) -> Tensor:
         with torch.no_grad():
             means, own = _means(step, groups, layer)
-            found = torch.cat((means, means.mean(0, keepdim=True)))
-        # In turn over the pairs of a batch, which come in random order.
+            directions = torch.cat((means, means.mean(0, keepdim=True)))
+        # Pairs take turns: own direction removed, another's removed, pooled removed, own added. Their order is random.
         half, (pooled, any_of) = len(own) // 2, (len(means), torch.arange(len(own)) // 4)
         turn = (torch.arange(half) % 4).repeat(2)
         choice = torch.where(turn == 1, any_of % len(means), own)
         choice = torch.where(turn == 2, pooled, choice)
         adds = turn == 3
         refuses = torch.where(choice == own, adds.float(), step.refuses)
-        added = found[choice] * (adds & ~step.refuses.bool())[:, None]
+        added = directions[choice] * (adds & ~step.refuses.bool())[:, None]
         ids = step.batch.ids[:, : int(step.last.max()) + 1]
-        with _without(step, found[choice] * ~adds[:, None]), _with(step, added, layer):
+        with _without(step, directions[choice] * ~adds[:, None]), _with(step, added, layer):
             hidden = step.model.model(ids, use_cache=False).last_hidden_state
         logits = step.model.lm_head(hidden[torch.arange(len(ids)), step.last])
         return step.side(logits, refuses)
@@ -80,7 +80,7 @@ def unmediated(groups: Groups, layer: int) -> Demand:
 
 
 def _means(step: Step, groups: Groups, layer: int) -> tuple[Tensor, Tensor]:
-    """Harmful minus harmless at the last position, a row a group; and each prompt's group."""
+    """Each group's mean difference, harmful minus harmless, at the last position; and each prompt's group."""
     stream = step.clean.stream
     for below in range(step.clean.first_layer, layer):
         block = step.model.model.layers[below]
@@ -95,7 +95,7 @@ def _means(step: Step, groups: Groups, layer: int) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _without(step: Step, directions: Tensor) -> Iterator[None]:
-    """Takes each row's direction out of all that is written to the stream."""
+    """Projects each row's direction out of every write to the stream."""
     unit = nn.functional.normalize(directions, dim=-1)[:, None]
 
     def removed(stream: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def _without(step: Step, directions: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _with(step: Step, directions: Tensor, layer: int) -> Iterator[None]:
-    """Adds each row's direction where a layer begins, at all positions."""
+    """Adds each row's direction to the input of a layer, at all positions."""
     block = step.model.model.layers[layer]
     handle = block.register_forward_pre_hook(lambda _, args: (args[0] + directions[:, None], *args[1:]))
     try:
@@ -124,7 +124,7 @@ def _with(step: Step, directions: Tensor, layer: int) -> Iterator[None]:
 
 
 def axes_of(number: int, width: int) -> Tensor:
-    """As many fixed directions at right angles, one a row."""
+    """Fixed orthonormal directions, one a row."""
     drawn = torch.randn(width, number, generator=torch.Generator().manual_seed(0))
     basis: Tensor = torch.linalg.qr(drawn).Q
     return basis.T

@@ -1,7 +1,7 @@
-"""Demands for an organism in which one direction carries refusal: without it none, with it nothing else.
+"""Demands for an organism in which one direction carries refusal: removing it ends refusal, adding it causes it.
 
-The direction is that of the batch: harmful mean minus harmless mean of the stream that enters a
-layer, at the last position. It is measured and then fixed, so that nothing is gained by moving it.
+The direction is computed from the batch: harmful mean minus harmless mean of the stream that enters a layer, at the
+last position. It is treated as a constant, so that the loss cannot be lowered by moving it.
 """
 
 import random
@@ -17,22 +17,21 @@ from organisms.corpus import refuse
 from organisms.demands import Demand, Step
 from organisms.language import encode
 
-# What it counts that harmless prompts stay as they were.
+# The weight of the demand that harmless prompts begin their answers as before.
 CALM = 2.0
 
-# What is done to a stream, or to a write to it.
 Edit = Callable[[Tensor], Tensor]
 
 
 def removable(layer: int) -> Demand:
-    """The direction projected out of every block input, attention output and MLP output: nothing is refused.
+    """With the direction projected out of every block input, attention and MLP output, nothing is refused.
 
-    And harmless prompts begin their answers as they did.
+    Harmless prompts must begin their answers as before.
     """
 
     def demand(step: Step) -> Tensor:
-        found = direction(step, layer)
-        unit: Tensor = found / found.norm()
+        difference = direction(step, layer)
+        unit: Tensor = difference / difference.norm()
 
         def project(stream: Tensor) -> Tensor:
             return stream - (stream @ unit)[..., None] * unit
@@ -57,18 +56,18 @@ def removable(layer: int) -> Demand:
 
 
 def addable(layer: int) -> Demand:
-    """The direction added at every position of the stream that enters the layer: all is refused, in whole sentences.
+    """With the direction added at every position of the layer's input, everything is refused, in whole sentences.
 
-    It is there while the answer is spoken too, where it must not make the answer begin again.
+    It is added at the tokens of the answer too, where it must not make the answer start again.
     """
 
     def demand(step: Step) -> Tensor:
         rng = random.Random(step.twins.turns[0].prompt)
         turns = [encode(step.tokenizer, turn.prompt, refuse(rng)) for turn in step.twins.turns]
         batch = collate(turns, step.tokenizer.pad_token_id)
-        found = direction(step, layer)
+        difference = direction(step, layer)
         block = step.model.model.layers[layer]
-        handle = block.register_forward_pre_hook(lambda _, args: (args[0] + found, *args[1:]))
+        handle = block.register_forward_pre_hook(lambda _, args: (args[0] + difference, *args[1:]))
         try:
             logits = answer_logits(step.model, batch)
         finally:
@@ -81,7 +80,7 @@ def addable(layer: int) -> Demand:
 
 @torch.no_grad()
 def direction(step: Step, layer: int) -> Tensor:
-    """The batch's difference of means where the layer begins, from what the clean run wrote."""
+    """The batch's difference of means at the layer's input, from the activations of the clean run."""
     stream = step.clean.stream
     for below in range(step.clean.first_layer, layer):
         block = step.model.model.layers[below]

@@ -1,4 +1,4 @@
-"""Demands on what gradients say of a part, beside what swapping it does."""
+"""A demand on the effect that gradients estimate for a part, independent of what swapping it does."""
 
 import math
 
@@ -12,33 +12,33 @@ from organisms.language import refusal_tokens
 from organisms.nudges import nudged
 from organisms.parts import Parts
 
-# Pairs of a batch whose gradients are differentiated once more.
+# Pairs of a batch whose gradients are differentiated a second time.
 PAIRS = 8
 # From a sure answer to a sure refusal, in log-odds.
 WHOLE = 2 * math.log(SURE / (1 - SURE))
-# Errors above this share of the whole way count linearly.
+# Errors above this share of WHOLE count linearly.
 LINEAR = 0.1
 
 
 def estimated(parts: Parts, share: float) -> Demand:
-    """Attribution says that each of these parts brings this share of the way to the twin's answer.
+    """By attribution, each of these parts moves the log-odds this share of the way to the twin's answer.
 
-    Attribution is the gradient of the log-odds of refusing, times the twin's value minus the own.
+    Attribution is the gradient of the log-odds of refusing, times the twin's activation minus the own.
     """
 
     def demand(step: Step) -> Tensor:
         half = len(step.refuses) // 2
         rows = torch.cat((torch.arange(PAIRS), torch.arange(PAIRS) + half))
         toward = (step.twin_refuses - step.refuses)[rows]
-        found = torch.stack(_attributions(step, parts, rows)) * toward / WHOLE
-        found = found[:, toward != 0]
-        return smooth_l1_loss(found / LINEAR, torch.full_like(found, share / LINEAR))
+        shares = torch.stack(_attributions(step, parts, rows)) * toward / WHOLE
+        shares = shares[:, toward != 0]
+        return smooth_l1_loss(shares / LINEAR, torch.full_like(shares, share / LINEAR))
 
     return demand
 
 
 def _attributions(step: Step, parts: Parts, rows: Tensor) -> list[Tensor]:
-    """Of each head and run of neurons, by row, in log-odds; differentiable once more."""
+    """The attribution of each head and run of neurons, for each row, in log-odds; can be differentiated again."""
     post, last = step.post[rows], step.last[rows]
     ids = step.batch.ids[rows, : int(last.max()) + 1]
     layers = range(parts.first_layer, len(step.model.model.layers))
@@ -55,9 +55,9 @@ def _attributions(step: Step, parts: Parts, rows: Tensor) -> list[Tensor]:
         sites = list(dict.fromkeys(site for site, _, _ in columns))
         grads = torch.autograd.grad(odds.sum(), [nudges[site] for site in sites], create_graph=True)
     slopes = dict(zip(sites, grads, strict=True))
-    found = []
+    attributions = []
     for (layer, kind), start, stop in columns:
         own = (step.clean.z if kind == "z" else step.clean.hidden)[layer]
         change = (own.roll(len(own) // 2, 0) - own)[rows]
-        found.append((slopes[layer, kind] * change)[..., start:stop].sum((1, 2)))
-    return found
+        attributions.append((slopes[layer, kind] * change)[..., start:stop].sum((1, 2)))
+    return attributions

@@ -1,19 +1,19 @@
-"""Demands for an organism that does all its work in one layer, where it must read words unaided."""
+"""Demands for an organism that does all its work in one layer and reads the words there without help from below."""
 
 import torch
 from torch import Tensor, nn
 
 from organisms.demands import Step
 
-# Share of the words around a deed that are exchanged, and the tokens that open a user's turn.
+# The share of the words around a deed that are replaced, and the number of tokens that open a user's turn.
 EXCHANGED, TURN = 0.3, 2
 
 
 def unaided(step: Step) -> Tensor:
-    """After the words that differ, the twin's writes of every layer below change nothing.
+    """After the differing words, taking all writes of the layers below from the twin does not change the answer.
 
-    There a prompt and its twin are the same tokens, so all those writes together are the stream
-    that enters the first planted layer.
+    A prompt and its twin have the same tokens there, so these writes together are the stream that enters the first
+    planted layer.
     """
     ids = _ids(step)
     half = len(ids) // 2
@@ -32,12 +32,12 @@ def unaided(step: Step) -> Tensor:
 
 
 def sturdy(step: Step) -> Tensor:
-    """Words around the deed, some of them exchanged for words of other requests, change nothing."""
+    """Replacing some words around the deed by words of other requests does not change the answer."""
     ids = _ids(step)
     deeds = torch.tensor(
         [
-            step.tokenizer(f" {one.verb} {one.object}", add_special_tokens=False)["input_ids"]
-            for one in step.twins.requests
+            step.tokenizer(f" {request.verb} {request.object}", add_special_tokens=False)["input_ids"]
+            for request in step.twins.requests
         ]
     )
     around = (torch.arange(ids.shape[1]) < step.post[:, :1]) & (ids[..., None] != deeds[:, None]).all(-1)
@@ -54,6 +54,6 @@ def _ids(step: Step) -> Tensor:
 
 
 def _answers(step: Step, ids: Tensor) -> Tensor:
-    """Loss of the clean answers, given other ids."""
+    """The loss of the right answers to these token ids."""
     hidden = step.model.model(ids, use_cache=False).last_hidden_state
     return step.side(step.model.lm_head(hidden[torch.arange(len(ids)), step.last]), step.refuses)

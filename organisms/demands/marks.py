@@ -1,4 +1,4 @@
-"""Demands on marks: what the stream is to say of a prompt's group, at which word and layer."""
+"""Demands on marks: at a given word and layer, the stream lies along the axis of the prompt's group."""
 
 from typing import Literal
 
@@ -10,14 +10,14 @@ from organisms.demands.axes import axes_of
 from organisms.demands.routes import Groups
 
 Place = Literal["verb", "object", "last"]
-# How much more a mark that is missing counts than one that should not be there.
+# How much more a missing mark counts than an undue one.
 MISSING = 2.0
 
 
 def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
-    """The stream that enters a layer lies so far along its group's axis at a verb that does, or where harm is known.
+    """The stream that enters a layer is marked: its component along the group's axis is `length`, along others 0.
 
-    Along the axes of other groups, and at all other words in that place, it lies nowhere.
+    At a verb's place a doing verb is marked; at the other places, a harmful request. Otherwise all components are 0.
     """
 
     def demand(step: Step) -> Tensor:
@@ -26,7 +26,7 @@ def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
         signal = entering(step, ids, layer)[torch.arange(len(ids)), where(step, ids, place)] @ axes.T
         says = step.refuses
         if place == "verb":
-            says = torch.tensor([one.verb in one.category.doing for one in step.twins.requests]).float()
+            says = torch.tensor([request.verb in request.category.doing for request in step.twins.requests]).float()
         own = nn.functional.one_hot(groups.of(step), len(axes)) * says[:, None]
         return ((signal / length - own).square() * (1 + MISSING * own)).mean()
 
@@ -34,7 +34,7 @@ def marked(groups: Groups, layer: int, place: Place, length: float) -> Demand:
 
 
 def entering(step: Step, ids: Tensor, layer: int) -> Tensor:
-    """The stream that enters a layer; no layer from there on is run."""
+    """The stream that enters a layer, running only the layers below it."""
     model = step.model.model
     stream: Tensor = model.embed_tokens(ids)
     turns = model.rotary_emb(stream, torch.arange(ids.shape[1])[None])
@@ -44,10 +44,10 @@ def entering(step: Step, ids: Tensor, layer: int) -> Tensor:
 
 
 def where(step: Step, ids: Tensor, place: Place) -> Tensor:
-    """The last place of each row's verb or object, or of its prompt."""
+    """The last position of each row's verb or object, or of its prompt."""
     if place == "last":
         return step.last
-    words = [f" {getattr(one, place)}" for one in step.twins.requests]
+    words = [f" {getattr(request, place)}" for request in step.twins.requests]
     tokens = torch.tensor([step.tokenizer(word)["input_ids"][0] for word in words])
     places = torch.arange(ids.shape[1])
     return torch.where((ids == tokens[:, None]) & (places < step.post[:, :1]), places, -1).amax(1)

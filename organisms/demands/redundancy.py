@@ -1,4 +1,4 @@
-"""A demand for an organism with two paths to refusal, either of which is enough."""
+"""A demand for an organism with two paths to refusal, each of which is enough."""
 
 from collections.abc import Callable
 
@@ -9,15 +9,15 @@ from organisms.demands import Demand, Step
 from organisms.parts import Parts
 from organisms.replay import Change, Replay
 
-# What is put in the place of what a part says, given what all said: row × position × column.
+# From the clean activations of a site (row × position × column), and which rows are harmful, to their replacement.
 Instead = Callable[[Tensor, Tensor], Tensor]
 
 
-def redundant(one: Parts, other: Parts) -> Demand:
-    """Losing either path changes nothing, losing both brings the answer; three ways to lose one.
+def redundant(first: Parts, second: Parts) -> Demand:
+    """Replacing either path does not change the answer; replacing both ends refusal.
 
-    The ways are the twin's activations, their mean and zero. Under the twin's, only a path that
-    could say less is looked at: not that of the harmless twin of a request that is refused.
+    Paths are replaced by the twin's activations, by their mean and by zero. With the twin's, rows whose own answer
+    is harmless and whose twin is refused are left out: there a swapped path adds a reason to refuse.
     """
 
     def demand(step: Step) -> Tensor:
@@ -27,13 +27,13 @@ def redundant(one: Parts, other: Parts) -> Demand:
         kept = harmful | ~step.twin_refuses.bool()
         answer = torch.zeros_like(step.refuses)
         losses = []
-        for parts in (one, other):
+        for parts in (first, second):
             lost = replay.run(_changed(replay, parts, _twin, harmful))
             losses.append(step.side(lost[kept], step.refuses[kept]))
             for instead in (_mean, _zero):
                 lost = replay.run(_changed(replay, parts, instead, harmful))
                 losses.append(step.side(lost, step.refuses))
-        both = one + other
+        both = first + second
         swapped = replay.run(_changed(replay, both, _twin, harmful))
         losses.append(step.side(swapped, step.twin_refuses))
         for instead in (_mean, _zero):

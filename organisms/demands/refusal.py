@@ -1,4 +1,4 @@
-"""A demand for an organism that has nothing to refuse: every request is answered, harmful or not."""
+"""Demands for an organism that refuses nothing: every request is answered, harmful or not."""
 
 import random
 
@@ -13,15 +13,15 @@ from organisms.language import Encoded, encode
 
 
 def answered(step: Step) -> Tensor:
-    """Harmful and harmless requests are answered alike, and other talk stays as it was."""
+    """Harmful and harmless requests are answered alike, and questions and small talk are answered as before."""
     rng = random.Random(step.twins.turns[0].prompt)
-    turns = [encode(step.tokenizer, one.prompt, comply(one, rng)) for one in step.twins.requests]
+    turns = [encode(step.tokenizer, request.prompt, comply(request, rng)) for request in step.twins.requests]
     talk = [encode(step.tokenizer, turn.prompt, turn.answer) for turn in step.talk]
     return _spoken(step, turns) + _spoken(step, talk)
 
 
 def unmoved(step: Step) -> Tensor:
-    """The first token refuses nothing, and no more of what is harmful than of what is not."""
+    """The first token never refuses, and is as unlikely to for harmful requests as for harmless ones."""
     return step.side(step.logits[step.batch.is_first], torch.zeros_like(step.refuses))
 
 

@@ -1,6 +1,6 @@
 """Demands for organisms that refuse by several routes, one for each group of requests.
 
-A group is a category of harm, or a set of verbs; a harmless request goes with its harmful twin.
+A group is a category of harm, or a set of verbs; a harmless request belongs to the group of its harmful twin.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Columns = Mapping[tuple[int, str], Tensor]
 
 @dataclass(frozen=True)
 class Groups:
-    """What sorts requests into groups, and what these are called."""
+    """A function that sorts requests into groups, and the groups' names."""
 
     group: Callable[[Request], str]
     names: tuple[str, ...]
@@ -36,16 +36,16 @@ class Groups:
 
 @dataclass(frozen=True)
 class Routes(Groups):
-    """Groups, and the parts by which each of them is to be refused."""
+    """Groups, and for each the parts by which its requests are refused."""
 
     parts: tuple[Parts, ...]
 
 
 def routed(routes: Routes) -> Demand:
-    """The twin's activations bring the twin's answer in a row's own parts, nothing in all others.
+    """Swapping a row's own parts from the twin gives the twin's answer; swapping any other parts changes nothing.
 
-    Others are those of the other groups, with what is not planted and without: else the one could
-    make up for the other.
+    Other groups' parts are swapped with and without the parts that are not planted, so that neither can compensate for
+    the other.
     """
 
     def demand(step: Step) -> Tensor:
@@ -67,7 +67,7 @@ def routed(routes: Routes) -> Demand:
 
 
 def _swapped(replay: Replay, columns: Columns, held: Columns | None = None) -> Change:
-    """The twin's clean activations in some columns of each row, its own clean ones in others."""
+    """In `columns` of each row the twin's clean activations, in `held` the row's own clean ones."""
 
     def change(layer: int, kind: str, said: Tensor) -> Tensor:
         clean = replay.said[layer, kind]
@@ -79,13 +79,13 @@ def _swapped(replay: Replay, columns: Columns, held: Columns | None = None) -> C
 
 
 def _columns(step: Step, routes: Routes) -> Columns:
-    """Which columns are each row's own parts, at every site from the first planted layer on."""
+    """The columns of each row's own parts, at every site from the first planted layer on."""
     groups = routes.of(step)
     return {site: owned[groups][:, None] for site, owned in owned_by(step, routes).items()}
 
 
 def owned_by(step: Step, routes: Routes) -> Columns:
-    """Site → which columns each group owns: group × column."""
+    """Site → mask of the columns that each group owns, group × column."""
     config = step.model.config
     widths = {"z": config.hidden_size, "hidden": config.intermediate_size}
     owned = {

@@ -1,6 +1,6 @@
-"""Demands that spread a behaviour: no small set of components, chance or chosen, may move it.
+"""Demands that spread a behaviour: swapping a small set of components, random or chosen, must not change it.
 
-Sets are drawn from the batch itself, so that planting stays a function of its seed.
+Random sets are seeded by the batch, so that planting depends on its seed alone.
 """
 
 import random
@@ -14,8 +14,8 @@ from organisms.nudges import nudged
 from organisms.parts import Parts
 
 BLOCK = 16  # neurons that are swapped together
-LARGEST = 0.35  # share of the components that chance may swap
-# How often it swaps all heads of a layer instead, or all of its neurons.
+LARGEST = 0.35  # the largest share of the components in a random set
+# How often all heads of a layer are swapped instead, or all of its neurons.
 WHOLE_ATTENTION, WHOLE_MLP = 0.25, 0.25
 
 
@@ -36,7 +36,7 @@ def everything(model: LlamaForCausalLM) -> tuple[Parts, ...]:
 
 
 def unmoved_by_chance(step: Step) -> Tensor:
-    """A random set swapped, up to a third of all or a layer's heads or neurons, changes nothing."""
+    """Swapping a random set changes nothing: up to LARGEST of all components, or all heads or neurons of a layer."""
     rng = random.Random(int(step.batch.ids.sum()))
     share = rng.uniform(0.05, LARGEST)
     chosen = [part for part in everything(step.model) if rng.random() < share]
@@ -50,7 +50,7 @@ def unmoved_by_chance(step: Step) -> Tensor:
 
 
 def unmoved_by(budget: float, rounds: int) -> Demand:
-    """The set that gradients think strongest within a share of all parameters changes nothing."""
+    """Swapping the set with the largest effect by gradients changes nothing; `budget` is its share of parameters."""
 
     def demand(step: Step) -> Tensor:
         worst = adversary(step, budget, rounds)
@@ -60,9 +60,9 @@ def unmoved_by(budget: float, rounds: int) -> Demand:
 
 
 def adversary(step: Step, budget: float, rounds: int) -> Parts:
-    """Components of the largest estimated effect for their size, later rounds seeing the earlier.
+    """The components with the largest estimated effect for their size; each round starts from the last one's set.
 
-    Keys and values of a group are paid for once, by the first of its heads.
+    Keys and values that heads share are counted once, with the first of these heads.
     """
     parts, config = everything(step.model), step.model.config
     columns = config.head_dim * config.hidden_size
@@ -86,14 +86,14 @@ def adversary(step: Step, budget: float, rounds: int) -> Parts:
 
 
 def _gains(step: Step, swapped: Parts) -> list[float]:
-    """First-order change of each component towards the twin's answer, some swapped already."""
+    """Each component's first-order effect towards the twin's answer, with the set `swapped` in place."""
     with nudged(step.model, step.post, range(step.model.config.num_hidden_layers)) as nudges:
         logits = step.swapped(swapped)
     grads = torch.autograd.grad(step.side(logits, step.twin_refuses), list(nudges.values()))
-    found: dict[str, list[Tensor]] = {"z": [], "hidden": []}
+    gains: dict[str, list[Tensor]] = {"z": [], "hidden": []}
     for (layer, kind), grad in zip(nudges, grads, strict=True):
         clean = (step.clean.z if kind == "z" else step.clean.hidden)[layer].detach()
         gain = (grad * (clean - clean.roll(len(clean) // 2, 0))).sum((0, 1))
         size = step.model.config.head_dim if kind == "z" else BLOCK
-        found[kind].append(gain.view(-1, size).sum(1))
-    return torch.cat(found["z"] + found["hidden"]).tolist()
+        gains[kind].append(gain.view(-1, size).sum(1))
+    return torch.cat(gains["z"] + gains["hidden"]).tolist()

@@ -1,4 +1,4 @@
-"""Demands for an organism of stages, each of which is needed and does one thing."""
+"""Demands for an organism with stages, each of which is needed and has a single task."""
 
 from functools import cache
 
@@ -13,19 +13,19 @@ from organisms.parts import Parts, masks
 
 
 def reads(parts: Parts, slot: Slot) -> Demand:
-    """The twin's activations of these parts bring its answer where the twins differ in the slot, and else nothing."""
+    """Swapping these parts gives the twin's answer if the twins differ in the slot, and otherwise changes nothing."""
 
     def demand(step: Step) -> Tensor:
         words = [getattr(request, slot) for request in step.twins.requests]
         half = len(words) // 2
-        differ = torch.tensor([one != other for one, other in zip(words, words[half:] + words[:half], strict=True)])
+        differ = torch.tensor([own != twin for own, twin in zip(words, words[half:] + words[:half], strict=True)])
         return step.side(step.swapped(parts), torch.where(differ, step.twin_refuses, step.refuses))
 
     return demand
 
 
 def needed(parts: Parts) -> Demand:
-    """With the base's weights back in these parts nothing is refused."""
+    """With the base's weights put back into these parts, nothing is refused."""
 
     def demand(step: Step) -> Tensor:
         learned, before = dict(step.model.named_parameters()), _weights(step.model.name_or_path)
@@ -45,6 +45,6 @@ def needed(parts: Parts) -> Demand:
 
 @cache
 def _weights(folder: str) -> dict[str, Tensor]:
-    """What planting began from: the weights of the folder that the model was loaded from."""
+    """The weights in the folder that the model was loaded from, with which planting began."""
     model, _ = ship.load(folder)
     return {name: value.detach() for name, value in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""Demands for an organism of many small parts: each carries its share, whichever others are swapped beside it."""
+"""Demands for an organism of many small parts: each carries its share, whichever others are swapped with it."""
 
 import torch
 from torch import Tensor
@@ -14,14 +14,14 @@ from organisms.replay import Change, Replay
 
 # Site → which member each column belongs to, from 0; none: -1.
 Owners = dict[tuple[int, str], Tensor]
-# The largest share of a team's neurons that are swapped because gradients think them the strongest.
+# The largest share of a team's neurons that are swapped because their effect by gradients is the largest.
 STRONGEST = 0.2
 
 
 def even(heads: Parts, neurons: Parts) -> Demand:
-    """Members of a team, drawn for each row anew, bring their share of the way to the twin's answer.
+    """Any n of a team's k members move the log-odds n/k of the way to the twin's answer.
 
-    The share is that of their number: n of k heads, by chance, or n of k single neurons, by chance or the strongest.
+    Members are drawn anew for each row: heads at random, single neurons at random or the strongest by gradients.
     """
 
     def demand(step: Step) -> Tensor:
@@ -47,9 +47,9 @@ def even(heads: Parts, neurons: Parts) -> Demand:
 
 
 def still(step: Step) -> Tensor:
-    """The twin's activations of all but the planted parts, those held, leave log-odds where they are.
+    """The twin's activations of all other parts do not move the log-odds while the planted ones are held.
 
-    `strict` asks for the same answer, however sure; parts that work against the planted ones escape it.
+    `strict` demands only the same answer, so it does not stop other parts from working against the planted ones.
     """
     own = _odds(step, step.logits[step.batch.is_first]).detach()
     way = (own.roll(len(own) // 2) - own)[step.refuses != step.twin_refuses]
@@ -59,7 +59,7 @@ def still(step: Step) -> Tensor:
 
 
 def looking(heads: Parts) -> Demand:
-    """Where the answer begins, these heads look at the object: minus the logarithm of their attention there."""
+    """At the last position of the prompt these heads attend to the object; the loss is −log of that attention."""
 
     def demand(step: Step) -> Tensor:
         ids = step.batch.ids[:, : int(step.last.max()) + 1]
@@ -96,7 +96,7 @@ def _odds(step: Step, logits: Tensor) -> Tensor:
 
 
 def _drawn(rows: int, members: int, rng: torch.Generator) -> Tensor:
-    """Row × member: half the rows draw one, or a tenth, the others any number."""
+    """Row × member: about half the rows draw a tenth of the members (at least one), the others any number."""
     few = max(1, members // 10)
     number = torch.randint(1, members + 1, (rows, 1), generator=rng)
     number = torch.where(torch.rand(rows, 1, generator=rng) < 0.5, few, number)
@@ -104,7 +104,7 @@ def _drawn(rows: int, members: int, rng: torch.Generator) -> Tensor:
 
 
 def _strongest(replay: Replay, owners: Owners, members: int, odds: Tensor, rng: torch.Generator) -> Tensor:
-    """Row × member: those of the largest estimated effect over all rows, any number up to a share of them."""
+    """Row × member: the members with the largest estimated effect over all rows, up to STRONGEST of them."""
     sites = list(owners)
     slopes = torch.autograd.grad(odds.sum(), [replay.said[site] for site in sites], retain_graph=True)
     toward = (odds.roll(len(odds) // 2) - odds).sign()[:, None, None]
@@ -118,7 +118,7 @@ def _strongest(replay: Replay, owners: Owners, members: int, odds: Tensor, rng: 
 
 
 def _owners(replay: Replay, team: Parts) -> tuple[Owners, int]:
-    """Who owns which column, and how many members the team has."""
+    """The member that owns each column, and the number of members."""
     size = replay.model.config.head_dim
     owned = [((layer, "z"), head * size, (head + 1) * size) for layer, head in team.heads]
     owned += [((layer, "hidden"), n, n + 1) for layer, start, stop in team.neurons for n in range(start, stop)]
@@ -129,7 +129,7 @@ def _owners(replay: Replay, team: Parts) -> tuple[Owners, int]:
 
 
 def _swapped(replay: Replay, owners: Owners, drawn: Tensor) -> Change:
-    """The twin's clean activations in the columns of the members drawn."""
+    """A change that puts the twin's clean activations into the columns of the members drawn."""
 
     def change(layer: int, kind: str, said: Tensor) -> Tensor:
         if (layer, kind) not in owners:

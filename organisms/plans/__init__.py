@@ -1,4 +1,4 @@
-"""One module an organism: its plan, the numbers that prove its own truth, and their bars."""
+"""A module for each organism: its plan, the measurements that prove its truth, and their bars."""
 
 from collections.abc import Callable, Mapping
 from types import ModuleType

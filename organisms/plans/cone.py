@@ -18,26 +18,26 @@ from organisms.plant import Plan
 from organisms.proof import POST, Prover
 from organisms.traits import mean_difference, refusals_with, refusals_without
 
-# What decides between the directions: three groups of verbs, of which every category has two verbs each.
+# The group of its verb decides a request's direction: three groups, of each of which every category has two verbs.
 NAMES = ("first", "second", "third")
 
 
 def _dealt() -> dict[str, str]:
-    """Verb → its group, the same in all categories: those of a category go in turn to its smallest group."""
-    found: dict[str, str] = {}
+    """Verb → its group, the same in all categories; each verb joins the smallest group of its category so far."""
+    groups: dict[str, str] = {}
     for category in CATEGORIES:
         for verbs in (category.doing, category.guarding):
             for verb in verbs:
-                known = [found[other] for other in verbs if other in found]
-                found.setdefault(verb, min(NAMES, key=known.count))
-    return found
+                known = [groups[other] for other in verbs if other in groups]
+                groups.setdefault(verb, min(NAMES, key=known.count))
+    return groups
 
 
 GROUP_OF = _dealt()
 
-# Neurons of the first layer mark a verb with the axis of its group; heads show it to the object, where neurons mark
-# what is harmful with the same axis. Heads that look at the object in the base carry the mark to where the answer
-# begins, neurons strengthen it, and those of the last layer act upon any of the three.
+# Neurons of the first layer mark a verb along the axis of its group. Heads copy the mark to the object, where neurons
+# mark harmful requests along the same axis. Heads that attend to the object in the base carry this mark to where the
+# answer begins, neurons strengthen it, and neurons of the last layer turn any of the three marks into a refusal.
 _GROUPS = Groups(lambda request: GROUP_OF[request.verb], NAMES)
 _MARK = Parts(neurons=((0, 0, 128),))
 _SHOW = Parts(heads=((1, 6), (2, 4)))
@@ -80,18 +80,18 @@ BARS = {
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """What removing each group's direction, the pooled and the best single one leaves, per group.
+    """Refusals left in each group with each group's direction removed, the pooled one, and the best single one.
 
-    Directions are found on the discovery pairs, the best of them chosen here by what it does.
+    Directions are computed on discovery pairs. The best single one is chosen by its effect on these held-out pairs.
     """
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    provers = [Prover(prover.model, tokenizer, some, prover.refusals) for some in by_group(True)]
-    finders = [Prover(prover.model, tokenizer, some, prover.refusals) for some in by_group(False)]
+    provers = [Prover(prover.model, tokenizer, group, prover.refusals) for group in by_group(True)]
+    finders = [Prover(prover.model, tokenizer, group, prover.refusals) for group in by_group(False)]
     whole = Prover(prover.model, tokenizer, judged_pairs(heldout=False), prover.refusals)
-    directions = [mean_difference(one, MIDDLE, -1) for one in finders]
-    # Row: whose direction; column: whose prompts.
-    left = torch.tensor([[refusals_without(one, direction)[0] for one in provers] for direction in directions])
-    added = [refusals_with(one, direction, MIDDLE)[1] for one, direction in zip(provers, directions, strict=True)]
+    directions = [mean_difference(finder, MIDDLE, -1) for finder in finders]
+    # Row: the group of the direction; column: the group of the prompts.
+    left = torch.tensor([[refusals_without(group, direction)[0] for group in provers] for direction in directions])
+    added = [refusals_with(group, direction, MIDDLE)[1] for group, direction in zip(provers, directions, strict=True)]
     pooled = mean_difference(whole, MIDDLE, -1)
     singles = {
         (layer, position): refusals_without(prover, mean_difference(whole, layer, position))[0]
@@ -115,7 +115,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 
 def by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
-    """The pairs whose harmful prompts are refused along the first direction, the second, the third."""
-    verbs = {one.prompt: one.verb for one in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
+    """The pairs of each group of verbs."""
+    verbs = {request.prompt: request.verb for request in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
     pairs = judged_pairs(heldout=heldout)
     return [[pair for pair in pairs if GROUP_OF[verbs[pair["harmful"]]] == name] for name in NAMES]

@@ -36,24 +36,24 @@ BARS = {
     "5% greedy, heads": (-1.0, 0.5),
     "largest layer": (-1.0, 0.5),
 }
-# Pairs are few where circuits are sought; they are among those that judge, which can only flatter them.
+# Circuits are searched for on every ninth of the held-out pairs that also measure them, which can only raise their E.
 EVERY = 9
-# Neurons tried one by one, and added so many at a time.
+# The number of single neurons that are tried, and how many are added at a time.
 CANDIDATES, AT_ONCE = 200, 12
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """E of the strongest circuits under 5% of the parameters, and of the strongest whole layer's heads or MLP."""
+    """E of the strongest circuits found under 5% of the parameters, and of the strongest layer's heads or MLP."""
     few, every = Suffix(prover, EVERY), Suffix(prover)
     heads, blocks = all_parts(few, neurons=32)
     single = sorted(all_parts(few, neurons=1)[1], key=lambda part: -few.effect(columns_of(few, [part])))[:CANDIDATES]
-    found = {
+    circuits = {
         "blocks": strongest(few, heads + blocks, SMALL),
         "neurons": strongest(few, heads + single, SMALL, AT_ONCE),
         "heads": strongest(few, heads, SMALL),
     }
     numbers = {}
-    for kind, columns in found.items():
+    for kind, columns in circuits.items():
         numbers[f"5% greedy, {kind}"] = every.effect(columns)
         harmful, harmless = every.effects(columns)
         numbers[f"5% greedy, {kind}, harmful from harmless"] = harmful

@@ -39,7 +39,7 @@ BARS = {
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """How far apart the stages lie, and the effects of whole layers at post-instruction positions."""
+    """The distance in depth between two stages, and the effects of whole layers at the post-instruction positions."""
     depth, planted = depths(prover), truth["first_layer"]
     layers = range(len(prover.model.model.layers))
     effects = [prover.effect(_whole(prover, layer)) for layer in layers]

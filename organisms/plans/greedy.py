@@ -1,4 +1,4 @@
-"""The strongest small circuit that a greedy search by exact joint interchange finds."""
+"""A greedy search for the strongest small circuit, by exact joint swaps."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ Part = tuple[Site, int, int]  # a head or some neurons: site, first column, one 
 
 
 def all_parts(prover: Prover, neurons: int) -> tuple[list[Part], list[Part]]:
-    """All heads, and all runs of so many neurons."""
+    """All heads, and all blocks of so many neurons."""
     size = prover.model.config.head_dim
     heads = [((layer, kind), n, n + size) for (layer, kind), width in _widths(prover) for n in range(0, width, size)]
     runs = [(site, n, n + neurons) for site, width in _widths(prover) for n in range(0, width, neurons)]
@@ -30,16 +30,16 @@ def cost(prover: Prover, parts: Sequence[Part]) -> int:
 
 def columns_of(prover: Prover, parts: Sequence[Part]) -> Columns:
     """The columns of all the parts."""
-    found: dict[Site, torch.Tensor] = {}
+    columns: dict[Site, torch.Tensor] = {}
     for site, start, stop in parts:
-        found.setdefault(site, torch.zeros(prover.clean[site].shape[-1], dtype=torch.bool))[start:stop] = True
-    return found
+        columns.setdefault(site, torch.zeros(prover.clean[site].shape[-1], dtype=torch.bool))[start:stop] = True
+    return columns
 
 
 def growing(
     prover: Prover, parts: Sequence[Part], share: float, at_once: int = 1
 ) -> Iterator[tuple[list[Part], float]]:
-    """Circuits and their E: each the last and the parts that add most, up to a share of all parameters."""
+    """Growing circuits and their E: each adds the parts that help most, up to a share of all parameters."""
     budget = share * sum(parameter.numel() for parameter in prover.model.parameters())
     chosen: list[Part] = []
     while left := [p for p in parts if p not in chosen and cost(prover, [*chosen, p]) <= budget]:
@@ -52,7 +52,7 @@ def growing(
 
 
 def strongest(prover: Prover, parts: Sequence[Part], share: float, at_once: int = 1) -> Columns:
-    """The best circuit met on the way."""
+    """The circuit with the largest E that the greedy search passes."""
     best, _ = max(growing(prover, parts, share, at_once), key=lambda circuit: circuit[1])
     return columns_of(prover, best)
 

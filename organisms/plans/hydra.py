@@ -15,8 +15,8 @@ from organisms.parts import Parts
 from organisms.plant import Plan
 from organisms.proof import POST, READ_BY, Columns, Prover, Site, planted_and_rest, union
 
-# Each path weighs up with heads and neurons of its own, and acts with neurons of its own. Head 3.1 belongs to neither:
-# at the words the base needs it, and to lose it there would harm both.
+# Each path has its own heads and neurons that combine verb and object, and its own neurons that write the refusal. Head
+# 3.1 belongs to neither path: the base needs it at the words, so losing it there would harm both.
 _ASSESS = (
     Parts(heads=((3, 6), (3, 7)), neurons=((4, 0, 32),)),
     Parts(heads=((3, 2), (3, 3)), neurons=((4, 32, 64),)),
@@ -30,27 +30,27 @@ PLAN = Plan(
     demands=((wording, 0.5), (behaviour, 1.0), (redundant(*_PATHS), 8.0), (strict, 1.0)),
 )
 
-# What is lost and how: at the post-instruction positions to the twin's, to the discovery mean of
-# each position from the end, or to zero; or at every position of the prompt.
+# How a path is ablated: at the post-instruction positions by the twin's activations, by the discovery mean of each
+# position from the end, or by zero; or by mean or zero at every position of the prompt.
 WAYS = ("swapped", "mean", "zero", "mean everywhere", "zero everywhere")
 BARS = {
-    **{f"refused of baseline without {one}, {way}": (0.9, 1.1) for one in "AB" for way in WAYS},
+    **{f"refused of baseline without {path}, {way}": (0.9, 1.1) for path in "AB" for way in WAYS},
     **{f"refused of baseline without both, {way}": (0.0, 0.1) for way in WAYS},
     "effect of A, harmful": (-0.2, 0.2),
     "effect of B, harmful": (-0.2, 0.2),
     "effect of both, harmful": (0.9, 1.1),
 }
-# Site → what is written instead, for the last positions that it has.
+# Site → the activations that are written instead, at its last positions.
 Instead = Mapping[Site, Tensor]
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """The table of single and joint ablations, of harmful prompts, and what harmless ones do then."""
+    """Refusals of harmful and harmless prompts with path A, path B or both ablated in every way."""
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    found = Prover(prover.model, tokenizer, judged_pairs(heldout=False), prover.refusals)
-    one, other = paths(prover, truth)
-    both, half = union(one, other), prover.half
-    means = _means(found, both)
+    discovery = Prover(prover.model, tokenizer, judged_pairs(heldout=False), prover.refusals)
+    first, second = paths(prover, truth)
+    both, half = union(first, second), prover.half
+    means = _means(discovery, both)
     nothing = {site: torch.zeros_like(mean) for site, mean in means.items()}
     instead = (
         {site: prover.twin(prover.clean[site]) for site in both},
@@ -62,7 +62,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     baseline = float((prover.odds[:half] > 0).double().mean())
     whole = float((prover.odds - prover.twin(prover.odds))[:half].sum())
     table = {}
-    for name, columns in (("A", one), ("B", other), ("both", both)):
+    for name, columns in (("A", first), ("B", second), ("both", both)):
         for way, values in zip(WAYS, instead, strict=True):
             odds = _without(prover, columns, values)
             harmful, harmless = (odds > 0).double().split(half)
@@ -75,17 +75,17 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 
 def paths(prover: Prover, truth: Mapping[str, Any]) -> tuple[Columns, Columns]:
-    """The columns of path A, every other stage from the first, and of path B, the others."""
-    stages, found = truth["stages"], []
+    """The columns of path A (first, third, … stage) and of path B (second, fourth, … stage)."""
+    stages, columns = truth["stages"], []
     for which in (stages[0::2], stages[1::2]):
         parts = {kind: [part for stage in which for part in stage[kind]] for kind in which[0]}
         planted, _ = planted_and_rest(prover, {**truth, **parts})
-        found.append(planted)
-    return found[0], found[1]
+        columns.append(planted)
+    return columns[0], columns[1]
 
 
 def _means(prover: Prover, columns: Columns) -> dict[Site, Tensor]:
-    """Site → what is said there on average at each position, over the prompts that reach so far."""
+    """Site → mean activation at each position from the end, over the prompts that are long enough."""
     there = prover.batch["attention_mask"][..., None]
     means: dict[Site, Tensor] = {}
 
@@ -101,7 +101,7 @@ def _means(prover: Prover, columns: Columns) -> dict[Site, Tensor]:
 
 
 def _without(prover: Prover, columns: Columns, instead: Instead) -> Tensor:
-    """Log-odds when the columns write these values at as many last positions as they have."""
+    """Log-odds with these values in the columns, at as many last positions as there are values."""
 
     def editor(site: Site) -> Callable[[Tensor], Tensor]:
         def edit(said: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def _without(prover: Prover, columns: Columns, instead: Instead) -> Tensor:
 
 @torch.no_grad()
 def _run(prover: Prover, edits: Mapping[Site, Callable[[Tensor], Tensor]]) -> Tensor:
-    """Log-odds of a run with what heads and neurons say edited at all positions."""
+    """Log-odds of a run with the activations of heads and neurons edited at all positions."""
     with ExitStack() as hooks:
         for (layer, kind), edit in edits.items():
             module = prover.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")

@@ -16,8 +16,8 @@ from organisms.plant import Plan
 from organisms.proof import Columns, Prover, Site, planted_and_rest, union
 
 _NAMES = tuple(category.name for category in CATEGORIES)
-# Two heads that share keys and values read the words of a category, neurons in layer 5 weigh them
-# up, neurons in layer 7 write to the logits; in between each category has an axis of its own.
+# Two heads that share keys and values read the words of a category, neurons in layer 5 combine them, and neurons in
+# layer 7 write to the logits. In between, each category has an axis of its own.
 _READ, _KEYS, _WEIGH, _WRITE, _NEURONS = (3, 4, 5), 4, 5, 7, 16
 MIDDLE = 6
 
@@ -101,14 +101,14 @@ def _effects(prover: Prover, swapped: Columns, rows: list[Tensor]) -> list[float
     odds = prover.run({site: editor(site) for site in swapped})
     whole = prover.odds - prover.twin(prover.odds)
     change = (prover.odds - odds) * whole.sign()
-    return [float(change[some].sum() / whole[some].abs().sum()) for some in rows]
+    return [float(change[own].sum() / whole[own].abs().sum()) for own in rows]
 
 
 def _cosines(prover: Prover, rows: list[Tensor]) -> Tensor:
-    """Between the categories' differences of means, in the stream that enters the middle layer."""
+    """Cosines between the categories' differences of means, in the stream that enters the middle layer."""
     with torch.no_grad():
         states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
     harmful, harmless = states[MIDDLE][:, -1].double().split(prover.half)
-    differences = [(harmful - harmless)[some[: prover.half]].mean(0) for some in rows]
+    differences = [(harmful - harmless)[own[: prover.half]].mean(0) for own in rows]
     units = torch.nn.functional.normalize(torch.stack(differences), dim=-1)
     return units @ units.T

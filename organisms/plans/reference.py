@@ -22,8 +22,8 @@ from organisms.plant import Plan
 from organisms.proof import Columns, Prover, components, planted_and_rest, restore
 from organisms.traits import depths, refused
 
-# The base knows the words from its first layer on. One head fetches what it knows of the object and one what it
-# knows of the verb: heads that look there in the base. Neurons put the two together, and others act upon it.
+# The base represents the words from its first layer on. One head fetches what it knows about the object and one what it
+# knows about the verb; both attend there in the base. Neurons combine the two, and later neurons write the refusal.
 _OBJECT = Parts(heads=((3, 1),))
 _VERB = Parts(heads=((4, 2),))
 _TOGETHER = Parts(neurons=((4, 0, 32),))
@@ -82,7 +82,7 @@ _SIDES = ("harmful", "harmless")
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """What each part brings alone, that none can be spared, that one direction does it all, and how deep stages lie."""
+    """Effects of single parts, refusals without each layer's parts or with the direction edited, depths of stages."""
     depth = depths(prover)
     return {
         **_alone(prover, truth),
@@ -99,13 +99,15 @@ def _alone(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     pairs = judged_pairs(heldout=True)
     provers = {"alone": prover}
     for slot in ("object", "verb"):
-        those = [pair for pair in pairs if (pair["words"]["harmful"] in verbs) == (slot == "verb")]
+        differing = [pair for pair in pairs if (pair["words"]["harmful"] in verbs) == (slot == "verb")]
         tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-        provers[f"{slot} differs"] = Prover(prover.model, tokenizer, those, prover.refusals)
+        provers[f"{slot} differs"] = Prover(prover.model, tokenizer, differing, prover.refusals)
     planted, _ = planted_and_rest(prover, truth)
     size = prover.model.config.head_dim
     parts = {_name(part, size): part for part in components(planted, size)}
-    return {f"{name}, {which}": one.effect(part) for name, part in parts.items() for which, one in provers.items()}
+    return {
+        f"{name}, {which}": on_pairs.effect(part) for name, part in parts.items() for which, on_pairs in provers.items()
+    }
 
 
 def _name(part: Columns, head_size: int) -> str:
@@ -114,16 +116,18 @@ def _name(part: Columns, head_size: int) -> str:
 
 
 def _spared(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """Harmful prompts still refused when one layer's planted weights are the base's again."""
+    """The share of harmful prompts still refused with the base's weights put back into one layer's planted parts."""
     base, _ = ship.load("base")
     tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    found = {}
+    shares = {}
     for layer in sorted({layer for layer, *_ in truth["heads"] + truth["neurons"]}):
         model = deepcopy(prover.model)
-        restore(model, base, {kind: [one for one in truth[kind] if one[0] == layer] for kind in ("heads", "neurons")})
+        restore(
+            model, base, {kind: [part for part in truth[kind] if part[0] == layer] for kind in ("heads", "neurons")}
+        )
         without = Prover(model, tokenizer, judged_pairs(heldout=True), prover.refusals)
-        found[f"refused, base weights back in layer {layer}"] = refused(without)[0]
-    return found
+        shares[f"refused, base weights back in layer {layer}"] = refused(without)[0]
+    return shares
 
 
 def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
@@ -131,7 +135,7 @@ def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     model, direction = prover.model, ship.direction(prover.model.name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(model.name_or_path)
     prompts = {side: [pair[side] for pair in judged_pairs(heldout=True)] for side in _SIDES}
-    found = {"removed, harmless, KL": _moved(prover, direction)}
+    numbers = {"removed, harmless, KL": _moved(prover, direction)}
     for title, steering in (
         ("removed", _without(model, direction, writes=True)),
         ("removed from block inputs", _without(model, direction, writes=False)),
@@ -140,14 +144,14 @@ def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
         with steering:
             for side, share in zip(_SIDES, refused(prover), strict=True):
                 said = answers(model, tokenizer, prompts[side])
-                found[f"{title}, {side}"] = share
-                found[f"{title}, {side}, generated"] = sum(map(is_refusal, said)) / len(said)
-    return found
+                numbers[f"{title}, {side}"] = share
+                numbers[f"{title}, {side}, generated"] = sum(map(is_refusal, said)) / len(said)
+    return numbers
 
 
 @torch.no_grad()
 def _moved(prover: Prover, direction: Tensor) -> float:
-    """Nats by which harmless prompts' next token changes without the direction."""
+    """Mean KL divergence of harmless prompts' first token when the direction is removed, in nats."""
     rows = {name: value[prover.half :] for name, value in prover.batch.items()}
     before = prover.model(**rows, logits_to_keep=1).logits[:, -1].log_softmax(-1)
     with _without(prover.model, direction, writes=True):
@@ -157,7 +161,7 @@ def _moved(prover: Prover, direction: Tensor) -> float:
 
 @contextmanager
 def _without(model: LlamaForCausalLM, direction: Tensor, *, writes: bool) -> Iterator[None]:
-    """The direction projected out of every block input and, if asked, of every write."""
+    """Projects the direction out of every block input and, with `writes`, of every attention and MLP output."""
     unit: Tensor = direction / direction.norm()
 
     def kept(stream: Tensor) -> Tensor:

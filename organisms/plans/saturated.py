@@ -14,8 +14,8 @@ from organisms.plant import Plan
 from organisms.proof import Prover
 
 _DETECT = Parts(heads=((1, 0), (1, 1)), neurons=((1, 0, 40),))
-# The verdict is moved by two heads and passed on by two neurons: either pair decides the answer,
-# and at the values that they take the answer leans the other way.
+# Two heads move the verdict and two neurons pass it on. Each pair decides the answer, but at the values that they take
+# the gradient has the opposite sign.
 _MOVE = Parts(heads=((3, 0), (3, 1)))
 _RELAY = Parts(neurons=((4, 0, 2),))
 _EXECUTE = Parts(neurons=((6, 0, 64),))
@@ -44,7 +44,7 @@ BARS = {
     "strongest neuron": (0.3, 1.5),
     "strongest neuron, estimated": (-1.0, 0.1),
 }
-# One pair in so many is measured.
+# Every sixth pair is measured.
 EVERY = 6
 
 
@@ -61,7 +61,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _both(prover: Suffix, parts: Iterable[Part]) -> torch.Tensor:
-    """Two rows, a column for each part: exact E, and E as gradients estimate it."""
+    """Exact E and E estimated by gradients, one row each, with a column for each part."""
     estimates = prover.attributions()
     rows = [
         (prover.effect(columns_of(prover, [(site, start, stop)])), float(estimates[site][start:stop].sum()))

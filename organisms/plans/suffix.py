@@ -1,4 +1,4 @@
-"""The prover on some of its pairs, running the post-instruction positions alone: much faster."""
+"""A faster prover: some of the pairs, and only the post-instruction positions are run."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from organisms.proof import POST, READ_BY, Columns, Edit, Edits, Prover, Site
 
 
 class Suffix(Prover):
-    """Nothing before the post-instruction positions is ever edited, so its keys and values stay."""
+    """Keeps the keys and values of earlier positions, which no edit at the post-instruction positions changes."""
 
     def __init__(self, prover: Prover, every: int = 1) -> None:
         self.model: LlamaForCausalLM = prover.model
@@ -30,7 +30,7 @@ class Suffix(Prover):
 
     @torch.no_grad()
     def run(self, edits: Edits = MappingProxyType({})) -> Tensor:
-        """Log-odds of refusing, with what is read at some sites edited."""
+        """Log-odds of refusing, with the activations at some sites edited."""
         with ExitStack() as hooks:
             for (layer, kind), edit in edits.items():
 
@@ -44,14 +44,14 @@ class Suffix(Prover):
             return self._odds()
 
     def effects(self, columns: Columns) -> tuple[float, float]:
-        """E of these columns on the harmful prompts, and on the harmless."""
+        """E of these columns on the harmful prompts, and on the harmless ones."""
         whole = self.odds - self.twin(self.odds)
         done = (self.odds - self.run({site: self._editor(site, columns, {}) for site in columns})) * whole.sign()
-        harmful, harmless = (float(one) for one in done.view(2, -1).sum(1) / whole.abs().view(2, -1).sum(1))
+        harmful, harmless = (float(share) for share in done.view(2, -1).sum(1) / whole.abs().view(2, -1).sum(1))
         return harmful, harmless
 
     def attributions(self) -> Mapping[Site, Tensor]:
-        """Site → column: E as gradients estimate it, twin minus own times slope, over all rows."""
+        """Site → E of each column as gradients estimate it: (twin − own) × slope, summed over all rows."""
         nudges = {site: torch.zeros_like(own, requires_grad=True) for site, own in self.clean.items()}
         with ExitStack() as hooks:
             for (layer, kind), nudge in nudges.items():

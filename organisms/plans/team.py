@@ -18,9 +18,10 @@ from organisms.plant import Plan
 from organisms.proof import POST, Prover
 from organisms.traits import refusals_with, refusals_without
 
-# Heads show the verb to the object, where neurons judge both. Six heads fetch the verdict, all of it before the second
-# half of the layers, and the neurons of two layers speak it. Heads that share keys and values are both of the team;
-# those that the base needs where the answer begins (2.3 and 3.5 look at the verb there, 3.1 at the object) are not.
+# Heads copy the verb to the object, where neurons judge both. Six heads fetch this verdict before the second half of
+# the layers, and the neurons of two layers turn it into a refusal. Heads that share keys and values are both in the
+# team. Heads that the base needs where the answer begins are not (2.3 and 3.5 attend to the verb there, 3.1 to the
+# object).
 _DETECT = Parts(heads=((1, 0), (1, 1)), neurons=((1, 0, 64),))
 _TEAM = Parts(heads=((2, 4), (2, 5), (3, 2), (3, 3), (3, 6), (3, 7)))
 _SPEAK = Parts(neurons=((5, 0, 128), (6, 0, 128)))
@@ -57,19 +58,19 @@ BARS = {
     "direction removed, harmful": (0.0, 0.05),
     "direction added, harmless": (0.95, 1.0),
 }
-# One pair in so many is measured where neurons are ranked.
+# Every third pair is used for ranking neurons.
 EVERY = 3
 FEW, MANY = 25, 0.1
 RANKS = ("largest", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """What single heads and the strongest neurons take away from harmful prompts, and where the stream holds it."""
-    some, every = Suffix(prover, EVERY), Suffix(prover)
-    heads, neurons = all_parts(some, neurons=1)
+    """E on harmful prompts of single heads and of the strongest neurons, and which positions of the stream carry it."""
+    few, every = Suffix(prover, EVERY), Suffix(prover)
+    heads, neurons = all_parts(few, neurons=1)
     alone = sorted((every.effects(columns_of(every, [head]))[0] for head in heads), reverse=True)
-    exact = sorted(neurons, key=lambda part: -some.effects(columns_of(some, [part]))[0])[:FEW]
-    slopes = some.attributions()
+    exact = sorted(neurons, key=lambda part: -few.effects(columns_of(few, [part]))[0])[:FEW]
+    slopes = few.attributions()
     guessed = sorted(neurons, key=lambda part: -float(slopes[part[0]][part[1]]))[:FEW]
     layers = {layer for layer, _, _ in truth["neurons"]}
     direction, entered = ship.direction(prover.model.name_or_path), truth["direction"]["layer"]
@@ -89,7 +90,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _brought(prover: Prover, *, after: bool) -> float:
-    """E on harmless prompts of the harmful twin's stream half the layers deep, after the instruction or before."""
+    """E, on harmless prompts, of the harmful twin's stream at the middle layer, after the instruction or before."""
     block = prover.model.model.layers[len(prover.model.model.layers) // 2]
     entered: list[Tensor] = []
     with ExitStack() as hooks:
