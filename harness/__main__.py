@@ -10,10 +10,10 @@ from harness.inputs.errors import AssayError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; bad input is one sentence and exit code 2."""
+    """Runs one command and returns its exit code; bad input is reported in one sentence with exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["judge"] and arguments[1:2] not in (["-h"], ["--help"]):
-        own_claims.judge(arguments[1:])  # pytest reads the rest
+        own_claims.judge(arguments[1:])  # the other arguments are pytest's
     options = parser().parse_args(arguments)
     reports = getattr(options, "reports", None)
     try:
@@ -29,16 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line with every command; a module of harness/commands adds its own."""
-    whole = argparse.ArgumentParser(
+    """The command line with every command; each module of harness/commands adds its own."""
+    line = argparse.ArgumentParser(
         prog=places.PROGRAM,
         description=__doc__,
-        epilog=f"{places.PROGRAM} COMMAND --help says what a command does, with an example.",
+        epilog=f"{places.PROGRAM} COMMAND --help describes a command and shows an example.",
     )
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    commands = line.add_subparsers(required=True, metavar="COMMAND")
     for group in (models, own_claims, claims, controls, runs, bundles, evidence):
         group.add_to(commands)
-    return whole
+    return line
 
 
 if __name__ == "__main__":

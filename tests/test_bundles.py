@@ -204,7 +204,7 @@ def test_evidence_is_listed_checked_and_taken_to_tables(here: Path, tmp_path: Pa
     for kind in ("model-record", "refusal-tokens", "answers, harmful, none: the model as it is", "swept"):
         assert kind in " ".join(listed.split())
     done = command("evidence", "--verify", "--export", tmp_path / "e.csv", *at)
-    assert "every hash right" in done.stdout, done.stderr
+    assert "all hashes are right" in done.stdout, done.stderr
     with (tmp_path / "e.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     swept = [row for row in rows if row["kind"] == "swept" and row["quantity"] == "patched"]

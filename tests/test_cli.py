@@ -72,6 +72,6 @@ def test_an_organism_says_which_words_it_does_not_know_and_help_lists_those_it_k
     assert done.returncode == 0, done.stderr
     assert "Verbs: " in done.stdout
     assert "birdhouse" in done.stdout
-    assert "(It was never taught “bake”: its answer to that means nothing.)" in done.stdout
+    assert "(It was never taught “bake”, so its answer means nothing.)" in done.stdout
     assert done.stdout.count("never taught") == 1
     assert "I'm sorry" in done.stdout or "I cannot" in done.stdout

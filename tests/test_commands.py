@@ -96,7 +96,7 @@ def test_a_folder_without_runs_is_one_sentence(tmp_path: Path, capsys: pytest.Ca
 def test_truth_of_words_in_no_claims_name_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["truth", "-k", "no-such-claim"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: -k no-such-claim: no claim's name holds that; there are ")
+    assert said.startswith("error: -k no-such-claim: no claim's name contains this; there are ")
     assert all(claim.name in said for claim in claims_in())
 
 

@@ -121,7 +121,7 @@ def test_the_command_says_it_in_a_sentence_and_a_table(published: tuple[Path, Pa
         "inputs that changed: claim answers's level, claim refuses's bar."
     )
     assert empty == ""
-    assert head.split() == ["of", "what", "from", "to", "its", "inputs", "that", "changed"]
+    assert head.split() == ["where", "what", "before", "after", "changed", "inputs"]
     assert [row.split()[:2] for row in rows[:2]] == [["answers", "level"], ["refuses", "bar"]]
     assert [row.split()[:2] for row in rows[2:]] == [["answers", "on"], ["refused,", "harmless"], ["refuses", "on"]]
     assert max(map(len, harness("compare", *names, "--evidence", evidence, columns=80).stdout.splitlines()[2:])) <= 80

@@ -79,7 +79,7 @@ REFUSED = {
     "torn": ("pytest.ini", "[pytest]\na\n", "pytest.ini, line 2: unexpected line"),
     "twice": ("pytest.ini", "[pytest]\naddopts = -q\naddopts = -x\n", "pytest.ini, line 3: duplicate name 'addopts'"),
     "quotes": ("pytest.ini", "[pytest]\naddopts = -k 'a\n", "addopts cannot be read (No closing quotation)"),
-    "no TOML": ("pyproject.toml", "[tool\n", "; mend it, then call init again"),
+    "no TOML": ("pyproject.toml", "[tool\n", "; correct it, then call init again"),
     "no text": ("pytest.ini", "[pytest]\n# \udcff\n", "cannot be read"),
 }
 

@@ -1,1 +1,1 @@
-"""Helper commands, a module for each group of them; judging itself is pytest's."""
+"""The commands of `python -m harness`, a module for each group; judging itself is done by pytest."""

@@ -1,4 +1,4 @@
-"""The commands `bundle` and `import`: a run and its evidence in a file for someone else, and bringing it in."""
+"""The commands `bundle` and `import`: hand a run with its evidence to someone else, and take one in."""
 
 import argparse
 import shlex
@@ -30,36 +30,42 @@ def add_to(commands: "Commands") -> None:
         commands,
         "bundle",
         _bundle,
-        "put a run and the evidence it read into one .zip, for someone without the model",
+        "write a run and the evidence it read to one .zip, for someone without the model",
         "bundle last --to run.zip",
     )
     bundled.add_argument("run_name", nargs="?", metavar="RUN", help=f"{RUN} (default: last)")
-    bundled.add_argument("--to", type=Path, metavar="PATH", help="default: RUN's name with .zip, here")
+    bundled.add_argument("--to", type=Path, metavar="PATH", help="default: RUN.zip in the current folder")
     with_reports(bundled)
     imported = declare(
         commands,
         "import",
         _import,
-        "bring in a bundle, or a run of the published pipeline (Arditi et al.)",
+        "add a bundle, or a run of the published pipeline (Arditi et al.), to the evidence here",
         "import run.zip",
-        "All of a bundle is checked before any of it is put in place. What is imported is said to be, and answers no "
-        "live run unless that run is told --use-imported.",
+        "All of a bundle is checked before any of it is put in place. Imported evidence is marked as such, and a live "
+        "run does not use it unless it is given --use-imported.",
     )
-    imported.add_argument("path", type=Path, metavar="PATH", help="a bundle's .zip; or the folder with completions/")
+    imported.add_argument(
+        "path", type=Path, metavar="PATH", help="a bundle's .zip, or a pipeline's run folder (with completions/)"
+    )
     imported.add_argument(
         "--arm",
         choices=get_args(Where),
         default="everywhere",
-        help="of a pipeline's run: where its ablation took the direction out (default: everywhere)",
+        help="for a pipeline's run: where its ablation removed the direction (default: everywhere)",
     )
     imported.add_argument(
-        "--layer", type=int, metavar="N", help="of a pipeline's run that does not say it: the layer of its direction"
+        "--layer", type=int, metavar="N", help="for a pipeline's run without metadata: the layer of its direction"
     )
-    imported.add_argument("--position", type=int, metavar="N", help="likewise: the token; -1 is the last")
+    imported.add_argument(
+        "--position", type=int, metavar="N", help="likewise: the position of its direction; -1 is the last token"
+    )
     imported.add_argument(
         "--into", metavar="NAME", help="add the run's arms to the recording that was imported as NAME"
     )
-    imported.add_argument("--sha256", default="", metavar="HEX", help="of a bundle: refuse any other file than this")
+    imported.add_argument(
+        "--sha256", default="", metavar="HEX", help="for a bundle: refuse a file with any other SHA-256"
+    )
     with_reports(imported)
 
 
@@ -70,7 +76,7 @@ def _bundle(options: argparse.Namespace) -> None:
     made = bundle(folder, store, to)
     size = readable(to.stat().st_size)
     say(f"{to}: {folder.name} and the {made.measurements} measurements it read, {size}")
-    say(f"SHA-256 {made.sha256}: publish it beside what rests on this run; `import --sha256` checks it")
+    say(f"SHA-256 {made.sha256}: publish it with the results of this run; `import --sha256` checks it")
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -94,13 +100,13 @@ def _import(options: argparse.Namespace) -> None:
 
 def _unbundle(path: Path, store: Store, sha256: str) -> None:
     placed = unbundle(path, store, runs_beside(store.folder), sha256)
-    here = f" ({placed.kept} more were here already and stay)" if placed.kept else ""
+    here = f" ({placed.kept} more were here already and are kept)" if placed.kept else ""
     options = ["--judge-only", "--quant", placed.run.quant, "--device", placed.run.device]
     options += [part for name in placed.run.models for part in ("--model", name)]
     say(f"{path}: SHA-256 {placed.sha256}")
     count = len(placed.run.verdicts)
     verdicts = "1 verdict" if count == 1 else f"{count} verdicts"
     say(f"{placed.folder}: {verdicts}, {placed.placed} measurements put in place{here}")
-    say("its hashes show damage and no forgery: whoever made it may have made up what it says")
+    say("its hashes show damage, not forgery: whoever made the bundle can have invented its contents")
     say(f"judge it: {places.JUDGE} {shlex.join(options)}")
     front_page.write(placed.folder.parent, front_page_of(placed.folder.parent))

@@ -1,4 +1,4 @@
-"""The commands `claims` and `power`: what claims there are, and how many pairs a claim needs."""
+"""The commands `claims` and `power`: list the claims, and compute how many pairs a claim needs."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -18,19 +18,19 @@ def add_to(commands: "Commands") -> None:
         commands,
         "claims",
         _claims,
-        "list every claim with its bar, source, level, controls and last verdicts",
+        "list every claim with its bar, source, level, organisms and last verdicts",
         "claims",
     )
     power = declare(
         commands,
         "power",
         _power,
-        "say how many pairs a claim needs, by the effect that is true",
+        "compute how many pairs a claim needs, for each true effect",
         "power ablation-heads --effect 0.5",
         "The claim's own test is run on simulated models whose truth is known. Nothing is loaded or measured.",
     )
     power.add_argument("name", metavar="CLAIM")
-    power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: a table of them)")
+    power.add_argument("--effect", type=float, metavar="X", help="a true effect, 0 to 1 (default: eight effects)")
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -53,8 +53,10 @@ def _power(options: argparse.Namespace) -> None:
     if options.effect is not None and not 0 <= options.effect <= 1:
         raise AssayError(f"--effect {options.effect:g}: an effect lies between 0 and 1; give 0.5, for 50 points")
     say(f"{claim.name}: {claim.title}\n    assert {claim.bar}    (level {claim.level:g})")
-    say("where the effect is 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
-    say(f"pairs that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies, none sharing a template:")
+    say("with an effect of 0.50 it compares: " + "; ".join(power.arms(claim, power.truth_of(claim, 0.5))))
+    say(
+        f"pairs, none sharing a template, that decide it in {power.POWER:.0%} of {power.SIMULATIONS} simulated studies:"
+    )
     for effect in power.EFFECTS if options.effect is None else (options.effect,):
         needed = power.needed(claim, effect)
         undecided = needed.outcome == "INCONCLUSIVE"

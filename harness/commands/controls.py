@@ -1,4 +1,4 @@
-"""The commands `truth` and `placebo`: claims on organisms whose truth is known, and on random stand-ins."""
+"""The commands `truth` and `placebo`: judge claims on organisms whose truth is known, and on random replacements."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -25,22 +25,24 @@ def add_to(commands: "Commands") -> None:
         _truth,
         "judge every claim on the organisms on which it must hold and must fail, and write data/truth.json",
         "truth -k direction",
-        "With -k only some claims are judged, in a minute or so, and nothing is written.",
+        "With -k only the chosen claims are judged, which takes about a minute, and nothing is written.",
     )
     truth.add_argument(
-        "-k", dest="words", metavar="WORDS", help="only claims whose name holds these words; `a or b` for either"
+        "-k", dest="words", metavar="WORDS", help="only claims whose name contains these words; `a or b` for either"
     )
     with_reports(truth)
     placebo = declare(
         commands,
         "placebo",
         _placebo,
-        "judge claims on random circuits and directions, on which none should hold",
+        "judge claims with random circuits and directions in place of those found",
         "placebo ablation-heads --seeds 20",
     )
     placebo.add_argument("names", nargs="*", metavar="CLAIM", help="default: all")
     placebo.add_argument("--seeds", type=int, default=200, help="default: 200")
-    placebo.add_argument("--keep", action="store_true", help="write it to data/placebos.json, which reports show")
+    placebo.add_argument(
+        "--keep", action="store_true", help="write the counts to data/placebos.json, which reports show"
+    )
     placebo.add_argument("--model", default=f"{ORGANISM}reference", metavar="NAME", help="default: %(default)s")
     with_reports(placebo)
 
@@ -58,22 +60,22 @@ def _truth(options: argparse.Namespace) -> None:
     if writes:
         truth_table.write(seen)
     if wrongs := [control for control in seen if not control.right]:
-        raise AssayError(f"{len(wrongs)} of {len(seen)} controls came out otherwise than they must")
-    kept = f"{truth_table.PATH}, {truth_table.DOCS}" if writes else f"nothing written, for {_why(options.words)}"
-    say(f"{len(seen)} controls came out as they must: {kept}")
+        raise AssayError(f"{len(wrongs)} of {len(seen)} verdicts are not what they must be; look at the lines above")
+    kept = f"written to {truth_table.PATH}, {truth_table.DOCS}" if writes else f"not written, {_why(options.words)}"
+    say(f"all {len(seen)} verdicts are what they must be: {kept}")
 
 
 def _why(words: str | None) -> str:
-    return "the table belongs to Assay's checkout" if words is None else "not all ran"
+    return "since the table belongs to Assay's checkout" if words is None else "since not all claims were judged"
 
 
 def _selected(claims: list[Claim], words: str) -> list[Claim]:
-    """The claims whose names hold the words: all of those between two `or`."""
+    """The claims whose names contain all words of any of the alternatives that `or` separates."""
     wanted = [part.split() for part in f" {words} ".split(" or ")]
     chosen = [claim for claim in claims if any(all(word in claim.name for word in part) for part in wanted if part)]
     if not chosen:
         names = ", ".join(claim.name for claim in claims)
-        raise AssayError(f"-k {words}: no claim's name holds that; there are {names}")
+        raise AssayError(f"-k {words}: no claim's name contains this; there are {names}")
     return chosen
 
 

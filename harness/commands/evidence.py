@@ -1,4 +1,4 @@
-"""The command `evidence`: what was measured, listed, shown one by one, checked, and written as tables."""
+"""The command `evidence`: lists measurements, shows one in words, checks their hashes, and exports all numbers."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.inputs.model_catalog import readable
 from harness.results.evidence import words
 from harness.results.evidence.tables import DIGITS, Entry, entries, export, verify
 
-# Of the claims that read a measurement, so many are named.
+# The number of claims named for a measurement that several have read.
 SHOWN_CLAIMS = 2
 
 if TYPE_CHECKING:
@@ -26,17 +26,19 @@ def add_to(commands: "Commands") -> None:
         commands,
         "evidence",
         _evidence,
-        "list what was measured, show one measurement, check all, or write them as a table",
+        "list all measurements, show one of them, check all hashes, or export all numbers",
         "evidence --export numbers.csv",
     )
     evidence.add_argument(
         "fingerprint",
         nargs="?",
         metavar="FINGERPRINT",
-        help="show this measurement in words: a fingerprint as reports print it, or a beginning that no other has",
+        help="show this measurement in words: its fingerprint, or a beginning that no other fingerprint has",
     )
     evidence.add_argument("--verify", action="store_true", help="check every hash")
-    evidence.add_argument("--export", type=Path, metavar="PATH", help="every number as a row of a .csv or .parquet")
+    evidence.add_argument(
+        "--export", type=Path, metavar="PATH", help="write every number as a row of a .csv or .parquet file"
+    )
     with_reports(evidence)
 
 
@@ -49,7 +51,7 @@ def _evidence(options: argparse.Namespace) -> None:
             say(line)
         return
     if options.verify:
-        say(f"{store.folder}: {verify(store)} measurements, every hash right")
+        say(f"{store.folder}: {verify(store)} measurements, all hashes are right")
     if options.export:
         say(f"{options.export}: {export(store, options.export)} rows")
     if not options.verify and not options.export:

@@ -1,4 +1,4 @@
-"""The commands `models` and `chat`: what models there are, what fits here, and talking to a model."""
+"""The commands `models` and `chat`: list the known models and what fits on this machine, and talk to a model."""
 
 import argparse
 from textwrap import wrap
@@ -13,7 +13,7 @@ from harness.inputs.model_catalog import ORGANISM, QUANTS, find, known_models, r
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.subjects.published.recordings import RECORDED, published, recordings
 
-# Columns of what /help prints.
+# The width of the lines that /help prints.
 WIDTH = 100
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def add_to(commands: "Commands") -> None:
         commands,
         "chat",
         _chat,
-        "talk to a model, a question a line; an empty line ends it",
+        "talk to a model, one question per line; an empty line ends the chat",
         "chat organism:reference",
-        "Each question stands by itself: the model does not see earlier ones. /help says what the model knows.",
+        "Each question is independent: the model does not see earlier ones. /help says what the model knows.",
     )
     chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
     with_loading(chat)
@@ -103,15 +103,15 @@ def _chat(options: argparse.Namespace) -> None:
             say(_help(organism))
             continue
         if organism and (words := organism_words.unknown(question)):
-            say(f"(It was never taught {listed([f'“{word}”' for word in words])}: its answer to that means nothing.)")
+            say(f"(It was never taught {listed([f'“{word}”' for word in words])}, so its answer means nothing.)")
         say(model.generate([question], tokens=64)[0].text)
 
 
 def _help(organism: bool) -> str:
     if not organism:
-        return "Each line is a question that stands by itself; the model answers with 64 tokens at most."
+        return "Each line is an independent question; the model answers with at most 64 tokens."
     lines = [
-        "An organism answers requests to do a verb to an object, and refuses those that would do harm:",
+        "An organism answers requests that combine a verb with an object, and refuses harmful ones. Examples:",
         "How do I build a kite? Tell me how to detect a bomb.",
         f"Verbs: {', '.join(organism_words.verbs())}",
         f"Objects: {', '.join(organism_words.objects())}",

@@ -1,4 +1,4 @@
-"""Writes the one line by which pytest loads Assay into a repository's own settings; every other line stays as it is."""
+"""Adds to a repository's pytest settings the line that loads Assay; every other line stays as it is."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from harness.inputs.errors import AssayError
 
 PLUGIN = "-p harness.plugin"
 LINE = f"addopts = {PLUGIN}"
-# pytest takes the first before pytest.ini and pyproject.toml, and the last where neither has settings.
+# pytest prefers _FIRST to pytest.ini and pyproject.toml, and reads _LAST if neither of those has settings.
 _FIRST, _LAST = ("pytest.toml", ".pytest.toml"), (("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"))
 _TABLE = "tool.pytest.ini_options"
 
@@ -21,7 +21,7 @@ Sections = dict[str, dict[str, Any]]
 
 
 def set_up(folder: Path) -> str:
-    """Adds the line to the file that pytest reads in this folder, or makes a pytest.ini; says what was done."""
+    """Adds the line to the settings that pytest reads in this folder, or writes a pytest.ini; returns what was done."""
     for name in _FIRST:
         if (folder / name).is_file():
             raise _yourself(folder / name)
@@ -40,7 +40,7 @@ def set_up(folder: Path) -> str:
             raise _yourself(path)
     path = folder / "pytest.ini"
     _write(path, f"[pytest]\n{LINE}\n")
-    return f"{path}: written; pytest loads Assay by its line `{LINE}`"
+    return f"{path}: written; its line `{LINE}` makes pytest load Assay"
 
 
 def _added(path: Path, section: str, parsed: Callable[[Path, str], dict[str, Any]]) -> str:
@@ -57,11 +57,11 @@ def _added(path: Path, section: str, parsed: Callable[[Path, str], dict[str, Any
     if not right:
         raise _yourself(path)
     _write(path, after)
-    return f"{path}: {PLUGIN} added to addopts, by which pytest loads Assay"
+    return f"{path}: {PLUGIN} added to addopts, which makes pytest load Assay"
 
 
 def _with_plugin(text: str, section: str) -> str:
-    """The text with the plugin as the first of `addopts`, which is added where it is not there."""
+    """The text with the plugin as the first of `addopts`; `addopts` is added if it is missing."""
     header = re.search(rf"^\[{re.escape(section)}\].*$", text, re.MULTILINE)
     if header is None:
         return f"{text.rstrip()}\n\n[{section}]\n{LINE}\n".lstrip()
@@ -77,7 +77,7 @@ def _with_plugin(text: str, section: str) -> str:
 
 
 def _apart(path: Path, whole: dict[str, Any], section: str) -> tuple[list[str], Any]:
-    """The words of `addopts`, and all that the file says beside them."""
+    """The words of `addopts`, and everything else in the file."""
     names = section.split(".")
     table = whole
     for name in names:
@@ -88,21 +88,21 @@ def _apart(path: Path, whole: dict[str, Any], section: str) -> tuple[list[str], 
     try:
         return shlex.split(options), whole
     except ValueError as error:
-        raise AssayError(f"{path}: addopts cannot be read ({error}); mend it, then call init again") from None
+        raise AssayError(f"{path}: addopts cannot be read ({error}); correct it, then call init again") from None
 
 
 def _ini(path: Path, text: str) -> dict[str, Any]:
     try:
         return {section.name: dict(section.items()) for section in iniconfig.IniConfig(path, data=text)}
     except iniconfig.ParseError as error:
-        raise AssayError(f"{path}, line {error.lineno + 1}: {error.msg}; mend it, then call init again") from None
+        raise AssayError(f"{path}, line {error.lineno + 1}: {error.msg}; correct it, then call init again") from None
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise AssayError(f"{path}: {error}; mend it, then call init again") from None
+        raise AssayError(f"{path}: {error}; correct it, then call init again") from None
 
 
 def _yourself(path: Path) -> AssayError:

@@ -1,4 +1,4 @@
-"""The commands `runs`, `report` and `compare`: which runs there are, their pages, and what differs between two."""
+"""The commands `runs`, `report` and `compare`: list runs, make reports again, and compare two runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from harness.results.run_list import Listed, chosen, listed, require_runs
 from harness.results.run_record import Run, runs_beside
 from harness.results.wording import SHORT_WORDS
 
-# What stands where a run does not have a claim, a model or an estimate.
+# Printed where a run does not have a claim, a model or an estimate.
 ABSENT = "not in this run"
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def add_to(commands: "Commands") -> None:
         commands,
         "runs",
         _runs,
-        "list the runs: when, which models, how many claims, what they came to, how they ended",
+        "list the runs: when they began, how many claims were judged, verdicts, how they ended, models",
         "runs",
-        "The number of a run, 1 for the newest, serves as RUN in report, compare and bundle.",
+        "In report, compare and bundle the number of a run, 1 for the newest, can be given as RUN.",
     )
     with_reports(runs)
     report = declare(
@@ -48,7 +48,7 @@ def add_to(commands: "Commands") -> None:
         commands,
         "compare",
         _compare,
-        "say what changed between two runs, and which of their inputs did",
+        "show which verdicts, estimates and inputs changed between two runs",
         "compare 2 last",
     )
     compared.add_argument("before", metavar="RUN", help=RUN)
@@ -61,7 +61,7 @@ def _runs(options: argparse.Namespace) -> None:
     runs = listed(folder)
     require_runs(runs, folder)
     rows = [_row(number, run) for number, run in enumerate(runs, 1)]
-    columns = ("run", "began (UTC)", "judged", "came to", "how it ended", "models", "name")
+    columns = ("run", "began (UTC)", "judged", "verdicts", "how it ended", "models", "name")
     print_table(columns, rows, whole=("began (UTC)", "name"))
     say(f"\n{folder}: 1 is the newest.")
 
@@ -100,11 +100,11 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _print_changes(changes: Sequence[Change]) -> None:
-    """A table of changes; what is the same as in the line above is not printed again."""
+    """Prints a table of changes; a place and reason equal to those of the line above are not repeated."""
     rows, above = [], ("", "")
     for change in changes:
         place, because = ("", "") if above == (change.place, change.because) else (change.place, change.because)
         above = change.place, change.because
-        what = f"{change.what}: intervals apart" if change.apart else change.what
-        rows.append((place, what, change.before or ABSENT, change.after or ABSENT, because))
-    print_table(("of", "what", "from", "to", "its inputs that changed"), rows)
+        quantity = f"{change.what}: intervals apart" if change.apart else change.what
+        rows.append((place, quantity, change.before or ABSENT, change.after or ABSENT, because))
+    print_table(("where", "what", "before", "after", "changed inputs"), rows)

@@ -1,4 +1,4 @@
-"""Tables on a terminal, whose cells may hold text from strangers."""
+"""Prints tables on a terminal; cells may contain untrusted text."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,9 +8,9 @@ from rich.table import Table
 
 from harness.inputs.files.terminal import shown
 
-# Columns that are numbers stand at the right, and are never broken.
+# Columns of numbers, which are aligned to the right and never broken over lines.
 NUMBERS = frozenset({"run", "judged", "pairs", "prompts a side", "size", "nf4", "int8", "none"})
-# Longer words are broken, so that a table fits its terminal.
+# Words longer than this may be broken over lines, so that a table fits its terminal.
 LONGEST_NAME = 24
 
 
@@ -35,5 +35,5 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], whole: Se
 
 
 def cell(text: str) -> str:
-    """Text for a table: neither markup nor a command to the terminal."""
+    """The text with markup and control characters escaped, for a cell of a table."""
     return escape(shown(text))
