@@ -1,4 +1,4 @@
-"""What differs between two runs is found, all of it and nothing else, with the inputs that changed."""
+"""Comparing two runs finds every difference and no other, with the inputs that changed."""
 
 import json
 import math
@@ -90,25 +90,25 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_another_bar_and_another_level_are_named_with_what_they_did(published: tuple[Path, Path]) -> None:
     before, after = map(Run.load, published)
-    found = compare(before, after, Store(published[0].parent.parent / "evidence"))
-    assert {(one.claim, one.what, one.after) for one in found.inputs} >= {
+    differences = compare(before, after, Store(published[0].parent.parent / "evidence"))
+    assert {(change.claim, change.item, change.after) for change in differences.inputs} >= {
         ("refuses", "bar", "model.refuses(pairs).rate('harmful') > 0.99"),
         ("answers", "level", "0.001"),
     }
-    assert {one.what for one in found.inputs} == {"bar", "level"}
-    (verdict,) = found.verdicts
+    assert {change.item for change in differences.inputs} == {"bar", "level"}
+    (verdict,) = differences.verdicts
     assert (verdict.claim, verdict.before, verdict.because) == ("refuses", "SUPPORTED", "bar")
     assert verdict.after in ("REFUTED", "INCONCLUSIVE")
     # A stricter level widens the intervals, of what is judged and of what the gate asks first, and moves nothing else.
-    asked_first, moved = sorted(found.estimates, key=lambda change: "beside" not in change.what)
-    assert (asked_first.claim, asked_first.what) == ("answers", "refused to begin with (beside)")
+    asked_first, moved = sorted(differences.estimates, key=lambda change: "beside" not in change.item)
+    assert (asked_first.claim, asked_first.item) == ("answers", "refused to begin with (beside)")
     old, new = ({one["claim"]: one["estimates"][0] for one in run.verdicts}["answers"] for run in (before, after))
     assert old["high"] < new["high"]
     assert old["value"] == new["value"]
     assert (moved.claim, moved.because, moved.apart) == ("answers", "level", False)
     assert f"{new['high']:+.2f}]" in moved.after
-    assert not found.alone
-    assert not found.reasons
+    assert not differences.alone
+    assert not differences.reasons
 
 
 def test_the_command_says_it_in_a_sentence_and_a_table(published: tuple[Path, Path]) -> None:
@@ -159,19 +159,19 @@ def test_a_run_is_found_by_path_or_by_name(published: tuple[Path, Path], tmp_pat
 def test_other_pairs_are_named_as_the_input(tmp_path: Path) -> None:
     before, after = (Run.load(judge(tmp_path, CLAIMS, REFERENCE, count)) for count in (24, 16))
     store = Store(tmp_path / "evidence")
-    found = compare(before, after, store)
-    assert {(one.model, one.what) for one in found.inputs} >= {(REFERENCE, "pairs")}
-    assert not {"bar", "level", "fingerprint", "commit"} & {one.what for one in found.inputs}
-    (pairs,) = (one for one in found.inputs if one.what == "pairs")
+    differences = compare(before, after, store)
+    assert {(change.model, change.item) for change in differences.inputs} >= {(REFERENCE, "pairs")}
+    assert not {"bar", "level", "fingerprint", "commit"} & {change.item for change in differences.inputs}
+    (pairs,) = (change for change in differences.inputs if change.item == "pairs")
     assert ("24 (" in pairs.before, "16 (" in pairs.after) == (True, True)
-    assert found.estimates
-    for one in found.estimates:
-        assert "pairs" in one.because.split(", ")
-        held_out = one.what == "refused to begin with (beside)"  # what every claim is asked before it is judged
-        assert f", n={10 if held_out else 24} prompts, " in one.before
-        assert f", n={7 if held_out else 16} prompts, " in one.after
+    assert differences.estimates
+    for change in differences.estimates:
+        assert "pairs" in change.because.split(", ")
+        held_out = change.item == "refused to begin with (beside)"  # what every claim is asked before it is judged
+        assert f", n={10 if held_out else 24} prompts, " in change.before
+        assert f", n={7 if held_out else 16} prompts, " in change.after
     # Without the evidence it is known that other evidence was read, and no more.
-    (gone,) = {one.what for one in compare(before, after, Store(tmp_path / "nowhere")).inputs}
+    (gone,) = {change.item for change in compare(before, after, Store(tmp_path / "nowhere")).inputs}
     assert gone == "evidence that is not here"
 
 
@@ -244,26 +244,28 @@ def runs(draw: st.DrawFn) -> Run:
     return run
 
 
-def mirrored(found: Differences) -> Differences:
+def mirrored(differences: Differences) -> Differences:
     def turned(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-        return tuple(Change(**vars(one) | {"before": one.after, "after": one.before}) for one in changes)
+        return tuple(Change(**vars(change) | {"before": change.after, "after": change.before}) for change in changes)
 
-    lists: dict[str, Any] = {name: turned(value) for name, value in vars(found).items() if isinstance(value, tuple)}
-    return replace(found, **lists)
+    lists: dict[str, Any] = {
+        name: turned(value) for name, value in vars(differences).items() if isinstance(value, tuple)
+    }
+    return replace(differences, **lists)
 
 
-def as_set(found: Differences) -> dict[str, object]:
+def as_set(differences: Differences) -> dict[str, object]:
     """A line's place among the lines of its verdict says nothing."""
-    return {name: set(value) if isinstance(value, tuple) else value for name, value in vars(found).items()}
+    return {name: set(value) if isinstance(value, tuple) else value for name, value in vars(differences).items()}
 
 
 @given(run=runs())
 def test_a_run_does_not_differ_from_itself(run: Run, store: Store) -> None:
     again = deepcopy(run)
     again.started, again.seconds, again.command, again.peak_bytes = "later", 7.0, ["pytest", "-q"], 1
-    found = compare(run, again, store)
-    assert found.rows == ()
-    assert "do not differ" in found.sentence("a", "b")
+    differences = compare(run, again, store)
+    assert differences.rows == ()
+    assert "do not differ" in differences.sentence("a", "b")
 
 
 @given(one=runs(), other=runs())
@@ -273,15 +275,15 @@ def test_comparing_the_other_way_round_is_the_mirror(one: Run, other: Run, store
 
 @given(one=runs(), other=runs())
 def test_every_verdict_is_counted_once(one: Run, other: Run, store: Store) -> None:
-    found = compare(one, other, store)
+    differences = compare(one, other, store)
     old, new = ({(v["claim"], v["model"]): v["word"] for v in run.verdicts} for run in (one, other))
     both = old.keys() & new.keys()
-    assert {(c.claim, c.model) for c in found.verdicts} == {key for key in both if old[key] != new[key]}
-    assert found.judged == sum(not old[key] == new[key] == "SKIPPED" for key in both)
+    assert {(c.claim, c.model) for c in differences.verdicts} == {key for key in both if old[key] != new[key]}
+    assert differences.judged == sum(not old[key] == new[key] == "SKIPPED" for key in both)
     # What only one run has is under its claim, its model, or itself.
     for claim, model in old.keys() ^ new.keys():
-        assert {(claim, ""), ("", model), (claim, model)} & {(c.claim, c.model) for c in found.alone}
-    assert not {(c.claim, c.model) for c in found.alone} & both
+        assert {(claim, ""), ("", model), (claim, model)} & {(c.claim, c.model) for c in differences.alone}
+    assert not {(c.claim, c.model) for c in differences.alone} & both
 
 
 @given(one=runs(), other=runs())
@@ -291,7 +293,7 @@ def test_every_line_has_two_sides_that_differ(one: Run, other: Run, store: Store
         assert change.before != change.after or (change.model and not change.claim), change
 
 
-# One thing is altered in a run: that one is found, under its name, and no other.
+# A run is altered in one item: that item is found, under its name, and no other.
 
 RUN = Run(
     command=["pytest"],
@@ -356,20 +358,20 @@ def test_one_thing_altered_is_found(
 ) -> None:
     other = deepcopy(RUN)
     alter(other)
-    found = compare(RUN, other, store)
-    what, before, after = expected
+    differences = compare(RUN, other, store)
+    item, before, after = expected
     hits = [
-        one
-        for one in getattr(found, where)
-        if one.what == what
-        and one.before.startswith(before)
-        and one.after.startswith(after)
-        and bool(one.before) == bool(before)
-        and bool(one.after) == bool(after)
+        change
+        for change in getattr(differences, where)
+        if change.item == item
+        and change.before.startswith(before)
+        and change.after.startswith(after)
+        and bool(change.before) == bool(before)
+        and bool(change.after) == bool(after)
     ]
-    assert len(hits) == 1, found
+    assert len(hits) == 1, differences
     # Recipes that are not here are one line on each side; another model is lost on one side and new on the other.
-    assert len(found.rows) == {"evidence that is not here": 2, "model": 2}.get(what, 1), found.rows
+    assert len(differences.rows) == {"evidence that is not here": 2, "model": 2}.get(item, 1), differences.rows
 
 
 def test_arithmetic_alone_moves_nothing(store: Store) -> None:
@@ -382,18 +384,18 @@ def test_arithmetic_alone_moves_nothing(store: Store) -> None:
 def test_intervals_that_no_longer_overlap_are_named(low: float, high: float, apart: bool, store: Store) -> None:
     other = deepcopy(RUN)
     estimate(other, value=(low + high) / 2, low=low, high=high)
-    found = compare(RUN, other, store)
-    assert [one.apart for one in found.estimates] == [apart]
-    assert ("1 of them until the intervals no longer overlap" in found.sentence("a", "b")) == apart
-    assert found.estimates[0].because == "the same evidence"
-    assert "no input changed that is recorded" in found.sentence("a", "b")
+    differences = compare(RUN, other, store)
+    assert [change.apart for change in differences.estimates] == [apart]
+    assert ("1 of them so far that the intervals no longer overlap" in differences.sentence("a", "b")) == apart
+    assert differences.estimates[0].because == "the same evidence"
+    assert "no recorded input changed" in differences.sentence("a", "b")
 
 
 def test_what_was_not_committed_is_said_where_no_input_explains_it(store: Store) -> None:
     one, other = deepcopy(RUN), deepcopy(RUN)
     one.commit = other.commit = "0123456789abcdef-dirty"
     estimate(other, value=0.55)
-    assert "but files were not committed" in compare(one, other, store).sentence("a", "b")
+    assert "but some files were not committed" in compare(one, other, store).sentence("a", "b")
 
 
 def test_runs_of_before_there_were_estimates_beside_are_compared(store: Store) -> None:

@@ -105,6 +105,6 @@ def _print_changes(changes: Sequence[Change]) -> None:
     for change in changes:
         place, because = ("", "") if above == (change.place, change.because) else (change.place, change.because)
         above = change.place, change.because
-        quantity = f"{change.what}: intervals apart" if change.apart else change.what
-        rows.append((place, quantity, change.before or ABSENT, change.after or ABSENT, because))
+        item = f"{change.item}: intervals apart" if change.apart else change.item
+        rows.append((place, item, change.before or ABSENT, change.after or ABSENT, because))
     print_table(("where", "what", "before", "after", "changed inputs"), rows)

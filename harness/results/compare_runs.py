@@ -1,4 +1,4 @@
-"""What changed between two runs, and which of their inputs did. Reads recipes of evidence; judges nothing anew."""
+"""Compares two runs: which verdicts and estimates changed, and which of their inputs. Judges nothing again."""
 
 import json
 import math
@@ -15,101 +15,103 @@ from harness.measurements.evidence import Damaged, Store, read
 from harness.measurements.recipe import Recipe, digest
 from harness.results.run_record import Claimed, Judged, Model, Run
 
-# Numbers nearer than this differ by arithmetic alone.
+# Numbers that differ by less count as equal: such differences come from arithmetic alone.
 LEAST = 1e-6
-# So many inputs are named in the sentence; the table has all.
+# The most inputs that the sentence names; the table lists all.
 NAMED = 5
-# Longer values of a recipe are told by their hash.
+# Longer values of a recipe or record are shown as the beginning of their hash.
 SHOWN = 100
-# Of a claim as it stood: what decides, and what only says so.
+# Fields of a claim that decide its verdict, and fields that only describe it.
 _BARS = ("bar", "level")
 _WORDS = ("title", "prose", "source", "holds_on", "fails_on")
-# Of a model's record, what says which model it is; what a load took is no input.
+# Fields of a model's record that say which model it is; the others, such as seconds, are no inputs.
 _IDENTITY = ("fingerprint", "revision", "quant", "dtype", "device", "hub", "source", "layer", "position", "n")
 _LABELS = {"refusing": "refusing tokens", "device": "device asked for"}
-_GONE = "evidence that is not here"
+_MISSING = "evidence that is not here"
 
 Sides = tuple[str, str]
-Known = Callable[[str], Recipe | None]
+Recipes = Callable[[str], Recipe | None]
+Values = dict[str, tuple[set[str], set[str]]]
+"""Label of an input → its values in the first run and in the second."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs; empty on the side that does not have it."""
+    """One difference between two runs; `before` or `after` is empty if that run lacks the item."""
 
-    claim: str  # none: of the whole run, or of a model
-    model: str  # none: of the whole run, or of a claim
-    what: str
+    claim: str  # empty: of the whole run, or of a model
+    model: str  # empty: of the whole run, or of a claim
+    item: str  # such as `verdict`, `bar`, `torch`, or the name of an estimate
     before: str
     after: str
-    because: str = ""  # of a verdict or an estimate: which of its own inputs changed
-    apart: bool = False  # the intervals no longer overlap
+    because: str = ""  # for a verdict or an estimate: which of its own inputs changed
+    apart: bool = False  # whether the two intervals do not overlap
 
     @property
     def place(self) -> str:
-        """Of what, in words."""
+        """The claim and model that it concerns, or `run`."""
         return " on ".join(filter(None, (self.claim, self.model))) or "run"
 
     @property
     def label(self) -> str:
-        """An input in words."""
-        of = f"claim {self.claim}'s " if self.claim else f"{self.model}'s " if self.model else ""
-        return of + self.what
+        """The item with its owner: `claim refuses's bar`."""
+        owner = f"claim {self.claim}'s " if self.claim else f"{self.model}'s " if self.model else ""
+        return owner + self.item
 
 
 @dataclass(frozen=True)
 class Differences:
-    """All that differs between two runs."""
+    """All differences between two runs."""
 
-    judged: int  # claims on models that both runs have, and at least one judged
-    uncommitted: bool  # the commit is the same, and files differed from it
+    judged: int  # verdicts that both runs have, without those that neither judged
+    uncommitted: bool  # whether both runs have the same commit, with files that were not committed
     inputs: tuple[Change, ...]
     verdicts: tuple[Change, ...]
-    reasons: tuple[Change, ...]  # of verdicts without estimates that came out the same
+    reasons: tuple[Change, ...]  # of verdicts with the same word and no estimates
     estimates: tuple[Change, ...]
-    further: tuple[Change, ...]  # names of estimates that only one run has, a line a verdict and run
+    further: tuple[Change, ...]  # names of estimates that only one run has, a line for each verdict and run
     alone: tuple[Change, ...]  # claims, models and verdicts that only one run has
 
     @property
     def rows(self) -> tuple[Change, ...]:
-        """Inputs first, then what only one run has, then claim by claim."""
-        found = [*self.verdicts, *self.reasons, *self.estimates, *self.further]
-        return (*self.inputs, *self.alone, *sorted(found, key=lambda one: (one.claim, one.model)))
+        """All changes: inputs first, then what only one run has, then claim by claim."""
+        by_claim = [*self.verdicts, *self.reasons, *self.estimates, *self.further]
+        return (*self.inputs, *self.alone, *sorted(by_claim, key=lambda change: (change.claim, change.model)))
 
     def sentence(self, before: str, after: str) -> str:
-        """All of it in one sentence."""
+        """The differences in one sentence, with these names for the runs."""
         if not self.rows:
-            what = f"{self.judged} verdicts, their estimates and every input that is recorded"
-            return f"{before} and {after} do not differ: {what} are the same."
-        said = [f"{len(self.verdicts)} of {self.judged} verdicts changed", self._moved()]
+            compared = f"{self.judged} verdicts, their estimates and every input that is recorded"
+            return f"{before} and {after} do not differ: {compared} are the same."
+        phrases = [f"{len(self.verdicts)} of {self.judged} verdicts changed", self._moved_estimates()]
         if self.reasons:
-            said.append(f"{len(self.reasons)} stayed for another reason")
+            phrases.append(f"{len(self.reasons)} stayed the same for another reason")
         for name, side in ((before, "before"), (after, "after")):
-            counts = Counter(one.what for one in self.alone if getattr(one, side))
-            parts = [_counted(count, what) for what, count in sorted(counts.items())]
-            if more := sum(bool(getattr(one, side)) for one in self.further):
+            counts = Counter(change.item for change in self.alone if getattr(change, side))
+            parts = [_counted(count, item) for item, count in sorted(counts.items())]
+            if more := sum(bool(getattr(change, side)) for change in self.further):
                 parts.append(f"some estimates of {_counted(more, 'verdict')}")
             if parts:
-                said.append(f"only in {name}: {', '.join(parts)}")
-        return f"From {before} to {after}: {'; '.join([*said, self._inputs()])}."
+                phrases.append(f"only in {name}: {', '.join(parts)}")
+        return f"From {before} to {after}: {'; '.join([*phrases, self._changed_inputs()])}."
 
-    def _moved(self) -> str:
-        apart = sum(one.apart for one in self.estimates)
-        far = f", {apart} of them until the intervals no longer overlap" if apart else ""
+    def _moved_estimates(self) -> str:
+        apart = sum(change.apart for change in self.estimates)
+        far = f", {apart} of them so far that the intervals no longer overlap" if apart else ""
         return f"{_counted(len(self.estimates), 'estimate')} moved{far}"
 
-    def _inputs(self) -> str:
+    def _changed_inputs(self) -> str:
         if not self.inputs:
-            dirty = ", but files were not committed" if self.uncommitted else ""
-            return f"no input changed that is recorded{dirty}"
-        names = [one.label for one in self.inputs]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        noun = "input" if len(names) == 1 else "inputs"
-        return f"{noun} that changed: {', '.join(names[:NAMED])}{more}"
+            dirty = ", but some files were not committed" if self.uncommitted else ""
+            return f"no recorded input changed{dirty}"
+        labels = [change.label for change in self.inputs]
+        more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+        noun = "input" if len(labels) == 1 else "inputs"
+        return f"{noun} that changed: {', '.join(labels[:NAMED])}{more}"
 
 
 def compare(before: Run, after: Run, store: Store) -> Differences:
-    """What the second run has otherwise than the first; recipes of evidence are read from the store."""
+    """All differences between two runs; evidence is compared by the recipes in the store."""
 
     @cache
     def recipe(fingerprint: str) -> Recipe | None:
@@ -118,11 +120,13 @@ def compare(before: Run, after: Run, store: Store) -> Differences:
         except (FileNotFoundError, Damaged):
             return None
 
-    first, second = ({(one["claim"], one["model"]): one for one in run.verdicts} for run in (before, after))
+    first, second = (
+        {(verdict["claim"], verdict["model"]): verdict for verdict in run.verdicts} for run in (before, after)
+    )
     both = sorted(first.keys() & second.keys())
     claims = {name: tuple(_claim(name, before.claims, after.claims)) for name in sorted({claim for claim, _ in both})}
     models = {name: tuple(_model(name, before.models, after.models)) for name in sorted({model for _, model in both})}
-    measured: dict[str, dict[str, tuple[set[str], set[str]]]] = defaultdict(lambda: defaultdict(lambda: (set(), set())))
+    measured: dict[str, Values] = defaultdict(lambda: defaultdict(lambda: (set(), set())))
     verdicts: list[Change] = []
     reasons: list[Change] = []
     estimates: list[Change] = []
@@ -130,10 +134,10 @@ def compare(before: Run, after: Run, store: Store) -> Differences:
     for claim, model in both:
         old, new = first[claim, model], second[claim, model]
         asked = _evidence(old["evidence"], new["evidence"], recipe)
-        for what, (one, other) in asked.items():
-            measured[model][what][0].update(one)
-            measured[model][what][1].update(other)
-        labels = [one.what for one in claims[claim]] + [f"model's {one.what}" for one in models[model]]
+        for label, values in asked.items():
+            measured[model][label][0].update(values[0])
+            measured[model][label][1].update(values[1])
+        labels = [change.item for change in claims[claim]] + [f"model's {change.item}" for change in models[model]]
         because = _because([*labels, *asked], old, new)
         if old["word"] != new["word"]:
             verdicts.append(Change(claim, model, "verdict", old["word"], new["word"], because))
@@ -146,15 +150,10 @@ def compare(before: Run, after: Run, store: Store) -> Differences:
         uncommitted=before.commit == after.commit and str(before.commit).endswith("-dirty"),
         inputs=(
             *_run(before, after),
-            *(one for changes in claims.values() for one in changes if one.what not in _WORDS),
-            *(one for changes in models.values() for one in changes),
-            *(
-                Change("", model, what, _listed(one), _listed(other))
-                for model, asked in measured.items()
-                for what, (one, other) in sorted(asked.items())
-                if what not in {one.what for one in models[model]}
-            ),
-            *(one for changes in claims.values() for one in changes if one.what in _WORDS),
+            *(change for changes in claims.values() for change in changes if change.item not in _WORDS),
+            *(change for changes in models.values() for change in changes),
+            *_measured(measured, models),
+            *(change for changes in claims.values() for change in changes if change.item in _WORDS),
         ),
         verdicts=tuple(verdicts),
         reasons=tuple(reasons),
@@ -164,13 +163,22 @@ def compare(before: Run, after: Run, store: Store) -> Differences:
     )
 
 
+def _measured(measured: Mapping[str, Values], models: Mapping[str, Sequence[Change]]) -> Iterator[Change]:
+    """Inputs of evidence, gathered by model; without those that the model's record already names."""
+    for model, asked in measured.items():
+        recorded = {change.item for change in models[model]}
+        for label, (old, new) in sorted(asked.items()):
+            if label not in recorded:
+                yield Change("", model, label, _listed(old), _listed(new))
+
+
 def _run(before: Run, after: Run) -> Iterator[Change]:
-    """Inputs that all verdicts of a run share, and whether it came to its end."""
+    """Inputs that all verdicts of a run share, and whether the run finished."""
     if before.commit != after.commit:
         yield Change("", "", "commit", _commit(before), _commit(after))
-    asked = [{"quant": run.quant, "device": run.device, "seed": run.seed} for run in (before, after)]
+    settings = [{"quant": run.quant, "device": run.device, "seed": run.seed} for run in (before, after)]
     machines = [{f"machine's {name}": value for name, value in run.machine.items()} for run in (before, after)]
-    yield from _differing("", "", asked[0], asked[1])
+    yield from _differing("", "", settings[0], settings[1])
     yield from _differing("", "", before.libraries, after.libraries)
     yield from _differing("", "", machines[0], machines[1])
     if before.finished != after.finished:
@@ -184,97 +192,101 @@ def _commit(run: Run) -> str:
 
 
 def _claim(name: str, before: Mapping[str, Claimed], after: Mapping[str, Claimed]) -> Iterator[Change]:
+    """Fields of a claim that changed; `code` if only its function did."""
     if name not in before or name not in after or before[name]["fingerprint"] == after[name]["fingerprint"]:
         return
-    one, other = dict(before[name]), dict(after[name])
-    bars = [Change(name, "", key, _told(one[key]), _told(other[key])) for key in _BARS if one[key] != other[key]]
-    words = [key for key in _WORDS if one[key] != other[key]]
-    yield from bars
-    for key in words:
-        yield Change(name, "", key, _told(one[key]), _told(other[key]))
-    if not bars and not words:  # what it does is not in the run, only its hash
-        yield Change(name, "", "code", str(one["fingerprint"]), str(other["fingerprint"]))
+    old, new = dict(before[name]), dict(after[name])
+    changed = [key for key in (*_BARS, *_WORDS) if old[key] != new[key]]
+    for key in changed:
+        yield Change(name, "", key, _short(old[key]), _short(new[key]))
+    if not changed:  # the run records only the hash of the claim's code
+        yield Change(name, "", "code", str(old["fingerprint"]), str(new["fingerprint"]))
 
 
 def _model(name: str, before: Mapping[str, Model], after: Mapping[str, Model]) -> Iterator[Change]:
     if name in before and name in after:
-        sides = [side[name]["record"] | {"fingerprint": side[name]["fingerprint"]} for side in (before, after)]
-        known = [{key: side[key] for key in _IDENTITY if key in side} for side in sides]
-        yield from _differing("", name, known[0], known[1])
+        records = [models[name]["record"] | {"fingerprint": models[name]["fingerprint"]} for models in (before, after)]
+        identities = [{key: record[key] for key in _IDENTITY if key in record} for record in records]
+        yield from _differing("", name, identities[0], identities[1])
 
 
 def _differing(claim: str, model: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for key in sorted(before.keys() | after.keys()):
-        one, other = before.get(key), after.get(key)
-        if one != other:
-            yield Change(claim, model, key, _told(one), _told(other))
+        old, new = before.get(key), after.get(key)
+        if old != new:
+            yield Change(claim, model, key, _short(old), _short(new))
 
 
 def _moved(before: Judged, after: Judged, because: str) -> Iterator[Change]:
+    """Estimates of one verdict that both runs have, with other numbers."""
     old, new = _named(before), _named(after)
     for name in sorted(old.keys() & new.keys()):
-        one, other = old[name], new[name]
-        numbers = _numbers(one, other)
+        first, second = old[name], new[name]
+        numbers = _numbers(first, second)
         if numbers[0] != numbers[1]:
-            apart = one["high"] < other["low"] or other["high"] < one["low"]
+            apart = first["high"] < second["low"] or second["high"] < first["low"]
             yield Change(before["claim"], before["model"], name, *numbers, because, apart)
 
 
 def _further(before: Judged, after: Judged, because: str) -> Iterator[Change]:
+    """Names of a verdict's estimates that only one run has."""
     old, new = _named(before), _named(after)
-    for lost, found in ((sorted(old.keys() - new.keys()), []), ([], sorted(new.keys() - old.keys()))):
-        if lost or found:
-            sides = "; ".join(lost), "; ".join(found)
+    for lost, gained in ((sorted(old.keys() - new.keys()), []), ([], sorted(new.keys() - old.keys()))):
+        if lost or gained:
+            sides = "; ".join(lost), "; ".join(gained)
             yield Change(before["claim"], before["model"], "further estimates", *sides, because)
 
 
-def _named(found: Judged) -> dict[str, Mapping[str, Any]]:
-    """Estimates by name; one of several of a name by its number."""
+def _named(verdict: Judged) -> dict[str, Mapping[str, Any]]:
+    """Estimates by name; a repeated name gets a number."""
     named: dict[str, Mapping[str, Any]] = {}
-    for where, some in (("", found["estimates"]), (" (beside)", found.get("beside", []))):  # older runs have none
+    beside = verdict.get("beside", [])  # older runs have none
+    for suffix, estimates in (("", verdict["estimates"]), (" (beside)", beside)):
         seen: Counter[str] = Counter()
-        for one in some:
-            seen[one["name"]] += 1
-            number = f" {seen[one['name']]}" if seen[one["name"]] > 1 else ""
-            named[f"{one['name']}{number}{where}"] = one
+        for estimate in estimates:
+            seen[estimate["name"]] += 1
+            number = f" {seen[estimate['name']]}" if seen[estimate["name"]] > 1 else ""
+            named[f"{estimate['name']}{number}{suffix}"] = estimate
     return named
 
 
 def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sides:
-    """Value and interval of both sides, with as many digits as tell them apart; equal where nothing differs."""
-    found: list[Sides] = []
+    """What differs between two estimates, for each side, with enough digits to show it; two equal texts if nothing."""
+    parts: list[Sides] = []
     if not all(_near(before[key], after[key]) for key in ("value", "low", "high")):
         pairs = ((_number(before, digits), _number(after, digits)) for digits in range(2, 8))
-        found += [pair for pair in pairs if pair[0] != pair[1]][:1]
+        parts += [pair for pair in pairs if pair[0] != pair[1]][:1]
     if (before["n"], before["unit"]) != (after["n"], after["unit"]):
-        found.append((f"n={before['n']} {before['unit']}", f"n={after['n']} {after['unit']}"))
+        parts.append((f"n={before['n']} {before['unit']}", f"n={after['n']} {after['unit']}"))
     if before["method"] != after["method"]:
-        found.append((before["method"], after["method"]))
-    return ", ".join(one for one, _ in found), ", ".join(other for _, other in found)
+        parts.append((before["method"], after["method"]))
+    return ", ".join(old for old, _ in parts), ", ".join(new for _, new in parts)
 
 
-def _number(one: Mapping[str, Any], digits: int) -> str:
-    return str(rounded(one["value"], one["low"], one["high"], digits)) if math.isfinite(one["value"]) else "no number"
+def _number(estimate: Mapping[str, Any], digits: int) -> str:
+    if not math.isfinite(estimate["value"]):
+        return "no number"
+    return str(rounded(estimate["value"], estimate["low"], estimate["high"], digits))
 
 
-def _near(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other)) or abs(one - other) <= LEAST
+def _near(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b)) or abs(a - b) <= LEAST
 
 
 def _alone(before: Mapping[tuple[str, str], Judged], after: Mapping[tuple[str, str], Judged]) -> Iterator[Change]:
-    """A claim or a model that only one run has is one line, whatever it came to."""
-    lost: set[tuple[str, str]] = set()
+    """Verdicts that only one run has; one line for all verdicts of a claim or model that only one run has."""
+    covered: set[tuple[str, str]] = set()
     for at, kind in enumerate(("claim", "model")):
         names = [{key[at] for key in side} for side in (before, after)]
         for name in sorted(names[0] ^ names[1]):
-            keys = {key for key in before.keys() ^ after.keys() if key[at] == name} - lost
-            lost |= keys
+            keys = {key for key in before.keys() ^ after.keys() if key[at] == name} - covered
+            covered |= keys
             tallies = [_tally(side[key]["word"] for key in keys if key in side) for side in (before, after)]
             if keys and kind == "claim":
                 yield Change(name, "", kind, tallies[0], tallies[1])
             elif keys:
                 yield Change("", name, kind, tallies[0], tallies[1])
-    for claim, model in sorted((before.keys() ^ after.keys()) - lost):
+    for claim, model in sorted((before.keys() ^ after.keys()) - covered):
         words = [str(side[claim, model]["word"]) if (claim, model) in side else "" for side in (before, after)]
         yield Change(claim, model, "verdict", words[0], words[1])
 
@@ -284,39 +296,42 @@ def _tally(words: Iterable[str]) -> str:
 
 
 def _because(labels: Sequence[str], before: Judged, after: Judged) -> str:
-    said = [", ".join(labels)] if labels else []
+    phrases = [", ".join(labels)] if labels else []
     if before["evidence"] == after["evidence"] and before["evidence"]:
-        said.append("the same evidence")
-    return "; ".join(said) or "nothing of its own"
+        phrases.append("the same evidence")
+    return "; ".join(phrases) or "none of its own inputs"
 
 
-def _evidence(before: Sequence[str], after: Sequence[str], recipe: Known) -> dict[str, tuple[set[str], set[str]]]:
-    """Fields of recipes that differ, each with the values before and after; recipes nearest to each other are one."""
-    found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
-    sides = [sorted(set(one) - set(other)) for one, other in ((before, after), (after, before))]
-    known = [[(key, one) for key in side if (one := recipe(key)) is not None] for side in sides]
+def _evidence(before: Sequence[str], after: Sequence[str], recipe: Recipes) -> Values:
+    """Fields of recipes that differ; each recipe that only one run read is compared with the most similar of the other.
+
+    Recipes of one kind are matched greedily, those with the fewest differences first.
+    """
+    values: Values = defaultdict(lambda: (set(), set()))
+    sides = [sorted(set(own) - set(other)) for own, other in ((before, after), (after, before))]
+    known = [[(key, asked) for key in side if (asked := recipe(key)) is not None] for side in sides]
     for at, side in enumerate(sides):
-        if gone := len(side) - len(known[at]):
-            found[_GONE][at].add(str(gone))
-    for kind in sorted({one.kind for side in known for _, one in side}):
-        old, new = ({key: one for key, one in side if one.kind == kind} for side in known)
-        near = sorted(
-            (len(list(_fields(one, other))), *sorted((key, twin)), key, twin)
-            for key, one in old.items()
-            for twin, other in new.items()
+        if missing := len(side) - len(known[at]):
+            values[_MISSING][at].add(str(missing))
+    for kind in sorted({asked.kind for side in known for _, asked in side}):
+        old, new = ({key: asked for key, asked in side if asked.kind == kind} for side in known)
+        by_similarity = sorted(
+            (len(list(_fields(old_recipe, new_recipe))), *sorted((old_key, new_key)), old_key, new_key)
+            for old_key, old_recipe in old.items()
+            for new_key, new_recipe in new.items()
         )
-        for *_, key, twin in near:
-            if key in old and twin in new:
-                for label, one, other in _fields(old.pop(key), new.pop(twin)):
-                    found[label][0].add(_told(one))
-                    found[label][1].add(_told(other))
+        for *_, old_key, new_key in by_similarity:
+            if old_key in old and new_key in new:
+                for label, old_value, new_value in _fields(old.pop(old_key), new.pop(new_key)):
+                    values[label][0].add(_short(old_value))
+                    values[label][1].add(_short(new_value))
         if old or new:
-            found[f"further measurements ({kind})"][0 if old else 1].add(str(len(old or new)))
-    return dict(found)
+            values[f"further measurements ({kind})"][0 if old else 1].add(str(len(old or new)))
+    return dict(values)
 
 
 def _fields(before: Recipe, after: Recipe) -> Iterator[tuple[str, Any, Any]]:
-    """What differs between two recipes of a kind, as far down as both are made alike."""
+    """(label, before, after) of each difference between two recipes of a kind."""
     if before.revision != after.revision:
         yield f"revision of {before.kind}", before.revision, after.revision
     if before.subject != after.subject:
@@ -326,6 +341,7 @@ def _fields(before: Recipe, after: Recipe) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _deeper(label: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The fields that differ, if both values are of one class with the same fields; else both values whole."""
     if before == after:
         return
     alike = isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys()
@@ -336,8 +352,8 @@ def _deeper(label: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any
         yield label, before, after
 
 
-def _told(value: Any) -> str:
-    """A value of a record or a recipe, in short."""
+def _short(value: Any) -> str:
+    """A value of a record or recipe as text; long values as the beginning of their hash."""
     match value:
         case None:
             return "none"
@@ -353,8 +369,8 @@ def _told(value: Any) -> str:
 
 
 def _listed(values: set[str]) -> str:
-    some = sorted(values)
-    return "; ".join(some[:3]) + (f"; {len(some) - 3} more" if len(some) > 3 else "")
+    ordered = sorted(values)
+    return "; ".join(ordered[:3]) + (f"; {len(ordered) - 3} more" if len(ordered) > 3 else "")
 
 
 def _counted(count: int, noun: str) -> str:
