@@ -1,1 +1,1 @@
-"""What is done to a live model: patching, editing, attribution and the searches built on them."""
+"""Measurements on a loaded model: edits, sweeps, attribution, and searches for circuits and directions."""

@@ -176,10 +176,10 @@ def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant
     total = torch.full((len(part.names), len(part.variants)), torch.nan)
     total[:, [number for number, sites in enumerate(part.variants) if sites]] = 0
     for hook, writes in by_hook.items():
-        one = writes[0][1]
-        product = products[hook] if SITE_KINDS[one.kind].scalar else products[hook].sum(-1)
+        first_site = writes[0][1]
+        product = products[hook] if SITE_KINDS[first_site.kind].scalar else products[hook].sum(-1)
         at: list[Any] = [torch.tensor([site.position for _, site in writes])]
-        if one.index is not None:
+        if first_site.index is not None:
             at.append(torch.tensor([site.index for _, site in writes]))
         elif product.dim() > 2:
             product = product.flatten(2).sum(-1)

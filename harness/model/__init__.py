@@ -1,1 +1,1 @@
-"""A chat model in memory: found, loaded, examined, read and scored."""
+"""Chat models in memory: finding, loading, examining, running and scoring them."""
