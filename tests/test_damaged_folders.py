@@ -189,8 +189,10 @@ def test_memory_that_runs_out_is_no_damage(
         raise error
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
-    with pytest.raises(Unavailable, match="memory ran out while loading with --quant none"):
+    with pytest.raises(Unavailable, match="memory ran out while loading with --quant none; try --quant nf4$"):
         wake(str(folder("llama")), quant="none", device="cpu")
+    with pytest.raises(Unavailable, match="memory ran out while loading with --quant nf4; use a smaller model$"):
+        wake(str(folder("llama")), quant="nf4", device="cpu")
 
 
 LOOPS = "{% for number in range(99999) %}" * 3 + "{% endfor %}" * 3

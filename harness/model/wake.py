@@ -44,9 +44,8 @@ def awaken(
         except (RuntimeError, MemoryError, OSError) as error:
             if not ran_out(error):
                 raise
-            raise Unavailable(
-                f"{known.alias}: memory ran out while loading with --quant {quant}; try --quant nf4"
-            ) from error
+            smaller = "use a smaller model" if quant == "nf4" else "try --quant nf4"
+            raise Unavailable(f"{known.alias}: memory ran out while loading with --quant {quant}; {smaller}") from error
 
     model = examined(known, quant)
     if not model.record.examination.failed:
