@@ -79,7 +79,7 @@ class ChatModel:
         self.known = known
         self.loaded = loaded
         self.chat = loaded.chat
-        self.budget = _TOKENS_AT_ONCE[loaded.device]
+        self.budget = _TOKENS_AT_ONCE[loaded.device]  # tokens in one forward
         parameters = loaded.hf.num_parameters()
         with library_call(self.name):
             self.bridge = build_bridge_from_module(
