@@ -63,9 +63,9 @@ def test_a_run_is_named_by_last_its_number_a_beginning_its_name_or_its_folder(ru
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("2026100", r"4 runs begin with '2026100': 2026100.*; give more of its name"),
-        ("20261006T000000Z-abd06", r"holds no run '20261006T000000Z-abd06'; did you mean 20261006T000000Z-abc06\?"),
-        ("9", r"holds no run '9'; `python -m harness runs` lists all 4"),
+        ("2026100", r"2026100: 4 runs have names that begin so: 2026100.*; give more of the name"),
+        ("20261006T000000Z-abd06", r"there is no run '20261006T000000Z-abd06'; did you mean 20261006T000000Z-abc06\?"),
+        ("9", r"there is no run '9'; `python -m harness runs` lists all 4"),
     ],
 )
 def test_a_name_of_no_run_or_of_several_is_one_sentence(runs: Path, name: str, sentence: str) -> None:
@@ -89,7 +89,7 @@ def test_runs_are_listed_with_their_numbers_and_how_they_ended(
 def test_a_folder_without_runs_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "--reports", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'runs'}: holds no run yet; judge claims first: pytest hypotheses\n"
+        f"error: {tmp_path / 'runs'}: no run yet; judge claims first: pytest hypotheses\n"
     )
 
 

@@ -138,7 +138,7 @@ def test_what_is_no_run_is_one_sentence(command: str, published: tuple[Path, Pat
     runs = [published[0]] if command == "compare" else []
     done = harness(command, *runs, "no-such-run", "--evidence", tmp_path / "evidence")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {tmp_path / 'runs'}: holds no run yet; judge claims first: pytest hypotheses\n"
+    assert done.stderr == f"error: {tmp_path / 'runs'}: no run yet; judge claims first: pytest hypotheses\n"
 
 
 def test_a_run_is_found_by_path_or_by_name(published: tuple[Path, Path], tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_run_is_found_by_path_or_by_name(published: tuple[Path, Path], tmp_pat
     for asked in (str(published[0]), str(published[0] / "run.json"), published[0].name):
         assert chosen(asked, folder) == published[0]
     assert chosen(None, folder) == latest(folder) == published[1]
-    with pytest.raises(AssayError, match="holds no run yet"):
+    with pytest.raises(AssayError, match="no run yet"):
         chosen(None, tmp_path)
     evidence, name = folder.parent / "evidence", published[0].name
     assert harness("bundle", name, "--evidence", evidence, "--to", tmp_path / "b.zip").returncode == 0

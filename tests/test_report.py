@@ -295,4 +295,4 @@ def test_a_report_of_nothing_is_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert "holds no run yet" in done.stderr
+    assert "no run yet" in done.stderr

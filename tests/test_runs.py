@@ -49,7 +49,7 @@ def test_the_last_verdict_of_a_test_counts(writer: Writer) -> None:
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="holds no run yet"):
+    with pytest.raises(AssayError, match="no run yet"):
         latest(tmp_path)
     assert all_runs(tmp_path) == []
     with pytest.raises(AssayError, match=r"run\.json: cannot be read"):

@@ -147,7 +147,7 @@ def test_our_claims_are_judged_into_the_folder_that_is_named(call: Call, scripts
         f"hypotheses/{path}" for path in files(HYPOTHESES)
     }
     assert f"{run / 'index.html'}: " in call("assay", "report", "--reports", "elsewhere").stdout
-    assert "holds no run yet; judge claims first: assay judge" in call("assay", "report").stderr
+    assert "no run yet; judge claims first: assay judge" in call("assay", "report").stderr
 
 
 def test_other_tests_do_not_notice_it(call: Call, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The runs of a folder, each in short: read once, and kept beside its run.json for as long as that stays as it is."""
+"""Lists the runs in a folder; summaries are cached in summary.json beside run.json until that file changes."""
 
 import difflib
 import json
@@ -20,15 +20,15 @@ from harness.results import wording
 from harness.results.rejudged import doubts
 from harness.results.run_record import Run
 
-# Of summary.json: raised when a member is added, or comes out otherwise of the same run.
+# Of summary.json: raised when a field is added, or gets another value for the same run.
 _SCHEMA = 2
 _SUMMARY = "summary.json"
-# The name of the newest run of one's own.
+# A name for the newest run that was not imported.
 LAST = "last"
 
 
 class Control(TypedDict):
-    """What a claim came to on an organism that it names."""
+    """A claim that had the planted outcome on an organism that it names."""
 
     claim: str
     fingerprint: str  # the claim's
@@ -37,15 +37,15 @@ class Control(TypedDict):
     numbers: str
     quant: str
     device: str
-    evidence: list[str]  # the organism's record is in it
+    evidence: list[str]  # fingerprints, the organism's record among them
 
 
 class Summary(TypedDict):
-    """A run in short."""
+    """The summary of a run, as summary.json holds it."""
 
     schema: int
-    size: int  # of the run.json that it was made of
-    changed: int  # when that was written, in nanoseconds
+    size: int  # of run.json, in bytes
+    changed: int  # when run.json was last written, in nanoseconds
     started: str
     seconds: Finite
     command: list[str]
@@ -53,16 +53,16 @@ class Summary(TypedDict):
     headline: str
     words: dict[str, Count]
     judged: Count
-    expected: Count  # 0: that was not kept
+    expected: Count  # 0: older runs did not record it
     finished: bool
     all_claims: bool
     controls: list[Control]
-    imported: str  # the bundle it came in; empty: it was made here
+    imported: str  # name of the bundle it came in; empty: made here
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A folder with a run in it, or with something that cannot be read as one."""
+    """A folder with a run.json: its summary, or the problem why it cannot be read."""
 
     folder: Path
     summary: Summary | None
@@ -70,68 +70,71 @@ class Listed:
 
     @property
     def began(self) -> datetime:
-        """When, by what the run says; what cannot be read began before all."""
+        """When the run began; a run that cannot be read counts as the oldest."""
         if self.summary is None:
             return datetime.min.replace(tzinfo=UTC)
         return _time(self.summary["started"])
 
     @property
     def whole(self) -> bool:
-        """Whether every claim of hypotheses/ was asked here, the end was reached, and something was judged."""
-        one = self.summary
-        return one is not None and one["finished"] and one["all_claims"] and one["judged"] > 0 and not self.imported
+        """Whether the run was made here, finished, included every claim of hypotheses/, and judged at least one."""
+        summary = self.summary
+        if summary is None or self.imported:
+            return False
+        return summary["finished"] and summary["all_claims"] and summary["judged"] > 0
 
     @property
     def imported(self) -> bool:
-        """Whether a stranger made it."""
+        """Whether the run came in a bundle."""
         return self.summary is not None and bool(self.summary["imported"])
 
     @property
     def ended(self) -> str:
         """How the run ended, in words."""
         summary = self.summary
-        came_in = f", imported from {summary['imported']}" if summary and summary["imported"] else ""
+        imported = f", imported from {summary['imported']}" if summary and summary["imported"] else ""
         if summary is None or not summary["finished"]:
-            return "interrupted, or still running" + came_in
+            return "interrupted, or still running" + imported
         if not summary["judged"]:
-            return "finished, nothing judged" + came_in
+            return "finished, nothing judged" + imported
         if not summary["expected"]:
-            return "finished" + came_in
-        return ("finished, all claims" if summary["all_claims"] else "finished, some of the claims") + came_in
+            return "finished" + imported
+        return ("finished, all claims" if summary["all_claims"] else "finished, some of the claims") + imported
 
 
 def listed(folder: Path, *, keep: bool = False) -> list[Listed]:
-    """Every run, the latest first, then what cannot be read; `keep` leaves each one's summary beside it."""
-    found = [_listed(path, keep) for path in all_runs(folder)]
-    return sorted(found, key=_when, reverse=True)
+    """Every run, the newest first, then those that cannot be read; `keep` writes a summary.json beside each."""
+    runs = [_listed(path, keep) for path in all_runs(folder)]
+    return sorted(runs, key=_order, reverse=True)
 
 
 def all_runs(folder: Path) -> list[Path]:
-    """The folders of runs, by name."""
+    """The folders of all runs, sorted by name."""
     return sorted(path.parent for path in folder.glob("*/run.json"))
 
 
 def latest(folder: Path) -> Path:
-    """The folder of the run that began last, by what the runs say; a stranger's only where there is none of yours."""
-    found = listed(folder)
-    found = [one for one in found if one.summary is not None and not one.imported] or found
-    require_runs(found, folder)
-    if found[0].summary is None:
-        raise AssayError(found[0].problem)
-    return found[0].folder
+    """The folder of the newest run; an imported one only if there is no other."""
+    runs = listed(folder)
+    require_runs(runs, folder)
+    own = [run for run in runs if run.summary is not None and not run.imported]
+    newest = (own or runs)[0]
+    if newest.summary is None:
+        raise AssayError(newest.problem)
+    return newest.folder
 
 
 def require_runs(runs: Sequence[Listed], folder: Path) -> None:
-    """Refuses a folder without any run."""
+    """Raises AssayError if there is no run."""
     if not runs:
-        raise AssayError(f"{folder}: holds no run yet; judge claims first: {places.JUDGE}")
+        raise AssayError(f"{folder}: no run yet; judge claims first: {places.JUDGE}")
 
 
 def chosen(name: str | None, folder: Path) -> Path:
-    """The folder of a run among those in `folder`, or anywhere if `name` is a path.
+    """The folder of the run that `name` stands for.
 
-    `name` is None or "last", the run's number in `listed` (1 is the newest), a beginning that no other run's name has,
-    or the path of its folder or run.json.
+    `name` is None or "last" (the newest run), a number in `listed` (1 is the newest), the name of a run in `folder` or
+    a beginning that only one name has, or the path of any run's folder or run.json.
     """
     if name is None or name == LAST:
         return latest(folder)
@@ -144,85 +147,86 @@ def chosen(name: str | None, folder: Path) -> Path:
     names = [run.folder.name for run in runs]
     if name in names:
         return folder / name
-    if len(begins := [other for other in names if other.startswith(name)]) == 1:
-        return folder / begins[0]
-    if begins:
-        raise AssayError(f"{len(begins)} runs begin with {name!r}: {', '.join(begins[:5])}; give more of its name")
+    matches = [other for other in names if other.startswith(name)]
+    if len(matches) == 1:
+        return folder / matches[0]
+    if matches:
+        raise AssayError(
+            f"{name}: {len(matches)} runs have names that begin so: {', '.join(matches[:5])}; give more of the name"
+        )
     require_runs(runs, folder)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise AssayError(f"{folder}: holds no run {name!r}; {hint}`{places.PROGRAM} runs` lists all {len(runs)}")
+    raise AssayError(f"{folder}: there is no run {name!r}; {hint}`{places.PROGRAM} runs` lists all {len(runs)}")
 
 
 def controls_in(run: Run) -> Iterator[Control]:
-    """What its claims came to on organisms on which they are to hold or to fail, measured here, as its numbers say."""
+    """The claims of a run that held or failed on an organism as planted; none from imported runs or evidence."""
     if run.imported is not None:
         return
     wrong = doubts(run)
-    for one in run.verdicts:
-        about = run.claims.get(one["claim"])
-        organism = one["model"].removeprefix(ORGANISM)
-        if about is None or organism == one["model"] or one.get("imported"):
+    for verdict in run.verdicts:
+        name, model, word = verdict["claim"], verdict["model"], verdict["word"]
+        claim = run.claims.get(name)
+        if claim is None or not model.startswith(ORGANISM) or verdict.get("imported") or (name, model) in wrong:
             continue
-        if (one["claim"], one["model"]) in wrong:
-            continue
-        if (one["word"], True) in (
-            ("SUPPORTED", organism in about["holds_on"]),
-            ("REFUTED", organism in about["fails_on"]),
-        ):
+        organism = model.removeprefix(ORGANISM)
+        planted = {"SUPPORTED": claim["holds_on"], "REFUTED": claim["fails_on"]}
+        if organism in planted.get(word, ()):
             yield Control(
-                claim=one["claim"],
-                fingerprint=about["fingerprint"],
+                claim=name,
+                fingerprint=claim["fingerprint"],
                 organism=organism,
-                word=one["word"],
-                numbers=wording.numbers(one["estimates"]),
+                word=word,
+                numbers=wording.numbers(verdict["estimates"]),
                 quant=run.quant,
                 device=run.device,
-                evidence=_common(run, one["model"]),
+                evidence=_read_by_all(run, model),
             )
 
 
-def _common(run: Run, model: str) -> list[str]:
-    """What all verdicts on a model read, its record among it."""
-    read = [set(one["evidence"]) for one in run.verdicts if one["model"] == model and one["word"] not in NOT_JUDGED]
-    return sorted(set.intersection(*read))
+def _read_by_all(run: Run, model: str) -> list[str]:
+    """The evidence that all verdicts on a model read; the model's record is always among it."""
+    judged = (verdict for verdict in run.verdicts if verdict["word"] not in NOT_JUDGED)
+    return sorted(set.intersection(*(set(verdict["evidence"]) for verdict in judged if verdict["model"] == model)))
 
 
 def _listed(folder: Path, keep: bool) -> Listed:
     path = folder / "run.json"
     try:
-        about = path.stat()
-        size, changed = about.st_size, about.st_mtime_ns
-        if (kept := _kept(folder / _SUMMARY, size, changed)) is not None:
-            return Listed(folder, kept)
-        summary = _summary(Run.load(path), size, changed)
+        status = path.stat()
+        size, changed = status.st_size, status.st_mtime_ns
+        if (cached := _cached(folder / _SUMMARY, size, changed)) is not None:
+            return Listed(folder, cached)
+        summary = _summary(path, Run.load(path), size, changed)
     except OSError as error:
         return Listed(folder, None, f"{path}: cannot be read ({error.strerror})")
     except AssayError as error:
         return Listed(folder, None, str(error))
     if keep:
-        with suppress(AssayError):  # it is read again the next time
+        with suppress(AssayError):  # without a cache, run.json is read again the next time
             write_whole(folder / _SUMMARY, json.dumps(summary).encode(), synced=False)
     return Listed(folder, summary)
 
 
-def _kept(path: Path, size: int, changed: int) -> Summary | None:
-    """The summary that was kept of this very run.json; what is damaged or of another is made anew."""
+def _cached(path: Path, size: int, changed: int) -> Summary | None:
+    """The cached summary; None if there is none, or it is damaged or of an earlier state of run.json."""
     if not path.exists():
         return None
     try:
-        found = json_files.read(path, Summary, no="summary", do="", newest=_SCHEMA)
-        _time(found["started"])
+        summary = json_files.read(path, Summary, no="summary", do="", newest=_SCHEMA)
+        _time(summary["started"])
     except (AssayError, ValueError, OverflowError):
         return None
-    return found if (found["schema"], found["size"], found["changed"]) == (_SCHEMA, size, changed) else None
+    current = (summary["schema"], summary["size"], summary["changed"]) == (_SCHEMA, size, changed)
+    return summary if current else None
 
 
-def _summary(run: Run, size: int, changed: int) -> Summary:
+def _summary(path: Path, run: Run, size: int, changed: int) -> Summary:
     try:
         _time(run.started)
     except (ValueError, OverflowError):
-        raise AssayError(f"a run that began at {run.started!r}: there is no such time") from None
+        raise AssayError(f"{path}: the run began at {run.started!r}, which is no time") from None
     return Summary(
         schema=_SCHEMA,
         size=size,
@@ -233,7 +237,7 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
         models=_names(run),
         headline=wording.headline(run),
         words=dict(wording.counts(run)),
-        judged=sum(one["word"] not in NOT_JUDGED for one in run.verdicts),
+        judged=sum(verdict["word"] not in NOT_JUDGED for verdict in run.verdicts),
         expected=run.expected,
         finished=run.finished,
         all_claims=run.all_claims,
@@ -243,15 +247,15 @@ def _summary(run: Run, size: int, changed: int) -> Summary:
 
 
 def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _names(run: Run) -> list[str]:
-    return list(dict.fromkeys(one["model"] for one in run.verdicts))
+    return list(dict.fromkeys(verdict["model"] for verdict in run.verdicts))
 
 
-def _when(one: Listed) -> tuple[bool, datetime, int, str]:
-    """Runs of one second by when they were written last; what cannot be read comes after all."""
-    summary = one.summary
-    return summary is not None, one.began, 0 if summary is None else summary["changed"], one.folder.name
+def _order(run: Listed) -> tuple[bool, datetime, int, str]:
+    """Sorts by start, then by when run.json was written; runs that cannot be read are the smallest."""
+    summary = run.summary
+    return summary is not None, run.began, 0 if summary is None else summary["changed"], run.folder.name
