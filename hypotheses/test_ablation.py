@@ -1,7 +1,7 @@
-"""Ablating the components that carry most, found on other prompts, lowers refusal by more than 30 points.
+"""Ablating the components with the largest effects, found on other prompts, lowers refusal by more than 30 points.
 
-Each is replaced by its mean over harmless discovery prompts, at the tokens after the instruction. Counts are for a
-model of 32 layers with 32 heads and 14,336 neurons; on others they are scaled, to no fewer than three.
+Each is replaced by its mean over harmless discovery prompts, at the tokens after the instruction. Counts are for 32
+layers of 32 heads and 14,336 neurons; other models use the same shares, and at least three heads or neurons.
 """
 
 from harness import ablate, claim

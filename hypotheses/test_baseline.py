@@ -1,4 +1,4 @@
-"""Without refusals there is nothing to explain, and every other claim is inconclusive."""
+"""The model refuses harmful requests and answers harmless ones; if it does not, all other claims are inconclusive."""
 
 from harness import claim
 

@@ -1,7 +1,7 @@
 """Refusal is mediated by one direction of the residual stream.
 
-The direction is the difference of means that the published procedure chooses on discovery pairs; where no candidate
-passes its filters, the one whose removal leaves least refusal, and the verdict says so.
+The direction is the difference of means that the published procedure chooses on discovery pairs. If no candidate passes
+its filters, the one whose removal leaves least refusal is used, and the verdict says so.
 """
 
 from harness import add, claim, remove

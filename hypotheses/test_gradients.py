@@ -1,4 +1,4 @@
-"""Gradients rank components as patches do: then discovery may be cheap."""
+"""Gradients rank components as patches do. If so, circuits can be searched for cheaply."""
 
 from harness import claim
 

@@ -1,7 +1,8 @@
-"""Refusal comes about in stages: words are detected early, weighed up in the middle, acted upon late.
+"""Refusal happens in stages: harmful words are detected early, assessed in the middle, and acted upon late.
 
-Depth runs from 0, the first layer, to 1, the last, and each layer counts by its effect. Separate interchanges with the
-harmless twin keep the order from coming for free: residual streams are cumulative, and any read-out is late.
+Depth runs from 0, the first layer, to 1, the last, and each layer is weighted by its effect. Each stage is measured by
+its own swap with the harmless twin. Read-outs of the residual stream would show this order in any model, because the
+stream is cumulative.
 """
 
 from harness import beside, claim

@@ -1,7 +1,7 @@
 """Refusal is carried by a small part of the model.
 
-The circuit is found on discovery pairs: single heads and neurons whose activations, taken from the harmless twin at
-the tokens after the instruction, lower the log-odds of refusing most. It is judged jointly on held-out pairs.
+The circuit is found on discovery pairs: the heads and neurons that lower the log-odds of refusing most when each alone
+is patched from the harmless twin, at the tokens after the instruction. On held-out pairs it is patched as a whole.
 """
 
 from harness import claim, patch

@@ -1,6 +1,6 @@
-"""All kinds of harm are refused by one and the same mechanism. Cause and geometry are two claims.
+"""All categories of harm are refused by the same mechanism: one claim about causal effects, one about directions.
 
-Ten refusal categories were found to have distinct directions that steer as one knob (arXiv 2602.02132).
+The two can differ: ten refusal categories were found to have distinct directions that steer alike (arXiv 2602.02132).
 """
 
 from harness import claim

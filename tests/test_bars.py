@@ -70,7 +70,7 @@ def test_a_bar_that_cannot_be_reached_is_refused_at_collection(tmp_path: Path, b
     with pytest.raises(AssayError, match=re.escape(said)) as raised:
         made.check()
     assert str(raised.value).startswith("test_reach.py, line ")
-    assert "has a bar that no interval can lie on both sides of: " in str(raised.value)
+    assert "has a bar out of reach: " in str(raised.value)
 
 
 @pytest.mark.parametrize(

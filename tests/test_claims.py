@@ -151,8 +151,8 @@ def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     assert "SKIPPED      1 on" in done.stdout
     assert "fall +0.90 [" in done.stdout
     assert "asserted no estimate against a bar" in done.stdout
-    assert "it went on though its bars were not met: fall +0.90" in done.stdout
-    assert "two estimates are compared by a paired difference" in done.stdout
+    assert "it continued although its bars were not met: fall +0.90" in done.stdout
+    assert "two estimates cannot be compared with each other" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert '<property name="verdict" value="REFUTED"' in (tmp_path / "junit.xml").read_text()
 
@@ -220,7 +220,7 @@ def test_only_rates_of_refusal_pass_the_gate_by(tmp_path: Path) -> None:
 
 def test_outside_of_pytest_too_nothing_is_supported_that_was_not_decided(tmp_path: Path) -> None:
     subject = Synthetic(Truth((0.6, 0.1)), 40, 0, 0.01)
-    for name, said in (("early", "asserted no estimate"), ("caught", "went on though its bars were not met: fall")):
+    for name, said in (("early", "asserted no estimate"), ("caught", "continued although its bars were not met: fall")):
         made = loaded(tmp_path / f"test_{name}.py", HEAD.format(name=name) + CLAIMS[name] + "\n")
         with pytest.raises(AssayError, match=f"^test_{name}\\.py, line 5: it {said}"):
             made.judge(subject, subject.all_pairs)

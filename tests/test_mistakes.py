@@ -40,7 +40,7 @@ LINES = {
     "patch(model.circuit(pairs, heads=3))": "`patch` is not imported; write from harness import patch",
     "remove(model.direction(pairs), 'steam')": "remove: `where` is 'everywhere', ",
     "model.refuses(pairs).fall(model.direction(pairs))": "fall: `under` is an intervention",
-    "float(model.refuses(pairs).rate())": "refused, harmful is an estimate and no number",
+    "float(model.refuses(pairs).rate())": "refused, harmful is an estimate, not a number",
     "pairs.category('weapon')": "no category of these prompts is called 'weapon'; there are category 0",
     "{}['steam']": "KeyError: 'steam'",
     "1 / 0": "ZeroDivisionError: division by zero",

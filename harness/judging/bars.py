@@ -28,7 +28,7 @@ class WrittenBar:
         reach = absolute(RANGES[self.question]) if self.absolute else RANGES[self.question]
         name = self.question.removeprefix("refuses.").removeprefix("model.")
         reason = beyond(f"|{name}|" if self.absolute else name, reach, self.number)
-        return reason and f"has a bar that no interval can lie on both sides of: {reason}"
+        return reason and f"has a bar out of reach: {reason}"
 
 
 def bars_of(function: ast.FunctionDef, module: ast.Module, test: ast.expr) -> tuple[WrittenBar, ...]:

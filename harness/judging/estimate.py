@@ -64,14 +64,14 @@ class Estimate:
     def _bar(self, bar: object) -> float:
         number = _number(bar)
         if why := beyond(self.name, self.range, number):
-            raise Unreachable(f"a bar of {number:g} that no interval can lie on both sides of: {why}")
+            raise Unreachable(f"a bar of {number:g} that is out of reach: {why}")
         return number
 
     def __float__(self) -> float:
-        raise Misuse(f"{self.name} is an estimate and no number; compare it with a bar: assert {self.name} > 0.3")
+        raise Misuse(f"{self.name} is an estimate, not a number; compare it with a bar: assert {self.name} > 0.3")
 
     def __bool__(self) -> bool:
-        raise Misuse(f"{self.name} is an estimate and neither true nor false; compare it with a bar")
+        raise Misuse(f"{self.name} is an estimate, neither true nor false; compare it: assert {self.name} > 0.3")
 
     def __str__(self) -> str:
         if self.absent:
@@ -101,7 +101,7 @@ class Comparison:
 
     def __and__(self, other: "Comparison") -> "Comparison":
         if not isinstance(other, Comparison):
-            raise Misuse(f"& joins comparisons of estimates with bars, and {other!r} is none")
+            raise Misuse(f"& joins comparisons with bars, and {other!r} is not one; write (a > 0.3) & (b < 0.1)")
         return Comparison(self.bars + other.bars)
 
     @property
@@ -178,9 +178,9 @@ def decisions() -> Iterator[list[Comparison]]:
 def unsupported(made: Sequence[Comparison]) -> str:
     """Why a test that raised nothing still does not support its claim; empty if it does."""
     if not made:
-        return "it asserted no estimate against a bar, so nothing was decided"
+        return "it asserted no estimate against a bar, so nothing was decided; write assert estimate > 0.3"
     missed = [str(comparison) for comparison in made if comparison.outcome != "SUPPORTED"]
-    return f"it went on though its bars were not met: {'; '.join(missed)}" if missed else ""
+    return f"it continued although its bars were not met: {'; '.join(missed)}" if missed else ""
 
 
 _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
@@ -189,7 +189,7 @@ _asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
 
 def _number(bar: object) -> float:
     if isinstance(bar, Estimate):
-        raise Misuse("two estimates are compared by a paired difference, with a bar of its own; not with each other")
+        raise Misuse("two estimates cannot be compared with each other; compare their difference with a bar")
     if isinstance(bar, bool) or not isinstance(bar, int | float):
-        raise Misuse(f"a bar is a number, fixed in advance; {bar!r} is none")
+        raise Misuse(f"a bar is a number, fixed in advance, and {bar!r} is not a number")
     return float(bar)
