@@ -69,7 +69,7 @@ def test_a_random_circuit_shares_nothing_and_is_as_large_in_every_layer(found: C
 
 
 def test_a_whole_output_has_no_random_counterpart() -> None:
-    with pytest.raises(AssayError, match="whole outputs have no others"):
+    with pytest.raises(AssayError, match="a layer has no other attention or MLP"):
         Circuit.of(mlps=[1]).random(SMALL, 0)
 
 
