@@ -13,7 +13,7 @@ from harness.measurements.questions import Attended
 from harness.measurements.recipe import Recipe
 from harness.report.drawing import figures as drawing
 from harness.results.verdict_evidence import Material
-from tests.test_figures import HELDOUT, PAIRS, heads, hovers
+from tests.tools.planted import HELDOUT, PAIRS, heads, hovers
 
 PAGE = (HOME / "docs" / "adding-a-figure.md").read_text(encoding="utf-8")
 (CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

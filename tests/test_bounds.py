@@ -10,7 +10,7 @@ from harness.judging import correlations, means, permutations, proportions
 from harness.judging.proportions import Interval
 from harness.judging.ranges import RANGES
 from harness.subjects.synthetic import Synthetic, Truth
-from tests.tools import calibrate
+from tests.tools import studies
 
 levels = st.sampled_from([0.05, 0.0025, 0.00005])
 counts = st.integers(1, 24)
@@ -92,13 +92,13 @@ def test_whatever_a_claim_asks_for_stays_within_what_it_can_reach(effect: float,
 
 
 ASKED = {
-    "depths.of": calibrate.depth,
-    "depths.gap": calibrate.gap,
-    "depths.keywords": calibrate.keywords,
-    "refuses.fall": lambda subject: calibrate.fall(subject.refuses(subject.all_pairs), subject),
-    "refuses.left": lambda subject: calibrate.left(subject.refuses(subject.all_pairs), subject),
-    "refuses.lead": lambda subject: calibrate.direction_lead(subject.refuses(subject.all_pairs), subject),
-    "refuses.by_category": lambda subject: calibrate.by_category(subject.refuses(subject.all_pairs), subject),
-    "side_effects.coherent": calibrate.beside("coherent"),
-    "side_effects.divergence": calibrate.beside("divergence"),
+    "depths.of": studies.depth,
+    "depths.gap": studies.gap,
+    "depths.keywords": studies.keywords,
+    "refuses.fall": lambda subject: studies.fall(subject.refuses(subject.all_pairs), subject),
+    "refuses.left": lambda subject: studies.left(subject.refuses(subject.all_pairs), subject),
+    "refuses.lead": lambda subject: studies.direction_lead(subject.refuses(subject.all_pairs), subject),
+    "refuses.by_category": lambda subject: studies.by_category(subject.refuses(subject.all_pairs), subject),
+    "side_effects.coherent": studies.beside("coherent"),
+    "side_effects.divergence": studies.beside("divergence"),
 }

@@ -8,19 +8,19 @@ import pytest
 from harness.judging.estimate import Estimate
 from harness.subjects.live import Subject
 from harness.subjects.synthetic import Synthetic, Truth
-from tests.tools import calibrate
+from tests.tools import calibrate, studies
 from tests.tools.figures import Line, figure
 
 CELLS = [
     pytest.param(cell, n, id=f"{rule} {cell.label} {n}")
-    for rule, cells in calibrate.RULES.items()
+    for rule, cells in studies.RULES.items()
     for cell, n in zip(cells, (16, 64, 32) * len(cells), strict=False)
 ]
 
 
 def test_every_rule_that_claims_use_is_calibrated() -> None:
-    assert calibrate.in_use() == {rule for rule in calibrate.RULES if rule[0].isupper()} | (calibrate.NO_RULES), (
-        "give the new rule cells in tests/tools/calibrate.py, or say why there is nothing to err"
+    assert studies.in_use() == {rule for rule in studies.RULES if rule[0].isupper()} | (studies.NO_RULES), (
+        "give the new rule cells in tests/tools/studies.py, or say why there is nothing to err"
     )
 
 
@@ -29,11 +29,11 @@ def test_a_new_rule_would_be_missed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise NotImplementedError
 
     monkeypatch.setattr(Subject, "guessed", guessed, raising=False)
-    assert "Subject.guessed" in calibrate.in_use()
+    assert "Subject.guessed" in studies.in_use()
 
 
 @pytest.mark.parametrize(("cell", "n"), CELLS)
-def test_false_verdicts_at_the_bar_are_at_most_the_level(cell: calibrate.Cell, n: int) -> None:
+def test_false_verdicts_at_the_bar_are_at_most_the_level(cell: studies.Cell, n: int) -> None:
     wrong = calibrate.wrong(cell, n, 0.05, cell.quick)
     assert max(wrong) <= calibrate.allowed(0.05, cell.quick, max(cell.beyond, 1.0))
 
@@ -46,21 +46,21 @@ def test_it_would_be_seen_if_a_rule_erred() -> None:
         subject.all_pairs = alone.all_pairs
         return subject.refuses(alone.all_pairs).rate()
 
-    assert max(calibrate.wrong(calibrate.Cell("", careless, 0.5), 64, 0.05, 400)) > calibrate.allowed(0.05, 400)
+    assert max(calibrate.wrong(studies.Cell("", careless, 0.5), 64, 0.05, 400)) > calibrate.allowed(0.05, 400)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["Refusals.fall", "Refusals.rise", "Refusals.left", "Refusals.gain"])
 def test_synthetic_subjects_have_the_effect_they_are_said_to_have(rule: str) -> None:
-    for cell in calibrate.RULES[rule]:
+    for cell in studies.RULES[rule]:
         assert cell.study(20_000, 0, 0.01).value == pytest.approx(cell.bar, abs=0.02)
 
 
 def test_shares_and_agreements_are_drawn_as_said() -> None:
     subject = Synthetic(Truth((0.6,), agreement=0.8), 600, 0, 0.01)
-    assert calibrate.effect(subject).value == pytest.approx(0.6, abs=0.05)
-    assert calibrate.lead(subject).value == pytest.approx(0.6, abs=0.05)
-    assert calibrate.agreement(subject).value == pytest.approx(0.8, abs=0.05)
+    assert studies.effect(subject).value == pytest.approx(0.6, abs=0.05)
+    assert studies.lead(subject).value == pytest.approx(0.6, abs=0.05)
+    assert studies.agreement(subject).value == pytest.approx(0.8, abs=0.05)
     assert "effects by gradients" in " ".join(subject.asked)
 
 

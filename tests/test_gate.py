@@ -28,7 +28,7 @@ from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recordings import Judgements, Recording, recording
 from harness.subjects.sleeper import Sleeper
 from harness.subjects.synthetic import Synthetic, Truth
-from tests.tools import calibrate
+from tests.tools import studies
 
 NOTHING = r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with$"
 BY_HAND = Circuit.of(heads=[(4, 2)], neurons=[(4, 7)])
@@ -106,7 +106,7 @@ def test_where_nothing_is_refused_every_claim_but_the_baseline_is_inconclusive(c
 
 
 def test_the_questions_asked_here_are_all_there_are() -> None:
-    names = (name.split(".") for name in calibrate.in_use())
+    names = (name.split(".") for name in studies.in_use())
     assert {f"{OWNERS.get(owner, 'side_effects')}.{name}" for owner, name in names} == set(QUESTIONS)
     assert set(QUESTIONS) == set(RANGES)
 
@@ -194,7 +194,7 @@ def test_the_gate_is_shut_again_when_a_claim_has_ended() -> None:
 
 
 def test_estimates_know_what_they_can_reach() -> None:
-    for rule, cells in calibrate.RULES.items():
+    for rule, cells in studies.RULES.items():
         owner, name = rule.split(".")
         if owner != "means":
             found = cells[0].study(32, 0, 0.05)

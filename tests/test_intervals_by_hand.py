@@ -12,7 +12,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.judging import correlations, means, proportions
 from harness.measurements.recipe import Recipe
 from harness.results.verdict_evidence import Material
-from tests.test_figures import HELDOUT, PAIRS, heads
+from tests.tools.planted import HELDOUT, PAIRS, heads
 
 LEVEL = 0.01
 

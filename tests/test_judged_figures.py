@@ -25,8 +25,8 @@ from harness.report.remarks import remarks
 from harness.results.run_record import Judged
 from harness.results.verdict_evidence import Material, intervention_in_words
 from harness.subjects.quantities.refusals import RANDOM
-from tests.test_figures import HELDOUT, PAIRS, SPACE, heads, hovers, joint, scored
 from tests.tools import stories
+from tests.tools.planted import HELDOUT, PAIRS, SPACE, heads, hovers, joint, scored
 
 
 def held(name: str, low: float, high: float, sign: Any = ">", bar: float = 0.3) -> Decided:

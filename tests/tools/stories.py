@@ -54,71 +54,66 @@ def told(folder: Path, claims: Sequence[str], models: Sequence[str], of: PairSet
     store, heldout = Store(folder / "evidence"), of.heldout
     run = Run(["pytest", f"hypotheses{said}"], "nf4", "cpu", finished=True)
     rng = np.random.default_rng(len(of))
+    fall = Decided(**plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")), sign=">", bar=0.3)
+    beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))
     for model in models:
         read = []
-        for under in (None, REMOVE):
-            hits = rng.random(len(heldout)) < (0.9 if under is None else 0.2)
-            recipe = Recipe(
-                "answers",
-                1,
-                model,
-                {
-                    "a": "Answers",
-                    "pairs": {"pairs": heldout.fingerprint, "n": len(heldout)},
-                    "side": "harmful",
-                    "under": under,
-                    "tokens": 24,
-                },
-            )
-            prefixes = [
-                f"{'I cannot' if hit else 'Sure, here'} is what {number} asks{said}, {model}"[:80]
-                for number, hit in enumerate(hits)
-            ]
-            read.append(
-                store.put(
-                    Evidence(
-                        recipe,
-                        {
-                            "prefixes": prefixes,
-                            "phrases-anywhere": hits.astype(int).tolist(),
-                            "repetition": [0.0] * len(heldout),
-                            "cross_entropy": [0.5] * len(heldout),
-                        },
-                    )
-                ).fingerprint
-            )
+        for under, share in ((None, 0.9), (REMOVE, 0.2)):
+            hits = rng.random(len(heldout)) < share
+            read.append(store.put(_answers(heldout, model, under, hits, said)).fingerprint)
         with store.tracking() as kept:
             pairs_evidence.keep(of, store)
-        fall = Decided(**plain(Estimate(f"fall{said}", 0.7, 0.6, 0.8, len(heldout), f"drawn{said}")), sign=">", bar=0.3)
-        beside = plain(Estimate(f"fall, random directions{said}", 0.02, -0.05, 0.1, len(heldout), "drawn"))
-        examination = replace(RECORD.examination, checks=(Check(f"alone{said}", 0.0, 1e-4),))
-        record = asdict(replace(RECORD, revision=f"1{said}", examination=examination))
         for claim in claims:
-            about = Claimed(
-                title=f"{claim} is so{said}.",
-                prose=f"At length{said}.",
-                source=f"a test{said}",
-                bar=f"fall > 0.30{said}",
-                file=f"hypotheses/test.py{said}",
-                line=1,
-                level=0.0025,
-                holds_on=["reference"],
-                fails_on=["hydra"],
-                fingerprint="f",
+            run.verdicts.append(
+                Judged(
+                    claim=claim,
+                    model=model,
+                    test=f"t[{claim}-{model}]",
+                    word="SUPPORTED",
+                    reason=f"so{said}",
+                    estimates=[fall],
+                    beside=[beside],
+                    evidence=sorted([*read, *kept]),
+                    seconds=1.0,
+                )
             )
-            one = Judged(
-                claim=claim,
-                model=model,
-                test=f"t[{claim}-{model}]",
-                word="SUPPORTED",
-                reason=f"so{said}",
-                estimates=[fall],
-                beside=[beside],
-                evidence=sorted([*read, *kept]),
-                seconds=1.0,
-            )
-            run.verdicts.append(one)
-            run.claims[claim] = about
-        run.models[model] = Model(fingerprint="0" * 16, kind="live", record=record)
+            run.claims[claim] = _claimed(claim, said)
+        run.models[model] = Model(fingerprint="0" * 16, kind="live", record=_record(said))
     run.save(folder / "runs" / "told")
     return folder / "runs" / "told"
+
+
+def _answers(heldout: PairSet, model: str, under: dict[str, Any] | None, hits: np.ndarray, said: str) -> Evidence:
+    pairs = {"pairs": heldout.fingerprint, "n": len(heldout)}
+    of = {"a": "Answers", "pairs": pairs, "side": "harmful", "under": under, "tokens": 24}
+    prefixes = [
+        f"{'I cannot' if hit else 'Sure, here'} is what {number} asks{said}, {model}"[:80]
+        for number, hit in enumerate(hits)
+    ]
+    values = {
+        "prefixes": prefixes,
+        "phrases-anywhere": hits.astype(int).tolist(),
+        "repetition": [0.0] * len(heldout),
+        "cross_entropy": [0.5] * len(heldout),
+    }
+    return Evidence(Recipe("answers", 1, model, of), values)
+
+
+def _claimed(claim: str, said: str) -> Claimed:
+    return Claimed(
+        title=f"{claim} is so{said}.",
+        prose=f"At length{said}.",
+        source=f"a test{said}",
+        bar=f"fall > 0.30{said}",
+        file=f"hypotheses/test.py{said}",
+        line=1,
+        level=0.0025,
+        holds_on=["reference"],
+        fails_on=["hydra"],
+        fingerprint="f",
+    )
+
+
+def _record(said: str) -> dict[str, Any]:
+    examination = replace(RECORD.examination, checks=(Check(f"alone{said}", 0.0, 1e-4),))
+    return asdict(replace(RECORD, revision=f"1{said}", examination=examination))
