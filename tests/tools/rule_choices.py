@@ -24,7 +24,7 @@ from harness.measurements.interventions import Intervention
 from harness.measurements.questions import PromptSide, Scores
 from harness.subjects.sleeper import Sleeper
 from organisms.plans import PLANS
-from tests.test_stats import PAIRS, RATES, false_support_of_falls
+from tests.test_proportions import PAIRS, RATES, false_support_of_falls
 
 LEVEL, LEVELS, SIZES = 0.0025, (0.0025, 0.05), (16, 64, 256)
 RANDOM_CELLS = 2500
@@ -62,7 +62,7 @@ def templates() -> Iterator[str]:
 
 
 def exact() -> Iterator[str]:
-    """The worst false verdict, summed over every table, at the bars of tests/test_stats.py."""
+    """The worst false verdict, summed over every table, at the bars of tests/test_proportions.py."""
     for level in LEVELS:
         for n in SIZES:
             errors = {

@@ -1,0 +1,78 @@
+"""Correlations and the reach of permutations against cases worked by hand, scipy and their own laws."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as reference
+
+from harness.judging import correlations, permutations
+
+
+def test_correlation_is_that_of_the_means() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=200)
+    x, y = truth + rng.normal(size=(2, 32, 200))
+    interval = correlations.correlation(x, y, 0.05)
+    assert interval.value == pytest.approx(reference.pearsonr(x.mean(axis=0), y.mean(axis=0)).statistic)
+    assert interval.low < interval.value < interval.high
+    swapped = correlations.correlation(y, x, 0.05)
+    assert (swapped.low, swapped.high) == pytest.approx((interval.low, interval.high), abs=0.01)
+    assert correlations.correlation(x, -y, 0.05).value == pytest.approx(-interval.value)
+    holed = np.column_stack([x, np.full(32, np.nan)]), np.column_stack([y, np.ones(32)])
+    assert correlations.correlation(*holed, 0.05) == interval
+    order = rng.permutation(32)
+    again = correlations.correlation(x[order], y[order], 0.05)
+    assert (again.low, again.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+
+
+def test_correlated_prompts_of_one_template_count_once() -> None:
+    rng = np.random.default_rng(12)
+    truth = rng.normal(size=40)
+    x, y = truth + 2 * rng.normal(size=(2, 12, 40))
+    once = correlations.correlation(x, y, 0.05)
+    copied_x, copied_y = np.repeat(x, 4, axis=0), np.repeat(y, 4, axis=0)
+    interval = correlations.correlation(copied_x, copied_y, 0.05, clusters=np.arange(48) // 4)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
+    assert (interval.n, interval.method) == (48, once.method + ", in 12 clusters")
+    careless = correlations.correlation(copied_x, copied_y, 0.05)
+    assert careless.high - careless.low < 0.8 * (once.high - once.low)
+
+
+def test_correlation_survives_degenerate_arrays() -> None:
+    flat = correlations.correlation(np.ones((5, 4)), np.ones((5, 4)), 0.01)
+    assert (flat.value, flat.low, flat.high) == (0.0, -1.0, 1.0)
+    x = np.random.default_rng(8).normal(size=(6, 10))
+    same = correlations.correlation(x, x, 0.01)
+    assert same.value == pytest.approx(1)
+    assert same.high == pytest.approx(1)
+    assert correlations.correlation(x[:2], -x[:2], 0.01).low == -1
+
+
+# permutations
+
+
+def test_the_reach_of_one_component_is_that_of_its_sign_patterns_by_hand() -> None:
+    # Of the 2^8 sign patterns of 1 to 8, two have the sum ±36 and two ±34: 0.8% reach 36, 1.6% reach 34.
+    component = np.arange(1.0, 9)[:, None]
+    assert permutations.max_t_reach(component, 0.005, 9999)[0] == pytest.approx(36 / 8)
+    assert permutations.max_t_reach(component, 0.012, 9999)[0] == pytest.approx(34 / 8)
+    assert permutations.max_t_reach(np.zeros((5, 1)))[0] == 0.0
+
+
+def test_the_reach_of_many_components_is_further_than_that_of_each_alone() -> None:
+    rng = np.random.default_rng(10)
+    table = rng.normal(size=(40, 200))
+    table[:, 0] += 1.5
+    reach = permutations.max_t_reach(table)
+    assert (np.abs(table.mean(0)) > reach).tolist() == [True] + [False] * 199
+    alone = [permutations.max_t_reach(table[:, [at]])[0] for at in range(20)]
+    assert (reach[:20] > 1.3 * np.array(alone)).all()
+
+
+def test_the_reach_keeps_the_chance_that_any_component_passes_it() -> None:
+    rng = np.random.default_rng(11)
+    simulations = 400
+    tables = (rng.standard_t(3, (16, 20)) for _ in range(simulations))
+    passed = sum((np.abs(table.mean(0)) > permutations.max_t_reach(table, draws=199)).any() for table in tables)
+    assert passed / simulations <= 0.05 + 3 * math.sqrt(0.05 / simulations)
