@@ -150,7 +150,7 @@ def test_a_damaged_bundle_is_one_sentence_and_puts_nothing_in_place(here: Path, 
             assert {path.stem for path in store.files()} == {path.stem for path in Store(here / "evidence").files()}
             shutil.rmtree(tmp_path / "there")
         assert not store.files()
-    for change, sentence in (("drop", "is missing in it"), ("edit", "is no evidence")):
+    for change, sentence in (("drop", "is missing"), ("edit", "is no evidence")):
         with zipfile.ZipFile(whole) as old, zipfile.ZipFile(tmp_path / "other.zip", "w") as new:
             names = old.namelist()
             victim = next(name for name in names if name.startswith("evidence/") and name.endswith(".json"))
@@ -173,7 +173,7 @@ def test_a_bundle_that_would_write_elsewhere_is_refused(name: str, here: Path, t
     path = bundled(here, tmp_path / "b.zip")
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(name, "{}")
-    with pytest.raises(AssayError, match="it holds '.*', as no bundle does"):
+    with pytest.raises(AssayError, match="it holds '.*', which bundles never hold"):
         unbundle(path, Store(tmp_path / "a" / "b" / "evidence"), tmp_path / "a" / "b" / "runs")
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -181,7 +181,7 @@ def test_a_bundle_that_would_write_elsewhere_is_refused(name: str, here: Path, t
 def test_gone_evidence_is_one_sentence(here: Path, tmp_path: Path) -> None:
     shutil.copytree(here, tmp_path / "copy")
     Store(tmp_path / "copy" / "evidence").files()[0].unlink()
-    with pytest.raises(AssayError, match=r"gone or damaged; judge again"):
+    with pytest.raises(AssayError, match=r"missing or damaged; judge again"):
         bundled(tmp_path / "copy", tmp_path / "b.zip")
     assert not list(tmp_path.glob("*.zip*"))
 

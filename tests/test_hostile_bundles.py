@@ -78,7 +78,7 @@ def test_a_bundle_is_listed_and_known_by_its_hash(told: Path, folder: Path) -> N
 
 def test_another_file_than_was_meant_is_not_even_opened(folder: Path) -> None:
     (folder / "b.zip").write_bytes(b"no zip at all")
-    with pytest.raises(AssayError, match=r"its SHA-256 is \w{64} and not 0{64}: it is another file than was meant"):
+    with pytest.raises(AssayError, match=r"its SHA-256 is \w{64}, not 0{64}; it is not the file that --sha256 names"):
         taken(folder / "b.zip", sha256="0" * 64)
     for wrong in ("12", "g" * 64, "0" * 63):
         with pytest.raises(AssayError, match=f"--sha256 {wrong}: is no SHA-256; give the 64 hexadecimal digits"):
@@ -96,10 +96,10 @@ def test_bundles_of_before_there_was_a_list_are_taken(members: Members, folder: 
         (lambda whole: whole | {"schema": 2}, "made by a later Assay .schema 2; this one reads up to 1.: update Assay"),
         (lambda whole: whole | {"members": []}, r"\$\.members: expected object, got array"),
         (lambda whole: whole | {"note": 1}, "unknown field note"),
-        (lambda whole: whole | {"members": dict(list(whole["members"].items())[1:])}, "and not in both"),
+        (lambda whole: whole | {"members": dict(list(whole["members"].items())[1:])}, "but not in both"),
         (
             lambda whole: whole | {"members": whole["members"] | {"run.json": {"bytes": 3, "sha256": "ab"}}},
-            "run.json is not what was bundled",
+            "run.json is not the file that was bundled",
         ),
     ],
 )
@@ -121,7 +121,10 @@ def test_a_twisted_run_or_list_in_it_is_one_sentence(how: str, members: Members,
         with zipfile.ZipFile(folder / "b.zip", "w") as file:
             for member, value in (whole | {name: raw}).items():
                 file.writestr(member, value)
-        refused(folder / "b.zip", r"b\.zip: (is no bundle, or a damaged one \(.*\); ask for it|made by a later Assay)")
+        refused(
+            folder / "b.zip",
+            r"b\.zip: (is no bundle, or a damaged one \(.*\); ask for the file again|made by a later Assay)",
+        )
 
 
 @pytest.mark.parametrize(
@@ -135,10 +138,14 @@ def test_a_twisted_run_or_list_in_it_is_one_sentence(how: str, members: Members,
         (
             "pairs",
             lambda body: body["values"]["pairs"][0].update(harmful="something else"),
-            "contradicts itself: its pairs are others than its recipe says",
+            "contradicts itself: its prompts are not those of its recipe",
         ),
         ("answers", lambda body: body["recipe"]["of"]["pairs"].update(n=1), "values for 1 pairs"),
-        ("answers", lambda body: body["recipe"].update(kind="of-nobody"), "of no kind that is known here: 'of-nobody'"),
+        (
+            "answers",
+            lambda body: body["recipe"].update(kind="of-nobody"),
+            "of a kind that is not known here: 'of-nobody'",
+        ),
         ("answers", lambda body: body["values"].pop("prefixes"), "missing required field prefixes"),
         ("answers", lambda body: body["environment"].update(seconds="1"), "is no evidence"),
     ],
@@ -152,10 +159,10 @@ def test_forged_evidence_that_contradicts_itself_is_refused_though_its_hashes_ar
 def test_what_is_beside_or_missing_is_refused(members: Members, folder: Path) -> None:
     some = [name for name in members if name.startswith("evidence/")]
     missing = {name: raw for name, raw in members.items() if name != some[0]}
-    refused(packed(missing, folder / "b.zip"), f"evidence {some[0][9:21]} is missing in it")
+    refused(packed(missing, folder / "b.zip"), f"evidence {some[0][9:21]} is missing")
     for name in (f"evidence/{'0' * 64}.json", f"evidence/{'0' * 64}.safetensors"):
         refused(
-            packed(members | {name: b"{}"}, folder / "b.zip"), "evidence 0{12} is in it, and its run did not read it"
+            packed(members | {name: b"{}"}, folder / "b.zip"), "it holds evidence 0{12}, which its run did not read"
         )
     without = {name: raw for name, raw in members.items() if name != "run.json"}
     refused(packed(without, folder / "b.zip"), "it has no run.json")
@@ -185,7 +192,7 @@ def test_parts_that_the_model_does_not_have_and_pairs_that_the_run_does_not_are_
     with_(
         replace(tokens, of={"pairs": {"pairs": of.fingerprint, "n": 3}}),
         {"tokens": [1]},
-        "is of 3 pairs, and there are 40",
+        "its set has 3 pairs; it has 40",
     )
 
 
@@ -257,7 +264,7 @@ def test_no_name_stands_twice_and_none_is_a_folder(members: Members, folder: Pat
     refused(path, "'run.json' stands in it twice")
     with zipfile.ZipFile(packed(members, path), "a") as file:
         file.mkdir("evidence")
-    refused(path, "it holds 'evidence/', as no bundle does")
+    refused(path, "it holds 'evidence/', which bundles never hold")
     raw = packed(members, path).read_bytes()
     at = raw.rindex(b"PK\x05\x06")
     path.write_bytes(raw[:at] + b"PK\x06\x07" + bytes(16) + raw[at:])

@@ -54,7 +54,10 @@ def with_recording(told: Path, folder: Path, name: str, whole: Recording = WHOLE
 
 @pytest.mark.parametrize("name", ["yi-6b-chat", "YI-6b-chat", "..", ".hidden", "-k", "a\tb", " x", "a" * 200])
 def test_a_recording_takes_no_published_name_and_none_that_hides(name: str, told: Path, folder: Path) -> None:
-    refused(with_recording(told, folder, name), "it holds a recording called .*: a published one is, or it is no plain")
+    refused(
+        with_recording(told, folder, name),
+        "it holds a recording named .*: that is a published one's name, or not a plain",
+    )
 
 
 def test_a_recording_is_whole_and_was_judged_or_the_bundle_is_refused(told: Path, folder: Path) -> None:
@@ -72,7 +75,7 @@ def test_a_recording_never_replaces_one_of_yours(told: Path, folder: Path) -> No
     kept.keep(mine)
     path = with_recording(told, folder, "mine")
     before = tree(folder)
-    with pytest.raises(AssayError, match=r"mine\.json: another recording of that name is here already; move it away"):
+    with pytest.raises(AssayError, match=r"mine\.json: holds another recording of the same name; move it away"):
         taken(path)
     assert tree(folder) == before
     (folder / "there" / "recorded" / "mine.json").unlink()
@@ -242,10 +245,14 @@ def test_a_name_that_commands_the_terminal_or_is_an_option_is_refused(
     for name in ("--fresh", "a\x1b[2J", "a\nb", "a\n"):
         run = Run.load(told)
         run.models = {name: run.models[MODEL]}
-        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
+        refused(
+            packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim with the name '"
+        )
         run = Run.load(told)
         run.verdicts[-1]["claim"] = name
-        refused(packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim called '")
+        refused(
+            packed(members | {"run.json": run.as_json}, folder / "b.zip"), "it has a model or a claim with the name '"
+        )
 
 
 def test_the_report_says_what_is_imported(members: Members, folder: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence, Store
+from harness.measurements.evidence_kinds import PART
 from harness.measurements.questions import described
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import AnySweep
@@ -53,4 +54,4 @@ class Parts:
 
     def _recipe(self, pairs: tuple[str, ...]) -> Recipe:
         of = {"whole": self._whole.fingerprint, "what": described(self._sweep), "pairs": list(pairs)}
-        return Recipe("part", self._whole.revision, self._whole.subject, of)
+        return Recipe(PART, self._whole.revision, self._whole.subject, of)

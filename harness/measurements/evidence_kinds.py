@@ -45,11 +45,12 @@ class _ListsKept(Struct):
 
 
 # Kinds of evidence that are no measurements: a model's record, the prompts of a run, the parts of a long sweep.
+MODEL_RECORD, PAIRS, LISTS, PART = "model-record", "pairs", "prompt-lists", "part"
 _KEPT: Mapping[str, Content] = {
-    "model-record": Content(_AskedRecord, ModelRecord),
-    "pairs": Content(Asked, _PairsKept, ("pairs",)),
-    "part": Content(_AskedPart, EffectsHold, effects=True),
-    "prompt-lists": Content(Asked, _ListsKept),
+    MODEL_RECORD: Content(_AskedRecord, ModelRecord),
+    PAIRS: Content(Asked, _PairsKept, ("pairs",)),
+    PART: Content(_AskedPart, EffectsHold, effects=True),
+    LISTS: Content(Asked, _ListsKept),
 }
 
 

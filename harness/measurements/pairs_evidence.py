@@ -5,9 +5,9 @@ from harness.inputs.files.json_files import fitting
 from harness.inputs.prompts.pairs import SPLIT, Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.measurements.evidence import Evidence, Store
+from harness.measurements.evidence_kinds import LISTS, PAIRS
 from harness.measurements.recipe import Recipe
 
-PAIRS, LISTS = "pairs", "prompt-lists"
 KINDS = (PAIRS, LISTS)
 
 

@@ -1,6 +1,6 @@
-"""Bundles: a run and the evidence it read in one file, for someone without the model. Nothing in them is run.
+"""Bundles: one file with a run and the evidence it read, for someone without the model. Nothing in them is executed.
 
-A bundle is a stranger's file: it is counted, measured and checked, all of it, before anything of it is put in place.
+A bundle may come from anyone: sizes, names, hashes and contents are all checked before any file is put in place.
 """
 
 import json
@@ -27,18 +27,20 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.measurements import evidence_kinds, pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Imported, Store, check, read, sha256_of
+from harness.measurements.evidence_kinds import MODEL_RECORD
+from harness.measurements.questions import Answers, Estimated, FoundCircuit, Swept
 from harness.results.run_record import Run
 from harness.subjects.published.recordings import RECORDED, Recording, keep, may_be_called, read_recording
 
-# Of manifest.json; the first bundles had none.
+# Of manifest.json, which the first bundles did not have.
 SCHEMA = 1
 _RUN, _MANIFEST = "run.json", "manifest.json"
 _EVIDENCE = re.compile(r"evidence/([0-9a-f]{64})\.(json|safetensors)")
 _RECORDED = re.compile(r"recorded/([^/\\]+)\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# Of models and claims: what may stand on a command line, and is no option there.
+# Names of models and claims: no control characters, and no leading dash, which a command would take for an option.
 _SAYABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f-][^\x00-\x1f\x7f-\x9f]*")
-# A folder's name among the runs.
+# Names that a run's folder can have.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -48,14 +50,14 @@ class _Member(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
-    run: str  # the name of its folder
+    run: str  # the name of the run's folder
     members: dict[str, _Member]
     schema: int = 1
 
 
 @dataclass(frozen=True)
 class Bundled:
-    """A bundle that was written."""
+    """A bundle that was written: how many measurements it holds, and its hash."""
 
     measurements: int
     sha256: str
@@ -63,17 +65,17 @@ class Bundled:
 
 @dataclass(frozen=True)
 class Unbundled:
-    """What a bundle brought."""
+    """The result of an import."""
 
     run: Run
-    folder: Path  # where its run lies now
-    placed: int  # files of evidence that were not here
-    kept: int  # measured here already
+    folder: Path  # where the run was put
+    placed: int  # measurements that were not here
+    kept: int  # measurements that were here already
     sha256: str
 
 
 def bundle(folder: Path, store: Store, to: Path) -> Bundled:
-    """Writes a run with the evidence it read, every hash checked."""
+    """Writes a run with the evidence it read; every hash is checked first."""
     run = Run.load(folder)
     members = {_RUN: folder / _RUN} | _evidence_of(run, store) | _recordings_of(run)
     listed = {name: _Member(path.stat().st_size, sha256_of(path)) for name, path in members.items()}
@@ -84,12 +86,12 @@ def bundle(folder: Path, store: Store, to: Path) -> Bundled:
             file.writestr(_MANIFEST, json.dumps(manifest, indent=1))
             for name, path in members.items():
                 file.write(path, name)
-        with opened(aside):  # whoever gets it must be able to take it
+        with opened(aside):  # raises Unfit if an import would refuse it
             pass
         aside.replace(to)
         return Bundled(len(run.evidence), sha256_of(to))
     except OSError as error:
-        raise AssayError(f"{to}: cannot be written ({error.strerror}); give --to another place") from None
+        raise AssayError(f"{to}: cannot be written ({error.strerror}); give another path by --to") from None
     except Unfit as error:
         raise AssayError(f"{to}: this run is too large for a bundle ({error}); bundle runs of fewer claims") from None
     finally:
@@ -97,17 +99,17 @@ def bundle(folder: Path, store: Store, to: Path) -> Bundled:
 
 
 def unbundle(path: Path, store: Store, runs: Path, sha256: str = "") -> Unbundled:
-    """Puts a bundle's evidence and run in place, once all of it is right; `sha256` is what its file must have."""
+    """Imports a bundle's evidence and run, after all checks; with `sha256`, only if the file has this hash."""
     try:
-        found = _digest(path, sha256)
+        digest = _digest(path, sha256)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        source = Imported(bundle=shown(path.name), sha256=found, when=now)
+        source = Imported(bundle=shown(path.name), sha256=digest, when=now)
         with folder_aside(store.folder) as aside:
             return _checked(path, Path(aside)).place(store, runs, source)
     except Later as error:
         raise AssayError(f"{path}: {error}") from None
     except (Unfit, Malformed, Damaged) as error:
-        raise AssayError(f"{path}: is no bundle, or a damaged one ({error}); ask for it again") from None
+        raise AssayError(f"{path}: is no bundle, or a damaged one ({error}); ask for the file again") from None
     except OSError as error:
         raise AssayError(
             f"{path}: cannot be read ({error.strerror}); give the .zip that `bundle` wrote, or a run's folder"
@@ -119,13 +121,13 @@ def _digest(path: Path, wanted: str) -> str:
         raise AssayError(f"--sha256 {wanted}: is no SHA-256; give the 64 hexadecimal digits that `bundle` printed")
     if path.exists() and not path.is_file():
         raise Unfit("no regular file")
-    found = sha256_of(path)
-    if wanted and found != wanted.lower():
+    digest = sha256_of(path)
+    if wanted and digest != wanted.lower():
         raise AssayError(
-            f"{path}: its SHA-256 is {found} and not {wanted.lower()}: it is another file than was meant, and was "
+            f"{path}: its SHA-256 is {digest}, not {wanted.lower()}; it is not the file that --sha256 names, and was "
             "not opened"
         )
-    return found
+    return digest
 
 
 def _evidence_of(run: Run, store: Store) -> dict[str, Path]:
@@ -136,7 +138,7 @@ def _evidence_of(run: Run, store: Store) -> dict[str, Path]:
             read(path)
         except (FileNotFoundError, Damaged):
             raise AssayError(
-                f"{path}: the run read this evidence, and it is gone or damaged; judge again, then bundle that run"
+                f"{path}: the run read this evidence, which is missing or damaged; judge again, then bundle the new run"
             ) from None
         for file in (path, path.with_suffix(".safetensors")):
             if file.exists():
@@ -145,7 +147,7 @@ def _evidence_of(run: Run, store: Store) -> dict[str, Path]:
 
 
 def _recordings_of(run: Run) -> dict[str, Path]:
-    """Published recordings come with the project; those that people brought are theirs alone."""
+    """The recordings that were imported by the user; published ones come with the project."""
     names = [name.removeprefix(RECORDED) for name in run.models if name.startswith(RECORDED)]
     paths = [places.recordings() / f"{name}.json" for name in names if may_be_called(name)]
     return {f"recorded/{path.name}": path for path in paths if path.exists()}
@@ -153,15 +155,15 @@ def _recordings_of(run: Run) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class _Brought:
-    """A bundle's content, unpacked and found right."""
+    """A bundle's content, unpacked and checked."""
 
     name: str
     run: Run
     evidence: Mapping[str, Path]
-    recordings: Sequence[Recording]  # that are not here
+    recordings: Sequence[Recording]  # those that are not here yet
 
     def place(self, store: Store, runs: Path, source: Imported) -> Unbundled:
-        """Evidence first, the run last: what is cut short is no run, and evidence that is marked as imported."""
+        """Puts evidence in place before the run, so that an interrupted import leaves no run without evidence."""
         new = [fingerprint for fingerprint in self.evidence if not _here(store, fingerprint)]
         for fingerprint in new:
             store.import_file(self.evidence[fingerprint], source)
@@ -174,7 +176,7 @@ class _Brought:
 
 
 def _checked(path: Path, aside: Path) -> _Brought:
-    """All that the bundle holds, unpacked aside; refused whole if anything in it is not as it must be."""
+    """Unpacks a bundle into the folder `aside` and checks everything in it; raises if anything is wrong."""
     with opened(path) as archive:
         name = archive.comment.decode(errors="replace")
         files = {member.filename: _place(aside, member) for member in archive.infolist()}
@@ -186,90 +188,90 @@ def _checked(path: Path, aside: Path) -> _Brought:
     if (manifest := files.pop(_MANIFEST, None)) is not None:
         name = _listed(manifest, files)
     run = Run.parsed(json_files.contents(files[_RUN]))
-    asked = (one[of] for one in run.verdicts for of in ("claim", "model"))
-    if strange := next((one for one in (*run.models, *run.claims, *asked) if not _SAYABLE.fullmatch(one)), None):
-        raise Unfit(f"it has a model or a claim called {strange!r}")
+    judged = (verdict[key] for verdict in run.verdicts for key in ("claim", "model"))
+    if strange := next((name for name in (*run.models, *run.claims, *judged) if not _SAYABLE.fullmatch(name)), None):
+        raise Unfit(f"it has a model or a claim with the name {strange!r}")
     evidence, recordings = _evidence_in(run, files), tuple(_recordings_in(run, files))
-    plain = next((one for one in (name, path.stem) if _PLAIN.fullmatch(one)), "run")
+    plain = next((candidate for candidate in (name, path.stem) if _PLAIN.fullmatch(candidate)), "run")
     return _Brought(plain, run, evidence, recordings)
 
 
 def _place(aside: Path, member: zipfile.ZipInfo) -> Path:
-    """Where a member is unpacked: its name is one of ours, letter by letter, or the bundle is refused."""
+    """The path at which a member is unpacked; raises unless its name is exactly one that bundles have."""
     name = member.filename
     ours = name in (_RUN, _MANIFEST) or _EVIDENCE.fullmatch(name) or _RECORDED.fullmatch(name)
     if not ours or member.orig_filename != name:
-        raise Unfit(f"it holds {name!r}, as no bundle does")
+        raise Unfit(f"it holds {name!r}, which bundles never hold")
     if (recording := _RECORDED.fullmatch(name)) and not may_be_called(recording[1]):
-        raise Unfit(f"it holds a recording called {recording[1]!r}: a published one is, or it is no plain name")
+        raise Unfit(f"it holds a recording named {recording[1]!r}: that is a published one's name, or not a plain name")
     if not name.endswith(".safetensors") and member.file_size > json_files.MOST_BYTES:
         raise Unfit(f"{name} is larger than {json_files.MOST_BYTES // 1024**2} MiB")
     return aside / name
 
 
 def _listed(path: Path, files: Mapping[str, Path]) -> str:
-    """The run's name, if the members are those that were bundled."""
+    """The name of the run's folder; raises unless members, sizes and hashes are those of the manifest."""
     manifest = json_files.typed(json_files.parsed(json_files.contents(path)), _Manifest, newest=SCHEMA)
-    if other := sorted(manifest.members.keys() ^ files.keys()):
-        raise Unfit(f"{other[0]} is in its list or in it, and not in both")
+    if unmatched := sorted(manifest.members.keys() ^ files.keys()):
+        raise Unfit(f"{unmatched[0]} is in its {_MANIFEST} or in the archive, but not in both")
     for name, member in manifest.members.items():
         if member.bytes != files[name].stat().st_size or member.sha256 != sha256_of(files[name]):
-            raise Unfit(f"{name} is not what was bundled")
+            raise Unfit(f"{name} is not the file that was bundled")
     return manifest.run
 
 
 def _evidence_in(run: Run, files: Mapping[str, Path]) -> dict[str, Path]:
-    """What the run read, each measurement checked, by itself and beside the others; no more of it than that."""
+    """The evidence that the run read, each file checked by itself and against the others; raises on any more."""
     brought = {match[1] for name in files if (match := _EVIDENCE.fullmatch(name))}
-    if other := sorted(brought - set(run.evidence)):
-        raise Unfit(f"evidence {other[0][:12]} is in it, and its run did not read it")
+    if unread := sorted(brought - set(run.evidence)):
+        raise Unfit(f"it holds evidence {unread[0][:12]}, which its run did not read")
     if missing := [fingerprint for fingerprint in run.evidence if f"evidence/{fingerprint}.json" not in files]:
-        raise Unfit(f"evidence {missing[0][:12]} is missing in it")
-    found = {fingerprint: files[f"evidence/{fingerprint}.json"] for fingerprint in run.evidence}
-    beside = _Beside()
-    # Those first by which the others are checked; never all of them are held.
-    for turn in (True, False):
-        for fingerprint, path in found.items():
+        raise Unfit(f"evidence {missing[0][:12]} is missing")
+    paths = {fingerprint: files[f"evidence/{fingerprint}.json"] for fingerprint in run.evidence}
+    context = _Context()
+    # Prompts and model records first, since the others are checked against them; one file is held in memory at a time.
+    for first in (True, False):
+        for fingerprint, path in paths.items():
             try:
-                one = check(path)
-                if (one.recipe.kind in (*pairs_evidence.KINDS, "model-record")) == turn:
-                    beside.check(one)
-            except (Damaged, Later, Malformed) as wrong:
-                raise type(wrong)(f"evidence {fingerprint[:12]} {wrong}") from None
-    return found
+                evidence = check(path)
+                if (evidence.recipe.kind in (*pairs_evidence.KINDS, MODEL_RECORD)) == first:
+                    context.check(evidence)
+            except (Damaged, Later, Malformed) as problem:
+                raise type(problem)(f"evidence {fingerprint[:12]} {problem}") from None
+    return paths
 
 
 @dataclass
-class _Beside:
-    """What measurements of one run must agree with: its pairs, its models, and each with what is kept of it."""
+class _Context:
+    """The prompts and models of a run, against which its other evidence is checked."""
 
-    sets: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # fingerprint → what recipes say of the set
-    ids: set[str] = field(default_factory=set)
+    sets: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # fingerprint → the set as recipes describe it
+    ids: set[str] = field(default_factory=set)  # of pairs
     sizes: dict[str, Sizes] = field(default_factory=dict)  # by the model's fingerprint
 
-    def check(self, one: Evidence) -> None:
-        """Raises Malformed where a measurement contradicts itself or others."""
-        kind, values, asked = one.recipe.kind, one.values, one.recipe.of.get("pairs")
+    def check(self, evidence: Evidence) -> None:
+        """Raises Malformed if evidence contradicts itself, its run's prompts or its model; notes prompts and models."""
+        kind, values, asked = evidence.recipe.kind, evidence.values, evidence.recipe.of.get("pairs")
         if kind not in evidence_kinds.known():
-            raise Malformed(f"is of no kind that is known here: {kind!r}")
+            raise Malformed(f"is of a kind that is not known here: {kind!r}")
         if kind in pairs_evidence.KINDS:
-            self._know(pairs_evidence.kept(one), one.recipe.of["pairs"])
-        elif kind == "model-record":
+            self._note(pairs_evidence.kept(evidence), evidence.recipe.of["pairs"])
+        elif kind == MODEL_RECORD:
             record = json_files.fitting(values, ModelRecord)
             self.sizes[record.fingerprint] = record.sizes
-        elif isinstance(asked, dict) and (there := self.sets.get(asked["pairs"], asked)) != asked:
-            raise Malformed(f"is of {asked['n']} pairs, and there are {there['n']}, or others on a side")
-        if kind == "answers" and (wrong := contradiction(values)):
-            raise Malformed(f"contradicts itself: {wrong}")
-        if kind in ("swept", "estimated") and self.ids and (other := set(values["pairs"]) - self.ids):
-            raise Malformed(f"is of a pair that its run does not have: {min(other)!r}")
-        sizes = self.sizes.get(one.recipe.subject)
-        if kind == "circuit" and sizes is not None and (wrong := evidence_kinds.missing_part(values, sizes)):
-            raise Malformed(f"has parts that its model does not have: {wrong}")
+        elif isinstance(asked, dict) and (of_run := self.sets.get(asked["pairs"], asked)) != asked:
+            raise Malformed(f"says that its set has {asked['n']} pairs; it has {of_run['n']}, or others on a side")
+        if kind == Answers.KIND and (problem := contradiction(values)):
+            raise Malformed(f"contradicts itself: {problem}")
+        if kind in (Swept.KIND, Estimated.KIND) and self.ids and (foreign := set(values["pairs"]) - self.ids):
+            raise Malformed(f"is of a pair that its run does not have: {min(foreign)!r}")
+        sizes = self.sizes.get(evidence.recipe.subject)
+        if kind == FoundCircuit.KIND and sizes is not None and (part := evidence_kinds.missing_part(values, sizes)):
+            raise Malformed(f"has parts that its model does not have: {part}")
 
-    def _know(self, pairs: PromptSet, asked: Mapping[str, Any]) -> None:
+    def _note(self, pairs: PromptSet, asked: Mapping[str, Any]) -> None:
         if pairs.fingerprint != asked["pairs"]:
-            raise Malformed("contradicts itself: its pairs are others than its recipe says")
+            raise Malformed("contradicts itself: its prompts are not those of its recipe")
         if isinstance(pairs, PairSet):
             self.ids |= {pair.id for pair in pairs}
         for part in (pairs, pairs.discovery, pairs.heldout):
@@ -277,7 +279,7 @@ class _Beside:
 
 
 def _recordings_in(run: Run, files: Mapping[str, Path]) -> Iterator[Recording]:
-    """Recordings that the run judged and that are not here, each whole; another of that name here is not touched."""
+    """The recordings that the run judged and that are not here; raises if another one of that name is here."""
     for name, path in ((match[1], path) for name, path in files.items() if (match := _RECORDED.fullmatch(name))):
         if RECORDED + name not in run.models:
             raise Unfit(f"it holds the recording {name}, and its run did not judge it")
@@ -288,7 +290,7 @@ def _recordings_in(run: Run, files: Mapping[str, Path]) -> Iterator[Recording]:
         if not (here := places.recordings() / path.name).exists():
             yield brought
         elif replace(read_recording(here), imported=None) != brought:
-            raise AssayError(f"{here}: another recording of that name is here already; move it away, then import again")
+            raise AssayError(f"{here}: holds another recording of the same name; move it away, then import again")
 
 
 def _here(store: Store, fingerprint: str) -> bool:
@@ -296,13 +298,13 @@ def _here(store: Store, fingerprint: str) -> bool:
         check(store.path(fingerprint))
     except (FileNotFoundError, Damaged):
         return False
-    except Later:  # somebody's, who has one
+    except Later:  # a later version of Assay wrote it: it stays
         return True
     return True
 
 
 def _folder(runs: Path, name: str, run: Run) -> Path:
-    """A folder that is free, or the one in which this very run lies already."""
+    """A new folder for the run, or the folder that holds this very run already."""
     number = 1
     while True:
         folder = runs / (name if number == 1 else f"{name}-{number}")

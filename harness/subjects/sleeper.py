@@ -16,6 +16,7 @@ from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.measurements.evidence import Evidence, Store, check
+from harness.measurements.evidence_kinds import MODEL_RECORD
 from harness.measurements.recipe import Recipe
 from harness.subjects.live import Subject
 
@@ -131,7 +132,7 @@ class Sleeper:
         if self.examined_on is not None:
             of["examined on"] = self.examined_on.fingerprint
         # The commit of NAME@COMMIT is in `files`.
-        return Recipe("model-record", 2, self.name.partition("@")[0] if known.hub else self.name, of)
+        return Recipe(MODEL_RECORD, 2, self.name.partition("@")[0] if known.hub else self.name, of)
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -208,5 +209,5 @@ def _records(store: Store) -> Iterator[Evidence]:
     for path in store.files():
         if not path.with_suffix(".safetensors").exists():
             with suppress(AssayError):  # a damaged file is reported when it is asked for
-                if (evidence := check(path)).recipe.kind == "model-record":
+                if (evidence := check(path)).recipe.kind == MODEL_RECORD:
                     yield evidence

@@ -9,6 +9,7 @@ from harness.inputs.prompts.prompt_lists import twins
 from harness.inputs.sites import INDEXED, SITE_KINDS
 from harness.judging import proportions
 from harness.judging.proportions import Interval
+from harness.measurements.evidence_kinds import MODEL_RECORD
 from harness.measurements.questions import Norms
 from harness.report.drawing import charts
 from harness.report.drawing.charts import Series
@@ -228,7 +229,7 @@ def _size_axis(sweep: Swept) -> tuple[list[float], list[tuple[float, str]]]:
 def found_circuit(material: Material) -> Iterator[Plan]:
     """A diagram of the heads and neurons of the circuit found on the discovery pairs, by layer."""
     circuit = material.circuits.get(material.pairs.discovery.fingerprint, {})
-    records = (evidence for evidence in material.evidence if evidence.recipe.kind == "model-record")
+    records = (evidence for evidence in material.evidence if evidence.recipe.kind == MODEL_RECORD)
     if not circuit or (record := next(records, None)) is None:
         return
     heads: dict[int, list[tuple[int, str]]] = {}

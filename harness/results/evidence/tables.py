@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.inputs.errors import AssayError
 from harness.measurements.evidence import Damaged, Evidence, Store, read
-from harness.measurements.evidence_kinds import content, holds_effects
+from harness.measurements.evidence_kinds import MODEL_RECORD, content, holds_effects
 from harness.results.evidence.words import arm_in_words, prompts_of, row_names, without_arrays
 from harness.results.run_list import all_runs
 from harness.results.run_record import Run, runs_beside
@@ -74,7 +74,7 @@ class _Library:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.others = list(without_arrays(store))
-        records = (evidence for evidence in self.others if evidence.recipe.kind == "model-record")
+        records = (evidence for evidence in self.others if evidence.recipe.kind == MODEL_RECORD)
         self._models = {str(record.values["fingerprint"]): record.recipe.subject for record in records}
         self._arm: Callable[[str, str], str] = cache(self._arm_of)
         self._under: dict[str, Evidence] = {}

@@ -15,7 +15,7 @@ from harness.inputs.judges.registry import judges_in
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, check, read
-from harness.measurements.evidence_kinds import holds_effects
+from harness.measurements.evidence_kinds import LISTS, MODEL_RECORD, PAIRS, PART, holds_effects
 from harness.measurements.questions import KINDS, Answers
 from harness.results.verdict_evidence import Material, intervention_in_words, prompts_fingerprint
 
@@ -27,10 +27,10 @@ _TEXT = 40
 _LONGEST = 300
 # Evidence that answers no question of a claim's.
 _KEPT = {
-    "model-record": "A model's record: its revision, sizes, and examination of itself.",
-    pairs_evidence.PAIRS: "The pairs of prompts that a run was judged on.",
-    pairs_evidence.LISTS: "The lists of prompts that a run was judged on.",
-    "part": "A part of a long sweep, kept until the whole is measured.",
+    MODEL_RECORD: "A model's record: its revision, sizes, and examination of itself.",
+    PAIRS: "The pairs of prompts that a run was judged on.",
+    LISTS: "The lists of prompts that a run was judged on.",
+    PART: "A part of a long sweep, kept until the whole is measured.",
 }
 
 
@@ -103,7 +103,7 @@ def without_arrays(store: Store) -> Iterator[Evidence]:
 
 def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
     subject = evidence.recipe.subject
-    records = [one for one in others if one.recipe.kind == "model-record" and one.values["fingerprint"] == subject]
+    records = [one for one in others if one.recipe.kind == MODEL_RECORD and one.values["fingerprint"] == subject]
     if not records:
         return subject
     of = records[0].values
