@@ -13,7 +13,7 @@ from harness.measurements.sweep_plan import AnySweep, Mode
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Contrast
 
-# Answers that agree in so many tokens count as the same.
+# Answers are generated to this many tokens; those that do not differ in them count as the same.
 TOKENS = 24
 
 

@@ -17,8 +17,8 @@ from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
 
-# The filters of the paper: removing a direction may change harmless prompts by at most so many nats, and adding it must
-# bring the mean log-odds of refusing harmless prompts to at least this.
+# The filters of the paper: the most nats by which removal may change harmless prompts, and the least mean log-odds of
+# refusing harmless prompts to which adding the direction must lead.
 MAX_KL, MIN_INDUCED = 0.1, 0.0
 # Candidates closer than this count as tied: the paper and its own code differ by as much on the same model.
 TIE = 0.05

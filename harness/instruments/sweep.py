@@ -40,7 +40,7 @@ MEMORY = 8 * 1024**3
 # Numbers in the logits computed at a time. With a large vocabulary more of them would outgrow everything else in
 # memory; with any vocabulary they would not stay in the processor's cache until they are scored.
 LOGITS = 2**21
-# Twins are run in so many portions, each from the first token in which one of its twins differs from its prompt.
+# In how many portions twins are run, each from the first token in which one of its twins differs from its prompt.
 SOURCE_RUNS = 2
 
 
