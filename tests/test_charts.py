@@ -49,8 +49,8 @@ def test_an_axis_leads_ends_to_ends_and_keeps_order(low: float, span: float, sta
 @given(st.floats(0.01, 1), st.floats(0.5, 2))
 def test_a_heat_map_shows_equal_sizes_equally_whatever_their_sign(value: float, limit: float) -> None:
     text = charts.heatmap(drawing(), np.array([[value, -value, 0.0]]), ["0"], ["a", "b", "c"], ("row", "column"), limit)
-    cells = [one for one in ET.fromstring(text) if one.findtext(f"{SPACE}title")]
-    by_hover = {one.findtext(f"{SPACE}title"): one for one in cells if one.tag == f"{SPACE}rect"}
+    cells = [mark for mark in ET.fromstring(text) if mark.findtext(f"{SPACE}title")]
+    by_hover = {mark.findtext(f"{SPACE}title"): mark for mark in cells if mark.tag == f"{SPACE}rect"}
     plus, minus, none = (
         by_hover[f"row 0, column {name}: {size:+.3f}"] for name, size in (("a", value), ("b", -value), ("c", 0))
     )
@@ -60,10 +60,10 @@ def test_a_heat_map_shows_equal_sizes_equally_whatever_their_sign(value: float, 
 
 
 def test_anybodys_text_stays_text_and_short() -> None:
-    one = drawing()
-    one.text(0, 0, HOSTILE)
-    one.dot(1, 1, svg.BLUE, hover=HOSTILE)
-    text = Drawing(HOSTILE[:200], HOSTILE, HOSTILE, 10, 10, one.parts).svg
+    hostile = drawing()
+    hostile.text(0, 0, HOSTILE)
+    hostile.dot(1, 1, svg.BLUE, hover=HOSTILE)
+    text = Drawing(HOSTILE[:200], HOSTILE, HOSTILE, 10, 10, hostile.parts).svg
     root = ET.fromstring(text)
     assert {node.tag.removeprefix(SPACE) for node in root.iter()} <= {"svg", "title", "desc", "text", "circle"}
     assert len(text) < 3000
@@ -74,13 +74,15 @@ def test_anybodys_text_stays_text_and_short() -> None:
 def test_models_share_a_scale() -> None:
     weak, strong = np.full((2, 2), 0.1), np.full((2, 2), 0.1)
     strong[0, 0] = 0.9
-    material = {name: Material([heads(one)], PAIRS, 0.01) for name, one in (("weak", weak), ("strong", strong))}
-    found = figures("a claim", material)
+    material = {name: Material([heads(shares)], PAIRS, 0.01) for name, shares in (("weak", weak), ("strong", strong))}
+    by_model = figures("a claim", material)
     cell = {}
-    for model, some in found.items():
-        text = next(one.svg for one in some if one.name == "heads-noise")
+    for model, shown in by_model.items():
+        text = next(figure.svg for figure in shown if figure.name == "heads-noise")
         root = ET.fromstring(text)
-        cell[model] = next(one for one in root if (one.findtext(f"{SPACE}title") or "").startswith("layer 1, head 1"))
+        cell[model] = next(
+            mark for mark in root if (mark.findtext(f"{SPACE}title") or "").startswith("layer 1, head 1")
+        )
     assert cell["weak"].get("fill-opacity") == pytest.approx(cell["strong"].get("fill-opacity"), abs=1e-6) or float(
         cell["weak"].get("fill-opacity") or 0
     ) == pytest.approx(float(cell["strong"].get("fill-opacity") or 0), abs=0.02)
@@ -94,9 +96,9 @@ def test_a_band_holds_its_line() -> None:
     assert band is not None
     points = [tuple(map(float, point.split(","))) for point in (band.get("points") or "").split()]
     marks = [
-        (float(one.get("cx") or 0), float(one.get("cy") or 0))
-        for one in root.iter(f"{SPACE}circle")
-        if one.findtext(f"{SPACE}title")
+        (float(mark.get("cx") or 0), float(mark.get("cy") or 0))
+        for mark in root.iter(f"{SPACE}circle")
+        if mark.findtext(f"{SPACE}title")
     ]
     for x, y in marks:
         ends = [py for px, py in points if px == pytest.approx(x, abs=0.2)]
@@ -106,19 +108,22 @@ def test_a_band_holds_its_line() -> None:
 @given(st.integers(1, 4), st.integers(0, 10_000), st.sampled_from([0.0, 1e-300, 1e-9, 0.1, 1.0, 30.0]), st.booleans())
 @settings(max_examples=15, deadline=None)
 def test_however_few_and_wild_the_numbers_a_figure_is_drawn_or_none(n: int, seed: int, size: float, gone: bool) -> None:
-    rng, some = np.random.default_rng(seed), PairSet("few", tuple(PAIRS.heldout)[:n])
-    few = PairSet("few", (*some, *PAIRS.discovery))
+    rng, heldout = np.random.default_rng(seed), PairSet("few", tuple(PAIRS.heldout)[:n])
+    few = PairSet("few", (*heldout, *PAIRS.discovery))
 
-    def of(one: Evidence, **more: Any) -> Recipe:
+    def of(evidence: Evidence, **more: Any) -> Recipe:
         return Recipe(
-            one.recipe.kind, 1, "m", {**one.recipe.of, "pairs": {"pairs": few.heldout.fingerprint, "n": n}, **more}
+            evidence.recipe.kind,
+            1,
+            "m",
+            {**evidence.recipe.of, "pairs": {"pairs": few.heldout.fingerprint, "n": n}, **more},
         )
 
-    def wild(one: Evidence) -> Evidence:
-        arrays = {name: rng.normal(0, size, (n, *array.shape[1:])) for name, array in one.arrays.items()}
+    def wild(evidence: Evidence) -> Evidence:
+        arrays = {name: rng.normal(0, size, (n, *array.shape[1:])) for name, array in evidence.arrays.items()}
         if gone:
             arrays["patched"][0] = np.nan
-        return Evidence(of(one), {**one.values, "pairs": [pair.id for pair in some]}, arrays)
+        return Evidence(of(evidence), {**evidence.values, "pairs": [pair.id for pair in heldout]}, arrays)
 
     parts = [f"1.head.{number}" for number in range(3)]
     blocks = [[f"{layer}.attn_out", f"{layer}.mlp_out"] for layer in range(3)]
@@ -126,7 +131,7 @@ def test_however_few_and_wild_the_numbers_a_figure_is_drawn_or_none(n: int, seed
         wild(heads(np.zeros((3, 2)))),
         wild(heads(np.zeros((3, 2)), "estimated")),
         wild(joint([parts[:1], parts[:2], parts], [0.0] * 3)),
-        wild(joint([[one] for one in parts], [0.0] * 3)),
+        wild(joint([[part] for part in parts], [0.0] * 3)),
         wild(joint(blocks, [0.0] * 3)),
     ]
     for side in ("harmful", "harmless"):
@@ -139,8 +144,8 @@ def test_however_few_and_wild_the_numbers_a_figure_is_drawn_or_none(n: int, seed
     streams = rng.normal(0, size, (2 * n, 5))
     recipe = Recipe("products", 1, "m", of(evidence[0], layer=1, position=-1).of)
     evidence.append(Evidence(recipe, {}, {"products": streams @ streams.T}))
-    for one in evidence:
-        for shown in figures("a claim", {"m": Material([one, *evidence[-5:-1]], few, 0.0025)})["m"]:
+    for item in evidence:
+        for shown in figures("a claim", {"m": Material([item, *evidence[-5:-1]], few, 0.0025)})["m"]:
             ET.fromstring(shown.svg)
             assert "nan" not in shown.svg
             assert "inf" not in re.sub(r"infer|info", "", shown.svg)
@@ -152,14 +157,14 @@ def test_no_scale_cuts_a_value_off_whatever_its_sign(value: float) -> None:
     shares = np.array([[0.2, 0.0], [value, 0.05]])
     parts = [["1.head.0"], ["1.head.0", "1.head.1"]]
     blocks = [[f"{layer}.attn_out"] for layer in range(3)]
-    found = drawn(heads(shares)) | drawn(joint(parts, [0.2, value]), joint(blocks, [0.2, value, 0.0]))
+    shown = drawn(heads(shares)) | drawn(joint(parts, [0.2, value]), joint(blocks, [0.2, value, 0.0]))
     for name in ("ranking-noise", "layers-noise", "cumulative-harmful", "stages"):
-        root = ET.fromstring(found[name].svg)
+        root = ET.fromstring(shown[name].svg)
         upright = name != "ranking-noise"
         marks = [
-            (numbers([text])[0], (-float(one.get("cy") or 0)) if upright else across(one))
-            for one in root
-            if (text := one.findtext(f"{SPACE}title") or "")
+            (numbers([text])[0], (-float(mark.get("cy") or 0)) if upright else across(mark))
+            for mark in root
+            if (text := mark.findtext(f"{SPACE}title") or "")
         ]
         (low, start), (high, end) = min(marks), max(marks)
         for number, at in marks:
@@ -174,7 +179,7 @@ def test_many_heads_fit_a_small_file_and_the_planted_one_still_speaks(layers: in
     rows, columns = ([str(i) for i in range(n)] for n in values.shape)
     text = charts.heatmap(drawing(), values, rows, columns, ("layer", "head"), 0.9)
     assert len(text) < 40_000
-    said = [one for one in hovers(text) if one]
+    said = [hover for hover in hovers(text) if hover]
     assert said[0] == f"layer {layers // 2}, head 5: +0.900"
     assert len(said) == charts.MOST_HOVERS
 
@@ -186,9 +191,9 @@ def test_small_cells_stand_where_they_belong_and_are_as_strong_as_their_size() -
     names = [str(i) for i in range(20)]
     root = ET.fromstring(charts.heatmap(drawing(), values, names, names, ("row", "column"), 1.0))
     paths = {
-        one.get("stroke"): (one.get("d"), one.get("stroke-opacity"))
-        for one in root.iter(f"{SPACE}path")
-        if "scale" in (one.get("transform") or "") and one.get("stroke-opacity") == "0.5"
+        path.get("stroke"): (path.get("d"), path.get("stroke-opacity"))
+        for path in root.iter(f"{SPACE}path")
+        if "scale" in (path.get("transform") or "") and path.get("stroke-opacity") == "0.5"
     }
     assert paths == {svg.VERMILLION: ("M17 3h1", "0.5"), svg.BLUE: ("M12 9h1", "0.5")}
 
@@ -198,9 +203,9 @@ def test_two_figures_of_one_kind_have_names_of_their_own() -> None:
     other = heads(shares)
     what = {**other.recipe.of["what"], "at": ["all"]}
     again = Evidence(Recipe("swept", 1, "m", {**other.recipe.of, "what": what}), other.values, other.arrays)
-    found = figures("a claim", {"m": Material([heads(shares), again], PAIRS, 0.01)})["m"]
-    assert len({one.name for one in found}) == len(found) == MOST
-    ids = [name for one in found for name in re.findall(r' id="([^"]+)"', one.svg)]
+    shown = figures("a claim", {"m": Material([heads(shares), again], PAIRS, 0.01)})["m"]
+    assert len({figure.name for figure in shown}) == len(shown) == MOST
+    ids = [name for figure in shown for name in re.findall(r' id="([^"]+)"', figure.svg)]
     assert len(set(ids)) == len(ids)
 
 
@@ -214,12 +219,12 @@ def test_models_whose_names_differ_in_a_sign_alone_share_no_id() -> None:
 def test_no_two_components_of_a_diagram_lie_on_each_other(layers: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     places = {(int(rng.integers(layers)), int(rng.integers(99))) for _ in range(count)}
-    found: dict[int, list[tuple[int, str]]] = {}
+    components: dict[int, list[tuple[int, str]]] = {}
     for layer, index in sorted(places):
-        found.setdefault(layer, []).append((index, f"head {layer}.{index}"))
-    text = charts.diagram(drawing(), layers, found, {layer: ["neuron"] for layer in found})
-    marks = [one for one in ET.fromstring(text).iter(f"{SPACE}circle") if len(one)]
-    at = np.array([(float(one.get("cx") or 0), float(one.get("cy") or 0)) for one in marks])
+        components.setdefault(layer, []).append((index, f"head {layer}.{index}"))
+    text = charts.diagram(drawing(), layers, components, {layer: ["neuron"] for layer in components})
+    marks = [mark for mark in ET.fromstring(text).iter(f"{SPACE}circle") if len(mark)]
+    at = np.array([(float(mark.get("cx") or 0), float(mark.get("cy") or 0)) for mark in marks])
     assert len(at) == len(places)
     apart = np.linalg.norm(at[:, None] - at[None], axis=-1) + 99 * np.eye(len(at))
     assert apart.min() > 2 * 11
@@ -228,13 +233,13 @@ def test_no_two_components_of_a_diagram_lie_on_each_other(layers: int, count: in
 def test_words_are_large_enough_to_read_and_colours_are_told_apart_by_all() -> None:
     shares = np.linspace(-0.5, 0.9, 12).reshape(3, 4)
     parts = [f"1.head.{number}" for number in range(5)]
-    some = [
+    shown = [
         *drawn(heads(shares), heads(shares, "estimated")).values(),
         *drawn(joint([parts[:2], parts], [0.1, 1])).values(),
     ]
-    for one in some:
-        sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', one.svg)]
+    for figure in shown:
+        sizes = [float(size) for size in re.findall(r'font-size="([\d.]+)"', figure.svg)]
         assert min(sizes) >= 11
-        colours = {each.upper() for each in re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r"var\([^)]*\)", "", one.svg))}
+        colours = {each.upper() for each in re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r"var\([^)]*\)", "", figure.svg))}
         assert colours <= {"#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#1B1B1B", "#FFFFFF"}
-        assert float(re.findall(r'viewBox="0 0 ([\d.]+)', one.svg)[0]) <= 640
+        assert float(re.findall(r'viewBox="0 0 ([\d.]+)', figure.svg)[0]) <= 640

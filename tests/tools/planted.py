@@ -76,17 +76,22 @@ def heads(shares: np.ndarray, kind: str = "swept") -> Evidence:
 
 
 def joint(circuits: list[list[str]], shares: list[float], **more: Any) -> Evidence:
-    what = {"a": "Joint", "circuits": [{"circuit": one} for one in circuits], "at": "post", "direct": False} | more
+    what = {
+        "a": "Joint",
+        "circuits": [{"circuit": circuit} for circuit in circuits],
+        "at": "post",
+        "direct": False,
+    } | more
     return swept(what, {"circuit": [str(i) for i in range(len(circuits))]}, np.array(shares))
 
 
 def drawn(*evidence: Evidence) -> dict[str, Any]:
-    found = figures("a claim", {"m": Material(evidence, PAIRS, 0.01)})["m"]
-    for one in found:
-        ET.fromstring(one.svg)
-        assert len(one.svg) < 40_000
-        assert one.caption
-    return {one.name: one for one in found}
+    shown = figures("a claim", {"m": Material(evidence, PAIRS, 0.01)})["m"]
+    for figure in shown:
+        ET.fromstring(figure.svg)
+        assert len(figure.svg) < 40_000
+        assert figure.caption
+    return {figure.name: figure for figure in shown}
 
 
 def answered(pairs: PairSet, side: str, under: dict[str, Any] | None, refused: np.ndarray) -> Evidence:
