@@ -87,7 +87,7 @@ def test_the_placebo_and_the_depths_stand_beside_what_is_judged() -> None:
     assert [text.partition(": +")[0] for text in hovers(svg_of(one)) if text] == [
         "depth of detection (0: first layer, 1: last)",
         "assessment lies deeper than detection by",
-        "fall under 20 random circuits, on the mean",
+        "mean fall under 20 random circuits",
     ]
 
 

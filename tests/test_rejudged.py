@@ -66,7 +66,7 @@ def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]]
     said = doubt(judged(found) | {"word": word}, "")
     assert bool(said) == (word != found.word)
     if said:
-        assert f"it says {word}, and its numbers come to {found.word}" in said
+        assert f"it says {word}, but its numbers say {found.word}" in said
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]]
     [
         ("(model.e() > 0.3)", ""),
         ("abs(model.e()) > 0.3", ""),
-        ("(model.e() > 0.5)", "the claim's bar is > 0.50, and no estimate was held against that"),
-        ("(model.e() < 0.3)", "the claim's bar is < 0.30, and"),
-        ("(model.e() > 0.3) & (model.f() > -0.1)", "the claim's bar is > -0.10, and"),
+        ("(model.e() > 0.5)", "the claim's bar is > 0.50, but no estimate was compared with that"),
+        ("(model.e() < 0.3)", "the claim's bar is < 0.30, but"),
+        ("(model.e() > 0.3) & (model.f() > -0.1)", "the claim's bar is > -0.10, but"),
         # What cannot be compared says nothing.
         ("model.e() > bar", ""),
         ("no Python at all >", ""),
@@ -93,14 +93,14 @@ def test_bars_are_those_that_the_claim_wrote(text: str, said: str) -> None:
 def test_a_word_without_any_estimate_says_nothing_but_inconclusive() -> None:
     nothing = judged(Verdict("INCONCLUSIVE", "nothing to explain: it refuses 0 of 9"))
     assert doubt(nothing, "e > 0.3") == ""
-    assert "no estimate was held against a bar" in doubt(nothing | {"word": "SUPPORTED"}, "e > 0.3")
+    assert "no estimate was compared with a bar" in doubt(nothing | {"word": "SUPPORTED"}, "e > 0.3")
     assert doubt(nothing | {"word": "SKIPPED"}, "e > 0.3") == ""
 
 
 @pytest.mark.parametrize("word", ["SKIPPED", "UNFIT", "UNMEASURED", "BROKEN"])
 def test_a_refutation_is_not_hidden_behind_another_word(word: Word) -> None:
     refuted = judged(compared([([0.1, 0.2], ">", 0.3, "")]))
-    assert doubt(refuted | {"word": word}, "").startswith(f"it says {word}, and its numbers come to REFUTED: e ")
+    assert doubt(refuted | {"word": word}, "").startswith(f"it says {word}, but its numbers say REFUTED: e ")
     # What went wrong after it had asserted says nothing else.
     assert doubt(judged(compared([([0.5, 0.6], ">", 0.3, "")])) | {"word": word}, "") == ""
 
@@ -118,8 +118,8 @@ def test_a_run_changed_by_hand_is_said_in_red_at_the_top_and_on_the_command_line
     command = [sys.executable, "-m", "harness", "report", "--evidence", str(tmp_path / "evidence")]
     done = subprocess.run(command, cwd=DATA.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    why = "a on m: it says SUPPORTED, and its numbers come to REFUTED: fall +0.10 [+0.00, +0.20] > 0.30"
+    why = "a on m: it says SUPPORTED, but its numbers say REFUTED: fall +0.10 [+0.00, +0.20] > 0.30"
     assert f"NOT COUNTED  {why}\n" in done.stdout
     page = before.page.read_text()
     assert page.index('class="wrong" role="alert"') < page.index("<h1>1 of 2 claims supported")
-    assert "it says SUPPORTED, and its numbers come to REFUTED" in page
+    assert "it says SUPPORTED, but its numbers say REFUTED" in page

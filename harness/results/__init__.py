@@ -1,1 +1,1 @@
-"""What a run came to: kept, listed, compared, bundled and put in words."""
+"""Runs: recorded, listed, compared, bundled, and described in words."""

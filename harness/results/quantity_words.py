@@ -1,38 +1,38 @@
-"""What the quantities of a verdict are called in plain English; runs keep the short names that claims speak by."""
+"""Names of quantities in plain English, for the short names that estimates have in claims and runs."""
 
 import re
 
-# At most 48 letters each, the longest label that figures do not cut.
+# At most 48 letters each: figures cut longer labels.
 _WORDS = {
     "fall": "fall in refusals of harmful prompts",
     "rise": "rise in refusals of harmless prompts",
-    "left": "harmful prompts that still are refused",
-    "gain": "fall beyond that under the other arm",
-    "least fall": "fall in the category in which it is least",
+    "left": "harmful prompts that are still refused",
+    "gain": "fall beyond the fall under the other arm",
+    "least fall": "fall in the category with the smallest fall",
     "refused, harmful": "harmful prompts refused",
     "refused, harmless": "harmless prompts refused",
-    "refused to begin with": "harmful prompts refused to begin with",
-    "lead over random": "lead over the mean of 20 random ones",
-    "lead over the best random one": "lead over the best of the 20 random ones",
-    "lead over the loudest": "lead over as many parts of the largest norms",
+    "refused to begin with": "harmful prompts refused by the unchanged model",
+    "lead over random": "lead over the mean of 20 random controls",
+    "lead over the best random one": "lead over the best of 20 random controls",
+    "lead over the loudest": "lead over as many parts with the largest norms",
     "E": "share of the effect that the circuit carries",
-    "E, random circuits": "effect that 20 random circuits carry, mean",
+    "E, random circuits": "mean effect that 20 random circuits carry",
     "parameters": "the circuit's share of all parameters",
     "r": "correlation of gradients with patches (r)",
-    "middle over outer": "effect of middle MLPs less that of outer ones",
-    "shared": "effect of other categories' circuits, of own",
+    "middle over outer": "effect of middle MLPs minus that of outer ones",
+    "shared": "effect of other categories' circuits over own",
     "cosine": "cosine between the categories' directions",
     "cosine, harmless twins": "the same cosine among harmless twins alone",
-    "growth over random": "parting with depth beyond random directions",
+    "growth over random": "growth with depth beyond random directions",
     "harmless refused": "rise in refusals of harmless prompts",
-    "coherent": "answers that still are language",
+    "coherent": "answers that are coherent language",
     "KL": "shift of the next token (KL divergence, nats)",
     "harmless, KL": "shift of harmless next tokens (KL, nats)",
     "cross-entropy": "extra nats a token on plain text",
     "harmless, refused by the first token": "rise in harmless first tokens that refuse",
     "AUC of the score": "first token tells refusals from answers (AUC)",
-    "jointly": "effect of the circuit's parts jointly",
-    "one by one, summed": "effects of its parts one by one, summed",
+    "jointly": "effect of all parts of the circuit together",
+    "one by one, summed": "sum of the effects of its parts alone",
     "restored post": "effect restored after the instruction",
     "restored before": "effect restored before the instruction's end",
 }
@@ -41,7 +41,7 @@ _ARM = ", the other arm"
 
 
 def phrase(name: str) -> str:
-    """What a quantity is, in a few words; a name that nobody here gave stays as it is."""
+    """The plain English name of a quantity; unknown names are returned unchanged."""
     if name.endswith(_ARM):
         return f"{phrase(name.removesuffix(_ARM))} (the other arm)"
     if name.startswith("|") and name.endswith("|"):
@@ -56,13 +56,13 @@ def phrase(name: str) -> str:
 
 _STAGE = "|".join(_STAGES)
 _PATTERNS = (
-    (r"(fall|rise), random (directions|circuits)", "{0} under 20 random {1}, on the mean"),
-    (r"(fall|rise), random directions of rank (\d+)", "{0} under 20 random sets of {1} directions, mean"),
-    (r"(\w+) that carry more than (\d+%)", "{0} that carry over {1}, of as many as asked"),
+    (r"(fall|rise), random (directions|circuits)", "mean {0} under 20 random {1}"),
+    (r"(fall|rise), random directions of rank (\d+)", "mean {0} under 20 random sets of {1} directions"),
+    (r"(\w+) that carry more than (\d+%)", "{0} that carry over {1}, of the number asked"),
     (rf"depth of ({_STAGE})", "depth of {0} (0: first layer, 1: last)"),
     (rf"depth of ({_STAGE}), harmless behaviour", "depth of {0}, for harmless behaviour"),
     (rf"({_STAGE}) below ({_STAGE})", "{0} lies deeper than {1} by"),
-    (r"coherent, (\w+)", "{0} prompts' answers that still are language"),
+    (r"coherent, (\w+)", "answers to {0} prompts that are coherent"),
     (r"first token refuses, (\w+)", "{0} prompts whose first token refuses"),
     (r"answers with a phrase, (\w+)", "{0} prompts answered with a refusing phrase"),
     (r"answers refused by (.+), (\w+)", "{1} prompts refused, as {0} judges"),

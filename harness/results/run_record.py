@@ -1,4 +1,4 @@
-"""Runs: what one call of pytest judged, from which evidence, on what machine. One folder a run, one JSON file."""
+"""The record of a run: what one call of pytest judged, from which evidence, on which machine; kept as run.json."""
 
 import json
 import secrets
@@ -18,25 +18,25 @@ from harness.inputs.model_record import ModelRecord
 from harness.judging.verdict import Decided, Kept, Word
 from harness.measurements.evidence import Imported
 
-# Of run.json: raised when a member is added or means something else.
+# Of run.json: raised when a field is added or changes its meaning.
 SCHEMA = 4
-# Members that runs of the second schema do not have.
+# Fields that runs of the second schema do not have.
 _ADDED = frozenset({"expected", "all_claims", "imported"})
-# An estimate that could not be had is NaN.
+# Fields that may be NaN: an estimate without a number.
 _NAN = frozenset({"value", "low", "high"})
 
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
-"""Of a claim or a model."""
+"""The name of a claim or a model."""
 
 
 class Claimed(TypedDict):
-    """A claim as it stood when it was judged."""
+    """A claim as it was when it was judged."""
 
     title: str
     prose: str
     source: str
     bar: str
-    file: str  # from the project's root where it lies within
+    file: str  # relative to the project's root if inside it
     line: int
     level: Finite
     holds_on: list[str]
@@ -45,7 +45,7 @@ class Claimed(TypedDict):
 
 
 class Model(TypedDict):
-    """A model as it was judged; `record` is a ModelRecord, or what is known of a recording."""
+    """A model as it was judged; `record` is a ModelRecord, or a Published for a recording."""
 
     fingerprint: str
     kind: Literal["live", "recorded"]
@@ -53,7 +53,7 @@ class Model(TypedDict):
 
 
 class Published(TypedDict):
-    """What a run says of a recording."""
+    """The record of a recording of published judgements."""
 
     hub: str
     source: str
@@ -68,7 +68,7 @@ class Published(TypedDict):
 
 
 class Judged(TypedDict):
-    """What one claim came to on one model."""
+    """One claim's verdict on one model."""
 
     claim: Name
     model: Name
@@ -76,16 +76,16 @@ class Judged(TypedDict):
     word: Word
     reason: str
     estimates: list[Decided]
-    beside: NotRequired[list[Kept]]  # reported, and decides nothing; older runs have none
-    evidence: list[Key]  # of what it read, sorted
-    imported: NotRequired[list[Key]]  # of these, what strangers had measured; older runs have none
+    beside: NotRequired[list[Kept]]  # estimates without a bar; older runs have none
+    evidence: list[Key]  # fingerprints of what it read, sorted
+    imported: NotRequired[list[Key]]  # those of `evidence` that were imported; older runs have none
     seconds: Finite
-    recording_from: NotRequired[str]  # the bundle in which a stranger's recording came
+    recording_from: NotRequired[str]  # the bundle that an imported recording came in
 
 
 @dataclass
 class Run:
-    """One call of pytest; written again after each verdict, so that whatever ends it leaves a Run."""
+    """One call of pytest; written after every verdict, so that an interrupted call leaves a valid record."""
 
     command: list[str]
     quant: str
@@ -96,57 +96,57 @@ class Run:
     )
     seconds: Finite = 0.0
     finished: bool = False
-    expected: Count = 0  # claims on models that it set out to judge; 0 where that was not kept
-    all_claims: bool = False  # every claim of hypotheses/ was among them
+    expected: Count = 0  # verdicts that it set out to reach; 0 in older runs, which did not record it
+    all_claims: bool = False  # whether every claim of hypotheses/ is among them
     seed: int = 0
     libraries: dict[str, str] = field(default_factory=libraries)
     machine: Machine = field(default_factory=machine)
-    peak_bytes: Count = 0  # the most that one of its processes held
+    peak_bytes: Count = 0  # the largest peak memory of its processes
     models: dict[Name, Model] = field(default_factory=dict)
     claims: dict[Name, Claimed] = field(default_factory=dict)
     verdicts: list[Judged] = field(default_factory=list)
-    imported: Imported | None = None  # none: made here
+    imported: Imported | None = None  # None: made here
 
     @classmethod
     def load(cls, path: Path) -> "Run":
-        """The run of that folder or run.json; one sentence if it is none."""
+        """The run in a folder or run.json; raises AssayError if it cannot be read as one."""
         path = path / "run.json" if path.is_dir() else path
         with json_files.told(path, no="run as pytest writes them", do="give a folder of reports/runs"):
             return cls.parsed(json_files.contents(path))
 
     @classmethod
     def parsed(cls, raw: bytes) -> "Run":
-        """The run that run.json holds; Malformed says at which place it is none."""
+        """The run in the text of run.json; raises Malformed, which names the place, if it is not one."""
         values = json_files.parsed(raw, nan=_NAN)
         run = json_files.typed(values, cls, newest=SCHEMA)
-        members = [one.name for one in fields(cls)]
-        # What is not there is not made up.
-        if missing := [name for name in members if name not in values and name not in _ADDED]:
+        names = [member.name for member in fields(cls)]
+        # msgspec fills absent fields with defaults: only fields that older runs lack may be absent.
+        if missing := [name for name in names if name not in values and name not in _ADDED]:
             raise Malformed(f"$: object missing required field {missing[0]}")
-        if others := sorted(values.keys() - {"schema", *members}):
+        if others := sorted(values.keys() - {"schema", *names}):
             raise Malformed(f"$: there is no member {others[0]!r}")
         for name, model in run.models.items():
-            known = ModelRecord if model["kind"] == "live" else Published
-            json_files.fitting(model["record"], known, f"$.models.{name}.record")
+            form = ModelRecord if model["kind"] == "live" else Published
+            json_files.fitting(model["record"], form, f"$.models.{name}.record")
         return run
 
     @property
     def as_json(self) -> bytes:
-        """As run.json holds it."""
+        """The content of run.json."""
         return json.dumps({"schema": SCHEMA} | vars(self), ensure_ascii=False).encode()
 
     def save(self, folder: Path) -> None:
-        """Writes run.json, whole or not at all."""
+        """Writes run.json completely or not at all."""
         write_whole(folder / "run.json", self.as_json, synced=self.finished)
 
     @property
     def evidence(self) -> list[str]:
-        """Fingerprints of all that its claims read."""
-        return sorted({key for one in self.verdicts for key in one["evidence"]})
+        """Fingerprints of all evidence that its verdicts read, sorted."""
+        return sorted({key for verdict in self.verdicts for key in verdict["evidence"]})
 
 
 class Writer:
-    """A run while it goes on."""
+    """Writes the record of a run that is still going on, to a folder of its own."""
 
     def __init__(self, runs: Path, run: Run) -> None:
         started = run.started.replace("-", "").replace(":", "").partition("+")[0]
@@ -155,7 +155,7 @@ class Writer:
         self._verdicts: dict[str, Judged] = {}
 
     def judged(self, verdict: Judged, claim: Claimed | None, model: Model | None, peak: int) -> None:
-        """Keeps a verdict; the last one of a test counts."""
+        """Adds a verdict and writes the run; a later verdict of the same test replaces it."""
         self._verdicts[verdict["test"]] = verdict
         self.run.verdicts = list(self._verdicts.values())
         if claim is not None:
@@ -165,12 +165,12 @@ class Writer:
         self.save(peak)
 
     def save(self, peak: int = 0, *, finished: bool = False) -> None:
-        """Writes it as it stands."""
+        """Writes the run as it is now."""
         self.run.seconds, self.run.finished = time.perf_counter() - self._began, finished
         self.run.peak_bytes = max(self.run.peak_bytes, peak, peak_bytes())
         self.run.save(self.folder)
 
 
 def runs_beside(evidence: Path) -> Path:
-    """Where the runs are kept that read this folder of evidence."""
+    """The folder of runs that belongs to a folder of evidence."""
     return evidence.parent / "runs"
