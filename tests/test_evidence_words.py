@@ -82,7 +82,7 @@ def test_a_category_is_named(store: Store) -> None:
 
 def test_prompts_that_are_not_kept_are_said_to_be_missing(store: Store) -> None:
     kept = answered(store, Answers(pairs_of(*"xyz"), "harmful"))
-    assert "3, of a set that is not here" in "\n".join(lines(store, kept.fingerprint))
+    assert "3, of a set that is not kept here" in "\n".join(lines(store, kept.fingerprint))
 
 
 def test_what_is_no_fingerprint_of_one_whole_file_is_one_sentence(store: Store) -> None:

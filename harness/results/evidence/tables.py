@@ -1,4 +1,4 @@
-"""Evidence as tables: a line for each measurement, and every number of measurements and estimates for pandas.
+"""Evidence as tables: a list of measurements, and an export of every number of measurements and estimates.
 
 Loads neither torch nor pandas.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import islice, product
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from harness.results.evidence.words import arm_in_words, prompts_of, row_names, 
 from harness.results.run_list import all_runs
 from harness.results.run_record import Run, runs_beside
 
-# Cells that begin so would be computed by spreadsheets (OWASP, CSV injection).
+# Spreadsheets take cells that begin with these for formulas (OWASP, CSV injection).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-# What a column holds: text, or numbers that may be missing.
+# Columns of the export: text, or numbers that may be missing.
 COLUMNS: Mapping[str, type] = {
     "run": str,
     "claim": str,
@@ -44,9 +44,9 @@ COLUMNS: Mapping[str, type] = {
     "method": str,
     "evidence": str,
 }
-# Fingerprints are cut to so many digits.
+# How many digits of a fingerprint are written.
 DIGITS = 12
-# Rows that are held at once while a .parquet is written.
+# Rows in memory at once while a .parquet file is written.
 _BATCH = 100_000
 
 Row = dict[str, str | float | None]
@@ -54,10 +54,10 @@ Row = dict[str, str | float | None]
 
 @dataclass(frozen=True)
 class Entry:
-    """A measurement in a line."""
+    """A measurement in the list."""
 
     fingerprint: str
-    claims: tuple[str, ...]  # those that read it, by the records of runs
+    claims: tuple[str, ...]  # that read it in any run of the folder
     model: str
     kind: str
     side: str
@@ -69,7 +69,7 @@ class Entry:
 
 
 class _Library:
-    """The evidence and runs of a folder, by which measurements are put into words; each is looked up once."""
+    """The evidence and runs of a folder, to name models, prompts and interventions; each name is looked up once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -81,19 +81,19 @@ class _Library:
 
     @property
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Every run that can be read, with the name of its folder."""
+        """The readable runs, each with the name of its folder."""
         for folder in all_runs(runs_beside(self.store.folder)):
             try:
                 yield folder.name, Run.load(folder)
-            except AssayError:  # `runs` says what is wrong with it
+            except AssayError:  # the command `runs` reports it
                 continue
 
     def model(self, evidence: Evidence) -> str:
-        """The name of the model that was measured, or its fingerprint."""
+        """The name of the measured model; its fingerprint if its record is not in the store."""
         return self._models.get(evidence.recipe.subject, evidence.recipe.subject)
 
     def arm(self, evidence: Evidence) -> str:
-        """The intervention in words; empty where the kind of measurement has none."""
+        """The intervention in words; empty if the measurement has none."""
         if "under" not in evidence.recipe.of or content(evidence.recipe.kind) is None:
             return ""
         key = str(evidence.recipe.of["under"])
@@ -105,7 +105,7 @@ class _Library:
 
 
 def entries(store: Store) -> list[Entry]:
-    """Every measurement in a line, by model, claim and kind."""
+    """Every measurement in the store, sorted by model, claims, kind and date."""
     library, listed = _Library(store), []
     claims: dict[str, dict[str, None]] = defaultdict(dict)
     for _, run in library.runs:
@@ -135,7 +135,7 @@ def entries(store: Store) -> list[Entry]:
 
 
 def verify(store: Store) -> int:
-    """The number of files, if every hash is right; else a sentence that names the first damaged file."""
+    """The number of files, after checking every hash; raises AssayError, naming the first damaged file."""
     files, damaged = store.files(), []
     for path in files:
         try:
@@ -151,13 +151,13 @@ def verify(store: Store) -> int:
 
 
 def export(store: Store, to: Path) -> int:
-    """Writes estimates and every measured number, a row each, as .csv or .parquet; returns the number of rows."""
+    """Writes a row for every estimate and measured number to a .csv or .parquet file; returns the number of rows."""
     if to.suffix not in (".csv", ".parquet"):
-        raise AssayError(f"{to}: tables are written as .csv or .parquet; give a name that ends so")
+        raise AssayError(f"{to}: tables are written as .csv or .parquet; give a file name that ends in one of them")
     try:
         return (_parquet if to.suffix == ".parquet" else _csv)(_rows(store), to)
     except OSError as error:
-        raise AssayError(f"{to}: cannot be written ({error.strerror}); give another place") from None
+        raise AssayError(f"{to}: cannot be written ({error.strerror}); give another path") from None
 
 
 def _csv(rows: Iterator[Row], to: Path) -> int:
@@ -172,7 +172,7 @@ def _csv(rows: Iterator[Row], to: Path) -> int:
 
 
 def _as_text(cell: str | float | None) -> str | float | None:
-    """A cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    """A cell, with an apostrophe before text that spreadsheets would take for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
 
 
@@ -181,7 +181,9 @@ def _parquet(rows: Iterator[Row], to: Path) -> int:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise AssayError(f"{to}: Parquet is written by pyarrow, which is not installed; give a .csv instead") from None
+        raise AssayError(
+            f"{to}: Parquet files are written by pyarrow, which is not installed; install it, or give a .csv file"
+        ) from None
     types = {str: pyarrow.string(), float: pyarrow.float64()}
     schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     count = 0
@@ -193,17 +195,17 @@ def _parquet(rows: Iterator[Row], to: Path) -> int:
 
 
 def _rows(store: Store) -> Iterator[Row]:
-    """Estimates run by run, then measurements one by one."""
+    """Rows for the estimates of every run, then for the numbers of every measurement."""
     library = _Library(store)
     for name, run in library.runs:
         for judged in run.verdicts:
             head: Row = {"run": name, "claim": judged["claim"], "model": judged["model"], "verdict": judged["word"]}
-            for estimate in (*judged["estimates"], *judged.get("beside", ())):
-                kept: Mapping[str, Any] = estimate
-                numbers = {part: float(kept[part]) for part in ("value", "low", "high", "n", "bar") if part in kept}
-                words = {part: str(kept[part]) for part in ("sign", "unit", "method") if part in kept}
-                evidence = " ".join(key[:DIGITS] for key in kept.get("evidence", ()))
-                yield head | numbers | words | {"kind": "estimate", "quantity": kept["name"], "evidence": evidence}
+            estimates: Iterator[Mapping[str, Any]] = chain(judged["estimates"], judged.get("beside", ()))
+            for estimate in estimates:
+                numbers = {key: float(estimate[key]) for key in ("value", "low", "high", "n", "bar") if key in estimate}
+                texts = {key: str(estimate[key]) for key in ("sign", "unit", "method") if key in estimate}
+                evidence = " ".join(fingerprint[:DIGITS] for fingerprint in estimate.get("evidence", ()))
+                yield head | numbers | texts | {"kind": "estimate", "quantity": estimate["name"], "evidence": evidence}
     for measured in store:
         yield from _numbers(measured, library)
 
@@ -243,7 +245,7 @@ def _is_number(value: object) -> bool:
 
 
 def _n(evidence: Evidence) -> int | None:
-    """The number of prompts or pairs that were measured."""
+    """The number of prompts or pairs that were measured; None if the recipe does not say."""
     pairs = evidence.recipe.of.get("pairs")
     counted = pairs.get("n") if isinstance(pairs, dict) else len(pairs) if isinstance(pairs, list) else None
     return counted if isinstance(counted, int) else None

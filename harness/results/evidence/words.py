@@ -1,4 +1,4 @@
-"""One measurement in words: what was asked of which model on which prompts, when, and its first numbers."""
+"""Describes one measurement: its question, model, prompts, date, and first numbers."""
 
 import json
 import re
@@ -19,13 +19,13 @@ from harness.measurements.evidence_kinds import LISTS, MODEL_RECORD, PAIRS, PART
 from harness.measurements.questions import KINDS, Answers
 from harness.results.verdict_evidence import Material, intervention_in_words, prompts_fingerprint
 
-# Of prompts, and of numbers, so many are shown; `evidence --export` writes all.
+# How many prompts and numbers are shown; `evidence --export` writes all.
 FIRST = 6
-# Of a text so much is shown.
+# How many characters of a text are shown.
 _TEXT = 40
-# Longer settings, such as hundreds of sites, are cut.
+# Longer settings, such as lists of hundreds of sites, are cut to so many characters.
 _LONGEST = 300
-# Evidence that answers no question of a claim's.
+# Descriptions of evidence that is no measurement.
 _KEPT = {
     MODEL_RECORD: "A model's record: its revision, sizes, and examination of itself.",
     PAIRS: "The pairs of prompts that a run was judged on.",
@@ -35,7 +35,7 @@ _KEPT = {
 
 
 def lines(store: Store, beginning: str) -> Iterator[str]:
-    """The measurement whose fingerprint begins so, line by line; one sentence where none or several do."""
+    """Lines that describe the measurement whose fingerprint begins so; raises AssayError unless there is just one."""
     path = chosen(store, beginning)
     try:
         evidence = read(path)
@@ -50,7 +50,7 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
     if prompts is not None:
         yield f"prompts    {_prompts_in_words(evidence, *prompts)}"
     elif fingerprint := prompts_fingerprint(evidence):
-        yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not here (fingerprint {fingerprint})"
+        yield f"prompts    {recipe.of['pairs'].get('n')}, of a set that is not kept here (fingerprint {fingerprint})"
     if "under" in recipe.of:
         yield f"arm        {arm_in_words(evidence, others)}"
     for name, setting in recipe.of.items():
@@ -63,76 +63,81 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
     if evidence.computed_from:
         yield f"rests on   {', '.join(evidence.computed_from)}"
     if evidence.imported is not None:
-        yield f"imported   from {evidence.imported['bundle']}: hashes show damage and no forgery"
+        yield f"imported   from {evidence.imported['bundle']}; hashes reveal damage, but not forgery"
     yield f"file       {path}"
     yield from _numbers(evidence, None if prompts is None else prompts[1])
 
 
 def chosen(store: Store, beginning: str) -> Path:
-    """The file of evidence whose fingerprint begins so."""
+    """The file of the evidence whose fingerprint begins so; raises AssayError unless there is exactly one."""
     if not re.fullmatch(r"[0-9a-f]{1,64}", beginning):
         raise AssayError(
-            f"{beginning!r} is no fingerprint: it is up to 64 digits and letters from a to f, as reports print them"
+            f"{beginning!r} is no fingerprint; give up to 64 digits and letters from a to f, as reports print them"
         )
     paths = [path for path in store.files() if path.stem.startswith(beginning)]
     if not paths:
         raise AssayError(
-            f"{store.folder}: holds no evidence whose fingerprint begins with {beginning}; was it measured elsewhere, "
-            "give that folder by --evidence, or import the bundle that has it"
+            f"{store.folder}: holds no evidence whose fingerprint begins with {beginning}; if it was measured "
+            "elsewhere, name that folder by --evidence, or import the bundle that holds it"
         )
     if len(paths) > 1:
         names = ", ".join(path.stem[: len(beginning) + 4] for path in paths[:3])
-        raise AssayError(f"{len(paths)} measurements begin with {beginning} ({names}, …): give more of the fingerprint")
+        raise AssayError(f"{len(paths)} measurements begin with {beginning} ({names}, …); give more of the fingerprint")
     return paths[0]
 
 
 def question(kind: str) -> str:
-    """What evidence of a kind is: the first line of its question's docstring."""
+    """What evidence of a kind holds: the first line of the docstring of its measurement."""
     return (KINDS[kind].__doc__ or "").partition("\n")[0] if kind in KINDS else _KEPT.get(kind, "")
 
 
 def without_arrays(store: Store) -> Iterator[Evidence]:
-    """What names models, prompts and directions has no arrays, so that most evidence need not be read."""
+    """Evidence that has no arrays, such as model records, prompts and directions, without reading the large files."""
     for path in store.files():
         if not path.with_suffix(".safetensors").exists():
             try:
                 yield check(path)
-            except AssayError:  # damaged ones are said where they are asked for
+            except AssayError:  # damage is reported where that evidence itself is read
                 continue
 
 
 def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
     subject = evidence.recipe.subject
-    records = [one for one in others if one.recipe.kind == MODEL_RECORD and one.values["fingerprint"] == subject]
-    if not records:
+    records = (other.values for other in others if other.recipe.kind == MODEL_RECORD)
+    model = next((record for record in records if record["fingerprint"] == subject), None)
+    if model is None:
         return subject
-    of = records[0].values
-    return f"{of['name']}, revision {of['revision'] or 'none'}, {of['quant']}, {of['dtype']} on {of['device']}"
+    revision = f"revision {model['revision'] or 'none'}"
+    return f"{model['name']}, {revision}, {model['quant']}, {model['dtype']} on {model['device']}"
 
 
 def prompts_of(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
-    """The prompts in words and themselves, if the set that they are part of is kept."""
+    """The name of the prompts that evidence was measured on, and the prompts; None if they are not in the store."""
     wanted = prompts_fingerprint(evidence)
-    for whole in (pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS):
+    for whole in _prompt_sets(others):
         halves = ((f"held-out {whole.unit}", whole.heldout), (f"discovery {whole.unit}", whole.discovery))
-        for words, half in (*halves, (whole.unit, whole)):
+        for name, half in (*halves, (whole.unit, whole)):
             if half.fingerprint == wanted:
-                return f"{words} of {whole.name}", half
+                return f"{name} of {whole.name}", half
             for category in half.categories:
                 if (part := half.category(category)).fingerprint == wanted:
-                    return f"{words} of {whole.name} in the category “{category}”", part
+                    return f"{name} of {whole.name} in the category “{category}”", part
     return None
 
 
-def _prompts_in_words(evidence: Evidence, words: str, prompts: PromptSet) -> str:
+def _prompt_sets(others: Sequence[Evidence]) -> list[PromptSet]:
+    return [pairs_evidence.kept(other) for other in others if other.recipe.kind in pairs_evidence.KINDS]
+
+
+def _prompts_in_words(evidence: Evidence, name: str, prompts: PromptSet) -> str:
     side = evidence.recipe.of.get("side")
     names = row_names(evidence, prompts)
     first = ", ".join(names[:FIRST]) + (", …" if len(names) > FIRST else "")
-    return f"{f'the {side} side of ' if side else ''}{len(names)} {words}: {first}"
+    return f"{f'the {side} side of ' if side else ''}{len(names)} {name}: {first}"
 
 
 def row_names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
-    """What each row of its numbers is called."""
+    """A name for each row of the evidence's numbers: ids of pairs, or side and number of prompts; empty if unknown."""
     if "pairs" in evidence.values and holds_effects(evidence.recipe.kind):
         return [str(name) for name in evidence.values["pairs"]]
     if prompts is None:
@@ -143,13 +148,12 @@ def row_names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
 
 
 def arm_in_words(evidence: Evidence, others: Sequence[Evidence]) -> str:
-    """The intervention in words, and its direction where the search that found it is kept."""
+    """The intervention in words, with its direction if the search that found it is in the store."""
     under = evidence.recipe.of["under"]
     if under is None:
         return "none: the model as it is"
-    wholes = [pairs_evidence.kept(one) for one in others if one.recipe.kind in pairs_evidence.KINDS]
-    own = [one for one in others if one.recipe.subject == evidence.recipe.subject]
-    for whole in wholes:
+    own = [other for other in others if other.recipe.subject == evidence.recipe.subject]
+    for whole in _prompt_sets(others):
         material = Material(own, whole, LEVEL)
         if material.direction(under) is not None:
             return material.intervention_in_words(under)
@@ -162,12 +166,12 @@ def _measured(evidence: Evidence) -> str:
     seconds = environment.get("seconds")
     took = "" if seconds is None else f", in {seconds:.1f} s"
     on = f" on {device}" if device else ""
-    when = environment.get("when") or "at a time that was not kept"
+    when = environment.get("when") or "at an unknown time"
     return f"{when}{on}{took}; revision {evidence.recipe.revision} of its kind"
 
 
 def _numbers(evidence: Evidence, prompts: PromptSet | None) -> Iterator[str]:
-    """The first rows of what is known prompt by prompt, then other values, and the first numbers of other arrays."""
+    """Lines with the values of the first prompts, then other values and the first numbers of other arrays."""
     names = row_names(evidence, prompts)
     columns: dict[str, Sequence[Any] | np.ndarray] = {
         name: column
