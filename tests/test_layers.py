@@ -1,4 +1,4 @@
-"""Rooms import one way, modules never in a circle, and only two rooms need torch."""
+"""Rooms import one way, modules never in a circle, only two rooms need torch, and no module or function is long."""
 
 import ast
 import subprocess
@@ -30,6 +30,9 @@ ROOMS = [
     "commands",
     "doors",
 ]
+# Modules and functions of these folders, tests among them, have at most so many lines.
+CODE = ("harness", "organisms", "benchmarks", "hypotheses", "tests")
+MODULE_LINES, FUNCTION_LINES = 400, 60
 # The only rooms whose modules may load torch when they are imported.
 WITH_TORCH = {"model", "instruments"}
 
@@ -68,6 +71,19 @@ def test_every_module_stands_in_a_room() -> None:
 def test_a_room_holds_ten_modules_at_most() -> None:
     folders = Counter(name.rpartition(".")[0] for name in MODULES)
     assert {folder: count for folder, count in folders.items() if count > 10} == {}
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_no_module_and_no_function_is_long(folder: str) -> None:
+    long: dict[str, int] = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        text, name = path.read_text(), str(path.relative_to(ROOT))
+        long |= {name: lines} if (lines := len(text.splitlines())) > MODULE_LINES else {}
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                long |= {f"{name}: {node.name}": lines} if lines > FUNCTION_LINES else {}
+    assert long == {}
 
 
 @pytest.mark.parametrize("name", MODULES)
