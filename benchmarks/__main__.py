@@ -15,7 +15,7 @@ from benchmarks import elsewhere, rows
 from benchmarks.growth import growth, overhead
 from benchmarks.model import Shape, awake, pairs
 from benchmarks.rows import Row
-from harness.inputs.model_catalog import ORGANISM
+from harness.inputs.model_catalog import REFERENCE
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.model.chat_model import ChatModel
 from harness.model.wake import wake
@@ -42,7 +42,7 @@ def main() -> int:
     console = Console(width=150)
     console.print(f"{shape}; one thread, process time")
     measured = patches(model, shape, asked.subset)
-    organism = wake(f"{ORGANISM}reference", quant="none", device="cpu")
+    organism = wake(REFERENCE, quant="none", device="cpu")
     material = load_pairs(organism.known.pairs)
     measured += [rows.discovery(organism, material), rows.selection(organism, material)]
     write(measured, [overhead(model, shape), *growth(BUILD / "growth")], REPORT, console)

@@ -19,7 +19,7 @@ from harness.judging.estimate import Comparison, Estimate, Outcome, asides, deci
 from harness.results.controls.power import rehearse
 from harness.results.run_record import Judged
 from harness.running import fixtures
-from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLANNED, READ, SAYS
+from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLAN_IN_WORDS, PLANNED, READ
 from harness.running.html_table import HtmlTable
 from harness.running.node_ids import node_id
 from harness.running.options import models_asked, prompts_of, sleeper_of
@@ -68,7 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="folder for evidence, runs and pages (default: reports, in the current folder)",
     )
-    group.addoption("--evidence", metavar="FOLDER", help="default: evidence in the folder of --reports")
+    group.addoption(
+        "--evidence", metavar="FOLDER", help="folder for evidence (default: evidence, in the folder of --reports)"
+    )
     group.addoption("--plan", action="store_true", help="say how long the claims would take, and measure nothing")
     group.addoption("--strict-models", action="store_true", help="an unavailable model is an error, not a skip")
 
@@ -83,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
     config.option.evidence = config.option.evidence or str(places.evidence())
     if (worker := vars(config).get("workerinput")) is not None:
-        from harness.running.xdist_workers import share_cores  # xdist is there
+        from harness.running.xdist_workers import share_cores  # only here is xdist known to be installed
 
         leave_it_to_the_controller()
         share_cores(worker["workercount"])
@@ -98,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in models_asked(config):
             prompts_of(config, name)
         if workers := config.getoption("--numprocesses", None):
-            from harness.running.xdist_workers import require_room  # xdist is there
+            from harness.running.xdist_workers import require_room  # only here is xdist known to be installed
 
             of_all = models_asked(config), config.getoption("--quant"), workers, model_catalog.this_machine()
             require_room(*of_all, config.getoption("--dtype"))
@@ -142,16 +144,16 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Has each model loaded by one worker, unless --dist asks for another distribution."""
+    """Lets one worker load each model, unless --dist asks for another distribution."""
     if config.getoption("dist") != "load":
         return None
-    from harness.running.xdist_workers import make_scheduler  # xdist is there
+    from harness.running.xdist_workers import make_scheduler  # only here is xdist known to be installed
 
     return make_scheduler(config, log, models_asked(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuses claims with a defect, such as one that could hold without being true, by file and line."""
+    """Refuses claims with a defect, such as one that could hold without being true; the message names file and line."""
     names: dict[str, str] = {}
     for item in items:
         claim = claim_of(item)
@@ -216,8 +218,8 @@ def pytest_runtest_makereport(
     judged = verdict.verdict(error, made, pytest.skip.Exception)
     if judged.word == "BROKEN" and error is not None:
         judged = replace(judged, reason=mistakes.sentence(error, item.path))
-    if SAYS in item.stash and judged.word != "BROKEN":
-        judged = verdict.Verdict("SKIPPED", item.stash[SAYS]())
+    if PLAN_IN_WORDS in item.stash and judged.word != "BROKEN":
+        judged = verdict.Verdict("SKIPPED", item.stash[PLAN_IN_WORDS]())
     report.outcome = verdict.OUTCOMES[judged.word]
     read = sorted(item.stash.get(READ, ()))
     vars(report)["verdict"] = Judged(
@@ -243,7 +245,7 @@ def pytest_runtest_makereport(
     vars(report)["about"] = about
     # Set on the item, since junit reads the report of its teardown.
     item.user_properties.append(("verdict", judged.word))
-    item.user_properties.extend((kept["name"], f"{kept['value']:+z.4f}") for kept in judged.estimates)
+    item.user_properties.extend((estimate["name"], f"{estimate['value']:+z.4f}") for estimate in judged.estimates)
     text = lines_shown(f"{judged.word}: {judged.reason}")
     place = (str(item.path), item.location[1] or 0, text)
     report.longrepr = None if report.passed else place if report.skipped else text

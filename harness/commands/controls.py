@@ -11,7 +11,7 @@ from harness.commands.declaring import declare, store_of, with_reports
 from harness.inputs import places
 from harness.inputs.errors import AssayError
 from harness.inputs.files.terminal import say
-from harness.inputs.model_catalog import ORGANISM, find
+from harness.inputs.model_catalog import REFERENCE, find
 
 if TYPE_CHECKING:
     from harness.commands.declaring import Commands
@@ -43,7 +43,7 @@ def add_to(commands: "Commands") -> None:
     placebo.add_argument(
         "--keep", action="store_true", help="write the counts to data/placebos.json, which reports show"
     )
-    placebo.add_argument("--model", default=f"{ORGANISM}reference", metavar="NAME", help="default: %(default)s")
+    placebo.add_argument("--model", default=REFERENCE, metavar="NAME", help="default: %(default)s")
     with_reports(placebo)
 
 

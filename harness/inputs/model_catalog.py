@@ -20,6 +20,8 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 QUANTS: tuple[Quant, ...] = get_args(Quant)
 ORGANISM = "organism:"
+# The organism that is judged by default.
+REFERENCE = ORGANISM + "reference"
 GIB = 1024**3
 
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]{1,96}")

@@ -1,1 +1,1 @@
-"""What happens while pytest judges claims."""
+"""What happens while pytest judges claims: fixtures, checks, verdict lines, progress and workers."""

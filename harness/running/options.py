@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it loads numpy
 
 def models_asked(config: pytest.Config) -> tuple[str, ...]:
     """The models named by --model without repetitions, or the default models."""
-    default = [model_catalog.ORGANISM + "reference", *(RECORDED + name for name in published())]
+    default = [model_catalog.REFERENCE, *(RECORDED + name for name in published())]
     return tuple(dict.fromkeys(config.getoption("--model") or default))
 
 

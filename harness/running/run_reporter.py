@@ -47,7 +47,7 @@ class RunReporter:
 
     @property
     def page(self) -> Path:
-        """Where this run's own page will lie."""
+        """The path of this run's own page, which is written at the end."""
         return page_of(self._writer.folder)
 
     def pytest_sessionstart(self) -> None:
@@ -98,7 +98,7 @@ class RunReporter:
             session.exitstatus = code
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Lists verdicts that were not shown one by one, skipped claims, refused models, and where the page lies."""
+        """Lists verdicts that were not shown line by line, skipped claims, refused models, and the page's path."""
         if self._config.option.verbose != 0 and self._words:
             terminalreporter.section("claims")
             for category in ("supported", "refuted", "inconclusive", "broken", "unmeasured"):
@@ -132,7 +132,7 @@ class RunReporter:
         return file.resolve(), test.rpartition("::")[2].partition("[")[0]
 
     def _is_claim(self, nodeid: str) -> bool:
-        """Whether a test of a worker is a claim; where its file is not known, a test with parameters counts as one."""
+        """Whether a worker's test is a claim; if its file is unknown, any test with parameters counts as one."""
         path, name = self._place(nodeid)
         return name in claimed_in(path) if path.is_file() else "[" in nodeid
 

@@ -14,7 +14,7 @@ from harness.subjects.published.recordings import RECORDED
 
 
 class OneLoadEach(LoadScopeScheduling):  # type: ignore[misc]
-    """Sends all claims on a model to one worker, and other tests to any worker that is free."""
+    """A scheduler that sends all claims on a model to one worker, and other tests to any free worker."""
 
     models: Sequence[str] = ()
 
