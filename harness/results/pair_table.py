@@ -37,7 +37,7 @@ class Table:
     whole: int  # the number of rows before `cut`
 
     def cut(self, most: int) -> "Table":
-        """The table with at most so many rows: an even choice in the order of its last column that is no text."""
+        """At most `most` rows, taken at even steps of their order by the last column that is not text."""
         if len(self.places) <= most:
             return self
         ruling = next(column for column in reversed(self.columns) if column.kind != "text")
@@ -84,7 +84,7 @@ def on_heldout(evidence: Sequence[Evidence], pairs: PromptSet) -> list[Evidence]
 
 
 def kinds_asked(evidence: Sequence[Evidence], pairs: PromptSet) -> list[str]:
-    """Kinds of held-out evidence that a claim asked for; what the gate asked for only if there is nothing else."""
+    """Kinds of held-out evidence that a claim asked for; without any, the kinds that the gate asked for."""
     heldout = [(measured.recipe.kind, measured.recipe.of) for measured in on_heldout(evidence, pairs)]
     asked = [
         kind for kind, of in heldout if kind != Answers.KIND or of["under"] is not None or of["side"] == "harmless"
