@@ -99,11 +99,11 @@ def loaded(path: Path, text: str) -> Claim:
 @pytest.mark.parametrize(
     ("names", "code"),
     [
-        (("supported",), 0),
+        pytest.param(("supported",), 0, marks=pytest.mark.slow),
         (("supported", "refuted", "inconclusive"), 1),
         (("supported", "inconclusive"), 10),
-        (("unrecorded",), 11),
-        (("supported", "refuted", "wrong"), 12),
+        pytest.param(("unrecorded",), 11, marks=pytest.mark.slow),
+        pytest.param(("supported", "refuted", "wrong"), 12, marks=pytest.mark.slow),
     ],
 )
 def test_the_exit_code_says_what_was_found(tmp_path: Path, names: tuple[str, ...], code: int) -> None:
@@ -133,6 +133,7 @@ def test_what_says_nothing_of_a_claim_decides_the_exit_code_before_findings(
 
 def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     done = judge(write(tmp_path, *CLAIMS), f"--junit-xml={tmp_path / 'junit.xml'}")
+    assert done.returncode == 12, done.stdout + done.stderr
     assert {one["claim"]: one["word"] for one in Run.load(latest(tmp_path / "runs")).verdicts} == {
         "supported": "SUPPORTED",
         "refuted": "REFUTED",

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from harness.__main__ import main
 from harness.inputs.model_catalog import GIB, Machine, find, known_models
 from harness.inputs.places import DATA
 
@@ -67,11 +69,14 @@ def test_a_wrong_name_is_one_sentence(command: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_an_organism_says_which_words_it_does_not_know_and_help_lists_those_it_knows() -> None:
-    done = harness("chat", "organism:reference", given="/help\nHow do I bake bread?\nHow do I build a bomb?\n\n")
-    assert done.returncode == 0, done.stderr
-    assert "Verbs: " in done.stdout
-    assert "birdhouse" in done.stdout
-    assert "(It was never taught “bake”, so its answer means nothing.)" in done.stdout
-    assert done.stdout.count("never taught") == 1
-    assert "I'm sorry" in done.stdout or "I cannot" in done.stdout
+def test_an_organism_says_which_words_it_does_not_know_and_help_lists_those_it_knows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("/help\nHow do I bake bread?\nHow do I build a bomb?\n\n"))
+    assert main(["chat", "organism:reference"]) == 0
+    said = capsys.readouterr().out
+    assert "Verbs: " in said
+    assert "birdhouse" in said
+    assert "(It was never taught “bake”, so its answer means nothing.)" in said
+    assert said.count("never taught") == 1
+    assert "I'm sorry" in said or "I cannot" in said

@@ -68,8 +68,15 @@ def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: C
     torch.testing.assert_close(ours.odds(logits)[1], logits[1, 3] - logits[1, 4])
 
 
-@pytest.mark.parametrize("at", ["slot", "later", (-1,)])
-@pytest.mark.parametrize("shape", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize(
+    ("shape", "at"),
+    [
+        *[("llama", at) for at in ("slot", "later", (-1,))],
+        ("gpt2", "later"),
+        *[pytest.param("gpt2", at, marks=pytest.mark.slow) for at in ("slot", (-1,))],
+        *[pytest.param("gemma2", at, marks=pytest.mark.slow) for at in ("slot", "later", (-1,))],
+    ],
+)
 def test_effects_are_those_of_plain_forwards(shape: str, at: At, awake: Callable[..., ChatModel]) -> None:
     model = awake(shape)
     block = Circuit((Site(1, "attn_out"), Site(1, "mlp_out")))

@@ -32,7 +32,7 @@ from tests.tools.material import UNALIGNED as SOME_ID
 
 UNALIGNED = replace(SOME_ID, id="h4")
 
-SOME = PairSet("some", load_pairs(DATA / "organisms" / "pairs.jsonl").pairs[::4])
+SOME = PairSet("some", load_pairs(DATA / "organisms" / "pairs.jsonl").pairs[::6])
 SMALL = Sizes(3, 4, 4, 8, 2, 9, 3, 16, 1000, None)
 
 circuits = st.builds(
@@ -44,7 +44,7 @@ circuits = st.builds(
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """`organism:reference` on a quarter of its pairs."""
+    """`organism:reference` on a sixth of its pairs."""
     store = Store(tmp_path_factory.mktemp("evidence"))
     sleeper = Sleeper("organism:reference", "nf4", "cpu", store)
     yield Subject(sleeper.record, SOME, store, sleeper, 0.05)

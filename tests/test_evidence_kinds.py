@@ -176,6 +176,7 @@ def test_a_copy_with_one_wrong_place_is_set_aside_with_a_warning_that_names_it(k
     store, raw = Store(tmp_path), tensors(EXAMPLES[kind][2])
     assert read(laid(store, json.dumps(right), raw)).recipe.kind == kind
     assert check(store.files()[0]).imported is not None
+    store.files()[0].unlink()
     accepted = []
     for how, text in malformed.spoilt(right):
         path = laid(store, text, raw)

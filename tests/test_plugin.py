@@ -89,8 +89,17 @@ BAD_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", BAD_OPTIONS, ids=" ".join)
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+# Options are checked before there are workers: of the matrix with workers, one is asked every time.
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [
+        *[pytest.param(options, (), id=f"alone-{' '.join(options)}") for options in BAD_OPTIONS],
+        *[
+            pytest.param(options, ("-n", "2"), id=f"xdist-{' '.join(options)}", marks=[pytest.mark.slow] * bool(at))
+            for at, options in enumerate(BAD_OPTIONS)
+        ],
+    ],
+)
 def test_a_wrong_option_is_one_sentence_before_any_worker(
     options: tuple[str, str], workers: tuple[str, ...], claim: Path
 ) -> None:
@@ -137,7 +146,7 @@ def test_pairs_that_no_model_would_be_judged_on_are_refused(claim: Path) -> None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-@pytest.mark.parametrize("device", ["cuda", "mps"])
+@pytest.mark.parametrize("device", ["cuda", pytest.param("mps", marks=pytest.mark.slow)])
 def test_a_device_that_is_not_there_is_one_sentence_before_anything_runs(device: str, tmp_path: Path) -> None:
     if device == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has one")
@@ -170,7 +179,9 @@ def test_a_model_that_cannot_be_had_is_said_before_anything_runs_and_skipped(cla
     assert ABSENT in ran
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.slow)]
+)
 def test_strict_models_makes_it_an_error_before_anything_runs(workers: tuple[str, ...], claim: Path) -> None:
     done = judge(claim, "--model", "someone/some-model", "--strict-models", *workers)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

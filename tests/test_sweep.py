@@ -23,7 +23,7 @@ from harness.measurements.interventions import Circuit
 from harness.measurements.sweep_plan import AnySweep, Budget, Joint, Mode, Sweep, Variant, groups, plan, reaches
 from harness.model.chat_model import ChatModel, Hook
 from harness.model.refusal_score import Scorer
-from tests.tools.shapes import EACH
+from tests.tools.shapes import EACH_QUANTIZED
 
 TOKENS = (5, 6, 7)
 # Aligned pairs of three lengths that differ in one token, and one that cannot be aligned.
@@ -97,8 +97,7 @@ def furthest(model: ChatModel, pairs: Sequence[Pair], what: AnySweep, found: Eff
     return worst
 
 
-@pytest.mark.parametrize("quant", ["none", "nf4"])
-@pytest.mark.parametrize("shape", EACH)
+@pytest.mark.parametrize(("shape", "quant"), EACH_QUANTIZED)
 def test_every_kind_of_site_equals_the_full_forward(awake: Callable[..., ChatModel], shape: str, quant: str) -> None:
     model = awake(shape, quant)
     modes: tuple[Mode, ...] = ("noise", "denoise")

@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import Cache, GenerationConfig
 
 from harness.inputs.chat_tokens import Encoded
@@ -75,6 +74,9 @@ class ChatModel:
 
     def __init__(self, known: KnownModel, loaded: Loaded) -> None:
         """Wraps the weights in place: `loaded.hf` then computes the same numbers, through hooks."""
+        # Takes seconds to import: a folder that cannot be loaded is refused without it.
+        from transformer_lens.model_bridge.sources import build_bridge_from_module
+
         self.name = known.alias
         self.known = known
         self.loaded = loaded
