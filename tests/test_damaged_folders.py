@@ -216,7 +216,7 @@ def test_a_chat_template_that_does_not_end_is_stopped(kind: str, folder: Callabl
 
 
 @pytest.mark.parametrize(
-    "place", ["harness.model.chat_model.build_bridge_from_module", "harness.model.wake.reference_logits"]
+    "place", ["transformer_lens.model_bridge.sources.build_bridge_from_module", "harness.model.wake.reference_logits"]
 )
 def test_what_a_library_raises_is_one_sentence(
     place: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
