@@ -18,7 +18,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.sites import Site
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.wake import wake
-from tests.tools.shapes import EACH
+from tests.tools.shapes import EACH, SHAPES
 
 PROMPTS = [
     "Hi",
@@ -87,8 +87,16 @@ def test_heads_and_neurons_are_what_the_projections_take_in(
     torch.testing.assert_close(seen[neuron][0], taken["neuron"][0, -1, 5], rtol=0, atol=5e-5)
 
 
-@pytest.mark.parametrize("quant", ["nf4", "int8"])
-@pytest.mark.parametrize("shape", EACH)
+@pytest.mark.parametrize(
+    ("shape", "quant"),
+    [
+        pytest.param(
+            shape, quant, marks=() if shape == "llama" or (shape, quant) == ("gpt2", "nf4") else pytest.mark.slow
+        )
+        for shape in SHAPES
+        for quant in ("nf4", "int8")
+    ],
+)
 def test_quantized_models_pass_and_do_not_depend_on_company(shape: str, quant: str, awake: Woken) -> None:
     woken = awake(shape, quant)
     kinds = {type(module).__name__ for module in woken.loaded.hf.modules()}
@@ -252,7 +260,7 @@ def test_modified_weights_cannot_be_written_to_disk(awake: Woken, tmp_path: Path
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("quant", ["none", "nf4", "int8"])
+@pytest.mark.parametrize("quant", ["none", "nf4", pytest.param("int8", marks=pytest.mark.slow)])
 def test_closing_frees_the_weights(quant: model_catalog.Quant, folder: Callable[[str], Path]) -> None:
     chat = wake(str(folder("llama")), quant=quant, device="cpu")
     weights = [weakref.ref(parameter) for parameter in chat.loaded.hf.parameters()]

@@ -73,7 +73,14 @@ def test_three_kills_on_three_claims_cost_one_part_each_at_most() -> None:
 ENDS = {"ctrl-c": signal.SIGINT, "told to stop": signal.SIGTERM, "kill": signal.SIGKILL}
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+# Of the two that stop it in good order, one every time; test_workers_that_are_told_to_stop sends the other.
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(end, id=name, marks=pytest.mark.slow if name == "told to stop" else ())
+        for name, end in ENDS.items()
+    ],
+)
 def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signal.Signals) -> None:
     write(tmp_path, "a")
     write(tmp_path, "b", first="import time", then=f"open({str(tmp_path / 'there')!r}, 'w').close(); time.sleep(600)")

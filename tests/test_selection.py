@@ -55,6 +55,12 @@ def lazy(model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ..
     return select(model, *parts, tokens)
 
 
+@pytest.fixture(scope="module")
+def whole(model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...]) -> Selection:
+    """Every score of every candidate."""
+    return select(model, *parts, tokens, lazily=False)
+
+
 class Published:
     """Whole forwards of an unwrapped copy, one prompt at a time, with hooks on its modules."""
 
@@ -108,10 +114,9 @@ class Published:
 
 
 def test_every_score_is_the_one_of_the_procedure_written_out(
-    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...]
+    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], whole: Selection
 ) -> None:
-    train, validation = parts
-    whole = select(model, train, validation, tokens, lazily=False)
+    _, validation = parts
     plain = Published(model, tokens)
     clean = plain.last(validation.harmless).log_softmax(-1)
     positions = len(model.chat.after_instruction)
@@ -127,10 +132,7 @@ def test_every_score_is_the_one_of_the_procedure_written_out(
             assert one.kl == pytest.approx(float(moved), abs=1e-3)
 
 
-def test_leaving_out_what_is_not_needed_changes_no_choice(
-    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], lazy: Selection
-) -> None:
-    whole = select(model, *parts, tokens, lazily=False)
+def test_leaving_out_what_is_not_needed_changes_no_choice(lazy: Selection, whole: Selection) -> None:
     assert (lazy.chosen is None) == (whole.chosen is None)
     if whole.chosen is not None and lazy.chosen is not None:
         assert (lazy.chosen.layer, lazy.chosen.position) == (whole.chosen.layer, whole.chosen.position)
