@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel
 
 from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.files.bounded_process import SECONDS
 from harness.model import config_check
 from harness.model.wake import wake
 
@@ -216,7 +219,7 @@ def test_a_chat_template_that_does_not_end_is_stopped(kind: str, folder: Callabl
 
 
 @pytest.mark.parametrize(
-    "place", ["transformer_lens.model_bridge.sources.build_bridge_from_module", "harness.model.wake.reference_logits"]
+    "place", ["harness.model.chat_model.build_bridge_from_module", "harness.model.wake.reference_logits"]
 )
 def test_what_a_library_raises_is_one_sentence(
     place: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
@@ -227,3 +230,26 @@ def test_what_a_library_raises_is_one_sentence(
     monkeypatch.setattr(place, raising)
     with pytest.raises(AssayError, match=r"it cannot be used \(KeyError: 'theirs'\)"):
         wake(str(folder("llama")), quant="none", device="cpu")
+
+
+FRESH = """
+import resource, sys
+from functools import partial
+from pathlib import Path
+import harness.model.wake
+from harness.inputs.files.bounded_process import bounded
+from harness.model.config_check import _described
+assert bounded(partial(_described, Path(sys.argv[1])))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+def test_a_sound_config_takes_a_small_part_of_its_limit_in_the_first_model_of_a_process(
+    folder: Callable[[str], Path],
+) -> None:
+    """What describing a model imports must be there already: imports within the child count towards its limit."""
+    done = subprocess.run([sys.executable, "-c", FRESH, folder("llama")], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < SECONDS / 3

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+# At the top, though it takes seconds: it brings what config_check's child process would else import within its limit.
+from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import Cache, GenerationConfig
 
 from harness.inputs.chat_tokens import Encoded
@@ -74,9 +77,6 @@ class ChatModel:
 
     def __init__(self, known: KnownModel, loaded: Loaded) -> None:
         """Wraps the weights in place: `loaded.hf` then computes the same numbers, through hooks."""
-        # Takes seconds to import: a folder that cannot be loaded is refused without it.
-        from transformer_lens.model_bridge.sources import build_bridge_from_module
-
         self.name = known.alias
         self.known = known
         self.loaded = loaded
