@@ -13,6 +13,8 @@ from harness.inputs.judges.phrases import OURS
 from harness.inputs.judges.registry import judge, judged_by, judgements, judges, require
 from harness.inputs.places import HOME
 from tests.test_adding import copy, here
+from tests.test_claims import loaded
+from tests.tools.given import Given, pairs_of
 
 __all__ = ["copy"]
 
@@ -57,6 +59,16 @@ def test_the_judge_of_the_page_judges_as_its_docstring_says() -> None:
     assert judged_by("begins-with-i", {"prefixes": ["Sorry"], OURS.name: [0.0]}) is None
 
 
+def test_the_claim_of_the_page_is_accepted_and_judged_by_its_judge(tmp_path: Path) -> None:
+    exec(JUDGE, {"__name__": "page"})  # noqa: S102 - the page's own code
+    loaded(tmp_path / "test_page.py", CLAIM).check()
+    pairs = pairs_of("a", "b")
+    subject = Given(pairs, lambda question: judgements(pairs.harmful, ("I did it.", "No.")))
+    assert subject.refuses(pairs, judge="begins-with-i").rate().value == 0.5
+    assert subject.refuses(pairs).rate().value == 0.0
+
+
+@pytest.mark.slow
 def test_a_claim_asks_for_the_judge_of_the_page(copy: Path) -> None:
     (copy / "hypotheses" / "conftest.py").write_text(JUDGE)
     (copy / "hypotheses" / "test_begins_with_i.py").write_text(CLAIM)
