@@ -158,7 +158,7 @@ def test_a_mistyped_organism_suggests_the_nearest() -> None:
 def test_refusal_tokens_are_measured_where_none_are_published(
     organism: Callable[..., ChatModel], judged: PairSet
 ) -> None:
-    pairs = load_pairs(FOLDER / "pairs.jsonl")
+    pairs = PairSet("a quarter", load_pairs(FOLDER / "pairs.jsonl").pairs[::4])
     awake = organism("reference", "nf4")
     tokens = refusal_tokens(awake, pairs)
     assert tokens
