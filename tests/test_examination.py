@@ -70,15 +70,8 @@ def test_every_shape_passes_every_check(shape: str, quant: Quant, awake: Callabl
     assert examination.noise <= 0.05 * examination.scale
 
 
-@pytest.mark.parametrize(
-    ("shape", "quant"),
-    [
-        ("gemma2", "none"),
-        ("qwen3", "nf4"),
-        pytest.param("gemma2", "nf4", marks=pytest.mark.slow),
-        pytest.param("qwen3", "none", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("quant", ["none", pytest.param("nf4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shape", ["gemma2", "qwen3"])
 def test_bfloat16_passes(shape: str, quant: Quant, tmp_path: Path) -> None:
     folder = shapes.build(shape, tmp_path / shape, dtype=torch.bfloat16)
     woken = wake(str(folder), quant=quant, device="cpu")
@@ -282,15 +275,8 @@ def silenced(folder: Path, layer: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("layer", "dtype"),
-    [
-        (0, torch.float32),
-        (2, torch.bfloat16),
-        pytest.param(0, torch.bfloat16, marks=pytest.mark.slow),
-        pytest.param(2, torch.float32, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layer", [0, 2])
 def test_a_block_that_writes_nothing_has_lost_nothing(layer: int, dtype: torch.dtype, tmp_path: Path) -> None:
     folder = silenced(shapes.build("llama", tmp_path / "llama", dtype=dtype), layer)
     assert not wake(str(folder), quant="none", device="cpu").record.examination.failed
