@@ -71,9 +71,8 @@ def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: C
 @pytest.mark.parametrize(
     ("shape", "at"),
     [
-        *[("llama", at) for at in ("slot", "later", (-1,))],
-        ("gpt2", "later"),
-        *[pytest.param("gpt2", at, marks=pytest.mark.slow) for at in ("slot", (-1,))],
+        *[(shape, "later") for shape in ("llama", "gpt2")],
+        *[pytest.param(shape, at, marks=pytest.mark.slow) for shape in ("llama", "gpt2") for at in ("slot", (-1,))],
         *[pytest.param("gemma2", at, marks=pytest.mark.slow) for at in ("slot", "later", (-1,))],
     ],
 )

@@ -198,7 +198,13 @@ def test_growth_has_the_lens_shown_on_both_sides(subject: Subject) -> None:
         np.testing.assert_allclose(kept.arrays["odds"][:, -1], odds, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["necessity", "few-neurons", "end-of-instruction", "growth", "direction-necessity"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("few-neurons", "growth", "direction-necessity"),
+        *[pytest.param(name, marks=pytest.mark.slow) for name in ("necessity", "end-of-instruction")],
+    ],
+)
 def test_bare_the_verdict_is_the_same_and_nothing_beside_is_measured(subject: Subject, name: str) -> None:
     claim = claim_named(name)
     outcomes, asked = [], []

@@ -347,6 +347,7 @@ def failing_unless(passes: Callable[[ChatModel], bool], monkeypatch: pytest.Monk
     return tried
 
 
+@pytest.mark.slow
 def test_a_refusal_says_which_precision_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shapes.build("llama", tmp_path / "llama", dtype=torch.bfloat16)
     whole: list[tuple[Callable[[ChatModel], bool], str, list[str]]] = [

@@ -106,6 +106,7 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
         assert "interrupted" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_workers_that_are_told_to_stop_leave_the_report_to_the_one_that_started_them(tmp_path: Path) -> None:
     write(tmp_path, "a")
     write(tmp_path, "b", first="import time", then=f"open({str(tmp_path / 'there')!r}, 'w').close(); time.sleep(600)")

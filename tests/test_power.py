@@ -32,6 +32,7 @@ def test_the_pairs_needed_are_those_of_the_exact_sum() -> None:
     assert 57 <= needed.pairs <= 60
 
 
+@pytest.mark.slow
 def test_power_is_the_share_of_studies_that_decide() -> None:
     claim = claim_named("ablation-heads")
     needed = power.needed(claim, 0.65)

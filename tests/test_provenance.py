@@ -93,7 +93,13 @@ def test_an_estimate_names_evidence_that_its_claim_read(claim: Claim, reference:
     assert [one.name for one in found.estimates if one.low < one.high and not one.evidence] == []
 
 
-@pytest.mark.parametrize("name", ["necessity", "side-effects", "localization", "hierarchy", "growth", "gradients"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("necessity", "localization", "growth"),
+        *[pytest.param(name, marks=pytest.mark.slow) for name in ("side-effects", "hierarchy", "gradients")],
+    ],
+)
 def test_a_number_stays_when_all_evidence_that_it_does_not_name_is_another(name: str, reference: Sleeper) -> None:
     claim = claim_named(name)
     for one in came(Subject, claim, reference).estimates:

@@ -74,8 +74,10 @@ def test_removal_in_one_place_is_the_projection_by_hand_and_moves_nothing_before
 @pytest.mark.parametrize(
     ("shape", "where"),
     [
-        *((shape, "everywhere") for shape in ("llama", "phi3", *POST_NORM, "gpt2")),
-        *((shape, where) for shape in ("llama", "gemma2") for where in ("stream", "attention", "mlp")),
+        *((shape, "everywhere") for shape in ("llama", "gemma2", "gpt2")),
+        *(pytest.param(shape, "everywhere", marks=pytest.mark.slow) for shape in ("phi3", "gemma3")),
+        *(("gemma2", where) for where in ("stream", "attention", "mlp")),
+        *(pytest.param("llama", where, marks=pytest.mark.slow) for where in ("stream", "attention", "mlp")),
     ],
 )
 def test_removal_equals_hooks_of_torch_alone_on_what_blocks_write(
@@ -205,7 +207,9 @@ def test_removal_to_ones_own_mean_is_the_clean_run(shape: str, awake: Woken) -> 
 
 
 @pytest.mark.parametrize("quant", ["none", "nf4"])
-@pytest.mark.parametrize("shape", WHOLE_PRODUCTS)
+@pytest.mark.parametrize(
+    "shape", [pytest.param(name, marks=[] if name == "llama" else pytest.mark.slow) for name in WHOLE_PRODUCTS]
+)
 def test_weights_kept_off_a_direction_do_as_removal_everywhere_and_come_back(
     shape: str, quant: str, awake: Woken
 ) -> None:

@@ -113,6 +113,7 @@ class Published:
         handle.remove()
 
 
+@pytest.mark.slow
 def test_every_score_is_the_one_of_the_procedure_written_out(
     model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], whole: Selection
 ) -> None:

@@ -147,6 +147,7 @@ def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subj
             assert shown(ours[name]) == pytest.approx(shown(theirs[name]), abs=1e-5, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_lists_of_unequal_length_are_judged_side_by_side(subject: Subject) -> None:
     pairs = subject.all_pairs.heldout
     lists = PromptLists("lists", pairs.harmful[:20], pairs.harmless)
