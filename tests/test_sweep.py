@@ -16,7 +16,7 @@ from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair
-from harness.inputs.sites import Kind, Site
+from harness.inputs.sites import SITE_KINDS, Site
 from harness.instruments.sweep import MEMORY, planned, sweep
 from harness.measurements.effects import Effects
 from harness.measurements.interventions import Circuit
@@ -36,7 +36,6 @@ ALIGNED = [
     )
 ]
 UNALIGNED = Pair("unaligned", "c", "Write a hack", "Write a poem on trees and more")
-KINDS: tuple[Kind, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "head", "neuron")
 CIRCUIT = Circuit.of(heads=[(0, 1), (2, 3)], neurons=[(1, 4), (3, 9)], mlps=[2])
 
 
@@ -101,7 +100,7 @@ def furthest(model: ChatModel, pairs: Sequence[Pair], what: AnySweep, found: Eff
 def test_every_kind_of_site_equals_the_full_forward(awake: Callable[..., ChatModel], shape: str, quant: str) -> None:
     model = awake(shape, quant)
     modes: tuple[Mode, ...] = ("noise", "denoise")
-    for kind, mode in zip(KINDS, itertools.cycle(modes), strict=False):
+    for kind, mode in zip(SITE_KINDS, itertools.cycle(modes), strict=False):
         what = Sweep(kind, ((-1,), (-4, -2), "later"), layers=(1, 3) if kind == "neuron" else None)
         found = sweep(model, ALIGNED, what, TOKENS, mode=mode)
         assert np.abs(found.change).max() > 1e-3
