@@ -111,7 +111,9 @@ def test_what_the_source_does_not_show_is_found_on_drawn_answers_before_anything
 
 def test_a_rehearsal_says_nothing_of_what_it_cannot_draw_and_nothing_of_other_mistakes(tmp_path: Path) -> None:
     for body in ("bars = [model.missing]\nassert bars[0] > 30", f"falls = [{FALL}]\nassert falls[0] > 0.3"):
-        rehearse(loaded(tmp_path / "test_reach.py", text(body)))
+        made = loaded(tmp_path / "test_reach.py", text(body))
+        assert not all(bar.question for bar in made.bars), "its source would show the bar, and nothing be drawn"
+        rehearse(made)
 
 
 @pytest.mark.parametrize("made", claims_in(), ids=lambda made: made.name)

@@ -80,6 +80,7 @@ def test_while_it_is_written_its_name_says_who_writes(tmp_path: Path, monkeypatc
 
 def test_a_folder_that_is_not_there_has_nothing_to_sweep(tmp_path: Path) -> None:
     sweep(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_folder_that_a_killed_import_left_is_swept_and_one_in_use_stays(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class SiteKind:
     hook: str  # the name under which TransformerLens offers its activations, on every architecture alike
     noun: str  # what a circuit's list of parts calls it; an s makes it several
     phrase: str  # what a sentence about a layer calls it
-    width: Callable[[Sizes], int]  # how many numbers pass the hook for each token
+    width: Callable[[Sizes], int] = lambda sizes: sizes.d_model  # how many numbers pass the hook for each token
     count: Callable[[Sizes], int] | None = None  # how many of them a layer holds, by number; none: a single one
     scalar: bool = False  # an activation is a single number, and the hook has no axis for more
     writes_stream: bool = False  # all that attention, or the MLP, adds to the stream
@@ -41,29 +41,25 @@ class SiteKind:
 SITE_KINDS: Mapping[Kind, SiteKind] = {
     "resid_pre": SiteKind(
         hook="hook_resid_pre",
-        noun="residual stream before a layer",
+        noun="layer input",
         phrase="the residual stream that enters a layer",
-        width=lambda sizes: sizes.d_model,
         before_attention=True,
     ),
     "resid_mid": SiteKind(
         hook="hook_resid_mid",
-        noun="residual stream within a layer",
+        noun="mid-layer stream",
         phrase="the residual stream within a layer",
-        width=lambda sizes: sizes.d_model,
         set_through="attn_out",
     ),
     "resid_post": SiteKind(
         hook="hook_resid_post",
-        noun="residual stream after a layer",
+        noun="layer output",
         phrase="the residual stream that leaves a layer",
-        width=lambda sizes: sizes.d_model,
     ),
     "attn_out": SiteKind(
         hook="hook_attn_out",
         noun="attention output",
         phrase="a layer's attention output",
-        width=lambda sizes: sizes.d_model,
         writes_stream=True,
         in_circuits=True,
     ),
@@ -71,7 +67,6 @@ SITE_KINDS: Mapping[Kind, SiteKind] = {
         hook="hook_mlp_out",
         noun="MLP output",
         phrase="a layer's MLP output",
-        width=lambda sizes: sizes.d_model,
         writes_stream=True,
         in_circuits=True,
     ),
