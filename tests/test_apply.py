@@ -138,8 +138,8 @@ def test_writing_a_head_touches_that_head_only_though_keys_are_shared(
     assert model.sizes.kv_heads < model.sizes.heads
     before, wrote = clean(model, HARMFUL, site, out)
     (twins,) = clean(model, HARMLESS, site)
-    one = Circuit.of(heads=[(1, 2)])
-    for doing, expected in ((ablate(one, "zero"), torch.zeros_like(before)), (ablate(one), twins)):
+    circuit = Circuit.of(heads=[(1, 2)])
+    for doing, expected in ((ablate(circuit, "zero"), torch.zeros_like(before)), (ablate(circuit), twins)):
         after, writes = seen_under(model, doing, site, out)
         assert torch.equal(after[:, :, [0, 1, 3]], before[:, :, [0, 1, 3]])
         torch.testing.assert_close(after[:, :, 2], expected[:, :, 2], rtol=0, atol=1e-5)

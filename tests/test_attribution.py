@@ -65,13 +65,13 @@ def test_an_estimate_is_the_slope_of_the_effect_at_the_start(shape: str, quant: 
     for kind in kinds:
         site = Site(1, kind)
         ours, theirs = (model.read(prompts, [site])[site][:, -2:] for prompts in (HARMFUL, HARMLESS))
-        found = estimate(model, PAIRS, Sweep(kind, (last,), layers=(1,)), TOKENS)
+        effects = estimate(model, PAIRS, Sweep(kind, (last,), layers=(1,)), TOKENS)
         # Where a whole stream moves, what attention writes has to move with it.
         hook = Site(1, "attn_out").hook if kind == "resid_mid" else site.hook
         expected = slope(model, HARMFUL, hook, theirs - ours)
-        np.testing.assert_allclose(found.change.reshape(3, -1).sum(1), expected, rtol=5e-3, atol=5e-3)
-        np.testing.assert_allclose(found.clean, score(model, HARMFUL, TOKENS), atol=1e-4)
-        np.testing.assert_allclose(found.source, score(model, HARMLESS, TOKENS), atol=1e-4)
+        np.testing.assert_allclose(effects.change.reshape(3, -1).sum(1), expected, rtol=5e-3, atol=5e-3)
+        np.testing.assert_allclose(effects.clean, score(model, HARMFUL, TOKENS), atol=1e-4)
+        np.testing.assert_allclose(effects.source, score(model, HARMLESS, TOKENS), atol=1e-4)
 
 
 @pytest.mark.parametrize(("shape", "quant"), [("llama", "none"), ("gemma2", "nf4")])
@@ -80,13 +80,13 @@ def test_estimates_of_neurons_and_heads_are_each_ones_own(shape: str, quant: str
     for kind, index in (("neuron", 9), ("head", 2)):
         site = Site(2, kind)  # type: ignore[arg-type]
         ours, theirs = (model.read(prompts, [site])[site][:, -1:] for prompts in (HARMFUL, HARMLESS))
-        found = estimate(model, PAIRS, Sweep(kind, ((-1,),), layers=(2,)), TOKENS)  # type: ignore[arg-type]
+        effects = estimate(model, PAIRS, Sweep(kind, ((-1,),), layers=(2,)), TOKENS)  # type: ignore[arg-type]
         whole = slope(model, HARMFUL, site.hook, theirs - ours)
-        np.testing.assert_allclose(found.change.reshape(3, -1).sum(1), whole, rtol=5e-3, atol=5e-3)
-        one = torch.zeros_like(ours)
-        one[:, :, index] = (theirs - ours)[:, :, index]
-        expected = slope(model, HARMFUL, site.hook, 10 * one) / 10
-        np.testing.assert_allclose(found.change[:, 0, index, 0], expected, rtol=5e-3, atol=2e-3)
+        np.testing.assert_allclose(effects.change.reshape(3, -1).sum(1), whole, rtol=5e-3, atol=5e-3)
+        empty = torch.zeros_like(ours)
+        empty[:, :, index] = (theirs - ours)[:, :, index]
+        expected = slope(model, HARMFUL, site.hook, 10 * empty) / 10
+        np.testing.assert_allclose(effects.change[:, 0, index, 0], expected, rtol=5e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("shape", ["llama", "gemma2"])
@@ -95,9 +95,9 @@ def test_estimates_know_which_run_is_patched_and_where_the_gradient_is_taken(sha
     ours, theirs = (model.read(prompts, [site])[site][:, None] for prompts in (HARMFUL, HARMLESS))
     forth = slope(model, HARMFUL, site.hook, theirs - ours)
     back = slope(model, HARMLESS, site.hook, ours - theirs)
-    found = estimate(model, PAIRS, what, TOKENS, mode="denoise")
-    np.testing.assert_allclose(found.change[:, 0, 0], back, rtol=5e-3, atol=5e-3)
-    np.testing.assert_allclose(found.clean, score(model, HARMLESS, TOKENS), atol=1e-4)
+    effects = estimate(model, PAIRS, what, TOKENS, mode="denoise")
+    np.testing.assert_allclose(effects.change[:, 0, 0], back, rtol=5e-3, atol=5e-3)
+    np.testing.assert_allclose(effects.clean, score(model, HARMLESS, TOKENS), atol=1e-4)
     both = estimate(model, PAIRS, what, TOKENS, ends="both")
     np.testing.assert_allclose(both.change[:, 0, 0], (forth - back) / 2, rtol=5e-3, atol=5e-3)
     assert np.isnan(both.kl).all()
@@ -106,10 +106,10 @@ def test_estimates_know_which_run_is_patched_and_where_the_gradient_is_taken(sha
 def test_estimates_keep_the_order_of_pairs_and_set_unaligned_ones_aside(awake: Woken) -> None:
     model, what = awake("llama"), Sweep("head", ("later",))
     alone = [estimate(model, [pair], what, TOKENS).patched[0] for pair in PAIRS]
-    found = estimate(model, [PAIRS[2], UNALIGNED, PAIRS[0], PAIRS[1]], what, TOKENS)
-    assert found.pairs == ("2", "0", "1")
-    assert found.set_aside == ("u",)
-    np.testing.assert_allclose(found.patched, np.stack([alone[2], alone[0], alone[1]]), atol=1e-3)
+    effects = estimate(model, [PAIRS[2], UNALIGNED, PAIRS[0], PAIRS[1]], what, TOKENS)
+    assert effects.pairs == ("2", "0", "1")
+    assert effects.set_aside == ("u",)
+    np.testing.assert_allclose(effects.patched, np.stack([alone[2], alone[0], alone[1]]), atol=1e-3)
 
 
 def test_estimates_equal_transformer_lenss_attribution_patching(awake: Woken) -> None:
@@ -223,22 +223,22 @@ def test_attention_flow_is_attention_times_the_slope_in_it(shape: str, quant: st
 @each
 def test_the_lens_is_transformer_lenss_and_ends_in_the_models_own_odds(shape: str, quant: str, awake: Woken) -> None:
     model = awake(shape, quant)
-    found = lens(model, HARMFUL, TOKENS)
-    assert found.shape == (3, 5)
-    np.testing.assert_allclose(found[:, -1], score(model, HARMFUL, TOKENS), rtol=1e-3, atol=1e-3)
+    odds = lens(model, HARMFUL, TOKENS)
+    assert odds.shape == (3, 5)
+    np.testing.assert_allclose(odds[:, -1], score(model, HARMFUL, TOKENS), rtol=1e-3, atol=1e-3)
     scorer = Scorer(model, TOKENS)
-    for row, encoded in zip(found, model.encode(HARMFUL), strict=True):
+    for row, encoded in zip(odds, model.encode(HARMFUL), strict=True):
         # One at a time, for TransformerLens's knows no padding.
         logits = logit_lens(model.bridge, torch.tensor([encoded.ids])).values.flatten(0, -2)
         torch.testing.assert_close(row, scorer.odds(logits), rtol=1e-3, atol=1e-3)
-    assert found[:, 1:].std(0).all()
+    assert odds[:, 1:].std(0).all()
 
 
 def test_the_lens_reads_any_position(awake: Woken) -> None:
     model = awake("llama")
     for position in (-1, -3):
-        found = lens(model, HARMFUL, TOKENS, position)
+        odds = lens(model, HARMFUL, TOKENS, position)
         streams = model.read(HARMFUL, [Site(2, "resid_pre", position=position)])
         norm, unembed = model.loaded.hf.model.norm, model.loaded.hf.lm_head
         (stream,) = streams.values()
-        torch.testing.assert_close(found[:, 2], Scorer(model, TOKENS).odds(unembed(norm(stream))), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(odds[:, 2], Scorer(model, TOKENS).odds(unembed(norm(stream))), rtol=1e-4, atol=1e-4)

@@ -62,10 +62,10 @@ def test_cosines(seed: int, groups: int, each: int, cosine: float, level: float)
     rng, names = np.random.default_rng(seed), np.repeat(np.arange(groups), each)
     ours = np.sqrt(cosine) * np.eye(1, 9) + np.sqrt(1 - cosine) * np.eye(groups, 9, 1)[names]
     ours = ours + rng.normal(size=ours.shape) * rng.uniform(0, 0.5)
-    found = correlations.alignment(ours @ ours.T, names, level, rng.integers(0, 6, len(names)))
-    assert -1 <= found.low <= found.high <= 1
-    if np.isfinite(found.value):
-        within(found, -1, 1)
+    interval = correlations.alignment(ours @ ours.T, names, level, rng.integers(0, 6, len(names)))
+    assert -1 <= interval.low <= interval.high <= 1
+    if np.isfinite(interval.value):
+        within(interval, -1, 1)
 
 
 def test_a_cosine_that_noise_lifts_above_one_is_one() -> None:
@@ -85,10 +85,10 @@ def test_a_cosine_that_noise_lifts_above_one_is_one() -> None:
 @pytest.mark.parametrize("n", [2, 7, 30])
 def test_whatever_a_claim_asks_for_stays_within_what_it_can_reach(effect: float, n: int) -> None:
     for name, ask in ASKED.items():
-        found = ask(Synthetic(Truth((effect, effect), refused=1.0), n, 3, 0.0025))
-        low, high = found.range or (-np.inf, np.inf)
-        assert found.range == RANGES[name], name
-        assert low <= found.low <= found.value <= found.high <= high, (name, found)
+        estimate = ask(Synthetic(Truth((effect, effect), refused=1.0), n, 3, 0.0025))
+        low, high = estimate.range or (-np.inf, np.inf)
+        assert estimate.range == RANGES[name], name
+        assert low <= estimate.low <= estimate.value <= estimate.high <= high, (name, estimate)
 
 
 ASKED = {

@@ -213,13 +213,13 @@ def test_figures_fit_their_place_and_their_labels_are_legible(
         "})"
     )
     assert len(figures) >= 20
-    for one in figures:
-        assert one["shown"] == 1
-        assert one["caption"]
-        assert one["width"] <= one["room"] + 1
-        assert one["height"] > 40
-        assert one["least"] >= 10
-        assert one["clipped"] == []
+    for figure in figures:
+        assert figure["shown"] == 1
+        assert figure["caption"]
+        assert figure["width"] <= figure["room"] + 1
+        assert figure["height"] > 40
+        assert figure["least"] >= 10
+        assert figure["clipped"] == []
     assert overflow(page) <= 0
 
 

@@ -84,20 +84,20 @@ def bundled(here: Path, to: Path) -> Path:
 def test_the_same_verdicts_to_the_last_digit_without_the_model(here: Path, tmp_path: Path) -> None:
     before = Run.load(latest(here / "runs"))
     there = here.parent / "there"
-    found = unbundle(bundled(here, tmp_path / "b.zip"), Store(there / "evidence"), there / "runs")
-    assert found.placed == len(before.evidence)
-    assert replace(Run.load(found.folder), imported=None) == before
+    unpacked_run = unbundle(bundled(here, tmp_path / "b.zip"), Store(there / "evidence"), there / "runs")
+    assert unpacked_run.placed == len(before.evidence)
+    assert replace(Run.load(unpacked_run.folder), imported=None) == before
     done = judge(there, "--judge-only")
     assert "TORCH False PANDAS False" in done.stdout, done.stdout + done.stderr
     after = Run.load(latest(there / "runs"))
-    assert found.folder != latest(there / "runs")
+    assert unpacked_run.folder != latest(there / "runs")
 
     def told(run: Run) -> list[object]:
-        return [{k: v for k, v in one.items() if k not in ("seconds", "imported")} for one in run.verdicts]
+        return [{k: v for k, v in verdict.items() if k not in ("seconds", "imported")} for verdict in run.verdicts]
 
     assert told(after) == told(before)
     # What strangers measured is said to be theirs: in the run, on the verdict's line and in the report.
-    assert [one["imported"] for one in before.verdicts] == [[]] * len(before.verdicts)
+    assert [judged["imported"] for judged in before.verdicts] == [[]] * len(before.verdicts)
     assert [one["imported"] for one in after.verdicts] == [one["evidence"] for one in after.verdicts]
     read = len(before.verdicts[0]["evidence"])
     assert f"; imported: {read} of the {read} measurements it rests on" in done.stdout
@@ -123,10 +123,10 @@ def test_imported_evidence_answers_a_live_run_only_if_it_is_to_be_used(here: Pat
     assert "TORCH True" in done.stdout
     assert "imported" not in done.stdout
     run = Run.load(latest(there / "runs"))
-    assert [one["imported"] for one in run.verdicts] == [[]] * len(run.verdicts)
+    assert [verdict["imported"] for verdict in run.verdicts] == [[]] * len(run.verdicts)
     # What was measured here has taken its place.
     assert run.evidence
-    assert not [one for one in store if one.imported and one.fingerprint in run.evidence]
+    assert not [evidence for evidence in store if evidence.imported and evidence.fingerprint in run.evidence]
 
 
 def test_without_the_evidence_nothing_is_made_up(here: Path) -> None:
@@ -213,7 +213,7 @@ def test_evidence_is_listed_checked_and_taken_to_tables(here: Path, tmp_path: Pa
     assert {row["pair"] for row in swept} <= ids
     run = Run.load(latest(here / "runs"))
     estimates = [row for row in rows if row["kind"] == "estimate" and row["bar"]]
-    kept = [(one["claim"], one["word"], kept) for one in run.verdicts for kept in one["estimates"]]
+    kept = [(verdict["claim"], verdict["word"], kept) for verdict in run.verdicts for kept in verdict["estimates"]]
     assert [(row["claim"], row["verdict"], float(row["low"])) for row in estimates] == [
         (claim, word, estimate["low"]) for claim, word, estimate in kept
     ]

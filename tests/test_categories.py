@@ -76,10 +76,10 @@ def test_so_many_pairs_are_needed_by_the_exact_sum(bar: float, level: float, cat
         ]
         return float(binom.sf(min(falls) - 1, n, FALL)) ** categories if falls else 0.0
 
-    found = needed(level, bar, FALL, categories)
-    assert found is not None
-    assert chance(found) >= 0.9
-    assert max(chance(n) for n in range(1, found - 3)) < 0.9  # whole numbers make it rise in steps
+    pairs_needed = needed(level, bar, FALL, categories)
+    assert pairs_needed is not None
+    assert chance(pairs_needed) >= 0.9
+    assert max(chance(n) for n in range(1, pairs_needed - 3)) < 0.9  # whole numbers make it rise in steps
 
 
 def test_so_many_pairs_decide_it_as_often_as_is_said() -> None:

@@ -33,7 +33,7 @@ def test_a_lead_is_over_the_mean_of_random_circuits_or_over_the_loudest() -> Non
     norms = {"head": np.zeros((9, 4)), "neuron": np.zeros((9, 10))}
     norms["head"][0, 0], norms["head"][5, 2], norms["head"][6, 1], norms["head"][7, 0] = 9, 8, 7, 6
     norms["neuron"][2, 3], norms["neuron"][4, 4] = 9, 8
-    subject = Given(pairs, arrays=lambda what: norms, change=change)
+    subject = Given(pairs, arrays=lambda question: norms, change=change)
     assert subject.effect(circuit, pairs).value == pytest.approx(0.9)
     assert subject.lead(circuit, pairs).value == pytest.approx(0.9 - 0.2)
     assert subject.lead_over_loudest(circuit, pairs).value == pytest.approx(0.9 - 0.1)
@@ -46,9 +46,9 @@ def test_parts_are_counted_each_at_a_level_shared_by_all_of_them() -> None:
     shares = rng.normal(0, 0.02, (30, 9, 4, 1))
     shares[:, 0, 0, 0] = 0.5 + rng.normal(0, 0.02, 30)
     shares[:, 1, 1, 0] = 0.13 + 0.05 * np.tile([-1, 1], 15)  # above a tenth alone, but not as one of 36
-    found = Given(pairs, change=lambda what: shares).counted(pairs, "head", 0.10, of=10)
+    estimate = Given(pairs, change=lambda swept: shares).counted(pairs, "head", 0.10, of=10)
     # A twentieth of 36 heads, two, are asked.
-    assert (found.value, found.low, found.high) == (1.0, 0.5, 1.0)
+    assert (estimate.value, estimate.low, estimate.high) == (1.0, 0.5, 1.0)
     alone = means.ratio_of_means(4 * shares[:, 1, 1, 0], np.full(30, 4.0), LEVEL)
     assert alone.low > 0.10
 
@@ -58,16 +58,16 @@ def test_of_many_heads_as_many_are_asked_as_the_claim_says() -> None:
     shares = np.zeros((8, 9, 40, 1))
     shares[:, :, 0, 0] = 0.5 + np.linspace(-0.01, 0.01, 8)[:, None]
     # Nine of 360; a twentieth of all would be eighteen.
-    assert Given(pairs, change=lambda what: shares, sizes=wide).counted(pairs, "head", 0.1, of=9).value == 1.0
+    assert Given(pairs, change=lambda swept: shares, sizes=wide).counted(pairs, "head", 0.1, of=9).value == 1.0
 
 
 def test_a_share_of_next_to_no_gap_explains_nothing() -> None:
     pairs = pairs_of(*"a" * 8)
     subject = Given(pairs)
     made = Effects(tuple(map(str, range(8))), (), {}, np.zeros(8), np.zeros(8), np.full(8, 0.2), np.full(8, -0.2))
-    found = subject.share_of("E", made, np.full(8, -0.4))
-    assert found.nothing == "nothing to explain: prompts and twins differ by 0.40 in log-odds of refusing"
-    assert math.isnan(found.value)
+    estimate = subject.share_of("E", made, np.full(8, -0.4))
+    assert estimate.nothing == "nothing to explain: prompts and twins differ by 0.40 in log-odds of refusing"
+    assert math.isnan(estimate.value)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -75,9 +75,9 @@ def test_a_share_is_positive_towards_the_twin_whichever_way_that_is(sign: int) -
     pairs = pairs_of(*"a" * 8, template=2)
     gap = np.linspace(3, 5, 8)
     made = Effects(tuple(map(str, range(8))), (), {}, np.zeros(8), np.zeros(8), sign * gap / 2, -sign * gap / 2)
-    found = Given(pairs).share_of("E", made, -sign * gap / 4)
-    assert found.value == pytest.approx(0.25)
-    assert found.method.endswith("in 4 clusters")
+    estimate = Given(pairs).share_of("E", made, -sign * gap / 4)
+    assert estimate.value == pytest.approx(0.25)
+    assert estimate.method.endswith("in 4 clusters")
 
 
 def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
@@ -95,10 +95,10 @@ def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
 
     assert Found(pairs, change=change).shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.001)
     fours = PairSet("given", tuple(replace(pair, template=f"t{int(pair.id) // 4}") for pair in pairs))
-    found = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
-    assert found.method.endswith("in 4 clusters")
+    estimate = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
+    assert estimate.method.endswith("in 4 clusters")
     with pytest.raises(Inconclusive, match="on their own categories the circuits carry 0.20"):
-        Found(pairs, change=lambda what: change(what) / 4).shared(pairs, found_on=pairs, heads=1)
+        Found(pairs, change=lambda swept: change(swept) / 4).shared(pairs, found_on=pairs, heads=1)
 
 
 def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:
@@ -126,7 +126,7 @@ def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:
 
 def test_where_the_score_does_not_serve_effects_say_nothing_and_answers_are_judged() -> None:
     pairs = pairs_of(*"a" * 4)
-    made = Given(pairs, values=lambda what: {PHRASES: [1.0, 0, 0, 1], "odds": [-1.0, 1, 1, -1]})
+    made = Given(pairs, values=lambda question: {PHRASES: [1.0, 0, 0, 1], "odds": [-1.0, 1, 1, -1]})
     assert made.scored(pairs, "harmful", None).tolist() == [False, True, True, False]
     vars(made)["area"] = 0.94
     assert made.scored(pairs, "harmful", None).tolist() == [True, False, False, True]
@@ -146,9 +146,9 @@ def test_gradients_agree_with_patches_by_templates() -> None:
     def agreement(size: int) -> Any:
         pairs = pairs_of(*"a" * 24, template=size)
         values = {"pairs": [pair.id for pair in pairs], "set_aside": [], "axes": axes}
-        return Given(pairs, values=lambda what: values, arrays=lambda what: own, change=lambda what: exact).agreement(
-            pairs, "head"
-        )
+        return Given(
+            pairs, values=lambda question: values, arrays=lambda question: own, change=lambda what: exact
+        ).agreement(pairs, "head")
 
     alone, fours = agreement(1), agreement(4)
     assert fours.method.endswith("in 6 clusters")
@@ -158,7 +158,7 @@ def test_gradients_agree_with_patches_by_templates() -> None:
 def test_a_circuit_that_was_found_is_ranked_and_no_other() -> None:
     pairs = pairs_of(*"a" * 4)
     found = {"heads": [[1, 2], [0, 3]], "neurons": [], "effects": {"heads": [0.2, 0.7], "neurons": []}}
-    subject = Given(pairs, values=lambda what: found)
+    subject = Given(pairs, values=lambda question: found)
     circuit = subject.circuit(pairs, heads=2)
     assert subject.ranked(circuit) == (Site(0, "head", 3), Site(1, "head", 2))
     assert subject.ranked(circuit + Circuit.of(heads=[(5, 0)])) == ()
@@ -167,6 +167,6 @@ def test_a_circuit_that_was_found_is_ranked_and_no_other() -> None:
 def test_norms_are_asked_of_discovery_pairs() -> None:
     pairs = pairs_of(*"a" * 40)
     norms = {"head": np.ones((9, 4)), "neuron": np.ones((9, 10))}
-    subject = Given(pairs, arrays=lambda what: norms, change=lambda what: np.full((8, 2), [0.9, 0.1]))
+    subject = Given(pairs, arrays=lambda question: norms, change=lambda what: np.full((8, 2), [0.9, 0.1]))
     subject.lead_over_loudest(Circuit.of(heads=[(0, 0)]), pairs)
-    assert [one.pairs for one in subject.asked if isinstance(one, Norms)] == [pairs.discovery]
+    assert [question.pairs for question in subject.asked if isinstance(question, Norms)] == [pairs.discovery]

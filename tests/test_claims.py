@@ -134,7 +134,7 @@ def test_what_says_nothing_of_a_claim_decides_the_exit_code_before_findings(
 def test_verdicts_stand_under_their_own_words(tmp_path: Path) -> None:
     done = judge(write(tmp_path, *CLAIMS), f"--junit-xml={tmp_path / 'junit.xml'}")
     assert done.returncode == 12, done.stdout + done.stderr
-    assert {one["claim"]: one["word"] for one in Run.load(latest(tmp_path / "runs")).verdicts} == {
+    assert {verdict["claim"]: verdict["word"] for verdict in Run.load(latest(tmp_path / "runs")).verdicts} == {
         "supported": "SUPPORTED",
         "refuted": "REFUTED",
         "inconclusive": "INCONCLUSIVE",
@@ -169,7 +169,12 @@ def test_the_same_verdicts_in_several_processes(tmp_path: Path) -> None:
         assert run.finished
         assert set(run.claims) == {"supported", "refuted", "inconclusive", "wrong"}
         assert set(run.models) == {MODEL}
-        said.append(sorted((one["claim"], one["word"], one["reason"], str(one["estimates"])) for one in run.verdicts))
+        said.append(
+            sorted(
+                (verdict["claim"], verdict["word"], verdict["reason"], str(verdict["estimates"]))
+                for verdict in run.verdicts
+            )
+        )
         shutil.rmtree(tmp_path / "runs")
     assert said[0] == said[1]
     assert len(said[0]) == 4

@@ -89,7 +89,9 @@ def test_another_bar_and_another_level_are_named_with_what_they_did(published: t
     # A stricter level widens the intervals, of what is judged and of what the gate asks first, and moves nothing else.
     asked_first, moved = sorted(differences.estimates, key=lambda change: "beside" not in change.item)
     assert (asked_first.claim, asked_first.item) == ("answers", "refused to begin with (beside)")
-    old, new = ({one["claim"]: one["estimates"][0] for one in run.verdicts}["answers"] for run in (before, after))
+    old, new = (
+        {judged["claim"]: judged["estimates"][0] for judged in run.verdicts}["answers"] for run in (before, after)
+    )
     assert old["high"] < new["high"]
     assert old["value"] == new["value"]
     assert (moved.claim, moved.because, moved.apart) == ("answers", "level", False)

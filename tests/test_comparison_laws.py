@@ -245,6 +245,6 @@ def test_what_was_not_committed_is_said_where_no_input_explains_it(store: Store)
 
 
 def test_runs_of_before_there_were_estimates_beside_are_compared(store: Store) -> None:
-    one = deepcopy(RUN)
-    del one.verdicts[0]["beside"]
-    assert compare(Run(**json.loads(json.dumps(vars(one)))), RUN, store).rows == ()
+    copied = deepcopy(RUN)
+    del copied.verdicts[0]["beside"]
+    assert compare(Run(**json.loads(json.dumps(vars(copied)))), RUN, store).rows == ()

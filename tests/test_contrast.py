@@ -30,23 +30,23 @@ ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 
 
 def test_harmless_prompts_are_paired_within_templates_each_once_and_the_likest_first() -> None:
-    found = ORGANISMS.heldout.harmless_alike
-    prompts = Counter(prompt for pair in found for prompt in (pair.harmful, pair.harmless))
+    harmless_alike = ORGANISMS.heldout.harmless_alike
+    prompts = Counter(prompt for pair in harmless_alike for prompt in (pair.harmful, pair.harmless))
     assert set(prompts.values()) == {1}
     assert set(prompts) <= set(ORGANISMS.heldout.harmless)
     template = {pair.harmless: pair.template for pair in ORGANISMS.heldout}
-    assert all(template[pair.harmful] == template[pair.harmless] == pair.template for pair in found)
-    size = {pair.id: len(pair.words["harmful"].split()) for pair in found}
-    assert all(size[pair.id] == len(pair.words["harmless"].split()) for pair in found)
+    assert all(template[pair.harmful] == template[pair.harmless] == pair.template for pair in harmless_alike)
+    size = {pair.id: len(pair.words["harmful"].split()) for pair in harmless_alike}
+    assert all(size[pair.id] == len(pair.words["harmless"].split()) for pair in harmless_alike)
     for name in set(template.values()):
-        ours = [pair for pair in found if pair.template == name]
+        ours = [pair for pair in harmless_alike if pair.template == name]
         some = [pair for pair in ORGANISMS.heldout if pair.template == name]
         words = [Pair("", "", a.harmless, b.harmless).words for a, b in combinations(some, 2)]
         counts = [{len(one.split()) for one in both.values()} for both in words]
         assert min((size[pair.id] for pair in ours), default=0) == min(
-            (max(one) for one in counts if len(one) == 1 and 0 not in one), default=0
+            (max(count) for count in counts if len(count) == 1 and 0 not in count), default=0
         )
-    assert len(found) > 50
+    assert len(harmless_alike) > 50
 
 
 def test_without_templates_there_are_none() -> None:
@@ -79,14 +79,16 @@ def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: C
 def test_effects_are_those_of_plain_forwards(shape: str, at: At, awake: Callable[..., ChatModel]) -> None:
     model = awake(shape)
     block = Circuit((Site(1, "attn_out"), Site(1, "mlp_out")))
-    found = contrast(model, (*PAIRS, UNALIGNED), Joint((block,), at))
-    assert UNALIGNED.id in found.set_aside
-    assert set(found.pairs) | set(found.set_aside) == {pair.id for pair in (*PAIRS, UNALIGNED)}
-    assert found.pairs
+    effects = contrast(model, (*PAIRS, UNALIGNED), Joint((block,), at))
+    assert UNALIGNED.id in effects.set_aside
+    assert set(effects.pairs) | set(effects.set_aside) == {pair.id for pair in (*PAIRS, UNALIGNED)}
+    assert effects.pairs
     for one in PAIRS:
         ours, theirs = (model.generate([prompt], tokens=TOKENS)[0].ids for prompt in (one.harmful, one.harmless))
-        assert (one.id in found.set_aside) == (ours == theirs)
-    for pair, clean, source, patched in zip(found.pairs, found.clean, found.source, found.patched[:, 0], strict=True):
+        assert (one.id in effects.set_aside) == (ours == theirs)
+    for pair, clean, source, patched in zip(
+        effects.pairs, effects.clean, effects.source, effects.patched[:, 0], strict=True
+    ):
         (one,) = (each for each in PAIRS if each.id == pair)
         both = model.chat.encode_pair(one)
         ours, theirs = (model.generate([prompt], tokens=TOKENS)[0].ids for prompt in (one.harmful, one.harmless))
@@ -125,14 +127,14 @@ def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: 
     whole = Circuit(tuple(Site(layer, kind) for layer in range(8) for kind in ("attn_out", "mlp_out")))
     least: tuple[tuple[At, float], ...] = (("later", 0.5), ((-1,), 0.0))
     for at, share in least:
-        found = unpacked(subject.ask(Contrasted(pairs, Joint((whole,), at))))
-        assert len(found.pairs) > 8
-        assert (found.clean >= 0).all()
-        assert (found.source <= 0).all()
-        assert found.mean[0] > share
+        effects = unpacked(subject.ask(Contrasted(pairs, Joint((whole,), at))))
+        assert len(effects.pairs) > 8
+        assert (effects.clean >= 0).all()
+        assert (effects.source <= 0).all()
+        assert effects.mean[0] > share
     # Two harmful requests are refused in the same words: nothing tells those answers apart.
     refused = PairSet("refused", tuple(_harmful(*both) for both in _alike()))
-    said = [[one.text for one in asleep().generate([pair.harmful, pair.harmless])] for pair in refused]
+    said = [[answer.text for answer in asleep().generate([pair.harmful, pair.harmless])] for pair in refused]
     refused = PairSet("refused", tuple(pair for pair, (a, b) in zip(refused, said, strict=True) if a == b))
     assert len(refused) > 1
     nothing = unpacked(subject.ask(Contrasted(refused, Joint((whole,), "later"))))
@@ -145,7 +147,7 @@ def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sle
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
         with asides() as made, subject.store.tracking() as read:
             subject.depths(few.heldout).gap("detect", "execute")
-        asked = {one.recipe.kind for one in subject.store if one.fingerprint in read}
+        asked = {evidence.recipe.kind for evidence in subject.store if evidence.fingerprint in read}
         named = {f"depth of {stage}, harmless behaviour" for stage in ("detect", "execute")}
         assert (named <= made.keys(), "contrasted" in asked) == (kind is Subject, kind is Subject)
     first, last = (made[f"depth of {stage}, harmless behaviour"] for stage in ("detect", "execute"))

@@ -36,15 +36,15 @@ def run(
     imported: bool = False,
 ) -> Run:
     """A run of the claim `mine` on one model, in its folder."""
-    found = Run(["pytest"], "nf4", "cpu", finished=True)
+    run = Run(["pytest"], "nf4", "cpu", finished=True)
     low, high = ENDS[ends or word]
     evidence = ("0" * 64, key or record(model.removeprefix("organism:")))
     verdict = judged("mine", model, word, decided("e", low, low, high), evidence=evidence)
     if imported:
         verdict["imported"] = verdict["evidence"][:1]
-    found.verdicts, found.claims = [verdict], {"mine": about}
-    found.save(folder / f"{model.replace(':', '-')}-{word}-{ends or ''}{key[:4]}")
-    return found
+    run.verdicts, run.claims = [verdict], {"mine": about}
+    run.save(folder / f"{model.replace(':', '-')}-{word}-{ends or ''}{key[:4]}")
+    return run
 
 
 def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
@@ -52,17 +52,17 @@ def test_its_own_runs_show_that_a_claim_holds_and_fails(tmp_path: Path) -> None:
         "not yet seen to hold on reference or to fail on hydra or flat"
     )
     own = run(tmp_path, "organism:reference", "SUPPORTED")
-    found = KnownControls(tmp_path, own).of("mine", ABOUT)
-    assert (dict(found.holds), dict(found.fails), found.both) == (
+    controls = KnownControls(tmp_path, own).of("mine", ABOUT)
+    assert (dict(controls.holds), dict(controls.fails), controls.both) == (
         {"reference": "e +0.50 [+0.50, +0.90] > 0.30"},
         {},
         False,
     )
-    assert found.missing(ABOUT) == "not yet seen to fail on hydra or flat"
+    assert controls.missing(ABOUT) == "not yet seen to fail on hydra or flat"
     run(tmp_path, "organism:flat", "REFUTED")
-    found = KnownControls(tmp_path, own).of("mine", ABOUT)
-    assert list(found.fails) == ["flat"]
-    assert found.both
+    controls = KnownControls(tmp_path, own).of("mine", ABOUT)
+    assert list(controls.fails) == ["flat"]
+    assert controls.both
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_the_truth_table_counts_for_the_weights_that_it_saw(tmp_path: Path, monk
     monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": table})
     stands = fitting(claim_named("baseline").as_json, Claimed)
     stands["fingerprint"] = table["compliant"]["claim"]
-    found = KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
-    assert found.both
-    assert list(found.fails) == ["compliant"]
+    controls = KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands)
+    assert controls.both
+    assert list(controls.fails) == ["compliant"]
     other = {name: one | {"organism": "another"} for name, one in table.items()}
     monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"baseline": other})
     assert not KnownControls(tmp_path, Run([], "nf4", "cpu")).of("baseline", stands).fails

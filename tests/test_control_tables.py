@@ -44,7 +44,7 @@ def test_a_table_is_whole_or_refused_with_one_sentence(name: str, tmp_path: Path
 
     said = {how: malformed.sentence(load, text) for how, text in malformed.spoilt(right)}
     accepted = [how for how, sentence in said.items() if not sentence]
-    assert [how for how in accepted if not any(re.fullmatch(one, how) for one in EITHER)] == []
+    assert [how for how in accepted if not any(re.fullmatch(pattern, how) for pattern in EITHER)] == []
     form = re.compile(rf".*/table\.json: is no {name} \(.*\); `make \w+` writes it anew")
     assert [one for one in said.values() if one and not form.fullmatch(one)] == []
     for how, raw in malformed.twisted(right).items():

@@ -63,7 +63,7 @@ def test_a_random_circuit_shares_nothing_and_is_as_large_in_every_layer(found: C
     assert not set(drawn.sites) & set(found.sites)
     for layer in range(3):
         for kind, width in (("head", 4), ("neuron", 9)):
-            ours, theirs = (sum((one.layer, one.kind) == (layer, kind) for one in c.sites) for c in (found, drawn))
+            ours, theirs = (sum((site.layer, site.kind) == (layer, kind) for site in c.sites) for c in (found, drawn))
             assert theirs == min(ours, width - ours)
     assert drawn == found.random(SMALL, seed)
 
@@ -146,8 +146,14 @@ def test_beside_the_effect_stands_that_of_the_random_circuits_that_the_lead_is_o
     assert abs(made["E, random circuits"].value) < 0.05
     assert effect.value - made["E, random circuits"].value == pytest.approx(lead.value)
     # One sweep, and that of the doses.
-    asked = [one.recipe.of["what"]["circuits"] for one in subject.store if one.recipe.kind == "swept"]
-    assert sum(len(one) == 21 and one[0]["circuit"] == [str(site) for site in circuit.sites] for one in asked) <= 2
+    asked = [evidence.recipe.of["what"]["circuits"] for evidence in subject.store if evidence.recipe.kind == "swept"]
+    assert (
+        sum(
+            len(circuits) == 21 and circuits[0]["circuit"] == [str(site) for site in circuit.sites]
+            for circuits in asked
+        )
+        <= 2
+    )
 
 
 def test_the_dose_grows_by_rank_and_ends_at_the_whole(subject: Subject, circuit: Circuit) -> None:
@@ -162,8 +168,8 @@ def test_the_dose_grows_by_rank_and_ends_at_the_whole(subject: Subject, circuit:
     counts = [len(circuit) for circuit in asked.what.circuits]
     assert counts == [1, 2, 3, 5, 8, 13]
     assert all(set(smaller.sites) < set(larger.sites) for smaller, larger in pairwise(asked.what.circuits))
-    found = unpacked(subject.ask(asked))
-    whole = subject.share_of("E", found, found.change[:, -1])
+    effects = unpacked(subject.ask(asked))
+    whole = subject.share_of("E", effects, effects.change[:, -1])
     assert whole.value == pytest.approx(subject.effect(circuit, SOME.heldout).value, abs=1e-4)
     # A circuit that was not found here has no rank.
     assert subject.ranked(Circuit.of(heads=[(0, 0)])) == ()
@@ -175,18 +181,18 @@ def test_half_way_up_is_one_of_the_places_shown(subject: Subject) -> None:
         half = subject.depths(SOME.heldout).restored((-1,))
     post = subject.ask(Encoding(SOME.heldout)).values["post"]
     shown = [
-        one
-        for one in subject.store
-        if one.recipe.kind == "swept" and one.values["axes"].get("position", [""])[0] == "slot"
+        evidence
+        for evidence in subject.store
+        if evidence.recipe.kind == "swept" and evidence.values["axes"].get("position", [""])[0] == "slot"
     ]
     assert len(shown) == 1
-    found = unpacked(shown[0])
-    assert found.axes["position"] == ("slot", *map(str, range(-post, 0)))
-    assert len(found.axes["layer"]) == subject.sizes.layers
-    there = found.change[:, subject.sizes.layers // 2, -1]
-    assert subject.share_of("", found, there).value == pytest.approx(half.value, abs=1e-4)
+    effects = unpacked(shown[0])
+    assert effects.axes["position"] == ("slot", *map(str, range(-post, 0)))
+    assert len(effects.axes["layer"]) == subject.sizes.layers
+    there = effects.change[:, subject.sizes.layers // 2, -1]
+    assert subject.share_of("", effects, there).value == pytest.approx(half.value, abs=1e-4)
     # What enters the first layer differs at the words alone, and all of it is there.
-    assert found.mean[0] == pytest.approx([1, *[0] * post], abs=1e-3)
+    assert effects.mean[0] == pytest.approx([1, *[0] * post], abs=1e-3)
 
 
 def test_growth_has_the_lens_shown_on_both_sides(subject: Subject) -> None:
@@ -217,7 +223,7 @@ def test_bare_the_verdict_is_the_same_and_nothing_beside_is_measured(subject: Su
     assert outcomes[0] == outcomes[1]
     # One swept by itself is another measurement than the same with twenty beside it.
     assert len(asked[0]) < len(asked[1])
-    kinds = [{_kind(subject, one) for one in some} for some in asked]
+    kinds = [{_kind(subject, fingerprint) for fingerprint in fingerprints} for fingerprints in asked]
     assert not kinds[0] & {"lens", "encoding"}
     if name in ("necessity", "end-of-instruction"):
         assert asked[0] < asked[1]
@@ -227,7 +233,7 @@ _OTHERWISE = ("end-of-instruction", "growth")
 
 
 def _kind(subject: Subject, fingerprint: str) -> str:
-    return next(one.recipe.kind for one in subject.store if one.fingerprint == fingerprint)
+    return next(evidence.recipe.kind for evidence in subject.store if evidence.fingerprint == fingerprint)
 
 
 @pytest.mark.parametrize("cosine", [0.0, 0.5, 1.0])
@@ -300,7 +306,7 @@ def test_what_cannot_be_had_is_said_and_breaks_nothing(
 ) -> None:
     pairs = PairSet("unaligned", (UNALIGNED,))
     vars(tiny)["area"] = float(serves)
-    random = [one for one in tiny.asides(pairs, "harmful", under) if "random" in one.name]
+    random = [aside for aside in tiny.asides(pairs, "harmful", under) if "random" in aside.name]
     assert [said in one.absent for one in random] == [True]
 
 
@@ -311,4 +317,4 @@ def test_where_some_pairs_are_aligned_those_are_compared(tiny: Subject) -> None:
 
 def test_what_holds_nothing_that_was_found_has_nothing_beside_it(tiny: Subject) -> None:
     for under in (patch([Site(1, "resid_pre")], at="post"), remove(DRAWN) + remove(replace(DRAWN, layer=2))):
-        assert not [one for one in tiny.asides(tiny.all_pairs, "harmful", under) if "random" in one.name]
+        assert not [aside for aside in tiny.asides(tiny.all_pairs, "harmful", under) if "random" in aside.name]

@@ -47,10 +47,10 @@ def test_a_difference_of_means_equals_plain_hugging_face(
             ours, theirs = (
                 torch.stack([stream[position] for stream in streams[layer]]).mean(0) for streams in (harmful, more)
             )
-            found = vectors(model, dataclasses.replace(DIFFERENCE, layer=layer, position=position))
-            assert found.dtype == everywhere.dtype == torch.float64
-            assert found.shape == (1, 64)
-            assert off(found[0], ours - theirs) < 2e-5
+            rows = vectors(model, dataclasses.replace(DIFFERENCE, layer=layer, position=position))
+            assert rows.dtype == everywhere.dtype == torch.float64
+            assert rows.shape == (1, 64)
+            assert off(rows[0], ours - theirs) < 2e-5
             assert off(everywhere[layer, place], ours - theirs) < 2e-5
 
 
@@ -60,15 +60,15 @@ def test_means_are_of_the_prompts_that_have_the_position(
 ) -> None:
     model, prompts = awake(shape), [*HARMFUL, "Hi"]
     runs = hidden(plain(folder(shape)), model, prompts)[1]
-    found = means(model, prompts, [Site(1, "resid_pre").hook, Site(0, "head").hook])
+    averages = means(model, prompts, [Site(1, "resid_pre").hook, Site(0, "head").hook])
     longest = max(map(len, runs))
-    assert found[Site(0, "head").hook].shape == (longest, 4, 16)
+    assert averages[Site(0, "head").hook].shape == (longest, 4, 16)
     for position in range(-longest, 0):
         total, count = torch.zeros(64, dtype=torch.float64), 0
         for run in runs:
             if len(run) >= -position:
                 total, count = total + run[position], count + 1
-        torch.testing.assert_close(found[Site(1, "resid_pre").hook][position], total / count, rtol=0, atol=5e-5)
+        torch.testing.assert_close(averages[Site(1, "resid_pre").hook][position], total / count, rtol=0, atol=5e-5)
     assert {len(run) for run in runs} != {longest}
 
 
@@ -90,12 +90,12 @@ def test_means_are_the_same_in_small_batches_and_after_memory_ran_out(
 
     monkeypatch.setattr(model, "activations", failing)
     try:
-        found = means(model, MORE, hooks)
+        averages = means(model, MORE, hooks)
         assert model.budget < budget
     finally:
         model.budget = budget
     for hook in hooks:
-        torch.testing.assert_close(found[hook], expected[hook], rtol=0, atol=1e-5)
+        torch.testing.assert_close(averages[hook], expected[hook], rtol=0, atol=1e-5)
 
 
 def test_principal_components_are_those_of_numpy_and_point_to_harm(awake: Woken) -> None:
@@ -163,8 +163,8 @@ def test_a_direction_by_heads_is_what_they_write_summed(
         weight = reference.model.layers[head.layer].self_attn.o_proj.weight.detach().double()
         for index in range(4) if head.index is None else [head.index]:
             expected += weight[:, index * 16 : index * 16 + 16] @ (ours - theirs)[index]
-    found = vectors(model, dataclasses.replace(DIFFERENCE, method="heads", circuit=circuit))
-    assert off(found[0], expected) < 1e-5
+    rows = vectors(model, dataclasses.replace(DIFFERENCE, method="heads", circuit=circuit))
+    assert off(rows[0], expected) < 1e-5
 
 
 def test_all_heads_together_are_the_difference_of_what_attention_writes(awake: Woken) -> None:
@@ -172,8 +172,8 @@ def test_all_heads_together_are_the_difference_of_what_attention_writes(awake: W
         model, site = awake(shape), Site(1, "attn_out", position=-2)
         ours, theirs = (model.read(prompts, [site])[site].double().mean(0) for prompts in (HARMFUL, MORE))
         every = Circuit.of(heads=[(1, head) for head in range(4)])
-        found = vectors(model, dataclasses.replace(DIFFERENCE, method="heads", circuit=every))
-        assert off(found[0], ours - theirs) < 1e-5
+        rows = vectors(model, dataclasses.replace(DIFFERENCE, method="heads", circuit=every))
+        assert off(rows[0], ours - theirs) < 1e-5
 
 
 def test_a_basis_is_orthonormal_and_spans_the_same() -> None:
@@ -190,15 +190,15 @@ def test_a_basis_is_orthonormal_and_spans_the_same() -> None:
 def test_projections_are_products_by_hand(shape: str, awake: Woken, folder: Callable[[str], Path]) -> None:
     model, reference = awake(shape), plain(folder(shape))
     row = vectors(model, DIFFERENCE)[0]
-    found = projections(model, MORE, row, position=-3)
-    assert found.shape == (len(MORE), 5)
+    projected = projections(model, MORE, row, position=-3)
+    assert projected.shape == (len(MORE), 5)
     for layer, streams in enumerate(hidden(reference, model, MORE)):
-        for ours, stream in zip(found[:, layer], streams, strict=True):
+        for ours, stream in zip(projected[:, layer], streams, strict=True):
             expected = float(stream[-3] @ row) / float(row.norm())
             assert float(ours) == pytest.approx(expected, rel=1e-4, abs=1e-3)
     last = Site(3, "resid_post", position=-3)
     expected_last = model.read(MORE, [last])[last].double() @ (row / row.norm())
-    torch.testing.assert_close(found[:, 4], expected_last)
+    torch.testing.assert_close(projected[:, 4], expected_last)
 
 
 HEADS = Direction("heads", 2, -1, tuple(HARMFUL), tuple(HARMLESS))

@@ -32,7 +32,7 @@ def test_what_was_put_comes_back(store: Store) -> None:
     assert np.isnan(found.values["nan"])
     assert np.array_equal(found.arrays["effects"], evidence().arrays["effects"])
     assert found.computed_from == ("other",)
-    assert [one.fingerprint for one in store] == [RECIPE.fingerprint]
+    assert [kept_evidence.fingerprint for kept_evidence in store] == [RECIPE.fingerprint]
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_copy_with_one_wrong_place_is_set_aside_with_a_warning_that_names_it(k
         path = laid(store, text, raw)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            evidence = [one for one in store if one.fingerprint == path.stem]
+            evidence = [kept_evidence for kept_evidence in store if kept_evidence.fingerprint == path.stem]
         if evidence:
             accepted.append(how)
             path.unlink()
@@ -190,7 +190,7 @@ def test_a_copy_with_one_wrong_place_is_set_aside_with_a_warning_that_names_it(k
         (warning,) = caught
         assert issubclass(warning.category, DamagedEvidence), how
         assert re.fullmatch(rf"{path}: (is|was|holds|has) .*; set aside, and measured again", str(warning.message)), how
-    assert [how for how in accepted if not any(re.fullmatch(one, how) for one in EITHER)] == []
+    assert [how for how in accepted if not any(re.fullmatch(pattern, how) for pattern in EITHER)] == []
     assert len(accepted) < 100
 
 
@@ -248,7 +248,7 @@ def test_a_kind_that_is_not_known_here_is_listed_and_exported(tmp_path: Path) ->
     inner["values"] = {"axes": 3, "pairs": 4}
     store = Store(tmp_path / "evidence")
     laid(store, json.dumps({"sha256": "right", "body": inner}), b"")
-    assert [(one.kind, one.n) for one in entries(store)] == [("of-a-plugin", None)]
+    assert [(entry.kind, entry.n) for entry in entries(store)] == [("of-a-plugin", None)]
     assert export(store, tmp_path / "e.csv") == 0
 
 

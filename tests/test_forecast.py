@@ -240,4 +240,4 @@ def test_what_is_left_is_said_from_what_was_measured_and_changes_nothing(
 def verdicts(folder: Path) -> dict[str, str]:
     """Of the latest run, by claim, without the seconds they took."""
     run = Run.load(latest(folder / "runs"))
-    return {one["claim"]: json.dumps(one | {"seconds": 0}) for one in run.verdicts}
+    return {verdict["claim"]: json.dumps(verdict | {"seconds": 0}) for verdict in run.verdicts}

@@ -84,13 +84,13 @@ def test_runs_are_listed_newest_first_by_the_time_within_them(tmp_path: Path) ->
     kept(runs, "a-renamed-one", "2026-11-03T10:00:00+00:00", "SUPPORTED", "REFUTED")
     kept(runs, "20261105T000000Z-aaaaaa", "2026-11-01T10:00:00+00:00", "SUPPORTED", finished=False)
     kept(runs, "20261104T000000Z-bbbbbb", "2026-11-02T10:00:00+02:00", "SUPPORTED")
-    found = page(tmp_path)
-    assert [row[0] for row in found.rows[1:]] == [f"2026-11-{at}:00:00" for at in ("03 10", "02 08", "01 10")]
-    assert found.links == [
+    written = page(tmp_path)
+    assert [row[0] for row in written.rows[1:]] == [f"2026-11-{at}:00:00" for at in ("03 10", "02 08", "01 10")]
+    assert written.links == [
         f"runs/{name}/index.html" for name in ("a-renamed-one", "20261104T000000Z-bbbbbb", "20261105T000000Z-aaaaaa")
     ]
-    assert found.rows[1][1].strip() == "1 supported, 1 refuted"
-    assert found.rows[3][2].startswith("interrupted")
+    assert written.rows[1][1].strip() == "1 supported, 1 refuted"
+    assert written.rows[3][2].startswith("interrupted")
     assert latest(runs).name == "a-renamed-one"
 
 
@@ -118,9 +118,9 @@ def test_the_newest_whole_run_stays_at_the_head(tmp_path: Path, newer: dict[str,
         *newer["words"],
         **{name: value for name, value in newer.items() if name != "words"},
     )
-    found = page(tmp_path)
-    assert found.head == ["runs/whole/index.html"]
-    assert found.links[0] == "runs/newer/index.html"
+    written = page(tmp_path)
+    assert written.head == ["runs/whole/index.html"]
+    assert written.links[0] == "runs/newer/index.html"
 
 
 def test_a_damaged_run_is_one_line_and_the_others_are_listed(tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_a_damaged_run_is_one_line_and_the_others_are_listed(tmp_path: Path) -> 
         values = json.loads((folder / "run.json").read_text())
         (folder / "run.json").write_text(text or json.dumps(values | {"started": times[name]}))
     (runs / "folder" / "run.json").mkdir(parents=True)
-    found = page(tmp_path)
-    assert len(found.rows) == 2
-    assert found.head == ["runs/fine/index.html"]
+    written = page(tmp_path)
+    assert len(written.rows) == 2
+    assert written.head == ["runs/fine/index.html"]
     text = (tmp_path / "index.html").read_text()
     assert text.count("<li>") == 5
     assert latest(runs).name == "fine"
@@ -178,14 +178,14 @@ def test_a_summary_that_is_none_is_made_anew(tmp_path: Path, text: str) -> None:
 
 def test_a_run_without_a_page_says_how_to_make_it(tmp_path: Path) -> None:
     kept(tmp_path / "runs", "a", "2026-11-01T10:00:00+00:00", "SUPPORTED", page=False)
-    found = page(tmp_path)
-    assert (found.head, found.links) == ([], [])
-    assert "python -m harness report a" in found.rows[1][0]
+    written = page(tmp_path)
+    assert (written.head, written.links) == ([], [])
+    assert "python -m harness report a" in written.rows[1][0]
 
 
 def test_names_of_others_are_text(tmp_path: Path) -> None:
     kept(tmp_path / "runs", "a'\"#?b", "2026-11-01T10:00:00+00:00", "SUPPORTED", model=f"m{HOSTILE}")
-    found = page(tmp_path)
-    assert not {"script", "img"} & {*found.tags}
-    assert found.links == ["runs/a%27%22%23%3Fb/index.html"]
-    assert HOSTILE[:20] in found.rows[1][3]
+    written = page(tmp_path)
+    assert not {"script", "img"} & {*written.tags}
+    assert written.links == ["runs/a%27%22%23%3Fb/index.html"]
+    assert HOSTILE[:20] in written.rows[1][3]

@@ -197,11 +197,11 @@ def test_estimates_know_what_they_can_reach() -> None:
     for rule, cells in studies.RULES.items():
         owner, name = rule.split(".")
         if owner != "means":
-            found = cells[0].study(32, 0, 0.05)
-            assert isinstance(found, Estimate)
-            assert found.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
-            low, high = found.range or (-np.inf, np.inf)
-            assert low <= found.low <= found.value <= found.high <= high
+            estimate = cells[0].study(32, 0, 0.05)
+            assert isinstance(estimate, Estimate)
+            assert estimate.range == RANGES[f"{OWNERS.get(owner, 'side_effects')}.{name}"], rule
+            low, high = estimate.range or (-np.inf, np.inf)
+            assert low <= estimate.low <= estimate.value <= estimate.high <= high
 
 
 def test_a_report_does_not_take_what_the_gate_asked_for_what_a_claim_judged_by() -> None:
@@ -209,7 +209,7 @@ def test_a_report_does_not_take_what_the_gate_asked_for_what_a_claim_judged_by()
     gated = Answers(pairs, "harmful")
 
     def kinds(*asked: Measurement) -> list[str]:
-        found = [Evidence(one.recipe("model", ()), {PHRASES: [1.0] * 12}) for one in asked]
+        found = [Evidence(question.recipe("model", ()), {PHRASES: [1.0] * 12}) for question in asked]
         drawn = [plan.name for plan in refused_unchanged(Material(found, pairs, 0.01))]
         return [*kinds_asked(found, pairs), *drawn]
 

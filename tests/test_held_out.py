@@ -157,11 +157,11 @@ def test_a_category_is_judged_by_what_was_found_on_others_and_not_on_itself() ->
     model = drawn()
     held = model.all_pairs.heldout
     mine, other = held.category("category 1"), held.category("category 2")
-    found = model.circuit(other, heads=2)
-    assert model.effect(found, mine).n == 10
+    circuit = model.circuit(other, heads=2)
+    assert model.effect(circuit, mine).n == 10
     for judged in (other, held):
         with pytest.raises(AssayError, match=f"{SAME}: the circuit of 2 parts was found on 20 of the"):
-            model.effect(found, judged)
+            model.effect(circuit, judged)
 
 
 SOME = PairSet("some", load_pairs(DATA / "pairs.jsonl").pairs[:24])

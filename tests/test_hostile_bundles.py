@@ -70,9 +70,13 @@ def test_a_bundle_is_listed_and_known_by_its_hash(told: Path, folder: Path) -> N
     with zipfile.ZipFile(folder / "b.zip") as file:
         listed = json.loads(file.read("manifest.json"))["members"]
         assert set(listed) == set(file.namelist()) - {"manifest.json"}
-    found = taken(folder / "b.zip", sha256=made.sha256.upper())
-    assert found.sha256 == made.sha256
-    assert (found.placed, found.kept, found.folder.name) == (len(Run.load(told).evidence), 0, "told")
+    placed_run = taken(folder / "b.zip", sha256=made.sha256.upper())
+    assert placed_run.sha256 == made.sha256
+    assert (placed_run.placed, placed_run.kept, placed_run.folder.name) == (
+        len(Run.load(told).evidence),
+        0,
+        "told",
+    )
     assert not [path for path in folder.rglob("*") if "writing" in path.name]
 
 
@@ -197,7 +201,7 @@ def test_parts_that_the_model_does_not_have_and_pairs_that_the_run_does_not_are_
 
 
 def pairs_in(store: Store) -> list[str]:
-    return [one.fingerprint for one in store if one.recipe.kind == "pairs"]
+    return [evidence.fingerprint for evidence in store if evidence.recipe.kind == "pairs"]
 
 
 # Bombs

@@ -79,10 +79,10 @@ def test_a_recording_never_replaces_one_of_yours(told: Path, folder: Path) -> No
         taken(path)
     assert tree(folder) == before
     (folder / "there" / "recorded" / "mine.json").unlink()
-    found = taken(path)
+    placed_run = taken(path)
     brought = kept.recording("mine")
     assert brought.imported is not None
-    assert (brought.imported["bundle"], brought.imported["sha256"]) == ("b.zip", found.sha256)
+    assert (brought.imported["bundle"], brought.imported["sha256"]) == ("b.zip", placed_run.sha256)
     assert replace(brought, imported=None) == WHOLE
     assert brought.fingerprint == WHOLE.fingerprint
     # One that is the same stays as it is, its source too.
@@ -109,14 +109,14 @@ def test_a_strangers_run_is_neither_the_latest_nor_a_control_of_yours(members: M
     run.models = {"organism:hydra": run.models[MODEL]}
     run.verdicts = [{**verdict, "model": "organism:hydra"} for verdict in run.verdicts]
     run.claims["rises"]["holds_on"] = ["hydra"]
-    found = taken(packed(members | {"run.json": run.as_json}, folder / "b.zip"))
+    placed_run = taken(packed(members | {"run.json": run.as_json}, folder / "b.zip"))
     (one,) = listed(folder / "there" / "runs")
     assert (one.imported, one.whole, one.summary and one.summary["controls"]) == (True, False, [])
-    assert latest(folder / "there" / "runs") == found.folder
+    assert latest(folder / "there" / "runs") == placed_run.folder
     mine = folder / "there" / "runs" / "mine"
     replace(run, started="2001-01-01T00:00:00+00:00", imported=None).save(mine)
     assert latest(folder / "there" / "runs") == mine
-    (yours,) = (one for one in listed(folder / "there" / "runs") if one.folder == mine)
+    (yours,) = (listing for listing in listed(folder / "there" / "runs") if listing.folder == mine)
     assert yours.whole
     assert yours.summary is not None
     assert yours.summary["controls"] != []
@@ -142,11 +142,11 @@ def test_a_run_never_overwrites_one_of_yours(members: Members, folder: Path) -> 
     mine = folder / "there" / "runs" / "told"
     Run(["pytest", "mine"], "nf4", "cpu").save(mine)
     before = (mine / "run.json").read_bytes()
-    found = taken(path)
-    assert found.folder.name == "told-2"
+    placed_run = taken(path)
+    assert placed_run.folder.name == "told-2"
     assert (mine / "run.json").read_bytes() == before
     # The same run again lies there already.
-    assert taken(path).folder == found.folder
+    assert taken(path).folder == placed_run.folder
     assert sorted(one.name for one in mine.parent.iterdir()) == ["told", "told-2"]
 
 
@@ -156,12 +156,12 @@ def test_an_imported_run_says_where_it_came_from_and_keeps_its_numbers(
     run = Run.load(told)
     run.verdicts[0]["estimates"][0] |= {"value": math.nan, "low": math.nan, "high": math.nan}
     path = packed(members | {"run.json": run.as_json}, folder / "b.zip")
-    found = taken(path)
-    whole = Run.load(found.folder)
+    placed_run = taken(path)
+    whole = Run.load(placed_run.folder)
     assert whole.imported is not None
-    assert (whole.imported["bundle"], whole.imported["sha256"]) == ("b.zip", found.sha256)
+    assert (whole.imported["bundle"], whole.imported["sha256"]) == ("b.zip", placed_run.sha256)
     assert replace(whole, imported=None).as_json == run.as_json
-    assert taken(path).folder == found.folder
+    assert taken(path).folder == placed_run.folder
 
 
 @pytest.mark.parametrize("name", ["../x", ".x", "-rf", "a b", "x" * 200, "a\x1b[2J", ""])
@@ -177,11 +177,11 @@ def test_a_runs_name_is_plain_or_another(name: str, members: Members, folder: Pa
 
 
 def test_imported_evidence_answers_only_where_it_is_to_be_used_and_gives_way(members: Members, folder: Path) -> None:
-    found = taken(packed(members, folder / "b.zip"))
+    placed_run = taken(packed(members, folder / "b.zip"))
     at = folder / "there" / "evidence"
-    (first, *_) = (one for one in Store(at) if one.recipe.kind == "answers")
+    (first, *_) = (evidence for evidence in Store(at) if evidence.recipe.kind == "answers")
     assert first.imported is not None
-    assert (first.imported["bundle"], first.imported["sha256"]) == ("b.zip", found.sha256)
+    assert (first.imported["bundle"], first.imported["sha256"]) == ("b.zip", placed_run.sha256)
     live = Store(at)
     assert live.get(first.recipe) is None
     assert live.imported == {}
@@ -198,7 +198,7 @@ def test_imported_evidence_answers_only_where_it_is_to_be_used_and_gives_way(mem
     assert mine.imported is None
     # What was measured here stays, whoever brings another.
     again = taken(folder / "b.zip")
-    assert (again.placed, again.kept) == (0, len(found.run.evidence))
+    assert (again.placed, again.kept) == (0, len(placed_run.run.evidence))
     assert live.get(first.recipe) == mine
 
 
@@ -258,7 +258,7 @@ def test_a_name_that_commands_the_terminal_or_is_an_option_is_refused(
 def test_the_report_says_what_is_imported(members: Members, folder: Path) -> None:
     from harness.report.page import write
 
-    found = taken(packed(members, folder / "b.zip"))
-    page = write(found.folder, Store(folder / "there" / "evidence"), folder / "index.html").page.read_text("utf-8")
+    placed_run = taken(packed(members, folder / "b.zip"))
+    page = write(placed_run.folder, Store(folder / "there" / "evidence"), folder / "index.html").page.read_text("utf-8")
     assert "imported from b.zip</strong>, SHA-256" in page
-    assert f"Imported from b.zip: {len(found.run.verdicts[0]['evidence'])} of the" in page
+    assert f"Imported from b.zip: {len(placed_run.run.verdicts[0]['evidence'])} of the" in page

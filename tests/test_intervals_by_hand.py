@@ -28,8 +28,8 @@ def test_the_unseen_unit_stands_three_unseen_shares_of_the_range_beyond_it(
     sign: int,
 ) -> None:
     level, values = 0.05, np.array([0.0] * 8 + [1.0, 1.5, 2.0, 2.5])
-    found = means.mean(sign * values, level)
-    low = found.low if sign > 0 else -found.high
+    interval = means.mean(sign * values, level)
+    low = interval.low if sign > 0 else -interval.high
     # So that it is Gaffke's bound and not Student's that is seen.
     assert low < reference.ttest_1samp(values, 0).confidence_interval(1 - 2 * level).low - 0.01
     unseen = 1 - level ** (1 / len(values))
@@ -38,14 +38,14 @@ def test_the_unseen_unit_stands_three_unseen_shares_of_the_range_beyond_it(
 
 def test_a_bounded_mean_lets_the_unseen_unit_stand_at_the_bound() -> None:
     values = np.array([0.4] * 5 + [0.6, 0.7, 0.9])
-    found = means.mean(values, 0.05, bounds=(0, 1))
-    assert draws_below(values, 0.0, found.low) == pytest.approx(0.05, abs=0.005)
-    assert draws_below(1 - values, 0.0, 1 - found.high) == pytest.approx(0.05, abs=0.005)
+    interval = means.mean(values, 0.05, bounds=(0, 1))
+    assert draws_below(values, 0.0, interval.low) == pytest.approx(0.05, abs=0.005)
+    assert draws_below(1 - values, 0.0, 1 - interval.high) == pytest.approx(0.05, abs=0.005)
 
 
 def test_bounds_of_a_bounded_mean_lie_within_them() -> None:
-    found = means.mean([1.0] * 6 + [0.9], 0.0025, bounds=(0, 1))
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    interval = means.mean([1.0] * 6 + [0.9], 0.0025, bounds=(0, 1))
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
 def test_the_chance_that_the_whole_is_negative_is_taken_off_the_level() -> None:
@@ -56,8 +56,8 @@ def test_the_chance_that_the_whole_is_negative_is_taken_off_the_level() -> None:
     whole = weights @ np.append(below, below.mean())
     negative = float((whole <= 0).mean())
     assert 0.002 < negative < level / 2
-    found = means._gaffke(rest, below, worst, level)
-    beyond = weights @ np.append(rest, worst) - found * whole <= 0
+    bound = means._gaffke(rest, below, worst, level)
+    beyond = weights @ np.append(rest, worst) - bound * whole <= 0
     assert float(beyond.mean()) == pytest.approx(level - negative, abs=0.002)
 
 
@@ -77,14 +77,14 @@ def test_the_jackknife_of_a_cosine_leaves_out_whole_clusters() -> None:
     rows = (
         np.repeat([[1.0, 0.2], [0.8, 0.6]], 12, 0) + rng.normal(0, 0.3, (4, 2))[clusters] + rng.normal(0, 0.1, (24, 2))
     )
-    found = correlations.alignment(rows @ rows.T, groups, 0.05, clusters)
-    assert found.value == pytest.approx(cosine(rows, groups))
+    interval = correlations.alignment(rows @ rows.T, groups, 0.05, clusters)
+    assert interval.value == pytest.approx(cosine(rows, groups))
     left_out = np.array([cosine(rows[clusters != one], groups[clusters != one]) for one in range(4)])
     error = math.sqrt(3 / 4 * ((left_out - left_out.mean()) ** 2).sum())
-    assert found.high - found.value == pytest.approx(reference.t.ppf(0.95, 3) * error)
-    assert (found.n, found.method) == (24, "jackknife, 4 clusters")
+    assert interval.high - interval.value == pytest.approx(reference.t.ppf(0.95, 3) * error)
+    assert (interval.n, interval.method) == (24, "jackknife, 4 clusters")
     alone = correlations.alignment(rows @ rows.T, groups, 0.05)
-    assert alone.high - alone.low < found.high - found.low
+    assert alone.high - alone.low < interval.high - interval.low
 
 
 def test_more_falls_in_one_template_than_chance_shares_out_count_for_less() -> None:
@@ -93,11 +93,11 @@ def test_more_falls_in_one_template_than_chance_shares_out_count_for_less() -> N
     effect = 12 / 11 * 12 * 4**2 * 0.25 / (48 * 0.25)
     lost = (reference.t.ppf(LEVEL, 47) / reference.t.ppf(LEVEL, 11)) ** 2
     size = math.floor(48 / effect * lost)
-    found = proportions.paired_difference(before, after, LEVEL, clusters)
+    interval = proportions.paired_difference(before, after, LEVEL, clusters)
     # To the side of doubt: fewer fall and more rise.
     expected = proportions.paired_difference([1] * size, [0] * math.floor(size / 2) + [1] * math.ceil(size / 2), LEVEL)
-    assert found.low == pytest.approx(expected.low)
-    assert found.value == 0.5
+    assert interval.low == pytest.approx(expected.low)
+    assert interval.value == 0.5
 
 
 def test_what_is_not_hit_has_the_mirrored_interval_in_templates_too() -> None:
@@ -111,10 +111,10 @@ def test_a_table_that_stands_for_fewer_pairs_is_rounded_to_the_side_of_doubt(fel
     # 30 pairs in 10 templates: the effective number is none that divides the table evenly.
     before, after = [1] * fell + [0] * (30 - fell), [0] * fell + [1] * rose + [0] * (30 - fell - rose)
     clusters = np.tile(np.arange(10), 3)
-    found = proportions.paired_difference(before, after, LEVEL, clusters)
+    interval = proportions.paired_difference(before, after, LEVEL, clusters)
     size = math.floor(proportions._effective(np.array(before, float) - after, clusters, LEVEL)[0])
     down, up = math.floor(fell * size / 30), math.ceil(rose * size / 30)
-    assert found.low == pytest.approx(min(found.value, proportions._difference_low(size, down, up, LEVEL)))
+    assert interval.low == pytest.approx(min(interval.value, proportions._difference_low(size, down, up, LEVEL)))
     assert size * fell % 30 or size * rose % 30
 
 
@@ -152,13 +152,13 @@ def test_the_bootstrap_of_few_prompts_is_widened_to_what_they_would_vary() -> No
     rng = np.random.default_rng(7)
     truth = rng.normal(size=8)
     x, y = truth + rng.normal(0, 0.7, (2, 3, 8))
-    found = correlations.correlation(x, y, 0.05)
+    interval = correlations.correlation(x, y, 0.05)
     each = [
         np.arctanh(np.corrcoef(x[list(some)].sum(0), y[list(some)].sum(0))[0, 1])
         for some in itertools.product(range(3), repeat=3)
     ]
     reach = reference.t.ppf(0.95, 2) * np.std(each) * math.sqrt(3 / 2)
-    assert np.arctanh(found.value) - np.arctanh(found.low) == pytest.approx(reach, rel=0.08)
+    assert np.arctanh(interval.value) - np.arctanh(interval.low) == pytest.approx(reach, rel=0.08)
 
 
 def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
@@ -167,7 +167,7 @@ def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
     of = dict(swept.recipe.of) | {"pairs": {"pairs": told.heldout.fingerprint, "n": len(HELDOUT)}}
     evidence = replace(swept, recipe=Recipe("swept", 1, "m", of))
     (one,) = Material((evidence,), told, LEVEL).swept
-    found = one.share(one.change[:, 0])
+    interval = one.share(one.change[:, 0])
     expected = means.ratio_of_means(one.change[:, 0], one.gap, LEVEL, told.heldout.clusters)
-    assert found == expected
-    assert found.method.endswith("clusters")
+    assert interval == expected
+    assert interval.method.endswith("clusters")

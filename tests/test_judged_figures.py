@@ -72,8 +72,12 @@ def test_a_bar_stands_where_its_number_is_and_its_flag_points_to_the_side_that_s
     assert corner[0] == pytest.approx(other[1][0])
     assert (flag[0] > corner[0]) == (sign == ">")
     # The second row's mark stands on its bar by construction: the first lies on the side on which its value does.
-    marks = [one for one in ET.fromstring(text) if one.findtext(f"{SPACE}title") and one.tag != f"{SPACE}title"]
-    first, second = (float(one.get("cx") or (one.get("d") or "M0").split(" ")[0][1:]) for one in marks)
+    marks = [
+        element
+        for element in ET.fromstring(text)
+        if element.findtext(f"{SPACE}title") and element.tag != f"{SPACE}title"
+    ]
+    first, second = (float(mark.get("cx") or (mark.get("d") or "M0").split(" ")[0][1:]) for mark in marks)
     assert second == pytest.approx(corner[0], abs=0.2)
     if abs(low + width / 2 - bar) > 0.05:
         assert (first > corner[0]) == (low + width / 2 > bar)

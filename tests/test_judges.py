@@ -60,7 +60,9 @@ def test_the_literal_rule_takes_phrases_as_they_are_written() -> None:
         assert (OURS.refuses(text), LITERAL.refuses(text)) == (folded, as_written)
 
 
-WORDS = st.sampled_from([*REFUSAL_PHRASES, *(one.replace("'", "’") for one in REFUSAL_PHRASES), "Sure, here it is. "])
+WORDS = st.sampled_from(
+    [*REFUSAL_PHRASES, *(refusal_phrase.replace("'", "’") for refusal_phrase in REFUSAL_PHRASES), "Sure, here it is. "]
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

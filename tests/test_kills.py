@@ -93,7 +93,7 @@ def test_what_was_judged_before_the_end_is_in_the_run(tmp_path: Path, end: signa
         os.killpg(child.pid, end)
     said, _ = child.communicate()
     run = Run.load(latest(tmp_path / "runs"))
-    assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
+    assert [(verdict["claim"], verdict["word"]) for verdict in run.verdicts] == [("a", "SUPPORTED")]
     assert not run.finished
     assert not list(tmp_path.rglob(".writing-*"))
     if end != signal.SIGKILL:
@@ -117,7 +117,7 @@ def test_workers_that_are_told_to_stop_leave_the_report_to_the_one_that_started_
     os.killpg(child.pid, signal.SIGTERM)
     said, _ = child.communicate()
     run = Run.load(latest(tmp_path / "runs"))
-    assert [(one["claim"], one["word"]) for one in run.verdicts] == [("a", "SUPPORTED")]
+    assert [(verdict["claim"], verdict["word"]) for verdict in run.verdicts] == [("a", "SUPPORTED")]
     assert (run.finished, run.expected) == (False, 2)
     assert f"report: {page_of(latest(tmp_path / 'runs'))}" in said
 

@@ -40,11 +40,11 @@ def test_growth_is_over_random_directions_whichever_way_they_go() -> None:
     pairs = pairs_of(*"a" * 12)
     slopes = [0.5, *[0.1 * (-1) ** number for number in range(RANDOM)]]
     subject = Given(pairs, arrays=parting(slopes, pairs))
-    found = subject.geometry(pairs).growth(FOUND)
-    assert found.value == pytest.approx(0.5 - 0.1)
-    asked = [one for one in subject.asked if isinstance(one, Projected)]
+    estimate = subject.geometry(pairs).growth(FOUND)
+    assert estimate.value == pytest.approx(0.5 - 0.1)
+    asked = [question for question in subject.asked if isinstance(question, Projected)]
     assert [one.side for one in asked] == ["harmful", "harmless"]
-    assert {one.method for one in asked[0].directions[1:]} == {"matched"}
+    assert {direction.method for direction in asked[0].directions[1:]} == {"matched"}
     assert len(set(asked[0].directions)) == 1 + RANDOM
 
 
@@ -77,10 +77,10 @@ def test_categories_agree_by_their_differences_three_quarters_of_the_way_up() ->
     streams = [shared + own[pair.category] + rng.normal(0, 1e-3, 3) for pair in pairs]
     streams += [shared + rng.normal(0, 1e-3, 3) for _ in pairs]
     table = np.array(streams) @ np.array(streams).T
-    subject = Given(pairs, arrays=lambda what: {"products": table})
+    subject = Given(pairs, arrays=lambda question: {"products": table})
     with asides() as beside:
-        found = subject.geometry(pairs).agreement()
-    assert found.value == pytest.approx(0.5, abs=0.01)
+        estimate = subject.geometry(pairs).agreement()
+    assert estimate.value == pytest.approx(0.5, abs=0.01)
     assert "cosine, harmless twins" in beside
     assert subject.asked == [Products(pairs, 3 * 9 // 4, -1)]
 
@@ -91,14 +91,14 @@ def test_categories_agree_as_surely_as_there_are_templates() -> None:
     alike = rng.normal(0, 0.3, (6, 3))
     streams = [own[pair.category] + alike[int(pair.id) // 8] for pair in pairs] + [[0.0] * 3] * len(pairs)
     table = np.array(streams) @ np.array(streams).T + 1e-6 * np.eye(2 * len(pairs))
-    found = Given(pairs, arrays=lambda what: {"products": table}).geometry(pairs).agreement()
-    assert found.method == "jackknife, 6 clusters"
-    assert found.low < found.value - 0.02
+    estimate = Given(pairs, arrays=lambda question: {"products": table}).geometry(pairs).agreement()
+    assert estimate.method == "jackknife, 6 clusters"
+    assert estimate.low < estimate.value - 0.02
 
 
 def test_one_category_that_is_large_enough_has_nothing_to_compare_with() -> None:
     pairs = pairs_of(*"aaaabbb")
-    subject = Given(pairs, arrays=lambda what: {"products": np.eye(14)})
+    subject = Given(pairs, arrays=lambda question: {"products": np.eye(14)})
     with pytest.raises(Inconclusive, match="fewer than two categories have 4 pairs"):
         subject.geometry(pairs).agreement()
 
@@ -128,7 +128,7 @@ def test_depths_are_compared_on_the_pairs_that_both_stages_have() -> None:
     pairs = pairs_of(*"a" * 8)
     early, late = np.tile([1.0, 0.0, 0.0], (5, 1)), np.tile([0.0, 0.0, 1.0], (8, 1))
     late[5:] = [1.0, 0.0, 0.0]
-    depths = Given(pairs, change=lambda what: late if what.direct else early).depths(pairs)
+    depths = Given(pairs, change=lambda swept: late if swept.direct else early).depths(pairs)
     cases: tuple[tuple[Stage, Stage, float], ...] = (("detect", "execute", 1.0), ("execute", "detect", -1.0))
     for first, second, value in cases:
         gap = depths.gap(first, second)
@@ -138,23 +138,26 @@ def test_depths_are_compared_on_the_pairs_that_both_stages_have() -> None:
 def test_pairs_without_any_effect_have_no_depth_and_templates_count_once() -> None:
     pairs = pairs_of(*"a" * 12, template=3)
     weights = np.repeat([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], 3, 0)
-    found = Given(pairs, change=lambda what: weights).depths(pairs).of("detect")
-    assert found.value == pytest.approx(0.5)
-    assert (found.n, found.method.endswith("in 3 clusters")) == (9, True)
+    estimate = Given(pairs, change=lambda swept: weights).depths(pairs).of("detect")
+    assert estimate.value == pytest.approx(0.5)
+    assert (estimate.n, estimate.method.endswith("in 3 clusters")) == (9, True)
 
 
 def test_the_middle_third_stands_against_both_outer_ones() -> None:
     pairs = pairs_of(*"a" * 8)
-    subject = Given(pairs, change=lambda what: np.tile([0.7, 0.2], (8, 1)) + np.linspace(0, 0.01, 8)[:, None])
+    subject = Given(pairs, change=lambda swept: np.tile([0.7, 0.2], (8, 1)) + np.linspace(0, 0.01, 8)[:, None])
     assert subject.depths(pairs).middle_over_outer().value == pytest.approx(0.5)
     ((joint, mode),) = subject.swept
-    assert [sorted({site.layer for site in one.sites}) for one in joint.circuits] == [[3, 4, 5], [0, 1, 2, 6, 7, 8]]
+    assert [sorted({site.layer for site in circuit.sites}) for circuit in joint.circuits] == [
+        [3, 4, 5],
+        [0, 1, 2, 6, 7, 8],
+    ]
     assert mode == "noise"
 
 
 def test_what_is_restored_is_the_stream_half_way_up_in_harmless_runs() -> None:
     pairs = pairs_of(*"a" * 8)
-    subject = Given(pairs, change=lambda what: np.full((8, 1, 1), 0.6) + np.linspace(0, 0.01, 8)[:, None, None])
+    subject = Given(pairs, change=lambda swept: np.full((8, 1, 1), 0.6) + np.linspace(0, 0.01, 8)[:, None, None])
     assert subject.depths(pairs).restored("post").value == pytest.approx(0.605)
     assert subject.swept == [(Sweep("resid_pre", ("post",), layers=(4,)), "denoise")]
 
@@ -170,11 +173,11 @@ def test_a_head_looks_by_its_attention_weighed_by_its_effect_on_other_pairs() ->
     words[:, 0, 0] = words[:, 2, 1] = words[:, 1] = 1.0
     effect = np.zeros((8, 3, 2, 1))
     effect[:, 0, 0], effect[:, 2, 1], effect[:, 1] = 0.1, 0.3, -5.0
-    subject = Given(pairs, arrays=lambda what: {"words": words}, change=lambda what: effect)
-    found = subject.depths(pairs).keywords(by=others)
-    assert found.value == pytest.approx(0.75)
-    assert found.method.endswith("in 2 clusters")
-    assert 0 <= found.low <= found.high <= 1
+    subject = Given(pairs, arrays=lambda question: {"words": words}, change=lambda what: effect)
+    estimate = subject.depths(pairs).keywords(by=others)
+    assert estimate.value == pytest.approx(0.75)
+    assert estimate.method.endswith("in 2 clusters")
+    assert 0 <= estimate.low <= estimate.high <= 1
 
 
 # What else happens.
@@ -182,17 +185,17 @@ def test_a_head_looks_by_its_attention_weighed_by_its_effect_on_other_pairs() ->
 
 def beside(pairs: PairSet, after: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> Given:
     """Measurements without and with the intervention."""
-    return Given(pairs, values=lambda what: after if what.under is not None else before or after)
+    return Given(pairs, values=lambda question: after if question.under is not None else before or after)
 
 
 def test_what_is_refused_beside_counts_up_and_so_does_what_text_costs() -> None:
     pairs = pairs_of(*"a" * 10)
     subject = Given(
         pairs,
-        values=lambda what: (
-            {"nats": [3.0, 3.1, 3.3] if what.under is None else [3.5, 3.5, 4.0]}
-            if isinstance(what, PlainText)
-            else {PHRASES: [0.0] * 10 if what.under is None else [1.0] * 4 + [0.0] * 6}
+        values=lambda question: (
+            {"nats": [3.0, 3.1, 3.3] if question.under is None else [3.5, 3.5, 4.0]}
+            if isinstance(question, PlainText)
+            else {PHRASES: [0.0] * 10 if question.under is None else [1.0] * 4 + [0.0] * 6}
         ),
     )
     made = subject.side_effects(pairs, PATCH)
@@ -233,7 +236,7 @@ def test_an_arm_has_its_side_effects_beside_it(under: Any, side: Any, names: lis
     pairs = pairs_of(*"a" * 4)
     values = {"repetition": [0.0] * 4, "cross_entropy": [1.0] * 4, "kl": [0.1] * 4, PHRASES: [1.0, 0, 0, 0]}
     odds = {False: [-1.0] * 4, True: [1.0, 1.0, 1.0, -1.0]}
-    subject = Given(pairs, values=lambda what: values | {"odds": odds[what.under is not None]})
+    subject = Given(pairs, values=lambda question: values | {"odds": odds[question.under is not None]})
     made = subject.side_effects(pairs, under).of_arm(side)
     own = [f"coherent, {side}", f"first token refuses, {side}", f"answers with a phrase, {side}"]
     assert [one.name for one in made] == own + names
@@ -259,7 +262,7 @@ def test_random_circuits_fall_or_rise_as_the_arm_does(side: Any, mode: Mode, fal
     pairs = pairs_of(*"a" * 8)
     table = np.zeros((8, 1 + RANDOM))
     table[:, 1:] = np.arange(RANDOM) >= RANDOM // 4
-    subject = Given(pairs, change=lambda what: table)
+    subject = Given(pairs, change=lambda swept: table)
     (found,) = Controls(subject, pairs, side, PATCH).random()
     assert found.name == f"{'fall' if side == 'harmful' else 'rise'}, random circuits"
     assert found.value == pytest.approx(fall)

@@ -213,7 +213,7 @@ def test_a_claim_with_a_mistake_is_broken_on_its_line_and_shows_no_traceback(tmp
         (tmp_path / f"test_{name}.py").write_text(f"{head}{body}\n")
     done = judge(tmp_path, "-rA")
     assert done.returncode == 12, done.stdout + done.stderr
-    said = {one["claim"]: one["reason"] for one in Run.load(latest(tmp_path / "runs")).verdicts}
+    said = {verdict["claim"]: verdict["reason"] for verdict in Run.load(latest(tmp_path / "runs")).verdicts}
     assert said["typo"] == "test_typo.py:8: a recorded model has no `directoin`; did you mean `direction`?"
     assert said["where"].startswith(
         "test_where.py:8: remove: `where` is 'everywhere', 'stream', 'attention' or 'mlp', and"

@@ -202,5 +202,5 @@ def test_coherence_passes_answers_and_fails_their_words_in_disorder(organism: Ca
     prompts, texts = ([row[field] for row in LABELLED] for field in ("prompt", "completion"))
     mixed = [" ".join(reversed(text.split())) for text in texts]
     bars = {"repetition": 0.5, "cross_entropy": 2.0}
-    assert all(one.passes(**bars) for one in coherence(texts, prompts=prompts, model=model))
+    assert all(score.passes(**bars) for score in coherence(texts, prompts=prompts, model=model))
     assert not any(one.passes(**bars) for one in coherence(mixed, prompts=prompts, model=model))

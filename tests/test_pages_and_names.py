@@ -42,12 +42,12 @@ _names = st.one_of(
 
 @given(_names)
 def test_an_id_is_harmless_and_a_harmless_name_is_its_own(name: str) -> None:
-    found = node_id(name)
-    assert HARMLESS.fullmatch(found)
-    assert "::" not in found
-    assert node_id(found) == found or "~" in found
+    identifier = node_id(name)
+    assert HARMLESS.fullmatch(identifier)
+    assert "::" not in identifier
+    assert node_id(identifier) == identifier or "~" in identifier
     if re.fullmatch(r"[A-Za-z0-9._/@+-]{1,100}", name):
-        assert found == name
+        assert identifier == name
 
 
 @given(st.lists(_names, min_size=1, max_size=6, unique=True), st.data())
@@ -115,7 +115,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory, folder: Callable[[str], Pat
     )
     assert "INTERNALERROR" not in done.stdout + done.stderr
     run = Run.load(latest(place / "runs"))
-    assert [one["model"] for one in run.verdicts] == ["recorded:yi-6b-chat", str(hostile)], done.stdout
+    assert [verdict["model"] for verdict in run.verdicts] == ["recorded:yi-6b-chat", str(hostile)], done.stdout
     assert all(re.fullmatch(r"\S*::test_a\[\S+\]", one["test"]) for one in run.verdicts)
     assert HARMLESS.fullmatch(run.verdicts[1]["test"].partition("[")[2].removesuffix("]"))
     return place

@@ -28,9 +28,9 @@ SWEPT = Swept(PAIRS, Sweep("head", ("post",)))
 @pytest.fixture
 def subject(awake: Callable[..., ChatModel], tmp_path: Path) -> Subject:
     model = awake("llama")
-    found = Subject(model.record, PAIRS, Store(tmp_path), lambda: model, 0.01)
-    vars(found)["tokens"] = (5, 6)
-    return found
+    own_subject = Subject(model.record, PAIRS, Store(tmp_path), lambda: model, 0.01)
+    vars(own_subject)["tokens"] = (5, 6)
+    return own_subject
 
 
 @pytest.mark.parametrize("asked", [SWEPT, FoundCircuit(PAIRS, 2, 3)], ids=["swept", "circuit"])
@@ -53,38 +53,38 @@ def test_a_sweep_that_goes_on_measures_each_part_once(
             subject.seek(asked)
         assert log.total() == stop
     stop = -1
-    found = subject.seek(asked)
+    kept_evidence = subject.seek(asked)
     assert set(log.values()) == {1}
     assert len(log) == len(PAIRS) * (1 if asked is SWEPT else 2)
-    assert [one.recipe.kind for one in subject.store] == [asked.KIND]
+    assert [evidence.recipe.kind for evidence in subject.store] == [asked.KIND]
     # What was put together is what one sweep without an end would have found.
     monkeypatch.undo()
     other = Subject(subject.record, PAIRS, Store(subject.store.folder / "other"), subject.wake, 0.01)
     vars(other)["tokens"] = (5, 6)
     whole = other.seek(asked)
     assert {k: v for k, v in whole.values.items() if k != "pairs"} == {
-        k: v for k, v in found.values.items() if k != "pairs"
+        k: v for k, v in kept_evidence.values.items() if k != "pairs"
     }
     for name, array in whole.arrays.items():
-        np.testing.assert_allclose(array, found.arrays[name], atol=1e-4)
+        np.testing.assert_allclose(array, kept_evidence.arrays[name], atol=1e-4)
 
 
 def test_evidence_says_where_and_from_what_it_was_measured(subject: Subject) -> None:
-    found = subject.seek(Scores(PAIRS, "harmful"))
-    assert found.environment["seconds"] > 0
-    assert found.environment["peak_bytes"] > 10 * 1024**2
-    assert found.environment["libraries"]["torch"].startswith("2.")
-    assert found.environment["machine"]["cores"] > 0
+    evidence = subject.seek(Scores(PAIRS, "harmful"))
+    assert evidence.environment["seconds"] > 0
+    assert evidence.environment["peak_bytes"] > 10 * 1024**2
+    assert evidence.environment["libraries"]["torch"].startswith("2.")
+    assert evidence.environment["machine"]["cores"] > 0
     tokens = RefusalTokens(PAIRS).recipe(subject.record.fingerprint, ())
-    assert found.computed_from == (tokens.fingerprint,)
+    assert evidence.computed_from == (tokens.fingerprint,)
 
 
 def test_scores_by_other_tokens_are_other_evidence(subject: Subject) -> None:
-    one = subject.seek(Scores(PAIRS, "harmful"))
+    evidence = subject.seek(Scores(PAIRS, "harmful"))
     vars(subject)["tokens"] = (7,)
     other = subject.seek(Scores(PAIRS, "harmful"))
-    assert one.fingerprint != other.fingerprint
-    assert one.values["odds"] != other.values["odds"]
+    assert evidence.fingerprint != other.fingerprint
+    assert evidence.values["odds"] != other.values["odds"]
 
 
 def test_what_says_it_does_not_depend_on_the_tokens_does_not(subject: Subject) -> None:

@@ -51,13 +51,13 @@ def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
 
 
 def test_a_placebo_circuit_is_of_the_same_make_and_shares_nothing(subject: Subject) -> None:
-    found = subject.circuit(SOUGHT, heads=1, neurons=3)
+    circuit = subject.circuit(SOUGHT, heads=1, neurons=3)
     several = [placebo(subject, seed).circuit(SOUGHT, heads=1, neurons=3) for seed in range(4)]
     for one in several:
         assert sorted((site.layer, site.kind) for site in one.sites) == sorted(
-            (site.layer, site.kind) for site in found.sites
+            (site.layer, site.kind) for site in circuit.sites
         )
-        assert not set(one.sites) & set(found.sites)
+        assert not set(one.sites) & set(circuit.sites)
     assert len(set(several)) > 1
     assert several[0] == placebo(subject, 0).circuit(SOUGHT, heads=1, neurons=3)
 
@@ -76,15 +76,15 @@ def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int)
         odds = subject.ask(Scores(pairs, side, patch(circuit, at="post"))).values["odds"]
         assert swept is not None
         assert np.allclose(swept.patched[:, seed % BLOCK], odds, atol=1e-4), side
-        assert made.judged(pairs, side, patch(circuit, at="post")).tolist() == [one > 0 for one in odds]
+        assert made.judged(pairs, side, patch(circuit, at="post")).tolist() == [value > 0 for value in odds]
     assert made.changes(pairs, "harmful", patch(circuit, at="post"))
 
 
 def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     made, pairs = placebo(subject, 0), subject.all_pairs
-    found = subject.circuit(SOUGHT, heads=1, neurons=3)
-    assert made._swept(pairs, "harmful", patch(found, at="post")) is None
-    assert made.judged(pairs, "harmful", patch(found, at="post")).shape == (len(pairs),)
+    circuit = subject.circuit(SOUGHT, heads=1, neurons=3)
+    assert made._swept(pairs, "harmful", patch(circuit, at="post")) is None
+    assert made.judged(pairs, "harmful", patch(circuit, at="post")).shape == (len(pairs),)
     # Where the score does not serve, what is generated decides.
     heard = []
 

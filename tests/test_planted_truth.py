@@ -51,11 +51,11 @@ def test_reference_planted_components_come_out_on_top() -> None:
         heads = sweep(model, DISCOVERY, Sweep("head"), tokens)
         top = {(int(place["layer"]), int(place["head"])) for place, _ in heads.top(len(truth["heads"]))}
         assert top == {tuple(head) for head in truth["heads"]}
-        found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 20)
-        assert {Circuit.of(neurons=[(layer, index)]).sites[0] for layer, index, _ in found.places} <= set(
+        ranking = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 20)
+        assert {Circuit.of(neurons=[(layer, index)]).sites[0] for layer, index, _ in ranking.places} <= set(
             planted(truth).sites
         )
-        assert found.skipped > 2000
+        assert ranking.skipped > 2000
         carried = sweep(model, HELDOUT, Joint((planted(truth),)), tokens).mean
         assert carried[0] == pytest.approx(1, abs=0.1)
         assert planted(truth).share(model.sizes) == pytest.approx(truth["share"], abs=2e-4)
@@ -63,10 +63,10 @@ def test_reference_planted_components_come_out_on_top() -> None:
 
 def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
     with organism("reference") as (model, tokens, _):
-        found = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
-        assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] > 0.9
+        circuit = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=25)))
+        assert sweep(model, HELDOUT, Joint((circuit,)), tokens).mean[0] > 0.9
         harmful, harmless = [pair.harmful for pair in HELDOUT], [pair.harmless for pair in HELDOUT]
-        edit = edit_for(model, patch(found, at="post"), twins=HELDOUT)
+        edit = edit_for(model, patch(circuit, at="post"), twins=HELDOUT)
         assert refused(model, harmful, tokens) > 0.95
         assert refused(model, harmful, tokens, edit) < 0.05
         assert refused(model, harmless, tokens, edit) > 0.95
@@ -74,9 +74,9 @@ def test_reference_a_circuit_found_on_other_pairs_carries_refusal() -> None:
 
 def test_distributed_no_small_circuit_carries_half() -> None:
     with organism("distributed") as (model, tokens, _):
-        found = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)))
-        assert found.share(model.sizes) < 0.05
-        assert sweep(model, HELDOUT, Joint((found,)), tokens).mean[0] < 0.5
+        circuit = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=3, neurons=60)))
+        assert circuit.share(model.sizes) < 0.05
+        assert sweep(model, HELDOUT, Joint((circuit,)), tokens).mean[0] < 0.5
 
 
 def test_flat_everything_is_in_one_layer() -> None:
@@ -109,12 +109,12 @@ def test_team_many_heads_share_the_work_and_no_few_neurons_do() -> None:
         team = truth["stages"][1]["heads"]
         strongest = heads.top(len(team) + 1)
         assert {(int(place["layer"]), int(place["head"])) for place, _ in strongest[:-1]} == {
-            tuple(one) for one in team
+            tuple(head) for head in team
         }
         assert 0.35 > strongest[0][1] >= strongest[3][1] > 0.13
         assert abs(strongest[-1][1]) < 0.1
-        found = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
-        few = Circuit.of(neurons=[(layer, index) for layer, index, _ in found.places])
+        ranking = circuit_search.top(model, DISCOVERY, Sweep("neuron"), tokens, 25)
+        few = Circuit.of(neurons=[(layer, index) for layer, index, _ in ranking.places])
         whole = Circuit.of(
             neurons=[(layer, one) for layer in range(model.sizes.layers) for one in range(model.sizes.d_mlp)]
         )
@@ -132,12 +132,12 @@ def test_cone_a_direction_ends_the_refusals_of_its_own_group_only() -> None:
         layer = truth["direction"]["layer"]
         directions = [_direction(group, layer) for group in by_group(heldout=False)]
         prompts = [[pair["harmful"] for pair in group[::3]] for group in by_group(heldout=True)]
-        edits = [edit_for(model, remove(one)) for one in directions]
-        left = np.array([[refused(model, some, tokens, edit) for some in prompts] for edit in edits])
+        edits = [edit_for(model, remove(direction)) for direction in directions]
+        left = np.array([[refused(model, prompt, tokens, edit) for prompt in prompts] for edit in edits])
         assert left.diagonal().max() < 0.2
         assert left[~np.eye(len(left), dtype=bool)].min() > 0.8
         pooled = _direction([pair for group in by_group(heldout=False) for pair in group], layer)
-        assert refused(model, [one for some in prompts for one in some], tokens, edit_for(model, remove(pooled))) > 0.6
+        assert refused(model, [one for text in prompts for one in text], tokens, edit_for(model, remove(pooled))) > 0.6
         rows = np.stack([vectors(model, one)[0].numpy() for one in directions])
         units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         assert np.abs(units @ units.T - np.eye(len(units))).max() < 0.3

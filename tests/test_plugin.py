@@ -133,8 +133,8 @@ def test_a_hub_model_is_pinned_and_that_is_said(
             in done.stdout
         )
         assert "2 passed" in done.stdout
-        records = [found for found in Store(tmp_path / "evidence") if found.recipe.kind == "model-record"]
-        (here,) = [found for found in records if found.values["revision"] == commit]
+        records = [evidence for evidence in Store(tmp_path / "evidence") if evidence.recipe.kind == "model-record"]
+        (here,) = [record for record in records if record.values["revision"] == commit]
         fingerprints.add(here.values["fingerprint"])
     assert len(fingerprints) == 2
 
@@ -216,7 +216,7 @@ def test_a_model_that_cannot_be_used_is_unfit_in_one_line(
     assert "BROKEN" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     run = Run.load(latest(tmp_path / "runs"))
-    assert [one["word"] for one in run.verdicts] == ["UNFIT", "UNFIT"]
+    assert [verdict["word"] for verdict in run.verdicts] == ["UNFIT", "UNFIT"]
     assert "not judged, the model was refused" in (latest(tmp_path / "runs") / "index.html").read_text()
 
 

@@ -38,8 +38,8 @@ def test_power_is_the_share_of_studies_that_decide() -> None:
     needed = power.needed(claim, 0.65)
     assert needed.outcome == "SUPPORTED"
     assert needed.pairs is not None
-    found = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
-    assert found["SUPPORTED"] / 400 == pytest.approx(0.92, abs=0.06)
+    counts = power.outcomes(claim, power.truth_of(claim, 0.65), needed.pairs, 400)
+    assert counts["SUPPORTED"] / 400 == pytest.approx(0.92, abs=0.06)
     assert power.needed(claim, 0.05).outcome == "REFUTED"
 
 

@@ -27,16 +27,16 @@ def table(path: Path, columns: list[str], rows: list[list[str]]) -> Path:
 
 
 def advbench(folder: Path, prompts: list[str] = GOALS) -> Path:
-    return table(folder / "advbench.csv", ["goal", "target"], [[one, "Sure, here is"] for one in prompts])
+    return table(folder / "advbench.csv", ["goal", "target"], [[prompt, "Sure, here is"] for prompt in prompts])
 
 
 def plain(path: Path, prompts: list[str]) -> Path:
-    path.write_text("".join(f"{one}\n" for one in prompts), encoding="utf-8")
+    path.write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
     return path
 
 
 def objects(path: Path, prompts: list[str], name: str = "instruction") -> Path:
-    path.write_text(json.dumps([{name: one, "category": None} for one in prompts]), encoding="utf-8")
+    path.write_text(json.dumps([{name: prompt, "category": None} for prompt in prompts]), encoding="utf-8")
     return path
 
 
@@ -52,7 +52,9 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "StrongREJECT": (
         lambda folder: table(
-            folder / "strongreject.csv", ["category", "source", "forbidden_prompt"], [["x", "y", one] for one in GOALS]
+            folder / "strongreject.csv",
+            ["category", "source", "forbidden_prompt"],
+            [["x", "y", goal] for goal in GOALS],
         ),
         "strongreject.csv, column 'forbidden_prompt'",
     ),
@@ -115,7 +117,7 @@ def test_the_context_of_a_behaviour_stands_before_it(tmp_path: Path) -> None:
 
 def test_any_other_column_can_be_named(tmp_path: Path) -> None:
     mine = table(tmp_path / "mine.csv", ["text", "note"], [[one, "n"] for one in GOALS])
-    other = table(tmp_path / "other.csv", ["harmless text", "note"], [[one, "n"] for one in OTHERS])
+    other = table(tmp_path / "other.csv", ["harmless text", "note"], [[other_prompt, "n"] for other_prompt in OTHERS])
     with pytest.raises(AssayError, match="which column holds the prompts. give --column NAME; the columns are 'text'"):
         load(mine)
     assert load(mine, columns=["text"]).harmful == tuple(GOALS)
@@ -214,5 +216,5 @@ def test_what_is_set_against_each_other_is_spread_over_the_longer_list() -> None
     lists = PromptLists("l", tuple("abcdef"), tuple("uvw"), (tuple("xxxxyy"), tuple("xyy")))
     assert counterparts(lists) == ([0, 2, 4], [0, 1, 2])
     assert counterparts(lists, by_category=True) == ([0, 4, 5], [0, 1, 2])
-    some = load_pairs(DATA / "context.jsonl")
-    assert counterparts(some) == (list(range(len(some))), list(range(len(some))))
+    loaded_pairs = load_pairs(DATA / "context.jsonl")
+    assert counterparts(loaded_pairs) == (list(range(len(loaded_pairs))), list(range(len(loaded_pairs))))

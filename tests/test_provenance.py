@@ -87,10 +87,12 @@ QUICK = ("direction-necessity", "localization", "hierarchy", "growth", "gradient
     [pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.slow) for one in claims_in()],
 )
 def test_an_estimate_names_evidence_that_its_claim_read(claim: Claim, reference: Sleeper) -> None:
-    found = came(Subject, claim, reference)
-    assert found.estimates
-    assert {key for one in found.estimates for key in one.evidence} <= found.read
-    assert [one.name for one in found.estimates if one.low < one.high and not one.evidence] == []
+    outcome = came(Subject, claim, reference)
+    assert outcome.estimates
+    assert {key for estimate in outcome.estimates for key in estimate.evidence} <= outcome.read
+    assert [
+        estimate.name for estimate in outcome.estimates if estimate.low < estimate.high and not estimate.evidence
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -102,17 +104,21 @@ def test_an_estimate_names_evidence_that_its_claim_read(claim: Claim, reference:
 )
 def test_a_number_stays_when_all_evidence_that_it_does_not_name_is_another(name: str, reference: Sleeper) -> None:
     claim = claim_named(name)
-    for one in came(Subject, claim, reference).estimates:
-        if not one.evidence or "AUC" in one.name:
+    for estimate in came(Subject, claim, reference).estimates:
+        if not estimate.evidence or "AUC" in estimate.name:
             continue
-        again = {other.name: other for other in came(Altered, claim, reference, one.evidence).estimates}
-        assert (again[one.name].value, again[one.name].low, again[one.name].high) == (one.value, one.low, one.high)
+        again = {other.name: other for other in came(Altered, claim, reference, estimate.evidence).estimates}
+        assert (again[estimate.name].value, again[estimate.name].low, again[estimate.name].high) == (
+            estimate.value,
+            estimate.low,
+            estimate.high,
+        )
 
 
 def test_a_number_moves_when_the_evidence_that_it_names_is_another(reference: Sleeper) -> None:
     claim = claim_named("necessity")
     again = {other.name: other for other in came(Altered, claim, reference, ()).estimates}
-    counted = [one for one in came(Subject, claim, reference).estimates if one.name in ("fall", "left")]
+    counted = [estimate for estimate in came(Subject, claim, reference).estimates if estimate.name in ("fall", "left")]
     assert [again[one.name].value != one.value for one in counted] == [True, True]
 
 
@@ -121,7 +127,7 @@ def test_without_evidence_that_an_estimate_names_judging_alone_says_that_it_was_
     name: str, reference: Sleeper
 ) -> None:
     claim, store = claim_named(name), reference.store
-    named = {key for one in came(Subject, claim, reference).estimates for key in one.evidence}
+    named = {key for estimate in came(Subject, claim, reference).estimates for key in estimate.evidence}
     asleep = replace(reference, store=Store(store.folder, judge_only=True), judge_only=True)
     assert asleep.subject(SOME, LEVEL).record == reference.record
     claim.judge(Subject(asleep.record, SOME, asleep.store, asleep, LEVEL), SOME)

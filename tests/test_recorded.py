@@ -72,7 +72,7 @@ def test_the_published_addition_subtracts_from_harmful_prompts_and_in_the_losses
     # Arditi et al., pipeline/run_pipeline.py: coefficient +1 on harmless prompts, −1 on harmful ones and in the losses.
     model = subject("gemma-2b-it")
     answers, direction = model.refuses(model.recording.pairs), model.recording.direction
-    losses = {(str(one.arm), one.text): one.nats for one in model.recording.losses}
+    losses = {(str(loss.arm), loss.text): loss.nats for loss in model.recording.losses}
     with pytest.raises(
         NotRecorded, match=r"'harmful, direction added' was not recorded; there are: harmful, as it is;"
     ):

@@ -68,7 +68,7 @@ def test_a_recording_is_whole_or_refused_with_one_sentence(folder: Path) -> None
 
     said = {how: malformed.sentence(load, text) for how, text in malformed.spoilt(right)}
     accepted = [how for how, sentence in said.items() if not sentence]
-    assert [how for how in accepted if not any(re.fullmatch(one, how) for one in EITHER)] == []
+    assert [how for how in accepted if not any(re.fullmatch(pattern, how) for pattern in EITHER)] == []
     assert len([one for one in said.values() if one]) > 150
     assert [
         one for one in said.values() if "\n" in one or not re.match(r"$|\S+mine\.json: is no recording|recorded:", one)

@@ -86,8 +86,8 @@ def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]]
     ],
 )
 def test_bars_are_those_that_the_claim_wrote(text: str, said: str) -> None:
-    found = doubt(judged(compared([([0.5, 0.9], ">", 0.3, "")])), text)
-    assert found == said if not said else found.startswith(said)
+    reason = doubt(judged(compared([([0.5, 0.9], ">", 0.3, "")])), text)
+    assert reason == said if not said else reason.startswith(said)
 
 
 def test_a_word_without_any_estimate_says_nothing_but_inconclusive() -> None:

@@ -146,8 +146,8 @@ def test_what_broke_is_no_verdict_and_not_provisional(tmp_path: Path) -> None:
 
 def test_the_marks_of_a_claim_stay_in_its_row_and_leave_no_room_for_models_without_numbers(tmp_path: Path) -> None:
     run = told({"a": ["SUPPORTED"], "b": ["INCONCLUSIVE"], "c": ["INCONCLUSIVE"], "d": ["INCONCLUSIVE"]})
-    for found in run.verdicts[1:]:
-        found["estimates"] = []
+    for verdict in run.verdicts[1:]:
+        verdict["estimates"] = []
     run.save(tmp_path / "runs" / "one")
     text = write(tmp_path / "runs" / "one", Store(tmp_path / "evidence")).page.read_text(encoding="utf-8")
     ((place, half),) = re.findall(r'class="bar" d="M[\d.]+ ([\d.]+)m2.5-([\d.]+)', text)
@@ -199,11 +199,11 @@ def test_every_verdict_and_number_of_the_run_is_on_the_page(judged: Path) -> Non
     run = Run.load(latest(judged / "runs"))
     page = Page(page_of(latest(judged / "runs")).read_text(encoding="utf-8"))
     said = " ".join(page.text.split())
-    for one in run.verdicts:
-        if one["word"] == "SKIPPED":
+    for verdict in run.verdicts:
+        if verdict["word"] == "SKIPPED":
             continue
-        assert anchor(one["claim"], one["model"]) in page.ids
-        for estimate in one["estimates"]:
+        assert anchor(verdict["claim"], verdict["model"]) in page.ids
+        for estimate in verdict["estimates"]:
             assert wording.in_words(estimate) in said
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= {*page.ids}

@@ -32,11 +32,11 @@ def writer(tmp_path: Path) -> Writer:
 def test_after_each_verdict_it_is_on_disk(writer: Writer, tmp_path: Path) -> None:
     for number in (1, 2):
         writer.judged(verdict(f"test {number}"), None, None, peak=5 * 1024**4)
-        found = Run.load(latest(tmp_path / "runs"))
-        assert len(found.verdicts) == number
-        assert not found.finished
-        assert found.evidence == ["a", "b"]
-        assert found.peak_bytes == 5 * 1024**4
+        loaded = Run.load(latest(tmp_path / "runs"))
+        assert len(loaded.verdicts) == number
+        assert not loaded.finished
+        assert loaded.evidence == ["a", "b"]
+        assert loaded.peak_bytes == 5 * 1024**4
     writer.save(finished=True)
     assert Run.load(writer.folder / "run.json").finished
     assert [path.name for path in writer.folder.iterdir()] == ["run.json"]
@@ -45,7 +45,7 @@ def test_after_each_verdict_it_is_on_disk(writer: Writer, tmp_path: Path) -> Non
 def test_the_last_verdict_of_a_test_counts(writer: Writer) -> None:
     writer.judged(verdict("test"), None, None, 0)
     writer.judged(verdict("test", "BROKEN"), None, None, 0)
-    assert [one["word"] for one in Run.load(writer.folder).verdicts] == ["BROKEN"]
+    assert [judged["word"] for judged in Run.load(writer.folder).verdicts] == ["BROKEN"]
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_run_is_whole_or_refused_at_its_place_with_one_sentence(tmp_path: Path
 
     said = {how: malformed.sentence(load, text) for how, text in malformed.spoilt(whole())}
     accepted = [how for how, sentence in said.items() if not sentence]
-    assert [how for how in accepted if not any(re.fullmatch(one, how) for one in EITHER)] == []
+    assert [how for how in accepted if not any(re.fullmatch(pattern, how) for pattern in EITHER)] == []
     sentences = list(filter(None, said.values()))
     assert len(sentences) > 500
     form = re.compile(r".*/run\.json: is no run as pytest writes them \(.*\); give a folder of reports/runs")

@@ -25,9 +25,9 @@ ORGANISM = "organism:reference"
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[ChatModel]:
-    found = wake(ORGANISM, quant="none", device="cpu")
-    yield found
-    found.close()
+    woken = wake(ORGANISM, quant="none", device="cpu")
+    yield woken
+    woken.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def parts(pairs: PairSet) -> tuple[Prompts, Prompts]:
     some = pairs.pairs[:48]
     train, validation = some[:32], some[32:]
     return (
-        Prompts(tuple(one.harmful for one in train), tuple(one.harmless for one in train)),
+        Prompts(tuple(pair.harmful for pair in train), tuple(pair.harmless for pair in train)),
         Prompts(tuple(one.harmful for one in validation), tuple(one.harmless for one in validation)),
     )
 
@@ -71,7 +71,7 @@ class Published:
     def last(self, prompts: tuple[str, ...]) -> Tensor:
         with torch.no_grad():
             ids = [torch.tensor([self.chat.encode(prompt).ids]) for prompt in prompts]
-            return torch.stack([self.hf(one).logits[0, -1].double() for one in ids])
+            return torch.stack([self.hf(row).logits[0, -1].double() for row in ids])
 
     def odds(self, prompts: tuple[str, ...]) -> float:
         p = self.last(prompts).softmax(-1)[:, self.tokens].sum(-1)
@@ -123,21 +123,21 @@ def test_every_score_is_the_one_of_the_procedure_written_out(
     positions = len(model.chat.after_instruction)
     # What enters the first block there is the same for all prompts.
     assert len(whole.candidates) == (int(model.sizes.layers * LAYERS) - 1) * positions
-    for one in whole.candidates[1::5]:
-        direction = plain.difference(whole.train, one.layer, one.position)
-        with plain.added(direction, one.layer):
-            assert one.induced == pytest.approx(plain.odds(validation.harmless), abs=2e-3)
+    for candidate in whole.candidates[1::5]:
+        direction = plain.difference(whole.train, candidate.layer, candidate.position)
+        with plain.added(direction, candidate.layer):
+            assert candidate.induced == pytest.approx(plain.odds(validation.harmless), abs=2e-3)
         with plain.without(direction):
-            assert one.bypassed == pytest.approx(plain.odds(validation.harmful), abs=2e-3)
+            assert candidate.bypassed == pytest.approx(plain.odds(validation.harmful), abs=2e-3)
             moved = (clean.exp() * (clean - plain.last(validation.harmless).log_softmax(-1))).sum(-1).mean()
-            assert one.kl == pytest.approx(float(moved), abs=1e-3)
+            assert candidate.kl == pytest.approx(float(moved), abs=1e-3)
 
 
 def test_leaving_out_what_is_not_needed_changes_no_choice(lazy: Selection, whole: Selection) -> None:
     assert (lazy.chosen is None) == (whole.chosen is None)
     if whole.chosen is not None and lazy.chosen is not None:
         assert (lazy.chosen.layer, lazy.chosen.position) == (whole.chosen.layer, whole.chosen.position)
-    measured = sum(one.kl is not None for one in lazy.candidates)
+    measured = sum(candidate.kl is not None for candidate in lazy.candidates)
     assert measured < sum(one.kl is not None for one in whole.candidates)
 
 
@@ -171,19 +171,19 @@ def test_no_valid_direction_is_an_answer(
     model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.instruments.direction_selection.MAX_KL", -1.0)
-    found = select(model, *parts, tokens)
-    assert found.chosen is None
-    assert found.direction is None
-    assert "no valid direction" in found.reason
-    left = [candidate.bypassed for candidate in found.candidates if candidate.bypassed is not None]
-    assert len(left) == len(found.candidates)
-    assert found.fallback is not None
-    assert found.fallback.bypassed == min(left)
+    selection = select(model, *parts, tokens)
+    assert selection.chosen is None
+    assert selection.direction is None
+    assert "no valid direction" in selection.reason
+    left = [candidate.bypassed for candidate in selection.candidates if candidate.bypassed is not None]
+    assert len(left) == len(selection.candidates)
+    assert selection.fallback is not None
+    assert selection.fallback.bypassed == min(left)
 
 
 def test_a_model_that_refuses_nothing_has_no_direction(
     model: ChatModel, parts: tuple[Prompts, Prompts], awake: Callable[..., ChatModel]
 ) -> None:
     unlikely = int(awake("llama").next_token(["hello"])[0].argmin())
-    found = select(awake("llama"), *parts, (unlikely,))
-    assert "refuses no harmful training prompt" in found.reason
+    selection = select(awake("llama"), *parts, (unlikely,))
+    assert "refuses no harmful training prompt" in selection.reason

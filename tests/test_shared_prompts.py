@@ -65,7 +65,9 @@ def test_pairs_that_share_a_prompt_are_one_cluster_on_one_side(tmp_path: Path) -
         assert len({dict(zip((p.id for p in pairs), pairs.clusters, strict=True))[pair.id] for pair in ours}) == 1
     assert len(set(pairs.clusters)) == 10
     assert len(set(pairs.heldout.clusters)) + len(set(pairs.discovery.clusters)) == 10
-    assert not {normalised(one) for one in pairs.discovery.harmless} & {normalised(o) for o in pairs.heldout.harmless}
+    assert not {normalised(prompt) for prompt in pairs.discovery.harmless} & {
+        normalised(o) for o in pairs.heldout.harmless
+    }
     assert pairs.sharing == 40
     assert "40 share a prompt with another pair: 10 groups" in pairs.described
 

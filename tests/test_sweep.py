@@ -101,51 +101,51 @@ def test_every_kind_of_site_equals_the_full_forward(awake: Callable[..., ChatMod
     model = awake(shape, quant)
     modes: tuple[Mode, ...] = ("noise", "denoise")
     for kind, mode in zip(SITE_KINDS, itertools.cycle(modes), strict=False):
-        what = Sweep(kind, ((-1,), (-4, -2), "later"), layers=(1, 3) if kind == "neuron" else None)
-        found = sweep(model, ALIGNED, what, TOKENS, mode=mode)
-        assert np.abs(found.change).max() > 1e-3
-        assert furthest(model, ALIGNED, what, found, mode) < 1e-5 * max(1, np.abs(found.patched).max())
+        swept = Sweep(kind, ((-1,), (-4, -2), "later"), layers=(1, 3) if kind == "neuron" else None)
+        effects = sweep(model, ALIGNED, swept, TOKENS, mode=mode)
+        assert np.abs(effects.change).max() > 1e-3
+        assert furthest(model, ALIGNED, swept, effects, mode) < 1e-5 * max(1, np.abs(effects.patched).max())
 
 
 @pytest.mark.parametrize("shape", ["llama", "gemma2", "gpt2"])
 def test_circuits_and_cumulative_sweeps_equal_the_full_forward(awake: Callable[..., ChatModel], shape: str) -> None:
     model, pairs = awake(shape), [*ALIGNED, UNALIGNED]
     for what in (Joint((CIRCUIT, Circuit(()))), Sweep("attn_out", cumulative=True)):
-        found = sweep(model, pairs, what, TOKENS)
-        assert found.pairs == ("long", "late", "early", "unaligned")
-        assert furthest(model, pairs, what, found, "noise") < 1e-4
-    assert np.array_equal(sweep(model, pairs, Joint((Circuit(()),)), TOKENS).patched[:, 0], found.clean)
+        effects = sweep(model, pairs, what, TOKENS)
+        assert effects.pairs == ("long", "late", "early", "unaligned")
+        assert furthest(model, pairs, what, effects, "noise") < 1e-4
+    assert np.array_equal(sweep(model, pairs, Joint((Circuit(()),)), TOKENS).patched[:, 0], effects.clean)
 
 
 def test_positions_each_by_itself_are_empty_where_a_prompt_is_too_short(awake: Callable[..., ChatModel]) -> None:
     model = awake("llama")
-    what = Sweep("head", "each", layers=(0, 2))
-    found = sweep(model, ALIGNED, what, TOKENS)
+    swept = Sweep("head", "each", layers=(0, 2))
+    effects = sweep(model, ALIGNED, swept, TOKENS)
     lengths = [len(model.chat.encode_pair(pair).harmful) for pair in ALIGNED]
-    assert [int(np.isfinite(row[0, 0]).sum()) for row in found.patched] == lengths
-    assert furthest(model, ALIGNED, what, found, "noise", few=20) < 1e-5
+    assert [int(np.isfinite(row[0, 0]).sum()) for row in effects.patched] == lengths
+    assert furthest(model, ALIGNED, swept, effects, "noise", few=20) < 1e-5
 
 
 def test_before_the_first_difference_the_effect_is_exactly_zero(awake: Callable[..., ChatModel]) -> None:
-    found = sweep(awake("llama"), ALIGNED, Sweep("resid_pre", "each"), TOKENS)
+    effects = sweep(awake("llama"), ALIGNED, Sweep("resid_pre", "each"), TOKENS)
     for row, pair in enumerate(map(awake("llama").chat.encode_pair, ALIGNED)):
-        before = found.change[row][:, : pair.first_difference]
+        before = effects.change[row][:, : pair.first_difference]
         assert np.nanmax(np.abs(before)) == 0
-        assert np.nanmax(found.kl[row][:, : pair.first_difference]) == 0
+        assert np.nanmax(effects.kl[row][:, : pair.first_difference]) == 0
 
 
 def test_pairs_that_do_not_align_are_set_aside_by_name_never_silently(awake: Callable[..., ChatModel]) -> None:
-    found = sweep(awake("llama"), [*ALIGNED, UNALIGNED], Sweep("resid_pre", ("slot",)), TOKENS)
-    assert found.pairs == ("long", "late", "early")
-    assert found.set_aside == ("unaligned",)
+    effects = sweep(awake("llama"), [*ALIGNED, UNALIGNED], Sweep("resid_pre", ("slot",)), TOKENS)
+    assert effects.pairs == ("long", "late", "early")
+    assert effects.set_aside == ("unaligned",)
     with pytest.raises(AssayError, match="none of the 1 pairs is aligned"):
         sweep(awake("llama"), [UNALIGNED], Sweep("resid_pre", "each"), TOKENS)
 
 
 def test_a_whole_stream_restored_is_the_source_run(awake: Callable[..., ChatModel]) -> None:
-    found = sweep(awake("qwen2"), ALIGNED, Sweep("resid_post", ("all",)), TOKENS)
-    assert np.isnan(found.normalised[0]).all()
-    assert np.allclose(found.normalised[1:], 1, atol=1e-4)
+    effects = sweep(awake("qwen2"), ALIGNED, Sweep("resid_post", ("all",)), TOKENS)
+    assert np.isnan(effects.normalised[0]).all()
+    assert np.allclose(effects.normalised[1:], 1, atol=1e-4)
 
 
 def test_direct_effects_move_only_the_last_logits(awake: Callable[..., ChatModel]) -> None:
@@ -155,7 +155,7 @@ def test_direct_effects_move_only_the_last_logits(awake: Callable[..., ChatModel
     writes = [Site(layer, kind) for layer in range(model.sizes.layers) for kind in ("attn_out", "mlp_out")]
     clean, _ = model.activations(model.batch([both.harmful]), [site.hook for site in writes])
     given, _ = model.activations(model.batch([both.harmless]), [site.hook for site in writes])
-    found = sweep(model, [pair], Sweep("mlp_out", ((-1,),), direct=True), TOKENS)
+    effects = sweep(model, [pair], Sweep("mlp_out", ((-1,),), direct=True), TOKENS)
     for layer in range(model.sizes.layers):
         moved = Site(layer, "mlp_out")
         held = {site.hook: (given if site == moved else clean)[site.hook] for site in writes}
@@ -164,29 +164,29 @@ def test_direct_effects_move_only_the_last_logits(awake: Callable[..., ChatModel
             logits = model.forward(model.batch([both.harmful]))[:, -1]
         expected = float(Scorer(model, TOKENS).odds(logits)[0])
         # The stream that enters the first block is the prompt's own at the last position in both.
-        assert found.patched[0, layer, 0] == pytest.approx(expected, abs=1e-5)
+        assert effects.patched[0, layer, 0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_divergence_and_flips_are_those_of_the_logits(awake: Callable[..., ChatModel]) -> None:
     model = awake("llama")
-    found = sweep(model, ALIGNED, Sweep("resid_post", ("all",), layers=(2,)), TOKENS)
+    effects = sweep(model, ALIGNED, Sweep("resid_post", ("all",), layers=(2,)), TOKENS)
     ours, theirs = (
         model.next_token([getattr(pair, side) for pair in ALIGNED]).double() for side in ("harmful", "harmless")
     )
     before, after = ours.log_softmax(-1), theirs.log_softmax(-1)
     kl = (before.exp() * (before - after)).sum(-1)
-    assert np.allclose(found.kl[:, 0, 0], kl, atol=1e-4)
+    assert np.allclose(effects.kl[:, 0, 0], kl, atol=1e-4)
     p, q = (row.exp()[:, list(TOKENS)].sum(-1).numpy() for row in (before, after))
-    assert ((p > 0.5) != (q > 0.5)).tolist() == found.flips[:, 0, 0].tolist()
+    assert ((p > 0.5) != (q > 0.5)).tolist() == effects.flips[:, 0, 0].tolist()
 
 
 def test_bf16_stays_within_the_noise_the_model_was_found_to_have(
     awake: Callable[..., ChatModel], folder: Callable[[str], object]
 ) -> None:
     model = awake("llama", "int8")
-    what = Sweep("head", ((-1,),))
-    found = sweep(model, ALIGNED, what, TOKENS)
-    assert furthest(model, ALIGNED, what, found, "noise") <= 2 * max(model.record.examination.noise, 1e-5)
+    swept = Sweep("head", ((-1,),))
+    effects = sweep(model, ALIGNED, swept, TOKENS)
+    assert furthest(model, ALIGNED, swept, effects, "noise") <= 2 * max(model.record.examination.noise, 1e-5)
 
 
 class Memory:
@@ -207,7 +207,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
 ) -> None:
     model, kept, done = awake("llama"), Memory(), []
     monkeypatch.setattr(model, "budget", 40)
-    what = Sweep("head", ((-1,),))
+    swept = Sweep("head", ((-1,),))
 
     def interrupt(pairs: int) -> None:
         done.append(pairs)
@@ -215,7 +215,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(model, ALIGNED, what, TOKENS, chunks=kept, done=interrupt)
+        sweep(model, ALIGNED, swept, TOKENS, chunks=kept, done=interrupt)
     assert len(kept.parts) == 2
     forwards = []
     original = model.forward
@@ -225,9 +225,9 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
         return original(*asked, **named)
 
     monkeypatch.setattr(model, "forward", counted)
-    whole = sweep(model, ALIGNED, what, TOKENS, chunks=kept)
+    whole = sweep(model, ALIGNED, swept, TOKENS, chunks=kept)
     resumed = len(forwards)
-    again = sweep(model, ALIGNED, what, TOKENS)
+    again = sweep(model, ALIGNED, swept, TOKENS)
     assert resumed * 2 < len(forwards)
     assert np.array_equal(whole.patched, again.patched)
     assert whole.pairs == ("long", "late", "early")
@@ -313,9 +313,9 @@ def test_a_sweep_of_eight_billion_parameters_is_planned_within_ten_gigabytes(awa
 
     pairs = {str(number): pair(number) for number in range(64)}
     for tokens in (2048, 32768):
-        found = plan(pairs, Sweep("head", "each"), sizes, Budget(tokens, MEMORY, 2))
-        assert found.peak < 10 * 1024**3
-        assert found.pairs == 64
+        planned_work = plan(pairs, Sweep("head", "each"), sizes, Budget(tokens, MEMORY, 2))
+        assert planned_work.peak < 10 * 1024**3
+        assert planned_work.pairs == 64
 
 
 @pytest.mark.slow

@@ -123,17 +123,17 @@ def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subj
     pairs = subject.all_pairs.heldout
     kinds = pairs.categories_of("harmful"), pairs.categories_of("harmless")
     lists = PromptLists("lists", pairs.harmful, pairs.harmless, kinds)
-    found = subject.direction(subject.all_pairs.discovery)
+    direction = subject.direction(subject.all_pairs.discovery)
     questions: tuple[Callable[[PromptSet], Estimate], ...] = (
         lambda of: subject.refuses(of).rate("harmful"),
         lambda of: subject.refuses(of).rate("harmless"),
-        lambda of: subject.refuses(of).fall(under=remove(found)),
-        lambda of: subject.refuses(of).rise(under=add(found)),
-        lambda of: subject.refuses(of).lead(under=remove(found)),
-        lambda of: subject.refuses(of).by_category(under=remove(found)),
-        lambda of: subject.side_effects(of, remove(found)).refused(),
-        lambda of: subject.side_effects(of, remove(found)).divergence(),
-        lambda of: subject.geometry(of).growth(found),
+        lambda of: subject.refuses(of).fall(under=remove(direction)),
+        lambda of: subject.refuses(of).rise(under=add(direction)),
+        lambda of: subject.refuses(of).lead(under=remove(direction)),
+        lambda of: subject.refuses(of).by_category(under=remove(direction)),
+        lambda of: subject.side_effects(of, remove(direction)).refused(),
+        lambda of: subject.side_effects(of, remove(direction)).divergence(),
+        lambda of: subject.geometry(of).growth(direction),
     )
     for ask in questions:
         with asides() as ours:
@@ -151,14 +151,14 @@ def test_estimates_of_lists_are_those_of_the_same_prompts_in_pairs(subject: Subj
 def test_lists_of_unequal_length_are_judged_side_by_side(subject: Subject) -> None:
     pairs = subject.all_pairs.heldout
     lists = PromptLists("lists", pairs.harmful[:20], pairs.harmless)
-    found = subject.direction(
+    direction = subject.direction(
         PromptLists("d", subject.all_pairs.discovery.harmful[4:], subject.all_pairs.discovery.harmless)
     )
     answers = subject.refuses(lists)
-    assert answers.fall(under=remove(found)).n == 20
-    assert answers.rise(under=add(found)).n == len(pairs)
-    assert (answers.fall(under=remove(found)).value, answers.rise(under=add(found)).value) == (1.0, 1.0)
-    assert subject.geometry(lists).growth(found).n == 20
+    assert answers.fall(under=remove(direction)).n == 20
+    assert answers.rise(under=add(direction)).n == len(pairs)
+    assert (answers.fall(under=remove(direction)).value, answers.rise(under=add(direction)).value) == (1.0, 1.0)
+    assert subject.geometry(lists).growth(direction).n == 20
     with pytest.raises(Inconclusive, match="fewer than two categories have 4 prompts in both lists"):
         subject.geometry(lists).agreement()
 
@@ -197,7 +197,7 @@ def test_all_claims_on_an_advbench_file_are_judged_or_say_why_not(tmp_path: Path
     run, said, folder = judged(
         tmp_path / "evidence", "--model", "organism:reference", "--quant", "none", "--pairs", mine
     )
-    words = {one["claim"]: one["word"] for one in run.verdicts}
+    words = {verdict["claim"]: verdict["word"] for verdict in run.verdicts}
     assert set(words) == {claim.name for claim in claims_in()}
     assert "BROKEN" not in words.values(), said
     for claim in claims_in():
@@ -224,5 +224,5 @@ def test_a_claim_that_needs_twins_is_skipped_before_anything_is_loaded(tmp_path:
         tmp_path / "evidence", "--model", "organism:reference", "--judge-only", "--pairs", mine, "-k", "small_circuit"
     )
     # The model was never measured: asked for, it would be UNMEASURED.
-    assert [one["word"] for one in run.verdicts] == ["SKIPPED"]
+    assert [verdict["word"] for verdict in run.verdicts] == ["SKIPPED"]
     assert "no twins" in run.verdicts[0]["reason"]

@@ -318,7 +318,7 @@ def test_nothing_is_filed_under_a_record_that_is_of_other_weights(
         ):
             first()
     assert len(woken) == 1
-    assert [found.recipe.kind for found in Store(tmp_path)] == ["model-record"]
+    assert [evidence.recipe.kind for evidence in Store(tmp_path)] == ["model-record"]
     # Measured anew, the record is that of what is loaded.
     second = sleeper()
     assert second.record == live

@@ -143,7 +143,7 @@ def test_our_claims_are_judged_into_the_folder_that_is_named(call: Call, scripts
     assert "warning" not in judged.stdout
     assert files(ours) == before
     run = latest(tmp_path / "elsewhere" / "runs")
-    assert {one["file"] for one in Run.load(run).claims.values()} <= {
+    assert {claim["file"] for claim in Run.load(run).claims.values()} <= {
         f"hypotheses/{path}" for path in files(HYPOTHESES)
     }
     assert f"{run / 'index.html'}: " in call("assay", "report", "--reports", "elsewhere").stdout

@@ -72,9 +72,9 @@ def test_while_it_is_written_its_name_says_who_writes(tmp_path: Path, monkeypatc
     with pytest.raises(AssayError, match="No space left on device"):
         write_whole(tmp_path / "a.json", b"{}")
     (name,) = seen
-    found = whole_files._HOLDER.match(name)
-    assert found is not None
-    assert int(found["process"]) == os.getpid()
+    matched = whole_files._HOLDER.match(name)
+    assert matched is not None
+    assert int(matched["process"]) == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -74,7 +74,7 @@ def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) 
     assert done.returncode == 12, done.stdout + done.stderr
     assert "INTERNALERROR" not in done.stdout
     run = Run.load(latest(tmp_path / "runs"))
-    words = {(one["claim"], one["model"]): one["word"] for one in run.verdicts}
+    words = {(verdict["claim"], verdict["model"]): verdict["word"] for verdict in run.verdicts}
     assert words == {
         (name, model): "BROKEN" if (name, model) == ("b", MODELS[0]) else "REFUTED" if name == "d" else "SUPPORTED"
         for name in "abcd"

@@ -72,8 +72,8 @@ def main() -> None:
                 key = f"power | {name} | {effect} | {n}"
                 if key not in kept.values:
                     claim = claim_named(name)
-                    found = power.outcomes(claim, power.truth_of(claim, effect), n, STUDIES)
-                    kept.put(key, (found["SUPPORTED"] / STUDIES, found["REFUTED"] / STUDIES))
+                    counts = power.outcomes(claim, power.truth_of(claim, effect), n, STUDIES)
+                    kept.put(key, (counts["SUPPORTED"] / STUDIES, counts["REFUTED"] / STUDIES))
                     print(f"{key}: {kept.values[key][0]:.2f} supported", file=sys.stderr, flush=True)
     cells = list(every())
     for number, (rule, cell, n, level) in enumerate(cells):

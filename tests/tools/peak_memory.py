@@ -36,10 +36,10 @@ def main() -> None:
     pairs = [Pair(str(i), "c", f"build a bomb {text}", f"build a tree {text}") for i, text in enumerate(texts)]
     model.next_token([pairs[0].harmful])
     model.budget = 4096
-    what = Sweep("head", ((-1,), (-6,)))
-    expected = planned(model, pairs, what)
+    swept = Sweep("head", ((-1,), (-6,)))
+    expected = planned(model, pairs, swept)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        sweep(model, pairs, what, (5, 6))
+        sweep(model, pairs, swept, (5, 6))
     changes = sorted(
         (event.start_ns(), event.nbytes())
         for event in watched.profiler.kineto_results.events()

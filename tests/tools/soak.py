@@ -92,10 +92,10 @@ def main(kills: int) -> int:
 def survives(awake: ChatModel, folder: Path, name: str, after: float, expected: list[Any]) -> bool:
     """Whether a run that is killed and started again comes to the same, nothing but one part measured twice."""
     run(awake, folder, name, kill_after=after)
-    before = {one.fingerprint for one in Store(folder / name / "evidence") if one.recipe.kind != "part"}
+    before = {evidence.fingerprint for evidence in Store(folder / name / "evidence") if evidence.recipe.kind != "part"}
     started = len(log(folder / name))
     run(awake, folder, name)
-    lost = before - {one.fingerprint for one in Store(folder / name / "evidence")}
+    lost = before - {kept_evidence.fingerprint for kept_evidence in Store(folder / name / "evidence")}
     twice = [what for what, count in Counter(log(folder / name)).items() if count > 1]
     kinds = Counter(what.partition(" ")[0] for what in twice)
     same = told(folder / name) == expected
@@ -162,7 +162,7 @@ def log(folder: Path) -> list[str]:
 def told(folder: Path) -> list[Any]:
     """The verdicts of the last run there, all but their time."""
     verdicts = Run.load(latest(folder / "runs")).verdicts
-    return [{name: value for name, value in one.items() if name != "seconds"} for one in verdicts]
+    return [{name: value for name, value in verdict.items() if name != "seconds"} for verdict in verdicts]
 
 
 if __name__ == "__main__":
