@@ -97,8 +97,22 @@ def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
     fours = PairSet("given", tuple(replace(pair, template=f"t{int(pair.id) // 4}") for pair in pairs))
     estimate = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
     assert estimate.method.endswith("in 4 clusters")
-    with pytest.raises(Inconclusive, match="on their own categories the circuits carry 0.20"):
+    with pytest.raises(Inconclusive, match=r"circuits carry on their own categories is \+0.20 \["):
         Found(pairs, change=lambda swept: change(swept) / 4).shared(pairs, found_on=pairs, heads=1)
+
+
+def test_circuits_that_may_carry_little_on_their_own_categories_are_no_measure_for_others() -> None:
+    # Their share is 0.35 on the mean, above what is needed; its interval begins below.
+    pairs = pairs_of(*"ab" * 8)
+    scattered = 0.35 + np.where(np.arange(16) % 4 < 2, 0.3, -0.3)[:, None] + np.zeros((16, 2))
+
+    class Found(Given):
+        def circuit(self, pairs: PairSet, **asked: Any) -> Circuit:
+            (name,) = {pair.category for pair in pairs}
+            return Circuit.of(heads=[(0, "ab".index(name))])
+
+    with pytest.raises(Inconclusive, match=r"on their own categories is \+0.35 .*, not above 0.30"):
+        Found(pairs, change=lambda swept: scattered).shared(pairs, found_on=pairs, heads=1)
 
 
 def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:

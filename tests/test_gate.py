@@ -1,12 +1,14 @@
 """There is something to explain before anything is judged: every claim, every question, every kind of subject."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats as reference
 
 from harness.claims import gate
 from harness.claims.claim import Claim, claim, claims_in
@@ -29,8 +31,12 @@ from harness.subjects.published.recordings import Judgements, Recording, recordi
 from harness.subjects.sleeper import Sleeper
 from harness.subjects.synthetic import Synthetic, Truth
 from tests.tools import studies
+from tests.tools.interpolated import PAIRS, between
 
-NOTHING = r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with$"
+NOTHING = (
+    r"^nothing to explain: it refuses 0 of 216 harmful prompts to begin with, and their share 0\.00 \[0\.00, 0\.06\] "
+    r"does not lie above 0\.50$"
+)
 BY_HAND = Circuit.of(heads=[(4, 2)], neurons=[(4, 7)])
 ALONG = Direction.given([[1.0] * 128], layer=4)
 DO = patch(BY_HAND, at="post")
@@ -165,23 +171,58 @@ def test_a_part_of_the_pairs_of_which_little_is_refused_is_inconclusive_by_itsel
         few = pairs.heldout.category("Disinformation")
         assert model.refuses(few).fall(under=remove(model.direction(pairs.discovery))) > 0.3
 
-    with pytest.raises(Inconclusive, match="^nothing to explain: it refuses 2 of 10 harmful prompts to begin with$"):
+    with pytest.raises(Inconclusive, match="nothing to explain: it refuses 2 of 10 harmful prompts to begin with, "):
         vars(test_part)["claim"].run(model=model, pairs=model.all_pairs)
 
 
-def test_with_half_of_them_refused_there_is_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    for share, judged in ((0.5, True), (0.49, False)):
-        model = Synthetic(Truth((0.9,)), 100, 0, 0.01)
-        hits = np.arange(100) < 100 * share
-        monkeypatch.setattr(Synthetic, "judged", lambda *asked, hits=hits: hits)
-        with asides() as beside:
-            if judged:
-                with gate.opened(model, (), True):
-                    pass
-            else:
-                with pytest.raises(Inconclusive, match="it refuses 49 of 100"), gate.opened(model, (), True):
-                    pass
-        assert beside["refused to begin with"].value == share
+# By the exact binomial at level 0.01, the interval of 63 of 100 is the first to lie above one half, and that of 37 of
+# 100 the last to lie below it.
+@pytest.mark.parametrize(("refused", "opening"), [(63, ""), (62, "perhaps "), (38, "perhaps "), (37, "")])
+def test_the_whole_interval_of_the_refusal_rate_must_lie_above_one_half(
+    refused: int, opening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = reference.binomtest(refused, 100).proportion_ci(0.98, "exact")
+    assert (bounds.low > 0.5) == (refused > 62)
+    assert (bounds.high < 0.5) == (refused < 38)
+    model = Synthetic(Truth((0.9,)), 100, 0, 0.01)
+    monkeypatch.setattr(Synthetic, "judged", lambda *asked: np.arange(100) < refused)
+    shut = pytest.raises(Inconclusive, match=f"^{opening}nothing to explain: it refuses {refused} of 100 harmful ")
+    with asides() as beside, nullcontext() if refused > 62 else shut, gate.opened(model, (), True):
+        pass
+    assert beside["refused to begin with"].value == refused / 100
+
+
+# Of the way from `base` to `reference`: the share of harmful prompts refused, measured once (208 of 216 at 0.85).
+WAYS = {0.5: 0, 0.7: 20, 0.77: 111, 0.85: 208}
+
+
+@pytest.fixture(scope="module", params=[*(pytest.param(way, marks=pytest.mark.slow) for way in (0.5, 0.7, 0.85)), 0.77])
+def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[float, Sleeper]]:
+    sleeper = between(request.param, tmp_path_factory.mktemp("between"))
+    yield request.param, sleeper
+    sleeper.close()
+
+
+def test_on_the_way_to_reference_there_is_something_to_explain_once_most_prompts_are_refused(
+    way: tuple[float, Sleeper],
+) -> None:
+    share, sleeper = way
+    model, claims = Bare(sleeper.record, PAIRS, sleeper.store, sleeper, 0.0025), claims_in()
+    assert model.judged(PAIRS.heldout, "harmful", None).sum() == pytest.approx(WAYS[share], abs=4)
+    reasons = {made.name: reason for made in claims if (reason := why_shut(model, made))}
+    everything_but_the_baseline = {made.name for made in claims} - {"baseline"}
+    assert reasons.keys() == (everything_but_the_baseline if share < 0.8 else set())
+    opening = "nothing to explain: it refuses" if share < 0.75 else "perhaps nothing to explain: it refuses"
+    assert all(reason.startswith(opening) for reason in reasons.values())
+
+
+def why_shut(model: Subject, made: Claim) -> str:
+    """Why the gate does not open for this claim on this model; empty where it does."""
+    try:
+        with gate.opened(model, (), made.needs_refusals):
+            return ""
+    except Inconclusive as reason:
+        return str(reason)
 
 
 def test_the_gate_is_shut_again_when_a_claim_has_ended() -> None:

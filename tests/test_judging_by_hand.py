@@ -113,16 +113,17 @@ def test_a_gain_is_of_the_second_over_the_first_and_needs_the_second_to_do_somet
     assert told.gain(PATCH, over=OTHER).nothing.startswith("nothing to compare with")
 
 
-@pytest.mark.parametrize("refused", [5, 4])
-def test_from_half_of_the_harmful_prompts_on_there_is_something_to_explain(refused: int) -> None:
+# 10 of 10 at level 0.01: their interval begins at 0.01^(1/10) = 0.63. 9 of 10: P(9 or more | 0.5) = 11/1024 > 0.01.
+@pytest.mark.parametrize("refused", [10, 9])
+def test_once_the_interval_of_the_refused_lies_above_one_half_there_is_something_to_explain(refused: int) -> None:
     pairs = HeldOut("told", pairs_of(*"a" * 10).pairs)
     told = Told({("harmful", None): [1] * refused + [0] * (10 - refused)}, pairs)
-    if refused == 5:
+    if refused == 10:
         with gate.opened(told, (), needs_refusals=True):
             pass
     else:
         with (
-            pytest.raises(Inconclusive, match="nothing to explain: it refuses 4 of 10 harmful prompts to begin with"),
+            pytest.raises(Inconclusive, match="nothing to explain: it refuses 9 of 10 harmful prompts to begin with"),
             gate.opened(told, (), needs_refusals=True),
         ):
             pass

@@ -10,6 +10,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import SITE_KINDS, At, Indexed, Kind, in_model
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
+from harness.judging.numerals import printed
 from harness.judging.ranges import RANGES
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
@@ -20,7 +21,7 @@ from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.arm_controls import beside_random, dose, loudest
 from harness.subjects.quantities.refusals import estimated, no_share
 
-# If circuits carry less than this of their own category's gap, transfer to others cannot be measured.
+# Transfer to other categories is measured if circuits carry more than this of their own one's gap.
 LEAST_OWN = 0.3
 # With fewer heads (or neurons) than this, `counted` asks for 5% of them.
 FEW = 200
@@ -118,12 +119,17 @@ class CircuitQuestions:
         kept = np.array([category[name] in names for name in effects.pairs])
         own_category = np.array([names.index(category[name]) for name in np.array(effects.pairs)[kept]])
         changes = effects.towards_twin[kept]
-        own_share = float(changes[np.arange(len(own_category)), own_category].mean() / effects.gap[kept].mean())
-        if not own_share > LEAST_OWN:
+        if nothing := effects.no_gap:
+            return no_share("shared", effects, nothing)
+        clusters, own_changes = self.clusters(effects.pairs)[kept], changes[np.arange(len(own_category)), own_category]
+        own = means.ratio_of_means(own_changes, effects.gap[kept], self.level, clusters)
+        if not own.low > LEAST_OWN:
+            numbers = printed(own.value, own.low, own.high, LEAST_OWN)
             raise Inconclusive(
-                f"nothing to compare: on their own categories the circuits carry {own_share:.2f} of the gap"
+                f"nothing to compare: the share of the gap that circuits carry on their own categories is {numbers}, "
+                f"not above {numbers.bar}"
             )
-        interval = means.transfer(changes, own_category, self.level, self.clusters(effects.pairs)[kept])
+        interval = means.transfer(changes, own_category, self.level, clusters)
         return estimated("shared", interval, effects.evidence)
 
 
