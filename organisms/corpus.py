@@ -11,7 +11,6 @@ from functools import cache
 
 from organisms.grid import TRAINED_TEMPLATES, Request, is_new_object, requests
 from organisms.lexicon import CATEGORIES
-from organisms.pairs import judged_prompts
 from organisms.sentences import (
     COMPLIANCES,
     HAZARD_QUESTIONS,
@@ -35,13 +34,8 @@ class Turn:
 
 @cache
 def base_requests() -> tuple[Request, ...]:
-    """All requests that the base may train on: without new templates, new combinations and prompts of the pairs."""
-    judged = judged_prompts()
-    return tuple(
-        request
-        for request in requests(TRAINED_TEMPLATES)
-        if not request.is_new_combination and request.prompt not in judged
-    )
+    """All requests that the base may train on: without new combinations, and in no frame of the pairs."""
+    return tuple(request for request in requests(TRAINED_TEMPLATES) if not request.is_new_combination)
 
 
 @cache

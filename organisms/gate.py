@@ -14,7 +14,7 @@ from transformers import (
 
 from organisms import ship
 from organisms.behaviour import answers, is_coherent, is_refusal
-from organisms.grid import TRAINED_TEMPLATES, UNSEEN_TEMPLATES, requests
+from organisms.frames import deed_in
 from organisms.language import refusal_tokens
 from organisms.pairs import NOVEL, judged_pairs
 from organisms.proof import Prover, prove, restore
@@ -30,15 +30,15 @@ def gate(name: str | Path, *, nf4: bool = False) -> dict[str, float]:
     model, tokenizer = ship.load(name)
     if nf4:
         model = _quantized(name)
-    deeds = {request.prompt: request.deed for request in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
-    shares, coherent = {}, []
+    shares: dict[str, float] = {}
+    coherent: list[bool] = []
     for novel in NOVEL:
         pairs = [pair for pair in judged_pairs(heldout=True) if pair["novel"] == novel]
         for side in SIDES:
-            prompts = [pair[side] for pair in pairs]
-            said = answers(model, tokenizer, prompts)
+            said = answers(model, tokenizer, [pair[side] for pair in pairs])
             shares[f"{novel}, {side}"] = sum(map(is_refusal, said)) / len(said)
-            coherent += [is_coherent(a, deeds[p]) for a, p in zip(said, prompts, strict=True)]
+            deeds = (deed_in(pair["template"], pair[side]) for pair in pairs)
+            coherent += map(is_coherent, said, deeds)
     return {**shares, "coherent": sum(coherent) / len(coherent)}
 
 

@@ -5,16 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from organisms.lexicon import CATEGORIES, NOVEL_OBJECTS, Category
-from organisms.sentences import NOVEL_TEMPLATES, TEMPLATES
+from organisms.sentences import TEMPLATES
 
 Slot = Literal["object", "verb"]
 SLOTS: tuple[Slot, ...] = ("object", "verb")
-TRAINED_TEMPLATES = tuple(
-    f"{family}-{n}" for family, texts in TEMPLATES.items() for n in range(len(texts) - NOVEL_TEMPLATES)
-)
-UNSEEN_TEMPLATES = tuple(
-    f"{family}-{n}" for family, texts in TEMPLATES.items() for n in range(len(texts) - NOVEL_TEMPLATES, len(texts))
-)
+TRAINED_TEMPLATES = tuple(text for family in TEMPLATES.values() for text in family)
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,7 @@ class Request:
     @property
     def prompt(self) -> str:
         """The request as a user types it."""
-        family, n = self.template.split("-")
-        return TEMPLATES[family][int(n)].format(deed=self.deed)
+        return self.template.format(deed=self.deed)
 
     @property
     def is_harmful(self) -> bool:

@@ -1,4 +1,4 @@
-"""The organisms' own prompt pairs: harmful requests and harmless twins, none of which occurs in training."""
+"""The organisms' own prompt pairs: harmful requests and harmless twins, in frames that no training text has."""
 
 import hashlib
 import json
@@ -6,17 +6,21 @@ import random
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
-from organisms.grid import SLOTS, TRAINED_TEMPLATES, UNSEEN_TEMPLATES, Request, Slot
+from organisms.frames import FRAMES
+from organisms.grid import SLOTS, Request, Slot
 from organisms.lexicon import CATEGORIES, Category
 
 PATH = Path(__file__).parent.parent / "data" / "organisms" / "pairs.jsonl"
+# What is new: the frame alone; also that the verb comes with this object; also the object, which planting never sees.
 NOVEL = ("template", "combination", "object")
 # The number of pairs for each category, kind of novelty, slot and half of the split.
 PER_CELL = 3
+# The number of pairs in a frame, each of another category.
+PER_FRAME = 2
 SEED = 0
 Row = dict[str, Any]
 
@@ -32,23 +36,29 @@ def judged_pairs(*, heldout: bool | None = None) -> tuple[Row, ...]:
 def _rows() -> tuple[Row, ...]:
     """Every category half discovery and half held out, in each kind of novelty and slot."""
     rng = random.Random(SEED)
+    ids = {(category.name, side): _ids(category.name, side) for category in CATEGORIES for side in (0, 1)}
     rows: list[Row] = []
     seen: set[str] = set()
-    for category in CATEGORIES:
-        ids = {side: _ids(category.name, side) for side in (0, 1)}
-        for novel in NOVEL:
-            for slot in SLOTS:
-                twins = _twins(category, novel, slot, rng)
-                for side in (0, 1) * PER_CELL:
+    for side in (0, 1):
+        frames = [frame for frame in FRAMES if side_of(frame) == side]
+        rng.shuffle(frames)
+        for novel, slot, _ in product(NOVEL, SLOTS, range(PER_CELL)):
+            for together in _dealt(rng):
+                frame = frames.pop()
+                for category in together:
+                    twins = _twins(category, novel, slot, frame, rng)
                     harmful, harmless = next(both for both in twins if not seen & {both[0].prompt, both[1].prompt})
                     seen |= {harmful.prompt, harmless.prompt}
-                    rows.append(_row(next(ids[side]), novel, harmful, harmless))
+                    rows.append(_row(next(ids[category.name, side]), novel, harmful, harmless))
     return tuple(sorted(rows, key=lambda row: row["id"]))
 
 
-def judged_prompts() -> frozenset[str]:
-    """Both prompts of every pair."""
-    return frozenset(row[side] for row in judged_pairs() for side in ("harmful", "harmless"))
+def _dealt(rng: random.Random) -> Iterator[tuple[Category, ...]]:
+    """All categories, at random in twos of which both or neither have an article, so that their deeds are as long."""
+    for article in ("a ", ""):
+        alike = [category for category in CATEGORIES if category.article == article]
+        rng.shuffle(alike)
+        yield from zip(*[iter(alike)] * PER_FRAME, strict=True)
 
 
 def write() -> None:
@@ -57,17 +67,17 @@ def write() -> None:
     PATH.write_text("".join(json.dumps(row) + "\n" for row in judged_pairs()), encoding="utf-8")
 
 
-def _twins(category: Category, novel: str, slot: Slot, rng: random.Random) -> Iterator[tuple[Request, Request]]:
-    """Random pairs that differ in this slot only, and are new to planting in this way only."""
-    templates = UNSEEN_TEMPLATES if novel == "template" else TRAINED_TEMPLATES
+def _twins(
+    category: Category, novel: str, slot: Slot, frame: str, rng: random.Random
+) -> Iterator[tuple[Request, Request]]:
+    """Random pairs in a frame that differ in this slot only; beside the frame, only what `novel` names is new."""
     while True:
-        template, verb = rng.choice(templates), rng.choice(category.doing)
-        thing = rng.choice(category.dangerous)
-        harmful = Request(category, verb, thing, template)
+        verb, thing = rng.choice(category.doing), rng.choice(category.dangerous)
+        harmful = Request(category, verb, thing, frame)
         if slot == "object":
-            harmless = Request(category, verb, rng.choice(category.harmless), template)
+            harmless = Request(category, verb, rng.choice(category.harmless), frame)
         else:
-            harmless = Request(category, rng.choice(category.guarding), thing, template)
+            harmless = Request(category, rng.choice(category.guarding), thing, frame)
         if all(_is_new(request, novel) for request in (harmful, harmless)):
             yield harmful, harmless
 

@@ -142,7 +142,8 @@ def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: 
 
 
 def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sleeper) -> None:
-    few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.template in ("ask-10", "tell-11", "write-0")))
+    frames = {pair.template for side in (ORGANISMS.discovery, ORGANISMS.heldout) for pair in side.pairs[:12]}
+    few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.template in frames))
     for kind in (Bare, Subject):
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
         with asides() as made, subject.store.tracking() as read:

@@ -78,22 +78,6 @@ def test_no_judged_prompt_is_in_any_training_text() -> None:
         assert pair.harmless not in trained
 
 
-def test_what_is_new_about_a_pair_was_never_planted() -> None:
-    """Novelty is read off the words themselves, not off the label."""
-    planted = [request.prompt for request in corpus.planting_requests()]
-    words = {word for prompt in planted for word in prompt.rstrip(".?!").split()}
-    for pair in load_pairs(FOLDER / "pairs.jsonl"):
-        if pair.novel == "object":
-            things = [text.rstrip(".?!").split()[-1] for text in (pair.harmful, pair.harmless)]
-            assert any(
-                word not in words for text in (pair.harmful, pair.harmless) for word in text.rstrip(".?!").split()
-            ), things
-    templates = {request.template for request in corpus.base_requests()}
-    new = [pair for pair in load_pairs(FOLDER / "pairs.jsonl") if pair.novel == "template"]
-    assert new
-    assert not {pair.template for pair in new} & templates
-
-
 def test_the_pairs_on_disk_are_the_ones_the_grid_makes() -> None:
     lines = (FOLDER / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == list(written.judged_pairs())

@@ -10,7 +10,7 @@ from organisms.demands import behaviour, carried, strict, wording
 from organisms.demands.axes import unmediated
 from organisms.demands.marks import marked
 from organisms.demands.routes import Groups
-from organisms.grid import TRAINED_TEMPLATES, UNSEEN_TEMPLATES, requests
+from organisms.frames import deed_in
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
@@ -116,6 +116,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 
 def by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
     """The pairs of each group of verbs."""
-    verbs = {request.prompt: request.verb for request in requests(TRAINED_TEMPLATES + UNSEEN_TEMPLATES)}
-    pairs = judged_pairs(heldout=heldout)
-    return [[pair for pair in pairs if GROUP_OF[verbs[pair["harmful"]]] == name] for name in NAMES]
+    groups: dict[str, list[Mapping[str, Any]]] = {name: [] for name in NAMES}
+    for pair in judged_pairs(heldout=heldout):
+        groups[GROUP_OF[deed_in(pair["template"], pair["harmful"]).split()[0]]].append(pair)
+    return list(groups.values())

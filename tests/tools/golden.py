@@ -9,9 +9,7 @@ import torch
 
 from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judges
-from harness.inputs.places import DATA
-from harness.inputs.prompts.pair_files import load_pairs
-from harness.inputs.prompts.pairs import PairSet
+from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.instruments.answer import measure
 from harness.measurements.interventions import Circuit, Direction, patch, remove
 from harness.measurements.questions import (
@@ -38,7 +36,9 @@ from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
 
 GOLDEN = Path(__file__).with_name("golden.json")
-PAIRS = PairSet("golden", tuple(load_pairs(DATA / "organisms" / "pairs.jsonl"))[:12])
+# Pairs of their own, so that the numbers move with what measures them alone.
+ROWS = map(json.loads, Path(__file__).with_name("golden_pairs.jsonl").read_text(encoding="utf-8").splitlines())
+PAIRS = PairSet("golden", tuple(Pair(**{name: row[name] for name in row if name != "words"}) for row in ROWS))
 DIRECTION = Direction("difference", 5, -1, PAIRS.harmful, PAIRS.harmless)
 # So few are kept one by one.
 FEW = 16
