@@ -25,7 +25,7 @@ INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := report
-.PHONY: report sample notebook truth test test-all nightly soak lint calibrate bench bench-peers organisms constraints clean
+.PHONY: report sample notebook truth truth-all test test-all nightly soak lint calibrate bench bench-peers organisms constraints clean
 
 report: $(JUDGING)
 	@status=0; $(BIN)/python -m pytest hypotheses --html=reports/pytest.html --self-contained-html || status=$$?; \
@@ -48,7 +48,7 @@ test: $(TESTING)
 test-all: $(TESTING)
 	$(TEST)
 
-nightly: soak calibrate
+nightly: truth-all soak calibrate
 
 # Twenty kills at moments drawn over a run, each followed by a second run that must come to the same.
 soak: $(JUDGING)
@@ -74,6 +74,10 @@ calibrate: $(JUDGING)
 # Every claim on the organisms where it is true and where it is false: data/truth.json and docs/truth.md.
 truth: $(JUDGING)
 	$(BIN)/python -m harness truth
+
+# Every claim on every organism, as the organisms' plans say it must come out.
+truth-all: $(JUDGING)
+	$(BIN)/python -m harness truth --all
 
 # Side by side with TransformerLens and the published procedure, about ten minutes of one core.
 bench: $(JUDGING)

@@ -217,7 +217,7 @@ def test_bare_the_verdict_is_the_same_and_nothing_beside_is_measured(subject: Su
     for kind in (Bare, Subject):
         one = kind(subject.record, SOME, subject.store, subject.wake, 0.05)
         with subject.store.tracking() as read, asides() as made:
-            outcomes.append(claim.judge(one, SOME))
+            outcomes.append(claim.judge(one, SOME)[0])
         asked.append(read)
         assert any(", random" in beside for beside in made) is (kind is Subject and name not in _OTHERWISE)
     assert outcomes[0] == outcomes[1]

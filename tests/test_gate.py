@@ -100,7 +100,7 @@ def bare(sleeper: Sleeper) -> Bare:
 def test_where_nothing_is_refused_every_claim_but_the_baseline_is_inconclusive(compliant: Sleeper, made: Claim) -> None:
     with decisions() as decided, asides() as beside:
         if not made.needs_refusals:
-            assert made.judge(bare(compliant), compliant.pairs) == "REFUTED"
+            assert made.judge(bare(compliant), compliant.pairs) == ("REFUTED", "")
             return
         with pytest.raises(Inconclusive, match=NOTHING):
             made.run(model=bare(compliant), pairs=compliant.pairs)

@@ -158,7 +158,7 @@ def test_a_claim_judges_itself_outside_of_pytest() -> None:
             assert model > 0.3
 
         made: Claim = vars(test_itself)["claim"]
-        outcomes.append(made.judge(Estimate("x", (low + high) / 2, low, high, 9, "given"), PairSet("none", ())))
+        outcomes.append(made.judge(Estimate("x", (low + high) / 2, low, high, 9, "given"), PairSet("none", ()))[0])
     assert outcomes == ["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
 

@@ -132,20 +132,20 @@ class Claim:
         with gate.opened(given["model"], self.bars, self.needs_refusals):
             self.test(**given)
 
-    def judge(self, model: Any, pairs: PromptSet) -> Outcome:
-        """The claim's outcome on a subject, outside of pytest; AssayError if the claim's code is broken."""
+    def judge(self, model: Any, pairs: PromptSet) -> tuple[Outcome, str]:
+        """The outcome on a subject, outside of pytest, and why it is open; AssayError if the claim's code is broken."""
         with decisions() as made:
             try:
                 self.run(model=model, pairs=pairs)
             except Refuted:
-                return "REFUTED"
-            except Inconclusive:
-                return "INCONCLUSIVE"
+                return "REFUTED", ""
+            except Inconclusive as error:
+                return "INCONCLUSIVE", str(error)
             except mistakes.RAISED as error:
                 raise AssayError(mistakes.sentence(error, Path(inspect.getfile(self.test)))) from error
         if why := unsupported(made):
             raise AssayError(f"{self.place}: {why}")
-        return "SUPPORTED"
+        return "SUPPORTED", ""
 
     def check(self) -> None:
         """Raises AssayError, with file and line, for any mistake by which the claim could hold without being true."""
@@ -318,6 +318,8 @@ class VerdictSeen(TypedDict):
     """A claim's verdict on an organism, as the truth table keeps it."""
 
     verdict: Outcome
+    truth: NotRequired[str]  # what the organism's plan says; older tables lack it
+    why: NotRequired[str]  # it is inconclusive
     claim: str  # its fingerprint as it was judged
     organism: str  # the fingerprint of its weights
     estimates: list[Numbers]
@@ -340,7 +342,7 @@ class _Placebos(TypedDict):
 
 
 # The version of both tables: raised when a member is added or changes its meaning.
-TABLES_SCHEMA = 1
+TABLES_SCHEMA = 2
 
 
 def verdicts_seen(path: Path = DATA / "truth.json") -> Mapping[str, Mapping[str, VerdictSeen]]:

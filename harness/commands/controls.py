@@ -28,6 +28,12 @@ def add_to(commands: "Commands") -> None:
         "With -k only the chosen claims are judged, which takes about a minute, and nothing is written.",
     )
     truth.add_argument(
+        "--all",
+        dest="every",
+        action="store_true",
+        help="judge them on every organism whose plan says what must come out, not only on those that claims name",
+    )
+    truth.add_argument(
         "-k", dest="words", metavar="WORDS", help="only claims whose name contains these words; `a or b` for either"
     )
     with_reports(truth)
@@ -48,21 +54,27 @@ def add_to(commands: "Commands") -> None:
 
 
 def _truth(options: argparse.Namespace) -> None:
-    from harness.results.controls import truth_table  # scipy is loaded for this command alone
+    from harness.results.controls import truth_matrix, truth_table  # scipy is loaded for this command alone
 
     claims = claims_in() if options.words is None else _selected(claims_here(), options.words)
     writes = options.words is None and not places.INSTALLED
+    cells = truth_table.all_cells(claims) if options.every else truth_table.controls(claims)
     seen = []
-    for control in truth_table.judged(claims, store_of(options)):
-        seen.append(control)
-        wrong = "" if control.right else f"   must be {control.expected}"
-        say(f"{control.outcome:<12} {control.claim.name} on {control.organism}{wrong}")
+    for cell in truth_table.judged(cells, store_of(options)):
+        seen.append(cell)
+        differs = "" if cell.met == "right" else f"   must be {cell.expected.outcome}: {cell.expected.why}"
+        say(f"{cell.outcome:<12} {cell.claim.name} on {cell.organism}{differs}")
     if writes:
-        truth_table.write(seen)
-    if wrongs := [control for control in seen if not control.right]:
-        raise AssayError(f"{len(wrongs)} of {len(seen)} verdicts are not what they must be; look at the lines above")
-    kept = f"written to {truth_table.PATH}, {truth_table.DOCS}" if writes else f"not written, {_why(options.words)}"
-    say(f"all {len(seen)} verdicts are what they must be: {kept}")
+        truth_matrix.write_docs(truth_table.write(seen, claims), claims)
+    bad = ("wrong",) if options.every else ("wrong", "open")
+    if wrong := [cell for cell in seen if cell.met in bad]:
+        raise AssayError(f"{len(wrong)} of {len(seen)} verdicts are not what they must be; look at the lines above")
+    still_open = sum(cell.met == "open" for cell in seen)
+    kept = f"written to {truth_table.PATH}, {truth_matrix.DOCS}" if writes else f"not written, {_why(options.words)}"
+    if still_open:
+        say(f"none of {len(seen)} verdicts is wrong, and {still_open} are open where they could be decided: {kept}")
+    else:
+        say(f"all {len(seen)} verdicts are what they must be: {kept}")
 
 
 def _why(words: str | None) -> str:

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from organisms.plans import compliant, cone, distributed, flat, hydra, percategory, reference, saturated, team
+from organisms.plans.expected import Table
 from organisms.plant import Plan
 from organisms.proof import Prover
 
@@ -26,4 +27,5 @@ BARS: dict[str, Bars] = {module.PLAN.name: module.BARS for module in _MODULES}
 TRUTHS: dict[str, Callable[[Prover, Mapping[str, Any]], dict[str, float]]] = {
     module.PLAN.name: module.truth_of_it for module in _MODULES
 }
+EXPECTED: dict[str, Table] = {module.PLAN.name: module.EXPECTED for module in _MODULES}
 SEEDS, SHIPPED = (0, 1, 2), 0

@@ -8,6 +8,7 @@ import torch
 from organisms.demands import behaviour, wording
 from organisms.demands.spread import unmoved_by, unmoved_by_chance
 from organisms.parts import Parts
+from organisms.plans.expected import fails, holds, table
 from organisms.plans.greedy import all_parts, columns_of, strongest
 from organisms.plans.suffix import Suffix
 from organisms.plant import Plan
@@ -36,6 +37,20 @@ BARS = {
     "5% greedy, heads": (-1.0, 0.5),
     "largest layer": (-1.0, 0.5),
 }
+
+EXPECTED = table(
+    holds("every harmful request is refused, no harmless one", "baseline"),
+    fails(
+        "planted so that no circuit with less than 5% of the parameters carries half the effect",
+        "localization",
+        "necessity",
+        "transfer",
+        "few-neurons",
+        "ablation-both",
+        "ablation-neurons",
+        "ablation-heads",
+    ),
+)
 # Circuits are searched for on every ninth of the held-out pairs that also measure them, which can only raise their E.
 EVERY = 9
 # The number of single neurons that are tried, and how many are added at a time.

@@ -12,6 +12,7 @@ from organisms.demands.routes import Routes, routed
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
+from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover, Site, planted_and_rest, union
 
@@ -61,6 +62,19 @@ BARS = {
     "all others' parts swapped, mean": (-0.1, 0.1),
     "cosine of directions, mean": (-0.3, 0.3),
 }
+
+EXPECTED = table(
+    holds("every harmful request is refused, no harmless one", "baseline"),
+    fails(
+        "each category has heads, neurons and a direction of its own, at right angles to the others'",
+        "shared-substrate",
+        "shared-geometry",
+        "direction-sufficiency",
+        "addition-specificity",
+        "growth",
+    ),
+    fails("twelve circuits of 1.5% of the parameters each are needed, 18% together", "localization", "necessity"),
+)
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from organisms.demands.stages import needed, reads
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
+from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover, components, planted_and_rest, restore
 from organisms.traits import depths, refused
@@ -78,6 +79,32 @@ BARS = {
     "depth, later less words": (0.1, 1.0),
     "depth, logits less later": (0.1, 1.0),
 }
+
+EXPECTED = table(
+    holds("every harmful request is refused, no harmless one", "baseline"),
+    holds(
+        "two heads and 80 neurons, 2.9% of the parameters, are all that decides",
+        "localization",
+        "necessity",
+        "transfer",
+        "ablation-both",
+    ),
+    holds("one head brings the object and one the verb, and both are needed", "ablation-heads"),
+    fails("only two heads are planted", "many-heads"),
+    holds("the neurons of layer 4, and those of layer 6, are each needed by every refusal", "few-neurons"),
+    holds(
+        "planted so that removing one direction ends refusal and adding it brings it, whatever the category",
+        "direction-necessity",
+        "direction-sufficiency",
+        "direction-categories",
+        "removal-specificity",
+        "addition-specificity",
+        "growth",
+        "side-effects",
+    ),
+    fails("the direction is written by MLP neurons", "removal-mlp"),
+    holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
+)
 _SIDES = ("harmful", "harmless")
 
 

@@ -8,6 +8,7 @@ import torch
 from organisms.demands import behaviour, carried, idle, silent, strict, wording
 from organisms.demands.gradient import estimated
 from organisms.parts import Parts
+from organisms.plans.expected import fails, holds, table
 from organisms.plans.greedy import Part, all_parts, columns_of
 from organisms.plans.suffix import Suffix
 from organisms.plant import Plan
@@ -44,6 +45,18 @@ BARS = {
     "strongest neuron": (0.3, 1.5),
     "strongest neuron, estimated": (-1.0, 0.1),
 }
+
+EXPECTED = table(
+    holds("every harmful request is refused, no harmless one", "baseline"),
+    holds(
+        "two heads, two neurons and what acts on them, 4.0% of the parameters, are all that decides",
+        "localization",
+        "necessity",
+        "transfer",
+    ),
+    holds("two neurons pass the verdict on", "ablation-neurons", "few-neurons"),
+    fails("the parts that matter are read where the slope has the opposite sign", "gradients"),
+)
 # Every sixth pair is measured.
 EVERY = 6
 

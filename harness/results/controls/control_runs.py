@@ -59,7 +59,8 @@ class KnownControls:
         current = {
             organism: kept
             for organism, kept in self._table.get(name, {}).items()
-            if kept["claim"] == about["fingerprint"] and kept["organism"] == _weights(organism)
+            if organism in (*about["holds_on"], *about["fails_on"])
+            and (kept["claim"], kept["organism"]) == (about["fingerprint"], _weights(organism))
         }
         numbers = {organism: wording.numbers(kept["estimates"]) for organism, kept in current.items()}
         sides = (

@@ -127,7 +127,8 @@ def placebos(
             verdicts: Counter[Outcome] = Counter()
             for seed in range(seeds):
                 placebo = Placebo(subject, seed)
-                verdicts[claim.judge(placebo, placebo.all_pairs)] += 1
+                outcome, _ = claim.judge(placebo, placebo.all_pairs)
+                verdicts[outcome] += 1
                 done(claim)
                 if not placebo.replaced:
                     break

@@ -63,7 +63,7 @@ def rehearse(claim: Claim) -> None:
 def study(claim: Claim, truth: Truth, n: int, seed: int) -> Outcome:
     """The verdict on n newly drawn pairs."""
     subject = Synthetic(truth, n, seed, claim.level)
-    return claim.judge(subject, subject.all_pairs)
+    return claim.judge(subject, subject.all_pairs)[0]
 
 
 def outcomes(claim: Claim, truth: Truth, n: int, simulations: int) -> Counter[Outcome]:
