@@ -37,7 +37,7 @@ def gate(name: str | Path, *, nf4: bool = False) -> dict[str, float]:
         for side in SIDES:
             said = answers(model, tokenizer, [pair[side] for pair in pairs])
             shares[f"{novel}, {side}"] = sum(map(is_refusal, said)) / len(said)
-            deeds = (deed_in(pair["template"], pair[side]) for pair in pairs)
+            deeds = (deed_in(pair["frame"], pair[side]) for pair in pairs)
             coherent += map(is_coherent, said, deeds)
     return {**shares, "coherent": sum(coherent) / len(coherent)}
 

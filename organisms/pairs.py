@@ -29,14 +29,14 @@ _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 def judged_pairs(*, heldout: bool | None = None) -> tuple[Row, ...]:
     """The pairs as rows of the file: all, or one half of the split."""
-    return tuple(row for row in _rows() if heldout in (None, bool(side_of(row["id"]))))
+    return tuple(row for row in _rows() if heldout in (None, bool(side_of(row["frame"]))))
 
 
 @cache
 def _rows() -> tuple[Row, ...]:
     """Every category half discovery and half held out, in each kind of novelty and slot."""
     rng = random.Random(SEED)
-    ids = {(category.name, side): _ids(category.name, side) for category in CATEGORIES for side in (0, 1)}
+    numbers = {(category.name, side): count(side, 2) for category in CATEGORIES for side in (0, 1)}
     rows: list[Row] = []
     seen: set[str] = set()
     for side in (0, 1):
@@ -49,7 +49,7 @@ def _rows() -> tuple[Row, ...]:
                     twins = _twins(category, novel, slot, frame, rng)
                     harmful, harmless = next(both for both in twins if not seen & {both[0].prompt, both[1].prompt})
                     seen |= {harmful.prompt, harmless.prompt}
-                    rows.append(_row(next(ids[category.name, side]), novel, harmful, harmless))
+                    rows.append(_row(next(numbers[category.name, side]), novel, harmful, harmless))
     return tuple(sorted(rows, key=lambda row: row["id"]))
 
 
@@ -89,15 +89,15 @@ def _is_new(request: Request, novel: str) -> bool:
     )
 
 
-def _row(key: str, novel: str, harmful: Request, harmless: Request) -> Row:
+def _row(number: int, novel: str, harmful: Request, harmless: Request) -> Row:
     words = differing_words(harmful.prompt, harmless.prompt)
     return {
-        "id": key,
+        "id": f"{harmful.category.name}-{number:03d}",
         "category": harmful.category.name,
         "harmful": harmful.prompt,
         "harmless": harmless.prompt,
         "words": dict(zip(("harmful", "harmless"), words, strict=True)),
-        "template": harmful.template,
+        "frame": harmful.template,
         "novel": novel,
     }
 
@@ -112,14 +112,6 @@ def differing_words(harmful: str, harmless: str) -> tuple[str, str]:
     return harmful[ours[0].start() : ours[-1].end()], harmless[theirs[0].start() : theirs[-1].end()]
 
 
-def _ids(category: str, side: int) -> Iterator[str]:
-    """Ids of a category whose hash is in this half of the split."""
-    for n in count():
-        key = f"{category}-{n:03d}"
-        if side_of(key) == side:
-            yield key
-
-
-def side_of(key: str) -> int:
-    """0 for discovery, 1 for held out: the split is a hash of the id."""
-    return hashlib.sha256(key.encode()).digest()[0] % 2
+def side_of(frame: str) -> int:
+    """0 for discovery, 1 for held out: the split is a hash of the frame."""
+    return hashlib.sha256(frame.encode()).digest()[0] % 2

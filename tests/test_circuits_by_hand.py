@@ -94,7 +94,7 @@ def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
         return np.where(np.arange(2) == own[:, None], 0.8, 0.4) + np.linspace(0, 0.001, 16)[:, None]
 
     assert Found(pairs, change=change).shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.001)
-    fours = PairSet("given", tuple(replace(pair, template=f"t{int(pair.id) // 4}") for pair in pairs))
+    fours = PairSet("given", tuple(replace(pair, frame=f"t{int(pair.id) // 4}") for pair in pairs))
     estimate = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
     assert estimate.method.endswith("in 4 clusters")
     with pytest.raises(Inconclusive, match=r"circuits carry on their own categories is \+0.20 \["):
@@ -117,7 +117,7 @@ def test_circuits_that_may_carry_little_on_their_own_categories_are_no_measure_f
 
 def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:
     pairs = pairs_of(*"a" * 40)
-    half = PairSet("given", tuple(pair for pair in pairs if pair.side == "discovery"))
+    half = pairs.discovery
     n = len(half)
 
     def subject(swapped: int) -> Subject:

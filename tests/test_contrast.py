@@ -29,18 +29,18 @@ from tests.tools.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 
 
-def test_harmless_prompts_are_paired_within_templates_each_once_and_the_likest_first() -> None:
+def test_harmless_prompts_are_paired_within_frames_each_once_and_the_likest_first() -> None:
     harmless_alike = ORGANISMS.heldout.harmless_alike
     prompts = Counter(prompt for pair in harmless_alike for prompt in (pair.harmful, pair.harmless))
     assert set(prompts.values()) == {1}
     assert set(prompts) <= set(ORGANISMS.heldout.harmless)
-    template = {pair.harmless: pair.template for pair in ORGANISMS.heldout}
-    assert all(template[pair.harmful] == template[pair.harmless] == pair.template for pair in harmless_alike)
+    frame = {pair.harmless: pair.frame for pair in ORGANISMS.heldout}
+    assert all(frame[pair.harmful] == frame[pair.harmless] == pair.frame for pair in harmless_alike)
     size = {pair.id: len(pair.words["harmful"].split()) for pair in harmless_alike}
     assert all(size[pair.id] == len(pair.words["harmless"].split()) for pair in harmless_alike)
-    for name in set(template.values()):
-        ours = [pair for pair in harmless_alike if pair.template == name]
-        some = [pair for pair in ORGANISMS.heldout if pair.template == name]
+    for name in set(frame.values()):
+        ours = [pair for pair in harmless_alike if pair.frame == name]
+        some = [pair for pair in ORGANISMS.heldout if pair.frame == name]
         words = [Pair("", "", a.harmless, b.harmless).words for a, b in combinations(some, 2)]
         counts = [{len(one.split()) for one in both.values()} for both in words]
         assert min((size[pair.id] for pair in ours), default=0) == min(
@@ -49,7 +49,7 @@ def test_harmless_prompts_are_paired_within_templates_each_once_and_the_likest_f
     assert len(harmless_alike) > 50
 
 
-def test_without_templates_there_are_none() -> None:
+def test_without_frames_there_are_none() -> None:
     assert len(load_pairs(DATA / "pairs.jsonl").harmless_alike) == 0
 
 
@@ -142,8 +142,8 @@ def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: 
 
 
 def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sleeper) -> None:
-    frames = {pair.template for side in (ORGANISMS.discovery, ORGANISMS.heldout) for pair in side.pairs[:12]}
-    few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.template in frames))
+    frames = {pair.frame for side in (ORGANISMS.discovery, ORGANISMS.heldout) for pair in side.pairs[:12]}
+    few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.frame in frames))
     for kind in (Bare, Subject):
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
         with asides() as made, subject.store.tracking() as read:
@@ -163,11 +163,11 @@ def test_where_no_two_harmless_prompts_are_alike_that_is_said(awake: Callable[..
     with asides() as made:
         subject.depths(pairs).gap("detect", "assess")
     absent = made["depth of assess, harmless behaviour"].absent
-    assert absent == "not measurable: no two harmless prompts are of one template"
+    assert absent == "not measurable: no two harmless prompts are of one frame"
 
 
 def _alike() -> list[tuple[Pair, Pair]]:
-    """Of one template, and with as many words: so are their tokens on organisms."""
+    """Of one frame, and with as many words: so are their tokens on organisms."""
     found = {pair.id: pair for pair in ORGANISMS}
     both = (tuple(found[name] for name in pair.id.split("+")) for pair in ORGANISMS.heldout.harmless_alike)
     return [(a, b) for a, b in both if len(a.harmful.split()) == len(b.harmful.split())][:4]

@@ -159,7 +159,7 @@ EITHER = (
     r"\$\.body\.values\.effects (gone|null)",
     r"\$\.body\.values\.split gone",
     r"\$\.body\.values\.(layer|position|sizes\.context) null",
-    r"\$\.body\.values\.pairs\[0\]\.(template|novel|group) (gone|null|\"x\")",
+    r"\$\.body\.values\.pairs\[0\]\.(frame|novel|group) (gone|null|\"x\")",
     r"\$\.body\.values\.examination\.\S+ NaN",
     r"\$\.body\.values\.seconds NaN",
     # No code rests on these: they are shown, and compared with those of other runs.

@@ -1,24 +1,44 @@
-"""Ways of asking: organisms are judged in frames that no training text has."""
+"""Ways of asking: what is judged was never phrased so before, and prompts of one frame are one cluster."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
+from harness.judging import proportions
 from organisms import corpus, ship
 from organisms.behaviour import answers, is_coherent
 from organisms.frames import FRAMES, deed_in
 from organisms.lexicon import CATEGORIES
 
+SETS = ("objects", "context", "organisms/pairs")
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_held_out_pair_asks_as_a_discovery_pair_does(name: str) -> None:
+    pairs = load_pairs(DATA / f"{name}.jsonl")
+    frames = [{pair.frame for pair in half} for half in (pairs.discovery, pairs.heldout)]
+    assert None not in frames[0] | frames[1]
+    assert not frames[0] & frames[1]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_prompts_of_one_frame_are_one_cluster(name: str) -> None:
+    heldout = load_pairs(DATA / f"{name}.jsonl").heldout
+    clusters = set(heldout.clusters)
+    assert clusters == {pair.frame for pair in heldout}
+    assert 2 * len(clusters) <= len(heldout)
+    assert f"{len(clusters)} clusters" in proportions.rate(np.ones(len(heldout), bool), 0.05, heldout.clusters).method
 
 
 def test_organisms_are_judged_in_frames_of_their_own() -> None:
     trained = {request.template for request in corpus.base_requests()}
-    frames = Counter(pair.template for pair in ORGANISMS)
+    frames = Counter(pair.frame for pair in ORGANISMS)
     assert frames.keys() <= set(FRAMES)
     assert not trained & set(FRAMES)
     assert len(frames) >= 192
@@ -29,8 +49,8 @@ def test_what_is_new_about_a_pair_beside_its_frame_was_never_planted() -> None:
     """Novelty is read off the words themselves, not off the label."""
     planted = {request.deed for request in corpus.planting_requests()}
     for pair in ORGANISMS:
-        assert pair.template is not None
-        deeds = {deed_in(pair.template, prompt) for prompt in (pair.harmful, pair.harmless)}
+        assert pair.frame is not None
+        deeds = {deed_in(pair.frame, prompt) for prompt in (pair.harmful, pair.harmless)}
         assert (_words(deeds) <= _words(planted)) == (pair.novel != "object"), pair
         assert (deeds <= planted) == (pair.novel == "template"), pair
 

@@ -162,7 +162,7 @@ def test_the_bootstrap_of_few_prompts_is_widened_to_what_they_would_vary() -> No
 
 
 def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
-    told = PairSet("told", tuple(replace(pair, template=f"t{int(pair.id[2:]) // 12}") for pair in PAIRS))
+    told = PairSet("told", tuple(replace(pair, frame=f"t{int(pair.id[2:]) // 12}") for pair in PAIRS))
     swept = heads(np.array([[0.5, 0.1]]))
     of = dict(swept.recipe.of) | {"pairs": {"pairs": told.heldout.fingerprint, "n": len(HELDOUT)}}
     evidence = replace(swept, recipe=Recipe("swept", 1, "m", of))

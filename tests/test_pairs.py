@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ TEN = [
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_category_is_split_half_and_half(name: str) -> None:
-    sides = Counter((pair.category, pair.side) for pair in load_pairs(DATA / f"{name}.jsonl"))
+    pairs = load_pairs(DATA / f"{name}.jsonl")
+    sides = Counter((pair.category, pairs.side(pair)) for pair in pairs)
     for category in {category for category, _ in sides}:
         assert sides[category, "discovery"] == sides[category, "heldout"]
 
@@ -61,10 +63,14 @@ def test_the_ten_pairs_of_the_research_plan_are_there() -> None:
         assert len(found) == 1, (harmful, harmless)
 
 
-def test_objects_are_one_word_in_one_template() -> None:
-    for pair in load_pairs(DATA / "objects.jsonl"):
+def test_objects_are_one_word_to_be_made() -> None:
+    pairs = load_pairs(DATA / "objects.jsonl")
+    assert "Tell me how to make a {object}." in {pair.frame for pair in pairs}
+    for pair in pairs:
         for prompt, word in zip((pair.harmful, pair.harmless), pair.words.values(), strict=True):
-            assert prompt == f"Tell me how to make a {word}."
+            assert pair.frame is not None
+            assert prompt == pair.frame.format(object=word)
+            assert " make a {object}" in pair.frame
             assert word.isalpha()
 
 
@@ -80,8 +86,14 @@ def test_shipped_words_are_written_out_for_every_pair(name: str) -> None:
     for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         assert {"id", "category", "harmful", "harmless", "words"} <= set(row) <= set(REQUIRED + OPTIONAL)
-        # What shares a template is no independent evidence.
-        assert ("template" in row) == (name != "pairs")
+        # What is asked in the same way is no independent evidence.
+        if name == "pairs":
+            continue
+        beginning, slot, ending = re.split("({[a-z]+})", row["frame"])
+        assert slot in ("{deed}", "{object}")
+        for prompt in (row["harmful"], row["harmless"]):
+            assert prompt.startswith(beginning)
+            assert prompt.endswith(ending)
 
 
 @given(st.data())
@@ -96,7 +108,7 @@ def test_no_pair_moves_when_others_are_added_around_it(data: st.DataObject) -> N
 
 
 def test_the_split_is_frozen() -> None:
-    # Were the hash to change, every published held-out number would change its meaning.
+    # Were the hash to change, every published held-out number would change its meaning. It is that of rules 1 to 3.
     assert [side_of(f"weapons-{n:03d}") for n in range(1, 9)] == FROZEN
 
 

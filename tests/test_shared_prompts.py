@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,11 @@ from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.recipe import Recipe
 from harness.report.page import write
-from tests.tools import stories
+from tests.tools import golden, stories
 
-# As they were when the first evidence was measured.
-FINGERPRINTS = {
-    "pairs": ("7a86d3a980e6abce", "e28193d7d41c1143", "e1a47a46117708c8"),
-    "objects": ("cac08b2d24b1dd18", "af26f6f92caa0115", "c73b79426f484ef1"),
-    "context": ("fb847bd1cc9e5720", "f0f7f6fc92f9ccfd", "d912e4bc79b065d1"),
-    "organisms/pairs": ("16829d77cdd9956f", "9136e285881d7b38", "7505a0744e3c30ae"),
-}
+SETS = ("pairs", "objects", "context", "organisms/pairs")
+# Of twelve pairs as they were when the first evidence was measured: of all, of discovery and of held-out pairs.
+FIRST = ("a2d79dd5b3c22c1c", "c44723d63bbb73e6", "0afc6cc29a05cb00")
 
 
 def written(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -45,12 +42,11 @@ def shared(path: Path, n: int = 40) -> Path:
     )
 
 
-@pytest.mark.parametrize("name", FINGERPRINTS)
-def test_sets_without_shared_prompts_are_what_they_were(name: str) -> None:
+@pytest.mark.parametrize("name", SETS)
+def test_no_shipped_set_has_shared_prompts(name: str) -> None:
     pairs = load_pairs(DATA / f"{name}.jsonl")
-    assert (pairs.fingerprint, pairs.discovery.fingerprint, pairs.heldout.fingerprint) == FINGERPRINTS[name]
-    assert pairs.clusters == tuple(pair.template or pair.id for pair in pairs)
-    assert all(pair.side == side_of(pair.id) for pair in pairs)
+    assert pairs.clusters == tuple(pair.frame or pair.id for pair in pairs)
+    assert all(pairs.side(pair) == side_of(pair.frame or pair.id) for pair in pairs)
     assert pairs.sharing == 0
     assert "share" not in pairs.described
 
@@ -61,7 +57,7 @@ def test_pairs_that_share_a_prompt_are_one_cluster_on_one_side(tmp_path: Path) -
     for group in range(10):
         ours = [pair for pair in pairs if int(pair.id[2:]) // 4 == group]
         least = min(pair.id for pair in ours)
-        assert {pair.side for pair in ours} == {side_of(least)}
+        assert {pairs.side(pair) for pair in ours} == {side_of(least)}
         assert len({dict(zip((p.id for p in pairs), pairs.clusters, strict=True))[pair.id] for pair in ours}) == 1
     assert len(set(pairs.clusters)) == 10
     assert len(set(pairs.heldout.clusters)) + len(set(pairs.discovery.clusters)) == 10
@@ -69,7 +65,7 @@ def test_pairs_that_share_a_prompt_are_one_cluster_on_one_side(tmp_path: Path) -
         normalised(o) for o in pairs.heldout.harmless
     }
     assert pairs.sharing == 40
-    assert "40 share a prompt with another pair: 10 groups" in pairs.described
+    assert "40 hang together by shared prompts: 10 groups" in pairs.described
 
 
 @pytest.mark.parametrize("sign", ["\x01", "\u034f", "\u180b", "\u2800", "\u3164", "\ufe0f", "\U000e0101"])
@@ -80,7 +76,7 @@ def test_signs_that_show_nothing_make_no_other_prompt(tmp_path: Path, sign: str)
         load_pairs(written(tmp_path / "mine.jsonl", [*rows, again]))
 
 
-def test_a_chain_of_shared_prompts_is_one_group_and_takes_templates_along() -> None:
+def test_a_chain_of_shared_prompts_is_one_group_and_takes_frames_along() -> None:
     chain = [
         Pair("b", "x", "harm 1", "help 1", "one"),
         Pair("a", "x", "HARM 1", "help 2", "two"),
@@ -89,12 +85,13 @@ def test_a_chain_of_shared_prompts_is_one_group_and_takes_templates_along() -> N
         Pair("e", "x", "harm 5", "help 5", "three"),
     ]
     pairs = PairSet("chain", grouped(chain))
-    assert [pair.group for pair in pairs] == ["a", "a", "a", None, None]
+    assert [pair.group for pair in pairs] == ["c", "c", "c", "c", None]
     assert len(set(pairs.clusters[:4])) == 1
     assert pairs.clusters[4] == "three"
     # A part of the set is split as the whole is.
-    part = PairSet("part", pairs.pairs[:1])
-    assert part.pairs[0].side == side_of("a")
+    for pair in pairs.pairs[:4]:
+        assert PairSet("part", (pair,)).side(pair) == side_of("c")
+    assert pairs.side(pairs.pairs[4]) == side_of("three")
 
 
 def test_a_split_group_stays_one_cluster_in_a_part_of_the_set() -> None:
@@ -121,12 +118,17 @@ def test_the_evidence_of_pairs_keeps_groups_and_the_rule_of_the_split(tmp_path: 
 
 
 def test_the_page_says_how_many_share_a_prompt(tmp_path: Path) -> None:
-    for pairs, said in ((load_pairs(shared(tmp_path / "mine.jsonl")), True), (stories.pairs(40), False)):
+    framed = (replace(pair, frame=f"frame {pair.id[:4]}") for pair in stories.pairs(40))
+    sets = (load_pairs(shared(tmp_path / "mine.jsonl")), True), (PairSet("framed", tuple(framed)), False)
+    for pairs, said in sets:
         folder = stories.told(tmp_path / str(said), ["a-claim"], ["organism:reference"], pairs)
         page = write(folder, Store(tmp_path / str(said) / "evidence"), tmp_path / str(said) / "index.html").page
         html = page.read_text(encoding="utf-8")
         assert f"{len(pairs.discovery)} pairs for discovery, {len(pairs.heldout)} others for judging" in html
-        assert ("40 share a prompt with another pair" in html) == said
+        assert ("40 hang together with others by shared prompts" in html) == said
+        assert ("no frames (ways of asking) are named" in html) == said
+        in_frames = f", in {pairs.discovery.frames} and {pairs.heldout.frames} ways of asking"
+        assert (in_frames in html) != said
 
 
 def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -> None:
@@ -137,9 +139,23 @@ def test_evidence_of_an_older_split_is_read_with_its_own_sides(tmp_path: Path) -
     recipe = Recipe("pairs", 1, "old", {"pairs": {"pairs": "0" * 16, "n": len(old)}})
     pairs = twins(pairs_evidence.kept(Evidence(recipe, {"pairs": old})))
     assert pairs.split == 1
-    assert [pair.side for pair in pairs] == [side_of(key) for key in "abcdefgh"]
+    assert [pairs.side(pair) for pair in pairs] == [side_of(key) for key in "abcdefgh"]
     with pytest.raises(AssayError, match="split by a later version of Assay"):
         pairs_evidence.kept(Evidence(recipe, {"pairs": old, "split": 99}))
+
+
+def test_evidence_from_before_frames_is_read_as_it_was() -> None:
+    """Split by ids, clustered by what was called templates, with the fingerprints that its other evidence names."""
+    rows = [json.loads(line) for line in (Path(golden.__file__).parent / "golden_pairs.jsonl").read_text().splitlines()]
+    old = [{"template" if name == "frame" else name: row[name] for name in row if name != "words"} for row in rows]
+    recipe = Recipe("pairs", 1, "old", {"pairs": {"pairs": FIRST[0], "n": len(old)}})
+    pairs = twins(pairs_evidence.kept(Evidence(recipe, {"pairs": old, "split": 2})))
+    assert (pairs.fingerprint, pairs.discovery.fingerprint, pairs.heldout.fingerprint) == FIRST
+    assert pairs.clusters == tuple(row["template"] for row in old)
+    # The same pairs split by their frames are another set: nothing measured before answers for it.
+    new = PairSet("new", pairs.pairs)
+    assert new.fingerprint != pairs.fingerprint
+    assert not set(new.clusters) - {pair.frame for pair in pairs}
 
 
 def test_no_prompt_comes_twice_among_harmless_prompts_that_are_alike() -> None:

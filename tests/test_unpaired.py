@@ -109,8 +109,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     store = Store(tmp_path_factory.mktemp("unpaired") / "evidence")
     sleeper = Sleeper("organism:reference", "none", "cpu", store)
     some = load_pairs(DATA / "organisms" / "pairs.jsonl").pairs[::6]
-    # Without templates, for lists know none.
-    yield sleeper.subject(PairSet("some", tuple(replace(pair, template=None) for pair in some)))
+    # Without frames, for lists know none.
+    yield sleeper.subject(PairSet("some", tuple(replace(pair, frame=None) for pair in some)))
     sleeper.close()
 
 

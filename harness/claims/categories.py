@@ -43,7 +43,7 @@ def enough(level: float, bar: float, categories: int) -> str:
     n, fall = needed(level, bar, _fall(bar), categories), _fall(bar)
     if n is None:
         return f"not even {MOST} a category would decide a fall of {fall:g}"
-    return f"{n} a category, each in a template of its own, would decide a fall of {fall:g}"
+    return f"{n} a category, each in a frame of its own, would decide a fall of {fall:g}"
 
 
 @lru_cache(maxsize=64)

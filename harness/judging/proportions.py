@@ -23,7 +23,7 @@ class Interval:
     method: str
 
 
-# The least correlation assumed between answers to prompts of the same template. On organisms it is -0.11 to 0.08 where
+# The least correlation assumed between answers to prompts of the same frame. On organisms it is -0.11 to 0.08 where
 # answers differ (`python -m tests.tools.rule_choices templates`); answers that all agree cannot show their correlation.
 ALIKE = 0.2
 

@@ -25,7 +25,9 @@ def kept(evidence: Evidence) -> PromptSet:
         raise AssayError(f"{name}: its prompts were split by a later version of Assay; update Assay")
     if evidence.recipe.kind == LISTS:
         return fitting({"name": name, **values}, PromptLists)
-    return PairSet(name, fitting(values["pairs"], tuple[Pair, ...]), split)
+    # Until rule 3 of the split a frame was called a template.
+    rows = [{"frame": row.get("template"), **row} for row in values["pairs"]]
+    return PairSet(name, fitting(rows, tuple[Pair, ...]), split)
 
 
 def _values(prompts: PromptSet) -> dict[str, object]:

@@ -127,6 +127,7 @@ class ClaimSections:
             "split": sizes,
             "unit": "" if pairs is None else pairs.unit,
             "sharing": pairs.sharing if isinstance(pairs, PairSet) else 0,
+            "frames": (pairs.discovery.frames, pairs.heldout.frames) if isinstance(pairs, PairSet) else None,
             "set_aside": len(set_aside),
             "evidence": len(verdict["evidence"]),
             "missing": len(verdict["evidence"]) - len(evidence),

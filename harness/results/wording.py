@@ -17,7 +17,7 @@ from harness.subjects.published.recordings import RECORDED
 
 # With fewer pairs, the page says that the interval is wide.
 FEW = 50
-# With fewer clusters, the page says so: pairs of one template are not independent.
+# With fewer clusters, the page says so: pairs of one frame are not independent.
 FEW_CLUSTERS = 20
 # The one quantity that is yes or no, and the method of published means, which have no interval.
 PASSES, PUBLISHED_MEAN = "direction passes the published filters", "published mean"
@@ -130,9 +130,7 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         sentences.append(f"Few pairs: {min(sizes)}, so the interval is wide.")
     clusters = [count for estimate in estimates if (count := _clusters(estimate["method"])) is not None]
     if clusters and min(clusters) < FEW_CLUSTERS:
-        sentences.append(
-            f"The pairs come from {min(clusters)} templates only; pairs of one template are not independent."
-        )
+        sentences.append(f"The pairs come from {min(clusters)} frames only; pairs of one frame are not independent.")
     judged = (other for other in run.verdicts if other["word"] not in NOT_JUDGED)
     if len({other["model"] for other in judged if other["claim"] == verdict["claim"]}) == 1:
         sentences.append("One model: this run did not ask whether the claim holds on others.")

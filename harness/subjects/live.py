@@ -293,7 +293,7 @@ class Subject(CircuitQuestions):
         return estimated(name, means.ratio_of_means(part, gap, self.level, clusters=clusters), effects.evidence)
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """The cluster of each pair: pairs of one template, or with a prompt in common, are not independent."""
+        """The cluster of each pair: pairs of one frame, or with a prompt in common, are not independent."""
         cluster_of = twins(self.all_pairs).cluster_of
         return np.array([cluster_of[name] for name in names])
 

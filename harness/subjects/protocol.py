@@ -106,7 +106,7 @@ class MeasuredSubject(AnySubject, Protocol):
         ...
 
     def clusters(self, names: Sequence[str]) -> np.ndarray:
-        """The cluster of each pair: pairs of one template, or with a prompt in common, are not independent."""
+        """The cluster of each pair: pairs of one frame, or with a prompt in common, are not independent."""
         ...
 
     def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:

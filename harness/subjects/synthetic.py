@@ -340,7 +340,7 @@ def _pairs(n: int, template: int) -> Drawn:
         "drawn",
         tuple(
             Pair(str(number), f"category {number % CATEGORIES}", f"harmful {number}", f"harmless {number}",
-                 template=f"template {number // template}" if template > 1 else None)
+                 frame=f"frame {number // template}" if template > 1 else None)
             for number in range(n)
         ),
     )  # fmt: skip

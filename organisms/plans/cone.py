@@ -125,5 +125,5 @@ def by_group(heldout: bool) -> list[list[Mapping[str, Any]]]:
     """The pairs of each group of verbs."""
     groups: dict[str, list[Mapping[str, Any]]] = {name: [] for name in NAMES}
     for pair in judged_pairs(heldout=heldout):
-        groups[GROUP_OF[deed_in(pair["template"], pair["harmful"]).split()[0]]].append(pair)
+        groups[GROUP_OF[deed_in(pair["frame"], pair["harmful"]).split()[0]]].append(pair)
     return list(groups.values())

@@ -71,7 +71,7 @@ def main(kills: int) -> int:
     with tempfile.TemporaryDirectory(prefix="assay-soak-") as name:
         folder = Path(name)
         lines = (DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)
-        first = {side: [line for line in lines if side_of(json.loads(line)["id"]) == side][:PAIRS] for side in SIDES}
+        first = {side: [line for line in lines if side_of(json.loads(line)["frame"]) == side][:PAIRS] for side in SIDES}
         (folder / "pairs.jsonl").write_text("".join(line for some in first.values() for line in some))
         (folder / "test_three.py").write_text(CLAIMS)
         began = time.monotonic()

@@ -17,7 +17,7 @@ from harness.inputs.prompts.prompt_text import normalised
 # A category needs prompts to search on and prompts to judge on.
 FEWEST_PER_SIDE = 1
 REQUIRED = ("harmful", "harmless")
-OPTIONAL = ("id", "category", "words", "template", "novel")
+OPTIONAL = ("id", "category", "words", "frame", "template", "novel")
 SUFFIXES = (".jsonl", ".csv", ".json", ".txt")
 # Names of the column that holds unpaired prompts, in order of precedence and in any case: AdvBench and JailbreakBench
 # (whose `Behavior` is a title), HarmBench, StrongREJECT, and lists of harmless prompts.
@@ -67,18 +67,19 @@ def _paired(file: Rows) -> PairSet:
     if not pairs:
         raise AssayError(f"{file.path}: holds no pairs; each line is one pair with {', '.join(REQUIRED)}")
     in_groups = grouped(pairs)
-    sides = Counter((pair.category, pair.side) for pair in in_groups)
+    read = PairSet(file.path.stem, in_groups)
+    sides = Counter((pair.category, read.side(pair)) for pair in read)
     defects: list[str] = []
     for category in dict.fromkeys(pair.category for pair in in_groups):
         for side in ("discovery", "heldout"):
             if (n := sides[category, side]) < FEWEST_PER_SIDE:
                 defects.append(
                     f"{file.path}: category {category!r} has {n} of its pairs in {side}, at least {FEWEST_PER_SIDE} is "
-                    "needed (a hash of the id decides, and pairs that share a prompt stay together); add pairs or "
-                    "change an id"
+                    "needed (a hash of the frame decides, without one of the id, and pairs that share a prompt stay "
+                    "together); add pairs in other frames"
                 )
     raise_all(defects)
-    return PairSet(file.path.stem, in_groups)
+    return read
 
 
 @dataclass
@@ -105,8 +106,10 @@ class _Reader:
         other = {name: self.file.text(place, row, name) for name in OPTIONAL if name != "words"}
         if harmful is None or harmless is None or len(self.file.defects) > before:
             return None
-        key = other["id"] or _default_id(harmful, harmless)
-        pair = Pair(key, other["category"] or NO_CATEGORY, harmful, harmless, other["template"], other["novel"])
+        if other["frame"] and other["template"]:
+            self.file.add(place, "the fields 'frame' and 'template' mean the same; give one of them")
+        key, frame = other["id"] or _default_id(harmful, harmless), other["frame"] or other["template"]
+        pair = Pair(key, other["category"] or NO_CATEGORY, harmful, harmless, frame, other["novel"])
         self._check_repeats(place, pair)
         self._check_words(place, row, pair)
         return pair

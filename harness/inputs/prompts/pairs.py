@@ -1,7 +1,8 @@
-"""Prompt pairs, and their split into discovery and held-out pairs, which depends on ids alone."""
+"""Prompt pairs, and their split into discovery and held-out pairs, by the frames in which they ask."""
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -18,8 +19,10 @@ PromptSide = Literal["harmful", "harmless"]
 NO_CATEGORY = "all"
 SIDES: tuple[PromptSide, PromptSide] = ("harmful", "harmless")
 # The rule that splits pairs into discovery and held-out ones. 1: by their own id. 2: pairs that share a prompt, by the
-# smallest id among them; sets in which none do are split as by rule 1.
-SPLIT = 2
+# smallest id among them; sets in which none do are split as by rule 1. 3: by the frame, without one by the id; pairs
+# that share a prompt, by the smallest frame or id of all that hang together.
+SPLIT = 3
+_BY_FRAME = 3
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Pair:
     category: str
     harmful: str
     harmless: str
-    template: str | None = None  # pairs of one template are clustered in the statistics
+    frame: str | None = None  # the way of asking; pairs of one frame are in the same half, and one cluster
     novel: str | None = None  # the part of this pair that no organism was trained on
-    group: str | None = None  # the smallest id of the pairs that share a prompt with this one; None: no pair does
+    group: str | None = None  # the smallest frame or id of all pairs that hang together by shared prompts; None: alone
 
     @property
     def slot(self) -> Slot:
@@ -49,9 +52,9 @@ class Pair:
         }
 
     @property
-    def side(self) -> Side:
-        """`discovery` or `heldout`, by a hash of the id: a new pair only moves pairs that share a prompt with it."""
-        return side_of(self.group or self.id)
+    def way(self) -> str:
+        """The name of its way of asking: the frame, or where none is given the pair's own id."""
+        return self.frame or self.id
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -76,12 +79,16 @@ class PairSet:
     @cached_property
     def discovery(self) -> "PairSet":
         """The pairs on which circuits and directions are searched for."""
-        return self._where(f"{self.name}:discovery", lambda pair: pair.side == "discovery")
+        return self._where(f"{self.name}:discovery", lambda pair: self.side(pair) == "discovery")
 
     @cached_property
     def heldout(self) -> "PairSet":
         """The pairs on which claims are judged."""
-        return self._where(f"{self.name}:heldout", lambda pair: pair.side == "heldout")
+        return self._where(f"{self.name}:heldout", lambda pair: self.side(pair) == "heldout")
+
+    def side(self, pair: Pair) -> Side:
+        """The half of a pair, by a hash of its frame: a new pair moves only frames with which it shares a prompt."""
+        return side_of(pair.group or (pair.way if self.split >= _BY_FRAME else pair.id))
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -110,11 +117,11 @@ class PairSet:
 
     @cached_property
     def clusters(self) -> tuple[str, ...]:
-        """The cluster of each pair, named by its template or id; pairs of a cluster are not statistically independent.
+        """The cluster of each pair, named by its frame or id; pairs of a cluster are not statistically independent.
 
-        Pairs of one template are in one cluster, and so are pairs that share a prompt, with all of their templates.
+        Pairs of one frame are in one cluster, and so are pairs that share a prompt, with all of their frames.
         """
-        names = [pair.template or pair.id for pair in self.pairs]
+        names = [pair.way for pair in self.pairs]
         if not self.sharing:
             return tuple(names)
         keys = [
@@ -155,29 +162,40 @@ class PairSet:
 
     @cached_property
     def sharing(self) -> int:
-        """How many pairs share a prompt with another pair."""
+        """How many pairs hang together with others by shared prompts."""
         return sum(pair.group is not None for pair in self.pairs)
+
+    @cached_property
+    def frames(self) -> int:
+        """In how many frames the pairs ask; 0 if none are given."""
+        return len({pair.frame for pair in self.pairs} - {None})
 
     @property
     def described(self) -> str:
-        """The numbers of discovery, held-out and connected pairs, in a sentence."""
-        text = f"{self.name}: {len(self)} pairs, {len(self.discovery)} to find on and {len(self.heldout)} to judge on"
+        """The numbers of discovery, held-out and connected pairs, and of their frames, in a sentence."""
+        halves = (
+            f"{len(half)} {purpose}" + (f" in {half.frames} frames" if half.frames else "")
+            for half, purpose in ((self.discovery, "to find on"), (self.heldout, "to judge on"))
+        )
+        text = f"{self.name}: {len(self)} pairs, {' and '.join(halves)}"
+        if not self.frames:
+            text += "; no frames are named, so each pair counts as a way of asking of its own"
         if not self.sharing:
             return text
         groups = len({pair.group for pair in self.pairs if pair.group})
-        return f"{text}; {self.sharing} share a prompt with another pair: {groups} groups, each one cluster on one side"
+        return f"{text}; {self.sharing} hang together by shared prompts: {groups} groups, each one cluster on one side"
 
     @cached_property
     def harmless_alike(self) -> "PairSet":
-        """Pairs of two harmless prompts of one template that differ in few words; no prompt is in two of them."""
+        """Pairs of two harmless prompts of one frame that differ in few words; no prompt is in two of them."""
         candidates: list[tuple[int, Pair, set[str]]] = []
-        by_template: dict[str, list[Pair]] = {}
+        by_frame: dict[str, list[Pair]] = {}
         for pair in self.pairs:
-            if pair.template is not None:
-                by_template.setdefault(pair.template, []).append(pair)
-        for template, pairs in by_template.items():
+            if pair.frame is not None:
+                by_frame.setdefault(pair.frame, []).append(pair)
+        for frame, pairs in by_frame.items():
             for first, second in combinations(pairs, 2):
-                both = Pair(f"{first.id}+{second.id}", first.category, first.harmless, second.harmless, template)
+                both = Pair(f"{first.id}+{second.id}", first.category, first.harmless, second.harmless, frame)
                 ours, theirs = (words.split() for words in both.words.values())
                 # Prompts with as many words may have as many tokens, and so be aligned.
                 if ours and len(ours) == len(theirs):
@@ -192,8 +210,11 @@ class PairSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all pairs, in order; it does not depend on the set's name."""
-        text = json.dumps([pair.as_json for pair in self.pairs], ensure_ascii=False)
+        """A hash of all pairs, in order, and of the rule that splits them; it does not depend on the set's name."""
+        rows = [pair.as_json for pair in self.pairs]
+        # Until rule 3 a frame was called a template.
+        old = [{"template" if name == "frame" else name: value for name, value in row.items()} for row in rows]
+        text = json.dumps({"split": self.split, "pairs": rows} if self.split >= _BY_FRAME else old, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _where(self, name: str, keep: Callable[[Pair], bool]) -> "PairSet":
@@ -201,14 +222,17 @@ class PairSet:
 
 
 def grouped(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The pairs, with `group` set for those that share a prompt (compared as `normalised`)."""
-    parts = connected([(normalised(pair.harmful), normalised(pair.harmless)) for pair in pairs])
-    members: dict[int, list[str]] = {}
+    """The pairs, with `group` set for all in a frame of which any shares a prompt (compared as `normalised`)."""
+    prompts = [{normalised(pair.harmful), normalised(pair.harmless)} for pair in pairs]
+    uses = Counter(prompt for both in prompts for prompt in both)
+    parts = connected([(*both, ("frame", pair.way)) for both, pair in zip(prompts, pairs, strict=True)])
+    ways: dict[int, list[str]] = {}
     for part, pair in zip(parts, pairs, strict=True):
-        members.setdefault(part, []).append(pair.id)
-    least = {part: min(ids) for part, ids in members.items() if len(ids) > 1}
+        ways.setdefault(part, []).append(pair.way)
+    sharing = {part for part, both in zip(parts, prompts, strict=True) if any(uses[prompt] > 1 for prompt in both)}
     return tuple(
-        replace(pair, group=least[part]) if part in least else pair for part, pair in zip(parts, pairs, strict=True)
+        replace(pair, group=min(ways[part])) if part in sharing else pair
+        for part, pair in zip(parts, pairs, strict=True)
     )
 
 
@@ -240,5 +264,5 @@ def require_category(name: str, known: Sequence[str]) -> None:
 
 
 def side_of(key: str) -> Side:
-    """`discovery` or `heldout`, by a stable hash of a pair's id (of an unpaired prompt: its text)."""
+    """`discovery` or `heldout`, by a stable hash of a pair's frame or id (of an unpaired prompt: its text)."""
     return "heldout" if hashlib.sha256(key.encode()).digest()[0] % 2 else "discovery"

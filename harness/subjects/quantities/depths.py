@@ -104,10 +104,10 @@ class Depths:
         return Joint(tuple(Circuit(tuple(Site(layer, kind) for kind in OUTPUTS)) for layer in layers), at, direct)
 
     def _harmless(self, stage: Stage) -> Estimate:
-        """Control: the depth of the same stage where two harmless prompts of one template are answered differently."""
+        """Control: the depth of the same stage where two harmless prompts of one frame are answered differently."""
         name, pairs = f"depth of {stage}, harmless behaviour", self.pairs.harmless_alike
         if not pairs:
-            return unmeasured(name, "not measurable: no two harmless prompts are of one template")
+            return unmeasured(name, "not measurable: no two harmless prompts are of one frame")
         effects = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
         depth = _depths(effects) if effects.pairs else np.zeros(0)
         finite = np.isfinite(depth)
@@ -115,8 +115,7 @@ class Depths:
             return unmeasured(
                 name, f"not measurable: none of {len(pairs)} pairs of harmless prompts are answered differently"
             )
-        template = {pair.id: pair.template for pair in pairs}
-        clusters = np.array([template[pair_id] for pair_id in effects.pairs])[finite]
+        clusters = np.array([pairs.cluster_of[pair_id] for pair_id in effects.pairs])[finite]
         interval = means.mean(depth[finite], self.subject.level, clusters)
         return estimated(name, interval, effects.evidence, reach=RANGES["depths.of"])
 
