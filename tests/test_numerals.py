@@ -11,6 +11,7 @@ from harness.judging.estimate import Estimate, Sign, decided
 from harness.judging.numerals import bar_text, printed
 from harness.judging.verdict import Decided, plain
 from harness.results import wording
+from harness.results.controls.truth_matrix import in_short
 from harness.results.run_record import Judged
 from harness.running import html_table
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,11 +156,12 @@ def test_a_claim_judges_itself_outside_of_pytest() -> None:
     for low, high in ((0.4, 0.6), (0.1, 0.2), (0.2, 0.4)):
 
         @claim("itself", source="a test", holds_on="reference", fails_on="cone", needs_refusals=False)
-        def test_itself(model: Estimate, pairs: PairSet) -> None:
-            assert model > 0.3
+        def test_itself(model: Any, pairs: PairSet) -> None:
+            assert model.estimate > 0.3
 
         made: Claim = vars(test_itself)["claim"]
-        outcomes.append(made.judge(Estimate("x", (low + high) / 2, low, high, 9, "given"), PairSet("none", ()))[0])
+        estimate = Estimate("x", (low + high) / 2, low, high, 9, "given")
+        outcomes.append(made.judge(SimpleNamespace(level=0.01, estimate=estimate), PairSet("none", ()))[0])
     assert outcomes == ["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
 
