@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judging.estimate import Comparison, Estimate, Inconclusive, Refuted, decided, decisions
+from harness.judging.estimate import (
+    Comparison,
+    Estimate,
+    Inconclusive,
+    Refuted,
+    Sign,
+    decided,
+    decisions,
+    exclude,
+    exclusions,
+)
 
 FALL = Estimate("fall", 0.62, 0.51, 0.73, 64, "Tango")
 numbers = st.floats(-2, 2, allow_nan=False)
@@ -123,3 +133,24 @@ def test_an_account_is_kept_of_what_was_decided() -> None:
         assert FALL.value > 0.3
     assert [type(one) for one in made] == [Comparison, Comparison]
     assert [len(one.bars) for one in made] == [1, 2]
+
+
+@given(low=numbers, width=st.floats(0, 2), bar=numbers, sign=st.sampled_from(["<", ">"]))
+def test_what_is_excluded_is_refuted_as_before_and_never_supported(
+    low: float, width: float, bar: float, sign: Sign
+) -> None:
+    before = decided(estimate(low, low + width), sign, bar)
+    after = decided(replace(estimate(low, low + width), excluded="the filters exclude it"), sign, bar)
+    assert after == ("INCONCLUSIVE" if before == "SUPPORTED" else before)
+
+
+def test_what_is_compared_after_an_exclusion_is_excluded_until_the_block_ends() -> None:
+    with exclusions():
+        early = FALL > 0.3
+        exclude("the filters exclude it")
+        late = FALL > 0.3
+        with pytest.raises(Inconclusive, match=r"^the filters exclude it; fall .*73\] \(n=64 pairs\) > 0.30$"):
+            bool(early & late)
+        with pytest.raises(Refuted, match="^fall "):
+            bool(FALL > 0.8)
+    assert (early.outcome, late.outcome, (FALL > 0.3).outcome) == ("SUPPORTED", "INCONCLUSIVE", "SUPPORTED")

@@ -230,6 +230,15 @@ def test_what_a_run_keeps_of_an_estimate_decides_as_the_estimate_did() -> None:
     assert decided(verdict.estimate_of(verdict.plain(empty)), ">", 0.3) == "INCONCLUSIVE"
 
 
+def test_the_report_says_why_a_bar_that_is_met_does_not_support_the_claim() -> None:
+    fall = verdict.plain(Estimate("fall", 0.9, 0.8, 1.0, 9, "given", excluded="the published filters exclude it"))
+    for bar, said in ((0.3, "cannot support the claim: the published filters exclude it."), (0.85, "decides nothing.")):
+        kept = {**fall, "sign": ">", "bar": bar}
+        assert decided(verdict.estimate_of(kept), ">", bar) == "INCONCLUSIVE"
+        assert wording.in_words(kept).endswith(said)
+    assert wording.in_words({**fall, "sign": "<", "bar": 0.3}).endswith("and it had to be below.")
+
+
 # What is said beside a verdict, and what a study needs.
 
 

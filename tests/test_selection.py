@@ -1,7 +1,9 @@
 """The published choice of a direction, against the procedure written out with plain hooks on the unwrapped model."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,15 +12,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from harness.claims.claim import claim_named
 from harness.inputs.model_catalog import find
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.instruments.direction_selection import MAX_KL, MIN_INDUCED, TIE, Prompts, Selection, select
 from harness.instruments.directions import vectors
+from harness.judging.estimate import decisions
+from harness.measurements.evidence import Evidence
+from harness.measurements.questions import Measurement
 from harness.measurements.questions.searches import LAYERS
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
+from harness.subjects.synthetic import Synthetic, Truth
 
 ORGANISM = "organism:reference"
 
@@ -167,18 +174,33 @@ def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> No
     assert torch.cosine_similarity(found, planted.double(), dim=0) > 0.9
 
 
-def test_no_valid_direction_is_an_answer(
-    model: ChatModel, parts: tuple[Prompts, Prompts], tokens: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+ADDED = r"gives harmless prompts log-odds of refusing of -?\d+\.\d\d when added \(at least 50\)"
+REMOVED = r"changes harmless prompts by 0\.\d\d nats when removed \(at most -1\)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"), [({"MAX_KL": -1.0, "MIN_INDUCED": -50.0}, REMOVED), ({"MIN_INDUCED": 50.0}, ADDED)]
+)
+def test_no_valid_direction_is_an_answer_and_says_how_near_it_came(
+    model: ChatModel,
+    parts: tuple[Prompts, Prompts],
+    tokens: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, float],
+    said: str,
 ) -> None:
-    monkeypatch.setattr("harness.instruments.direction_selection.MAX_KL", -1.0)
+    for limit, value in limits.items():
+        monkeypatch.setattr(f"harness.instruments.direction_selection.{limit}", value)
     selection = select(model, *parts, tokens)
     assert selection.chosen is None
     assert selection.direction is None
-    assert "no valid direction" in selection.reason
     left = [candidate.bypassed for candidate in selection.candidates if candidate.bypassed is not None]
     assert len(left) == len(selection.candidates)
-    assert selection.fallback is not None
-    assert selection.fallback.bypassed == min(left)
+    nearest = selection.fallback
+    assert nearest is not None
+    assert nearest.bypassed == min(left)
+    place = f"of layer {nearest.layer} and position {nearest.position}"
+    assert re.fullmatch(f"no candidate is valid: the nearest, {place}, {said}", selection.reason)
 
 
 def test_a_model_that_refuses_nothing_has_no_direction(
@@ -187,3 +209,30 @@ def test_a_model_that_refuses_nothing_has_no_direction(
     unlikely = int(awake("llama").next_token(["hello"])[0].argmin())
     selection = select(awake("llama"), *parts, (unlikely,))
     assert "refuses no harmful training prompt" in selection.reason
+
+
+class Excluded(Synthetic):
+    """A study in which no candidate passes the filters."""
+
+    def seek(self, question: Measurement) -> Evidence:
+        kept = super().seek(question)
+        return (
+            replace(kept, values={**kept.values, "valid": False, "reason": "so near"})
+            if "valid" in kept.values
+            else kept
+        )
+
+
+@pytest.mark.parametrize(
+    "name", ["direction-necessity", "direction-sufficiency", "removal-specificity", "addition-specificity", "growth"]
+)
+def test_a_direction_that_the_filters_exclude_can_refute_a_claim_and_not_support_it(name: str) -> None:
+    made = claim_named(name)
+    for strong, expected in ((True, "SUPPORTED"), (False, "REFUTED")):
+        truth = Truth((0.9, 0.0) if strong else (0.0, 0.0), noise=0.05)
+        valid, excluded = (kind(truth, 120, 1, 0.01) for kind in (Synthetic, Excluded))
+        assert made.judge(valid, valid.all_pairs) == expected
+        with decisions() as bars:
+            outcome = made.judge(excluded, excluded.all_pairs)
+        assert outcome == ("INCONCLUSIVE" if strong else "REFUTED")
+        assert ("the published filters exclude it: so near; " in str(bars[0])) == strong

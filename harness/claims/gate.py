@@ -20,7 +20,7 @@ from harness.inputs.prompts.prompt_text import normalised
 from harness.inputs.sites import origins_kept
 from harness.judging import proportions
 from harness.judging.bars import WrittenBar
-from harness.judging.estimate import Estimate, Inconclusive, beside
+from harness.judging.estimate import Estimate, Inconclusive, beside, exclusions
 from harness.judging.numerals import printed
 from harness.judging.ranges import SHARE
 from harness.measurements.origins import Origin, prompts_of
@@ -70,7 +70,7 @@ def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -
     refused = _something_to_explain(subject) if needs_refusals else {}
     token = _running.set(_Claim(bars, subject.level, refused))
     try:
-        with origins_kept():
+        with origins_kept(), exclusions():
             yield
     finally:
         _running.reset(token)

@@ -122,16 +122,26 @@ def _chosen(
             chosen = candidate
         elif valid and not beyond_ties:
             ties.append(candidate)
-    reason = (
-        "" if chosen else "no valid direction: every candidate either induces no refusal or changes harmless prompts"
-    )
-    fallback = None
+    reason, fallback = "", None
     if chosen is None:
         not_removed = [candidate for candidate in measured.values() if candidate.bypassed is None]
         for candidate, odds in zip(not_removed, trial.bypassed(not_removed), strict=True):
             measured[candidate.layer, candidate.position] = replace(candidate, bypassed=odds)
         fallback = min(measured.values(), key=lambda candidate: candidate.bypassed or 0)
+        reason = _why_invalid(fallback)
     return Selection(tuple(measured.values()), chosen, tuple(ties), reason, train, fallback)
+
+
+def _why_invalid(nearest: Candidate) -> str:
+    """The filters that the candidate does not pass, and by how much."""
+    failed = []
+    if nearest.induced is not None and nearest.induced < MIN_INDUCED:
+        odds = f"{nearest.induced:.2f} when added (at least {MIN_INDUCED:g})"
+        failed.append(f"gives harmless prompts log-odds of refusing of {odds}")
+    if nearest.kl is not None and nearest.kl > MAX_KL:
+        failed.append(f"changes harmless prompts by {nearest.kl:.2f} nats when removed (at most {MAX_KL:g})")
+    place = f"of layer {nearest.layer} and position {nearest.position}"
+    return f"no candidate is valid: the nearest, {place}, {' and '.join(failed)}"
 
 
 class _Trial:

@@ -47,12 +47,18 @@ class Estimate:
     range: Range | None = None  # the lowest and highest value it can have; None where nothing bounds it
     evidence: tuple[str, ...] = ()  # fingerprints of the evidence that value and interval were computed from
     advice: str = ""  # what would decide it, printed where it is inconclusive
+    excluded: str = ""  # why it can refute its claim but not support it, such as a direction that fails its filters
 
     def __gt__(self, bar: float) -> "Comparison":
-        return Comparison(((self, ">", self._bar(bar)),))
+        return self._held_to(">", bar)
 
     def __lt__(self, bar: float) -> "Comparison":
-        return Comparison(((self, "<", self._bar(bar)),))
+        return self._held_to("<", bar)
+
+    def _held_to(self, sign: Sign, bar: float) -> "Comparison":
+        excluded = "; ".join(dict.fromkeys(filter(None, [self.excluded, *_exclusions.get([])])))
+        held = replace(self, excluded=excluded) if excluded else self
+        return Comparison(((held, sign, self._bar(bar)),))
 
     def __abs__(self) -> "Estimate":
         """The distance from zero; its interval begins at 0 where the estimate's interval contains 0."""
@@ -121,7 +127,12 @@ class Comparison:
                 return True
 
     def __str__(self) -> str:
-        reasons = dict.fromkeys(estimate.nothing for estimate, _, _ in self.bars if estimate.nothing)
+        reasons = dict.fromkeys(
+            reason
+            for estimate, sign, bar in self.bars
+            for reason in (estimate.nothing, estimate.excluded)
+            if reason and decided(estimate, sign, bar) == "INCONCLUSIVE"
+        )
         measured = (bar for bar in self.bars if not bar[0].absent)
         bars = " and ".join(estimate.beside_bar(sign, bar) for estimate, sign, bar in measured)
         missing = (
@@ -137,9 +148,11 @@ def decided(estimate: Estimate, sign: Sign, bar: float) -> Outcome:
     """The outcome of a single bar; an estimate without a number is INCONCLUSIVE."""
     if estimate.absent or estimate.nothing or not estimate.low <= estimate.high:  # a NaN decides nothing
         return "INCONCLUSIVE"
-    if sign == ">":
-        return "SUPPORTED" if estimate.low > bar else "REFUTED" if estimate.high < bar else "INCONCLUSIVE"
-    return "SUPPORTED" if estimate.high < bar else "REFUTED" if estimate.low > bar else "INCONCLUSIVE"
+    above, below = estimate.low > bar, estimate.high < bar
+    met, missed = (above, below) if sign == ">" else (below, above)
+    if met and not estimate.excluded:
+        return "SUPPORTED"
+    return "REFUTED" if missed else "INCONCLUSIVE"
 
 
 def worst(outcomes: Sequence[Outcome]) -> Outcome:
@@ -150,6 +163,21 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
 def beside(*estimates: Estimate) -> None:
     """Reports estimates together with the verdict; they decide nothing."""
     _asides.get({}).update({str(estimate.name): estimate for estimate in estimates})
+
+
+def exclude(why: str) -> None:
+    """From here on bars of the running claim can be refuted but not supported, for this reason."""
+    _exclusions.get([]).append(why)
+
+
+@contextmanager
+def exclusions() -> Iterator[None]:
+    """Forgets, when the block ends, what was excluded in it."""
+    token = _exclusions.set([])
+    try:
+        yield
+    finally:
+        _exclusions.reset(token)
 
 
 @contextmanager
@@ -185,6 +213,7 @@ def unsupported(made: Sequence[Comparison]) -> str:
 
 _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
 _asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
+_exclusions: ContextVar[list[str]] = ContextVar("exclusions")
 
 
 def _number(bar: object) -> float:

@@ -47,6 +47,7 @@ class Kept(TypedDict):
     unit: str
     method: str
     nothing: NotRequired[str]  # missing in older runs
+    excluded: NotRequired[str]  # missing in older runs
     evidence: NotRequired[list[Key]]  # fingerprints of what it was computed from; missing in older runs
 
 
@@ -103,6 +104,7 @@ def plain(estimate: Estimate) -> Kept:
         "unit": estimate.unit,
         "method": estimate.absent or estimate.method,
         "nothing": estimate.nothing,
+        "excluded": estimate.excluded,
         "evidence": list(estimate.evidence),
     }
 
@@ -111,7 +113,8 @@ def estimate_of(kept: Mapping[str, Any]) -> Estimate:
     """Rebuilds an estimate from a run's record."""
     names = ("name", "value", "low", "high", "n", "method", "unit")
     known = {name: kept[name] for name in names}
-    return Estimate(**known, nothing=kept.get("nothing", ""), evidence=tuple(kept.get("evidence", ())))
+    reasons = {name: kept.get(name, "") for name in ("nothing", "excluded")}
+    return Estimate(**known, **reasons, evidence=tuple(kept.get("evidence", ())))
 
 
 def exit_code(words: Sequence[Word]) -> int | None:

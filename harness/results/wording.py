@@ -82,6 +82,9 @@ def in_words(estimate: Mapping[str, Any]) -> str:
     bar, whole = f"the bar of {shown.bar}", "" if counted else "the whole interval is "
     if estimate.get("nothing"):
         return f"{head}; but that decides nothing about {bar}: {estimate['nothing']}."
+    if estimate.get("excluded") and outcome({**estimate, "excluded": ""}) == "SUPPORTED":
+        met = "above" if over else "below"
+        return f"{head}; {whole}{met} {bar}, but that cannot support the claim: {estimate['excluded']}."
     match outcome(estimate):
         case "SUPPORTED":
             return f"{head}; {whole}{'above' if over else 'below'} {bar}."

@@ -18,7 +18,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.sites import SITE_KINDS, At, Indexed, Site, number_of
 from harness.judging import means, proportions
-from harness.judging.estimate import Estimate, Inconclusive, beside
+from harness.judging.estimate import Estimate, Inconclusive, beside, exclude
 from harness.judging.ranges import SHARE
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
@@ -239,12 +239,17 @@ class Subject(CircuitQuestions):
         return tuple(sorted(circuit.sites, key=lambda site: -self._site_effects[site]))
 
     def direction(self, pairs: PromptSet) -> Direction:
-        """The direction that the published procedure chooses here; if none passes its filters, the nearest."""
+        """The direction that the published procedure chooses here.
+
+        If none passes its filters, the nearest: the claim can then be refuted but not supported.
+        """
         evidence = self.seek(FoundDirection(pairs))
         values = evidence.values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
         valid = float(values["valid"])
+        if not valid:
+            exclude(f"the published filters exclude it: {values['reason']}")
         beside(
             Estimate(
                 "direction passes the published filters",

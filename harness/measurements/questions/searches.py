@@ -80,12 +80,12 @@ class FoundDirection(Measurement):
     """The layer and position of the direction that the published procedure (Arditi et al.) chooses.
 
     It computes candidates on three quarters of the pairs and chooses on the others. If no candidate passes its filters,
-    the one whose removal leaves least refusal is taken.
+    the one whose removal leaves least refusal is taken, and `reason` says how near it came.
     """
 
     KIND = "direction"
     CONTENT = Content(Asked, _Direction)
-    REVISION = 2
+    REVISION = 3
 
     def cost(self, model: Outlook) -> float:
         """All prompts are read; candidates are added to validation prompts, and those that induce refusal are removed.
