@@ -69,6 +69,7 @@ EXPECTED = table(
         "transfer",
     ),
     holds("six heads bring about a sixth each", "many-heads"),
+    holds("heads write the direction, and the neurons that are planted only read it", "removal-mlp"),
     fails("256 neurons share the work, so that no 1% of neurons matters", "few-neurons"),
     holds("all of it is fetched before the second half of the layers", "end-of-instruction"),
     holds(
