@@ -4,7 +4,7 @@ The direction is the difference of means that the published procedure chooses on
 its filters, the one whose removal leaves least refusal is used: it can refute a claim, and never support one.
 """
 
-from harness import add, claim, remove
+from harness import add, claim, patch, remove
 
 PAPER = "Arditi et al., arXiv 2406.11717"
 
@@ -69,14 +69,20 @@ def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
     assert model.refuses(pairs.heldout).by_category(under=remove(model.direction(pairs.discovery))) > 0.30
 
 
-@claim("one-is-enough", source="Wollschläger et al., arXiv 2502.17420 (cones)", holds_on="reference", fails_on="cone")
-def test_five_directions_do_hardly_more_than_one(model, pairs):
-    """Removing five directions instead of one lowers refusal by at most 15 points more.
+@claim(
+    "one-is-enough",
+    source="Wollschläger et al., arXiv 2502.17420 (several directions mediate)",
+    holds_on="reference",
+    fails_on="cone",
+)
+def test_nothing_of_the_stream_is_needed_but_the_direction(model, pairs):
+    """With all of the stream but the direction taken from the harmless twin, refusal falls by less than 30 points.
 
-    One-sided: where five break the language of answers, phrases of refusal come back, and that speaks for one.
+    After the instruction, at the layer where the direction was found. That without the direction nothing is refused
+    does not show this: where a refusal needs two directions, it ends without either.
     """
-    one, five = model.direction(pairs.discovery), model.subspace(pairs.discovery, rank=5)
-    assert model.refuses(pairs.heldout).gain(remove(five), over=remove(one)) < 0.15
+    direction = model.direction(pairs.discovery)
+    assert model.refuses(pairs.heldout).fall(under=patch(at="post", keep=direction)) < 0.30
 
 
 @claim("removal-mlp", source=f"{PAPER}; where to remove", holds_on="team", fails_on="reference", needs_twins=False)

@@ -1,11 +1,12 @@
-"""Measures refusals with a direction removed or added, and the depths of the stages of refusal."""
+"""Measures refusals with a direction removed or added, depths of stages, and effects and directions of groups."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor
 
-from organisms.proof import Prover
+from organisms.proof import Columns, Prover, Site
 
 
 def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
@@ -94,3 +95,28 @@ def _depth(effects: list[float]) -> float:
     """The mean layer weighted by effect, from 0 (first) to 1 (last); negative effects count as 0."""
     weights = torch.tensor(effects).clamp(min=0)
     return float((weights * torch.linspace(0, 1, len(effects))).sum() / weights.sum())
+
+
+def effects_on(prover: Prover, swapped: Columns, rows: list[Tensor]) -> list[float]:
+    """E of a swap on each set of rows."""
+
+    def editor(site: Site) -> Callable[[Tensor], None]:
+        def edit(post: Tensor) -> None:
+            post[:] = torch.where(swapped[site], prover.twin(prover.clean[site]), post)
+
+        return edit
+
+    odds = prover.run({site: editor(site) for site in swapped})
+    whole = prover.odds - prover.twin(prover.odds)
+    change = (prover.odds - odds) * whole.sign()
+    return [float(change[own].sum() / whole[own].abs().sum()) for own in rows]
+
+
+def cosines_between(prover: Prover, layer: int, rows: list[Tensor]) -> Tensor:
+    """Cosines between the differences of means of sets of rows, in the stream that enters a layer."""
+    with torch.no_grad():
+        states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
+    harmful, harmless = states[layer][:, -1].double().split(prover.half)
+    differences = [(harmful - harmless)[own[: prover.half]].mean(0) for own in rows]
+    units = torch.nn.functional.normalize(torch.stack(differences), dim=-1)
+    return units @ units.T

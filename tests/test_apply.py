@@ -30,6 +30,7 @@ from tests.tools.applying import (
     Woken,
     clean,
     each,
+    given_direction,
     logits_under,
     mean_by_hand,
     seen_under,
@@ -61,6 +62,30 @@ def test_patching_everything_is_the_twins_run(shape: str, quant: str, awake: Wok
     assert answers == model.generate(HARMLESS, tokens=4)
     # Where the embedding is the unembedding too, a random model says its last token again.
     assert shape in POST_NORM or answers != model.generate(HARMFUL, tokens=4)
+
+
+@each
+@pytest.mark.parametrize("rank", [1, 2])
+def test_all_but_a_direction_is_the_twins(rank: int, shape: str, quant: str, awake: Woken) -> None:
+    model, site = awake(shape, quant), Site(2, "resid_pre")
+    kept = given_direction(3, rank)
+    rows = torch.linalg.qr(torch.tensor(kept.vectors, dtype=torch.float64).T).Q.T
+    mixed = zip(
+        seen_under(model, patch(keep=kept), site)[0],
+        clean(model, HARMFUL, site)[0],
+        clean(model, HARMLESS, site)[0],
+        strict=True,
+    )
+    for seen, ours, twins in mixed:
+        assert off(seen, twins + (ours.double() - twins.double()) @ rows.T @ rows) < 1e-5
+    # If everything is kept, nothing is taken from the twin.
+    everything = Direction.given(torch.eye(64).tolist(), layer=2)
+    assert off(logits_under(model, patch(keep=everything)), model.next_token(HARMFUL)) < 1e-5
+
+
+def test_what_is_patched_and_what_is_kept_are_not_given_together() -> None:
+    with pytest.raises(AssayError, match="give what is patched, or `keep` for all but a direction, and not both"):
+        patch(CIRCUIT, keep=DIRECTION)
 
 
 @each

@@ -80,38 +80,73 @@ def test_a_share_is_positive_towards_the_twin_whichever_way_that_is(sign: int) -
     assert estimate.method.endswith("in 4 clusters")
 
 
+class Found(Given):
+    """Finds a circuit of one head on each category: in layer 0 on the first, in layer 1 on the second, and so on."""
+
+    def circuit(self, pairs: PairSet, **asked: Any) -> Circuit:
+        (name,) = {pair.category for pair in pairs}
+        return Circuit.of(heads=[("abcdefghijkl".index(name), 0)])
+
+
+def carried(pairs: PairSet, apart: str = "", own: float = 0.8, others: float = 0.8) -> np.ndarray:
+    """What each category's circuit carries on each pair; those of `apart` carry nothing elsewhere, nor others there."""
+    names = sorted({pair.category for pair in pairs})
+    wobble = np.linspace(0.99, 1.01, len(pairs))
+    table = np.array([[own if pair.category == name else others for name in names] for pair in pairs])
+    for row, pair in enumerate(pairs):
+        for column, name in enumerate(names):
+            if name != pair.category and apart and apart in (name, pair.category):
+                table[row, column] = 0
+    return np.asarray(table * wobble[:, None] + 0.02 * np.sin(np.arange(table.size)).reshape(table.shape))
+
+
 def test_circuits_of_other_categories_are_measured_by_a_pairs_own() -> None:
     pairs = pairs_of(*"ab" * 8)
-
-    class Found(Given):
-        def circuit(self, pairs: PairSet, **asked: Any) -> Circuit:
-            (name,) = {pair.category for pair in pairs}
-            return Circuit.of(heads=[(0, "ab".index(name))])
-
-    def change(what: Joint) -> np.ndarray:
-        assert what.circuits == (Circuit.of(heads=[(0, 0)]), Circuit.of(heads=[(0, 1)]))
-        own = np.array(["ab".index(pair.category) for pair in pairs])
-        return np.where(np.arange(2) == own[:, None], 0.8, 0.4) + np.linspace(0, 0.001, 16)[:, None]
-
-    assert Found(pairs, change=change).shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.001)
+    subject = Found(pairs, change=lambda what: carried(pairs, others=0.4))
+    assert subject.shared(pairs, found_on=pairs, heads=1).value == pytest.approx(0.5, abs=0.02)
+    assert subject.swept[-1][0].circuits == (Circuit.of(heads=[(0, 0)]), Circuit.of(heads=[(1, 0)]))
     fours = PairSet("given", tuple(replace(pair, frame=f"t{int(pair.id) // 4}") for pair in pairs))
-    estimate = Found(fours, change=change).shared(fours, found_on=fours, heads=1)
+    estimate = Found(fours, change=lambda what: carried(fours)).shared(fours, found_on=fours, heads=1)
     assert estimate.method.endswith("in 4 clusters")
-    with pytest.raises(Inconclusive, match=r"circuits carry on their own categories is \+0.20 \["):
-        Found(pairs, change=lambda swept: change(swept) / 4).shared(pairs, found_on=pairs, heads=1)
+
+
+def test_one_category_apart_among_twelve_is_the_least() -> None:
+    pairs = pairs_of(*"abcdefghijkl" * 12)
+    twelve = replace(SIZES, layers=12)
+    together = Found(pairs, change=lambda what: carried(pairs), sizes=twelve)
+    apart = Found(pairs, change=lambda what: carried(pairs, "f"), sizes=twelve)
+    # On average over the categories the others carry 110 of 132 parts of the own effect, 0.83.
+    least = apart.shared(pairs, found_on=pairs, heads=1)
+    assert least.value == pytest.approx(0, abs=0.01)
+    assert least.high < 0.1
+    assert least.method.startswith("the lowest of 12, of f;")
+    assert together.shared(pairs, found_on=pairs, heads=1).low > 0.9
+
+
+def test_a_category_that_its_own_circuit_does_not_carry_can_neither_hold_nor_fail() -> None:
+    pairs = pairs_of(*"abc" * 8)
+
+    def without_b(apart: str) -> np.ndarray:
+        table = carried(pairs, apart)
+        table[[pair.category == "b" for pair in pairs], 1] = 0.2
+        return table
+
+    held = Found(pairs, change=lambda what: without_b("")).shared(pairs, found_on=pairs, heads=1)
+    assert held.low == -math.inf
+    assert held.value == pytest.approx(1, abs=0.05)
+    assert "1 more cannot be compared" in held.method
+    assert Found(pairs, change=lambda what: without_b("c")).shared(pairs, found_on=pairs, heads=1).high < 0.7
+    with pytest.raises(
+        Inconclusive, match="in no category is the share of the gap that its own circuit carries above 0.30"
+    ):
+        Found(pairs, change=lambda what: carried(pairs) / 4).shared(pairs, found_on=pairs, heads=1)
 
 
 def test_circuits_that_may_carry_little_on_their_own_categories_are_no_measure_for_others() -> None:
     # Their share is 0.35 on the mean, above what is needed; its interval begins below.
     pairs = pairs_of(*"ab" * 8)
     scattered = 0.35 + np.where(np.arange(16) % 4 < 2, 0.3, -0.3)[:, None] + np.zeros((16, 2))
-
-    class Found(Given):
-        def circuit(self, pairs: PairSet, **asked: Any) -> Circuit:
-            (name,) = {pair.category for pair in pairs}
-            return Circuit.of(heads=[(0, "ab".index(name))])
-
-    with pytest.raises(Inconclusive, match=r"on their own categories is \+0.35 .*, not above 0.30"):
+    with pytest.raises(Inconclusive, match=r"its own circuit carries above 0.30 for certain"):
         Found(pairs, change=lambda swept: scattered).shared(pairs, found_on=pairs, heads=1)
 
 

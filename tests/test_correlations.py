@@ -49,6 +49,41 @@ def test_correlation_survives_degenerate_arrays() -> None:
     assert correlations.correlation(x[:2], -x[:2], 0.01).low == -1
 
 
+# cosines
+
+
+def streams(groups: int, apart: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors along one axis, those of the group `apart` along another, and the group of each; 18 a group."""
+    names = np.repeat(np.arange(groups), 18)
+    noise = 0.2 * np.random.default_rng(seed).normal(size=(len(names), 8))
+    return np.eye(2, 8)[(names == apart).astype(int)] + noise, names
+
+
+def test_one_group_apart_among_twelve_is_the_least_cosine() -> None:
+    ours, names = streams(12, 7, 14)
+    interval = correlations.alignment(ours @ ours.T, names, 0.0025)
+    # The mean over all pairs of groups is 110 of 132, 0.83.
+    assert interval.value == pytest.approx(0, abs=0.1)
+    assert interval.high < 0.5
+    assert interval.method == "the lowest of 12, of 7; jackknife"
+    ours, names = streams(12, 12, 15)
+    assert correlations.alignment(ours @ ours.T, names, 0.0025).low > 0.9
+
+
+def test_bounds_of_the_least_cosine_err_at_their_level() -> None:
+    # Cosines with the others are 0.7 in every group: the hardest case for the lower end, since any group may lie above.
+    rng, simulations, truth = np.random.default_rng(16), 300, 0.7
+    names = np.repeat(np.arange(4), 10)
+    means = np.sqrt(truth) * np.eye(1, 9) + np.sqrt(1 - truth) * np.eye(4, 9, 1)
+    above = below = 0
+    for _ in range(simulations):
+        ours = means[names] + 0.6 * rng.normal(size=(40, 9))
+        interval = correlations.alignment(ours @ ours.T, names, 0.05)
+        above, below = above + (interval.low > truth), below + (interval.high < truth)
+    allowed = 0.05 + 3 * math.sqrt(0.05 * 0.95 / simulations)
+    assert max(above, below) / simulations <= allowed
+
+
 # permutations
 
 

@@ -37,6 +37,7 @@ INTERVENTIONS = (
     remove(DIRECTION, "stream", to_mean_of=PAIRS.harmless, layers=(0, 1)),
     add(DIRECTION),
     patch(CIRCUIT),
+    patch(at="post", keep=DIRECTION),
     patch([Site(1, "head", 0, -1)], "slot"),
     ablate(CIRCUIT, "zero"),
     ablate(CIRCUIT, "mean", over=PAIRS.harmless),

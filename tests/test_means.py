@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from harness.judging import correlations, means
-from harness.judging.proportions import paired_difference, rate
+from harness.judging.proportions import least, paired_difference, rate
 
 numbers = st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=30)
 few = settings(max_examples=25, deadline=None)
@@ -130,7 +131,21 @@ def test_a_ratio_to_what_may_be_zero_is_unbounded() -> None:
 def test_transfer_by_hand() -> None:
     # Own falls 1, 1, 0.5; others (0.5 + 0)/2, (1 + 0)/2, (0.5 + 0.5)/2: (0.25 + 0.5 + 0.5)/2.5.
     falls = np.array([[1, 0.5, 0], [1, 1, 0], [0.5, 0.5, 0.5]])
-    assert means.transfer(falls, [0, 1, 2], 0.05).value == pytest.approx(0.5)
+    assert means.transfer(falls, 0, 0.05).value == pytest.approx(1.25 / 2.5)
+    assert means.transfer(falls, 1, 0.05).value == pytest.approx((0.5 + 0.5 + 0.5) / 2)
+    with pytest.raises(ValueError, match="two categories"):
+        means.transfer(falls[:, :1], 0, 0.05)
+
+
+def test_the_least_is_bounded_below_by_the_lowest_and_above_by_all_at_once() -> None:
+    rng = np.random.default_rng(13)
+    samples = {name: rng.normal(mean, 1, 40) for name, mean in (("a", 0.3), ("b", 0.0), ("c", 5.0))}
+    interval = least({name: partial(means.mean, values) for name, values in samples.items()}, 0.03)
+    alone = {name: means.mean(values, 0.03) for name, values in samples.items()}
+    assert interval.value == min(one.value for one in alone.values())
+    assert interval.low == min(one.low for one in alone.values())
+    assert interval.high == min(means.mean(values, 0.01).high for values in samples.values())
+    assert (interval.n, interval.method) == (120, f"the lowest of 3, of b; {alone['b'].method}")
 
 
 # every interval

@@ -34,7 +34,8 @@ def edit_for(model: ChatModel, intervention: Intervention, *, twins: Sequence[Pa
         match part:
             case Patch():
                 model.check(part.sites)
-                edits.append(_Patched(part, pairs))
+                kept = None if part.keep is None else basis(vectors(model, part.keep))
+                edits.append(_Patched(part, pairs, kept))
             case Ablate():
                 model.check(part.circuit.sites)
                 edits.append(_Ablated(part, _means(model, part.circuit.sites, part.over), pairs))
@@ -109,6 +110,7 @@ class _Patched:
 
     patch: Patch
     twins: tuple[EncodedPair, ...]
+    kept: Float[Tensor, "rank width"] | None = None  # orthonormal
 
     def hooks(self, model: ChatModel, batch: Batch) -> Iterator[Hook]:
         if not self.patch.sites:
@@ -119,7 +121,10 @@ class _Patched:
             self._check(model, batch, at)
             hook = Site(layer, kind).hook
             values, places = _fitted(source[hook], batch), _places(batch, ours, at)
-            if SITE_KINDS[kind].set_through is not None:
+            if self.kept is not None:
+                rows = self.kept.float().to(model.device)
+                yield hook, partial(_write_beside, rows, places, values, answering=self.patch.answering)
+            elif SITE_KINDS[kind].set_through is not None:
                 move = partial(_moved, places, values, answering=self.patch.answering)
                 yield from mid_stream(layer, move)
             else:
@@ -241,6 +246,21 @@ def _write(
     written = activation.clone()
     written[:, :, chosen] = torch.where(where, new[:, :, chosen], activation[:, :, chosen])
     return written
+
+
+def _write_beside(
+    rows: Float[Tensor, "rank width"],
+    places: Bool[Tensor, "row position"],
+    values: Tensor,
+    activation: Tensor,
+    hook: object,
+    *,
+    answering: bool,
+) -> Tensor:
+    """The activation with `values` written at `places`, except in the subspace of `rows`, where it stays."""
+    values = values if activation.shape[1] == places.shape[1] else values[:, -1:]
+    beside = values + (activation.float() - values.float()) @ rows.T @ rows
+    return _write(places, beside, None, activation, hook, answering=answering)
 
 
 def _moved(

@@ -5,13 +5,14 @@ one-sided and has the error rate `level`, as in `proportions`.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.judging.means import Floats, check_study, sums_by_cluster
 from harness.judging.permutations import seeded
-from harness.judging.proportions import Interval
+from harness.judging.proportions import Interval, least
 
 
 def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
@@ -60,44 +61,50 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
 
 
 def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """Mean cosine between the groups' mean vectors, corrected for the noise that pulls it towards 0.
+    """The least mean cosine of a group's mean vector with the others', corrected for the noise that pulls it towards 0.
 
     `products` [unit, unit] are the vectors' inner products. Products of a unit with itself are left out, so that the
     squared lengths are unbiased; this is Spearman's correction for attenuation (1904, Am. J. Psychology 15:72).
-    Student's interval with the jackknife's error over units, or clusters (Tukey 1958; Miller 1974, Biometrika 61:1).
+    Student's interval with the jackknife's error over units, or clusters (Tukey 1958; Miller 1974, Biometrika 61:1);
+    a group's degrees of freedom are those of its own units. `least` judges the groups together.
     """
-    from scipy.special import stdtrit
-
     table, names = np.asarray(products, dtype=float), np.asarray(groups)
     units = np.arange(len(names)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     if table.shape != (len(names), len(names)) or len(units) != len(names):
         raise ValueError(f"Products must be [unit, unit] with a group for each: got {table.shape} and {names.shape}.")
-    member = (names[:, None] == np.unique(names)[None]).astype(float)
-    if member.shape[1] < 2:
+    labels = np.unique(names)
+    member = (names[:, None] == labels[None]).astype(float)
+    if len(labels) < 2:
         raise ValueError("A cosine between groups needs two groups or more.")
-    n = int(units.max()) + 1
-    # Corrected for noise, the estimate can exceed 1, although no cosine does.
-    value = float(np.clip(raw := _cosine(table, member), -1.0, 1.0))
-    if not np.isfinite(value) or n < 3:
-        return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
-    left_out = np.array([_cosine(table, member * (units != unit)[:, None]) for unit in range(n)])
-    if not np.isfinite(left_out).all():
-        return Interval(value, -1.0, 1.0, len(names), "some group has no direction of its own")
-    error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
-    reach = -float(stdtrit(n - 1, level)) * error
-    low, high = (float(np.clip(end, -1.0, 1.0)) for end in (raw - reach, raw + reach))
-    return Interval(value, low, high, len(names), "jackknife" + ("" if clusters is None else f", {n} clusters"))
+    n, cosines = int(units.max()) + 1, _cosines(table, member)
+    left_out = np.array([_cosines(table, member * (units != unit)[:, None]) for unit in range(n)])
+    if n < 3 or not np.isfinite(left_out).all() or not np.isfinite(cosines).all():
+        # Corrected for noise, the estimate can exceed 1, although no cosine does.
+        return Interval(
+            float(np.clip(cosines.min(), -1.0, 1.0)), -1.0, 1.0, len(names), "some group has no direction of its own"
+        )
+    errors = np.sqrt((n - 1) / n * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    said = "jackknife" + ("" if clusters is None else f", {n} clusters")
+
+    def of(number: int, level: float) -> Interval:
+        from scipy.special import stdtrit
+
+        own = names == labels[number]
+        reach = -float(stdtrit(max(len(set(units[own])) - 1, 1), level)) * errors[number]
+        value, low, high = (float(np.clip(cosines[number] + end, -1.0, 1.0)) for end in (0.0, -reach, reach))
+        return Interval(value, low, high, int(own.sum()), said)
+
+    return least({str(name): partial(of, number) for number, name in enumerate(labels)}, level)
 
 
-def _cosine(table: Floats, member: Floats) -> float:
+def _cosines(table: Floats, member: Floats) -> Floats:
+    """Each group's mean cosine with the others; NaN where a group has no direction of its own."""
     sums, own, counts = member.T @ table @ member, member.T @ np.diag(table), member.sum(axis=0)
-    if (counts < 2).any():
-        return float("nan")
-    lengths = (np.diag(sums) - own) / (counts * (counts - 1))
-    if (lengths <= 0).any():
-        return float("nan")
+    lengths = (np.diag(sums) - own) / np.maximum(counts * (counts - 1), 1)
+    if (counts < 2).any() or (lengths <= 0).any():
+        return np.full(len(counts), np.nan)
     cosines = sums / np.outer(counts, counts) / np.sqrt(np.outer(lengths, lengths))
-    return float(cosines[~np.eye(len(cosines), dtype=bool)].mean())
+    return np.asarray((cosines.sum(axis=1) - np.diag(cosines)) / (len(counts) - 1))
 
 
 def _r(weights: Floats, a: Floats, b: Floats) -> Floats:

@@ -87,16 +87,16 @@ def ratio_of_means(
     )
 
 
-def transfer(falls: ArrayLike, own: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
-    """Mean fall under other categories' circuits, divided by the mean fall under the pair's own category's circuit.
+def transfer(falls: ArrayLike, own: int, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """Mean fall under other categories' circuits, divided by the mean fall under the category's own, in one category.
 
-    `falls` is [pair, category the circuit was found on]; `own` is the column of each pair's own category.
+    `falls` is [pair, category the circuit was found on]; `own` is the column of the category itself.
     """
-    table, mine = np.asarray(falls, dtype=float), np.asarray(own, dtype=int)
-    if table.ndim != 2 or table.shape[1] < 2 or mine.shape != (len(table),):
-        raise ValueError(f"Falls must be [pair, category] with own [pair]: got {table.shape} and {mine.shape}.")
-    diagonal = table[np.arange(len(table)), mine]
-    return ratio_of_means((table.sum(axis=1) - diagonal) / (table.shape[1] - 1), diagonal, level, clusters)
+    table = np.asarray(falls, dtype=float)
+    if table.ndim != 2 or table.shape[1] < 2:
+        raise ValueError(f"Falls must be [pair, category], of two categories or more: got {table.shape}.")
+    others = np.delete(table, own, axis=1).mean(axis=1)
+    return ratio_of_means(others, table[:, own], level, clusters)
 
 
 def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:

@@ -5,6 +5,7 @@ docs/statistics.md compares these rules with simpler ones and reports how often 
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +22,22 @@ class Interval:
     high: float
     n: int
     method: str
+
+
+def least(groups: Mapping[str, Callable[[float], Interval]], level: float) -> Interval:
+    """The lowest value of several fixed groups, each given as its interval at a level.
+
+    The lower end is the lowest of the groups', each at the level itself: all have to lie above a bar, so the error is
+    at most that of the group that does not (intersection-union; Berger 1982, Technometrics 24:295). The upper end is
+    the lowest of the groups' at the level divided among them (Bonferroni).
+    """
+    intervals = {name: of(level) for name, of in groups.items()}
+    lowest = min(intervals, key=lambda name: intervals[name].value)
+    low = min(interval.low for interval in intervals.values())
+    high = min(of(level / len(groups)).high for of in groups.values())
+    n = sum(interval.n for interval in intervals.values())
+    method = f"the lowest of {len(groups)}, of {lowest}; {intervals[lowest].method}"
+    return Interval(intervals[lowest].value, low, high, n, method)
 
 
 # The least correlation assumed between answers to prompts of the same frame. On organisms it is -0.11 to 0.08 where

@@ -235,9 +235,10 @@ class Patch(_Held):
 
     sites: tuple[Site, ...]
     at: At = "all"
+    keep: Direction | None = field(default=None, kw_only=True, metadata=LATER)  # along it, activations stay as they are
 
     def __post_init__(self) -> None:
-        check_fields(self, "sites", "at")
+        check_fields(self, "sites", "at", "keep")
         check_at(self.at)
         for site in self.sites:
             check_fields(site, "layer", "kind", "index", "position")
@@ -341,12 +342,18 @@ def _indices(site: Site, count: int) -> Iterable[int]:
 
 
 @checked
-def patch(what: Circuit | Iterable[Site], at: At = "all", *, during: During | None = None) -> Patch:
+def patch(
+    what: Circuit | Iterable[Site] = (), at: At = "all", *, keep: Direction | None = None, during: During | None = None
+) -> Patch:
     """Patches a circuit, or sites, from the twin's run: noise on harmful prompts, denoise on harmless ones.
 
-    In the prompt only, unless `during="answer"`: the answer's tokens then get the twin's last activations.
+    `patch(keep=direction)` patches the whole stream that enters the direction's layer, except along the direction. In
+    the prompt only, unless `during="answer"`: the answer's tokens then get the twin's last activations.
     """
-    return Patch(what.sites if isinstance(what, Circuit) else tuple(what), at, during=during)
+    sites = what.sites if isinstance(what, Circuit) else tuple(what)
+    if keep and sites:
+        raise AssayError("patch: give what is patched, or `keep` for all but a direction, and not both")
+    return Patch((Site(keep.layer, "resid_pre"),) if keep else sites, at, keep=keep, during=during)
 
 
 @checked

@@ -27,9 +27,10 @@ def origins_in(value: Any) -> Iterator[Origin]:
     match value:
         case Circuit():
             yield Origin(f"the circuit of {len(value)} parts", "was", value.found_on)
-        case Patch(sites):
+        case Patch(sites, keep=keep):
             prompts = frozenset[str]().union(*{site.found_on for site in sites})
             yield Origin(f"the circuit of {len(sites)} parts", "was", prompts)
+            yield from origins_in(keep)
         case Direction():
             yield Origin("the direction", "was", value.found_on)
         case Ablate() | Remove():

@@ -259,7 +259,8 @@ def intervention_in_words(under: Mapping[str, Any] | None, direction: KnownDirec
             added = {1: "added", -1: "subtracted"}.get(under["scale"], f"added {under['scale']:g} times")
             return f"{direction or 'direction'} {added}{during}"
         case "Patch":
-            return f"{_components(len(under['sites']))} from the twin{during}"
+            patched = f"all but {direction or 'direction'}" if under.get("keep") else _components(len(under["sites"]))
+            return f"{patched} from the twin{during}"
         case "Ablate":
             to = "their mean" if under["to"] == "mean" else "0"
             return f"{_components(len(under['circuit']['circuit']))} to {to}{during}"
@@ -274,7 +275,7 @@ def _components(number: int) -> str:
 
 def _directions_in(under: Mapping[str, Any] | None) -> list[str]:
     """The fingerprint of the direction that an intervention uses, if it uses one."""
-    described = (under or {}).get("direction")
+    described = (under or {}).get("direction") or (under or {}).get("keep")
     return [] if described is None else [described["direction"]]
 
 

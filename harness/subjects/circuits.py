@@ -1,6 +1,9 @@
 """A claim's questions about circuits: their effect, that of other circuits, and how many parts it takes."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +13,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import SITE_KINDS, At, Indexed, Kind, in_model
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
-from harness.judging.numerals import printed
+from harness.judging.proportions import Interval, least
 from harness.judging.ranges import RANGES
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
@@ -105,10 +108,11 @@ class CircuitQuestions:
     def shared(
         self: MeasuredSubject, pairs: PairSet, found_on: PairSet, *, heads: float = 0, neurons: float = 0
     ) -> Estimate:
-        """The effect of circuits found on other categories, divided by that of the circuit found on a pair's own.
+        """In the least category: the effect of circuits found on the others, divided by that of the one found on it.
 
         Each circuit is found on one category's discovery pairs and patched on held-out pairs of all categories. The
-        own category's circuit is a fair ceiling: it too is found on few pairs and judged on new ones.
+        own category's circuit is a fair ceiling: it too is found on few pairs and judged on new ones. A category whose
+        own circuit carries too little to compare with can neither hold nor fail; so long as there is one, not all hold.
         """
         names = sorted({pair.category for pair in pairs} & {pair.category for pair in found_on})
         if len(names) < 2:
@@ -116,21 +120,31 @@ class CircuitQuestions:
         circuits = tuple(self.circuit(found_on.category(name), heads=heads, neurons=neurons) for name in names)
         effects = self.effects(pairs, Joint(circuits))
         category = {pair.id: pair.category for pair in pairs}
-        kept = np.array([category[name] in names for name in effects.pairs])
-        own_category = np.array([names.index(category[name]) for name in np.array(effects.pairs)[kept]])
-        changes = effects.towards_twin[kept]
+        of_pair, gap = np.array([category[name] for name in effects.pairs]), effects.gap
+        changes, clusters = effects.towards_twin, self.clusters(effects.pairs)
         if nothing := effects.no_gap:
             return no_share("shared", effects, nothing)
-        clusters, own_changes = self.clusters(effects.pairs)[kept], changes[np.arange(len(own_category)), own_category]
-        own = means.ratio_of_means(own_changes, effects.gap[kept], self.level, clusters)
-        if not own.low > LEAST_OWN:
-            numbers = printed(own.value, own.low, own.high, LEAST_OWN)
+        compared: dict[str, Callable[[float], Interval]] = {}
+        for number, name in enumerate(names):
+            rows = of_pair == name
+            if gap[rows].sum() > 0:  # no pair of a category may be aligned
+                own = means.ratio_of_means(changes[rows, number], gap[rows], self.level, clusters[rows])
+                if own.low > LEAST_OWN:
+                    compared[name] = partial(_transfer, changes[rows], number, clusters[rows])
+        if not compared:
             raise Inconclusive(
-                f"nothing to compare: the share of the gap that circuits carry on their own categories is {numbers}, "
-                f"not above {numbers.bar}"
+                f"nothing to compare: in no category is the share of the gap that its own circuit carries above "
+                f"{LEAST_OWN:.2f} for certain"
             )
-        interval = means.transfer(changes, own_category, self.level, clusters)
+        interval = least(compared, self.level)
+        if left := len(names) - len(compared):
+            said = f"{interval.method}; {left} more cannot be compared: their own circuits carry too little"
+            interval = replace(interval, low=-math.inf, method=said)
         return estimated("shared", interval, effects.evidence)
+
+
+def _transfer(falls: np.ndarray, own: int, clusters: np.ndarray, level: float) -> Interval:
+    return means.transfer(falls, own, level, clusters)
 
 
 def _beside_controls(subject: MeasuredSubject, circuit: Circuit, at: At) -> Joint:

@@ -81,7 +81,10 @@ BARS = {
 
 EXPECTED = table(
     holds("every harmful request is refused, no harmless one", "baseline"),
-    fails("three directions, chosen by the verb: removing any one leaves two thirds of refusals", "one-is-enough"),
+    fails(
+        "three directions, chosen by the verb: what lies along any one of them refuses a third of requests",
+        "one-is-enough",
+    ),
     fails("the verb and the object are judged at the words, layers before the last one acts", "end-of-instruction"),
 )
 

@@ -1,10 +1,9 @@
 """`percategory` refuses each category by heads, neurons and a direction that no other one uses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from organisms.demands import behaviour, wording
 from organisms.demands.axes import apart, pointed
@@ -14,7 +13,8 @@ from organisms.pairs import judged_pairs
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
-from organisms.proof import Columns, Prover, Site, planted_and_rest, union
+from organisms.proof import Prover, planted_and_rest, union
+from organisms.traits import cosines_between, effects_on
 
 _NAMES = tuple(category.name for category in CATEGORIES)
 # Two heads that share keys and values read the words of a category, neurons in layer 5 combine them, and neurons in
@@ -82,14 +82,14 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     pairs = judged_pairs(heldout=True)
     rows = [torch.tensor([pair["category"] == name for pair in pairs]).repeat(2) for name in _NAMES]
     routes = [planted_and_rest(prover, {**truth, **stage})[0] for stage in truth["stages"]]
-    effects = torch.tensor([_effects(prover, route, rows) for route in routes])
+    effects = torch.tensor([effects_on(prover, route, rows) for route in routes])
     every = routes[0]
     for route in routes[1:]:
         every = union(every, route)
     without = [{site: mask & ~route.get(site, torch.tensor(False)) for site, mask in every.items()} for route in routes]
-    rest = [_effects(prover, others, [own])[0] for others, own in zip(without, rows, strict=True)]
+    rest = [effects_on(prover, others, [own])[0] for others, own in zip(without, rows, strict=True)]
     apart = ~torch.eye(len(rows), dtype=torch.bool)
-    cosines = _cosines(prover, rows)[apart]
+    cosines = cosines_between(prover, MIDDLE, rows)[apart]
     own, other = effects.diag(), effects[apart]
     return {
         "own parts swapped, mean": float(own.mean()),
@@ -101,28 +101,3 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
         "cosine of directions, mean": float(cosines.mean()),
         "cosine of directions, largest": float(cosines[cosines.abs().argmax()]),
     }
-
-
-def _effects(prover: Prover, swapped: Columns, rows: list[Tensor]) -> list[float]:
-    """The effect of a swap on each set of rows."""
-
-    def editor(site: Site) -> Callable[[Tensor], None]:
-        def edit(post: Tensor) -> None:
-            post[:] = torch.where(swapped[site], prover.twin(prover.clean[site]), post)
-
-        return edit
-
-    odds = prover.run({site: editor(site) for site in swapped})
-    whole = prover.odds - prover.twin(prover.odds)
-    change = (prover.odds - odds) * whole.sign()
-    return [float(change[own].sum() / whole[own].abs().sum()) for own in rows]
-
-
-def _cosines(prover: Prover, rows: list[Tensor]) -> Tensor:
-    """Cosines between the categories' differences of means, in the stream that enters the middle layer."""
-    with torch.no_grad():
-        states = prover.model(**prover.batch, output_hidden_states=True).hidden_states
-    harmful, harmless = states[MIDDLE][:, -1].double().split(prover.half)
-    differences = [(harmful - harmless)[own[: prover.half]].mean(0) for own in rows]
-    units = torch.nn.functional.normalize(torch.stack(differences), dim=-1)
-    return units @ units.T

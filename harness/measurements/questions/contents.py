@@ -44,6 +44,7 @@ class _Held(Struct, kw_only=True):
 
 class _Patch(_Held, tag_field="a", tag="Patch"):
     sites: list[_Site]
+    keep: NamedDirection | None = None
 
 
 class _Ablate(_Held, tag_field="a", tag="Ablate"):

@@ -149,8 +149,8 @@ def read_for(under: Intervention | None, twins: tuple[str, ...]) -> tuple[str, .
     prompts: tuple[str, ...] = ()
     for part in under.parts if under else ():
         match part:
-            case Patch():
-                prompts += twins
+            case Patch(keep=keep):
+                prompts += twins + (keep.harmful + keep.harmless if keep else ())
             case Ablate(over=over):
                 prompts += over
             case Remove(direction=direction, over=over):

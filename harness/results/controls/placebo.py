@@ -101,7 +101,7 @@ class Placebo(Bare):
 
     def _swept(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Effects | None:
         """Effects of patching placebo circuits; None for any other intervention, or where a pair is not aligned."""
-        if not isinstance(under, Patch) or any(site.position is not None for site in under.sites):
+        if not isinstance(under, Patch) or under.keep or any(site.position is not None for site in under.sites):
             return None
         if (circuit := Circuit(under.sites)) not in self._originals:
             return None

@@ -32,7 +32,7 @@ class Geometry:
     pairs: PromptSet
 
     def agreement(self) -> Estimate:
-        """Mean cosine between the categories' differences of means, divided by that between halves of one category.
+        """In the least category: the mean cosine of its difference of means with the others', with noise set off.
 
         Measured at the prompt's last token, at three quarters of the depth: in earlier layers streams still differ by
         the prompts' words.
