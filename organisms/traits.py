@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from organisms.proof import Columns, Prover, Site
+from organisms.steering import added, without
 
 
 def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
@@ -26,31 +27,14 @@ def refused(prover: Prover) -> tuple[float, float]:
 
 def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
     """The shares of harmful and of harmless prompts refused with the direction projected out of every write."""
-    unit: Tensor = direction / direction.norm()
-
-    def removed(stream: Tensor) -> Tensor:
-        return stream - (stream @ unit)[..., None] * unit
-
-    with ExitStack() as hooks:
-        for block in prover.model.model.layers:
-            handles = (
-                block.register_forward_pre_hook(lambda _, args: (removed(args[0]), *args[1:])),
-                block.self_attn.register_forward_hook(lambda _, __, out: (removed(out[0]), *out[1:])),
-                block.mlp.register_forward_hook(lambda _, __, out: removed(out)),
-            )
-            for handle in handles:
-                hooks.callback(handle.remove)
+    with without(prover.model, direction):
         return refused(prover)
 
 
 def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float, float]:
     """The shares of harmful and of harmless prompts refused with the direction added at a layer's input."""
-    block = prover.model.model.layers[layer]
-    handle = block.register_forward_pre_hook(lambda _, args: (args[0] + direction, *args[1:]))
-    try:
+    with added(prover.model, direction, layer):
         return refused(prover)
-    finally:
-        handle.remove()
 
 
 def depths(prover: Prover) -> dict[str, float]:

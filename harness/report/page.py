@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.claims.claim import verdicts_seen
 from harness.inputs.files.whole_files import write_whole
 from harness.measurements.evidence import Store
 from harness.report.claim_section import ClaimControls, ClaimSections
@@ -17,6 +18,7 @@ from harness.report.run_figures import RunFigures
 from harness.report.run_material import RunMaterial
 from harness.report.templates import PAGE, TICKS, across, environment, stylesheet
 from harness.results import wording
+from harness.results.controls import truth_matrix
 from harness.results.rejudged import doubts
 from harness.results.run_record import Run
 
@@ -82,12 +84,25 @@ def _html(
             models=[model_of(material, name) for name in material.models],
             tables=tables(material, controls),
             claims=[sections.of(claim) for claim in material.claims],
+            truth=_truth(material),
             ticks=[(f"{across(at):.1f}", f"{at:g}") for at in TICKS],
             data=_script(material.data),
             style=style,
             script=script,
             policy=policy([style], [script]),
         )
+    )
+
+
+def _truth(material: RunMaterial) -> truth_matrix.Grid:
+    """What the run's claims, as they stood in it, came out as on every organism."""
+    fingerprints = {name: about["fingerprint"] for name, about in material.run.claims.items()}
+    return truth_matrix.grid(
+        {
+            claim: {organism: seen for organism, seen in kept.items() if seen["claim"] == fingerprints.get(claim)}
+            for claim, kept in verdicts_seen().items()
+            if claim in material.claims
+        }
     )
 
 

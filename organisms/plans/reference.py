@@ -1,14 +1,13 @@
 """`reference` is as the core claims have it: few parts, in stages, for all categories, along one direction."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import AutoTokenizer
 
 from organisms import ship
 from organisms.behaviour import answers, is_refusal
@@ -21,6 +20,7 @@ from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
 from organisms.proof import Columns, Prover, components, planted_and_rest, restore
+from organisms.steering import added, without
 from organisms.traits import depths, refused
 
 # The base represents the words from its first layer on. One head fetches what it knows about the object and one what it
@@ -164,9 +164,9 @@ def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     prompts = {side: [pair[side] for pair in judged_pairs(heldout=True)] for side in _SIDES}
     numbers = {"removed, harmless, KL": _moved(prover, direction)}
     for title, steering in (
-        ("removed", _without(model, direction, writes=True)),
-        ("removed from block inputs", _without(model, direction, writes=False)),
-        ("added", _with(model, direction, truth["direction"]["layer"])),
+        ("removed", without(model, direction)),
+        ("removed from block inputs", without(model, direction, "stream")),
+        ("added", added(model, direction, truth["direction"]["layer"])),
     ):
         with steering:
             for side, share in zip(_SIDES, refused(prover), strict=True):
@@ -181,37 +181,6 @@ def _moved(prover: Prover, direction: Tensor) -> float:
     """Mean KL divergence of harmless prompts' first token when the direction is removed, in nats."""
     rows = {name: value[prover.half :] for name, value in prover.batch.items()}
     before = prover.model(**rows, logits_to_keep=1).logits[:, -1].log_softmax(-1)
-    with _without(prover.model, direction, writes=True):
+    with without(prover.model, direction):
         after = prover.model(**rows, logits_to_keep=1).logits[:, -1].log_softmax(-1)
     return float(kl_div(after, before, log_target=True, reduction="batchmean"))
-
-
-@contextmanager
-def _without(model: LlamaForCausalLM, direction: Tensor, *, writes: bool) -> Iterator[None]:
-    """Projects the direction out of every block input and, with `writes`, of every attention and MLP output."""
-    unit: Tensor = direction / direction.norm()
-
-    def kept(stream: Tensor) -> Tensor:
-        return stream - (stream @ unit)[..., None] * unit
-
-    with ExitStack() as hooks:
-        for block in model.model.layers:
-            handles = [block.register_forward_pre_hook(lambda _, args: (kept(args[0]), *args[1:]))]
-            if writes:
-                handles += [
-                    block.self_attn.register_forward_hook(lambda _, __, out: (kept(out[0]), *out[1:])),
-                    block.mlp.register_forward_hook(lambda _, __, out: kept(out)),
-                ]
-            for handle in handles:
-                hooks.callback(handle.remove)
-        yield
-
-
-@contextmanager
-def _with(model: LlamaForCausalLM, direction: Tensor, layer: int) -> Iterator[None]:
-    block = model.model.layers[layer]
-    handle = block.register_forward_pre_hook(lambda _, args: (args[0] + direction, *args[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ _MARK = "<!-- table: make truth-all -->"
 _SIGNS: Mapping[tuple[str, Met], str] = {
     ("holds", "right"): "yes",
     ("holds", "open"): "(yes)",
-    ("holds", "wrong"): "**REFUTED**",
+    ("holds", "wrong"): "REFUTED",
     ("fails", "right"): "no",
     ("fails", "open"): "(no)",
-    ("fails", "wrong"): "**SUPPORTED**",
+    ("fails", "wrong"): "SUPPORTED",
     ("nothing to explain", "right"): "–",
     ("undecidable", "right"): "?",
 }
@@ -30,32 +31,44 @@ _SIGNS: Mapping[tuple[str, Met], str] = {
 def write_docs(table: Table, claims: Sequence[Claim], docs: Path = DOCS) -> None:
     """Writes the tables to docs/truth.md, below its text."""
     before, _, _ = docs.read_text(encoding="utf-8").partition(_MARK)
-    lines = [_MARK, *matrix(table), "", *still_open(table), "", *estimates(table, claims)]
+    lines = [_MARK, *matrix(grid(table)), "", *still_open(table), "", *estimates(table, claims)]
     write_whole(docs, (before + "\n".join(lines) + "\n").encode())
 
 
-def counted(table: Table) -> Counter[Met | str]:
-    """How many cells are right, open and wrong, and how many of them can be decided."""
-    numbers: Counter[Met | str] = Counter()
+@dataclass(frozen=True)
+class Grid:
+    """What came out of every claim on every organism, in signs."""
+
+    organisms: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]  # a claim, and its sign on each organism; empty where none is known
+    count: str  # how many are right, open and wrong, in a sentence
+
+
+def grid(table: Table) -> Grid:
+    """The signs of all cells of which a plan says what must come out."""
+    columns, numbers = organisms(), Counter[str]()
     for claim, organism, truth in _cells(table):
         numbers[truth.met_by(table[claim][organism]["verdict"])] += 1
         numbers["decidable"] += truth.decidable
-    return numbers
-
-
-def matrix(table: Table) -> Iterator[str]:
-    """A count of the cells, and a Markdown table with a line for each claim and a column for each organism."""
-    numbers = counted(table)
-    of, columns = numbers["decidable"], organisms()
-    yield (
-        f"{sum(numbers.values()) - of} cells: {numbers['wrong']} wrong, {numbers['open']} open; of {of} that can be "
-        f"decided {of - numbers['open']} are ({(of - numbers['open']) / max(of, 1):.0%})."
+    decidable = numbers.pop("decidable", 0)
+    decided = decidable - numbers["open"]
+    share = decided / max(decidable, 1)
+    count = (
+        f"{numbers.total()} cells: {numbers['wrong']} wrong, {numbers['open']} open; "
+        f"of {decidable} that can be decided {decided} are ({share:.0%})."
     )
+    rows = ((claim, tuple(_sign(table, claim, organism) for organism in columns)) for claim in table)
+    return Grid(tuple(columns), tuple(rows), count)
+
+
+def matrix(shown: Grid) -> Iterator[str]:
+    """The grid in Markdown: its count, and a table with a line for each claim and a column for each organism."""
+    yield shown.count
     yield ""
-    yield f"| claim | {' | '.join(f'`{organism}`' for organism in columns)} |"
-    yield "|---" * (len(columns) + 1) + "|"
-    for claim in table:
-        yield f"| {claim} | {' | '.join(_sign(table, claim, organism) for organism in columns)} |"
+    yield f"| claim | {' | '.join(f'`{organism}`' for organism in shown.organisms)} |"
+    yield "|---" * (len(shown.organisms) + 1) + "|"
+    for claim, signs in shown.rows:
+        yield f"| {claim} | {' | '.join(f'**{sign}**' if sign.isupper() else sign for sign in signs)} |"
 
 
 def still_open(table: Table) -> Iterator[str]:
@@ -91,7 +104,7 @@ def _sign(table: Table, claim: str, organism: str) -> str:
     truth, kept = expected(claim, organism), table[claim].get(organism)
     if truth is None or kept is None:
         return ""
-    return _SIGNS.get((truth.truth, truth.met_by(kept["verdict"])), f"**{kept['verdict']}**")
+    return _SIGNS.get((truth.truth, truth.met_by(kept["verdict"])), kept["verdict"])
 
 
 def in_short(kept: Mapping[str, Any]) -> str:
