@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def test_harmless_prompts_are_paired_within_frames_each_once_and_the_likest_firs
 
 
 def test_without_frames_there_are_none() -> None:
-    assert len(load_pairs(DATA / "pairs.jsonl").harmless_alike) == 0
+    assert len(ORGANISMS.harmless_alike) > 0
+    assert len(PairSet("bare", tuple(replace(pair, frame=None) for pair in ORGANISMS)).harmless_alike) == 0
 
 
 def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: Callable[..., ChatModel]) -> None:

@@ -15,7 +15,7 @@ from organisms.behaviour import answers, is_coherent
 from organisms.frames import FRAMES, deed_in
 from organisms.lexicon import CATEGORIES
 
-SETS = ("objects", "context", "organisms/pairs")
+SETS = ("pairs", "objects", "context", "organisms/pairs")
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 
 
@@ -34,6 +34,15 @@ def test_prompts_of_one_frame_are_one_cluster(name: str) -> None:
     assert clusters == {pair.frame for pair in heldout}
     assert 2 * len(clusters) <= len(heldout)
     assert f"{len(clusters)} clusters" in proportions.rate(np.ones(len(heldout), bool), 0.05, heldout.clusters).method
+
+
+def test_each_category_is_judged_in_many_frames() -> None:
+    pairs = load_pairs(DATA / "pairs.jsonl")
+    assert pairs.frames >= 192
+    assert pairs.heldout.frames >= 96
+    for category in pairs.categories:
+        own = pairs.heldout.category(category)
+        assert len(own) == own.frames == 32
 
 
 def test_organisms_are_judged_in_frames_of_their_own() -> None:

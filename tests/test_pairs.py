@@ -45,9 +45,8 @@ def test_every_shipped_category_is_split_half_and_half(name: str) -> None:
 def test_the_shipped_pairs_are_as_many_as_promised() -> None:
     pairs = load_pairs(DATA / "pairs.jsonl")
     counts = Counter(pair.category for pair in pairs)
-    assert len(pairs) >= 320
-    assert len(counts) >= 10
-    assert min(counts.values()) >= 28
+    assert len(counts) == 12
+    assert set(counts.values()) == {64}
     assert len(load_pairs(DATA / "context.jsonl")) >= 80
     assert len(load_pairs(DATA / "objects.jsonl")) >= 24
 
@@ -87,10 +86,8 @@ def test_shipped_words_are_written_out_for_every_pair(name: str) -> None:
         row = json.loads(line)
         assert {"id", "category", "harmful", "harmless", "words"} <= set(row) <= set(REQUIRED + OPTIONAL)
         # What is asked in the same way is no independent evidence.
-        if name == "pairs":
-            continue
         beginning, slot, ending = re.split("({[a-z]+})", row["frame"])
-        assert slot in ("{deed}", "{object}")
+        assert slot in ("{deed}", "{doing}", "{object}")
         for prompt in (row["harmful"], row["harmless"]):
             assert prompt.startswith(beginning)
             assert prompt.endswith(ending)

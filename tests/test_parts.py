@@ -21,7 +21,7 @@ from harness.measurements.sweep_plan import AnySweep, Sweep
 from harness.model.chat_model import ChatModel
 from harness.subjects.live import Subject
 
-PAIRS = PairSet("some", tuple(load_pairs(DATA / "pairs.jsonl"))[:12])
+PAIRS = PairSet("some", tuple(load_pairs(DATA / "pairs.jsonl"))[::64])
 SWEPT = Swept(PAIRS, Sweep("head", ("post",)))
 
 

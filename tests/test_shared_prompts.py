@@ -118,7 +118,7 @@ def test_the_evidence_of_pairs_keeps_groups_and_the_rule_of_the_split(tmp_path: 
 
 
 def test_the_page_says_how_many_share_a_prompt(tmp_path: Path) -> None:
-    framed = (replace(pair, frame=f"frame {pair.id[:4]}") for pair in stories.pairs(40))
+    framed = (replace(pair, frame=f"frame {int(pair.id[2:]) // 2}") for pair in stories.pairs(40))
     sets = (load_pairs(shared(tmp_path / "mine.jsonl")), True), (PairSet("framed", tuple(framed)), False)
     for pairs, said in sets:
         folder = stories.told(tmp_path / str(said), ["a-claim"], ["organism:reference"], pairs)
