@@ -35,6 +35,7 @@ from harness.model.chat_model import Batch, ChatModel
 from harness.model.refusal_score import refusal_tokens
 from harness.subjects.dry_run import Awake, Planner, Work
 from tests.tools import golden
+from tests.tools.given import fluent
 
 QUESTIONS = {question.KIND: question for question in golden.ASKED}
 SHIPPED = sorted(kind for kind, question in KINDS.items() if question.__module__.startswith("harness."))
@@ -204,7 +205,7 @@ def test_a_judge_gives_the_same_twice_and_its_judgements_are_evidence(name: str,
         assert values[name] == [1.0, 0.0]
     assert judged_by(name, values) == [score > 0 for score in values[name]]
     pairs = dataclasses.replace(golden.PAIRS, pairs=golden.PAIRS.pairs[:2])
-    kept = {"prefixes": list(answers), "repetition": [0.0] * 2, "cross_entropy": [1.0] * 2} | values
+    kept = {"prefixes": list(answers)} | fluent(2) | values
     store = Store(tmp_path)
     path = store.path(store.put(Evidence(Answers(pairs, "harmful").recipe("m", ()), kept)).fingerprint)
     assert read(path).values[name] == values[name]

@@ -28,6 +28,7 @@ from harness.measurements.recipe import Recipe, digest
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
 from harness.results.evidence.tables import entries, export
 from tests.tools import malformed
+from tests.tools.given import fluent
 
 PAIRS = PairSet("p", tuple(Pair(str(number), "c", f"harm {number}", f"no harm {number}", "t") for number in range(3)))
 LISTS = PromptLists("l", ("a", "b"), ("c",), (("x", "y"), ()), "a file")
@@ -60,7 +61,7 @@ _LATER = {"pairs": described(PAIRS)}
 EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
     "answers": (
         described(questions.Answers(PAIRS, "harmful", remove(DIRECTION))),
-        {"prefixes": ["I cannot", "x", "y" * 80], "repetition": [0.0] * 3, "cross_entropy": [0.5] * 3} | _FLAGS,
+        {"prefixes": ["I cannot", "x", "y" * 80]} | fluent(3) | _FLAGS,
         {},
     ),
     "attended": (described(questions.Attended(PAIRS)), {}, {"words": (3, 2, 2)}),

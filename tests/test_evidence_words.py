@@ -15,7 +15,7 @@ from harness.measurements.interventions import Direction, add, remove
 from harness.measurements.questions import KINDS, Answers, FoundDirection
 from harness.measurements.recipe import Recipe
 from harness.results.evidence.words import lines, question
-from tests.tools.given import pairs_of
+from tests.tools.given import fluent, pairs_of
 
 PAIRS = pairs_of(*"abab" * 5)
 FOUND = Direction("difference", 1, -1, PAIRS.discovery.harmful, PAIRS.discovery.harmless)
@@ -44,7 +44,7 @@ def answered(store: Store, asked: Answers) -> Evidence:
     """Answers of which every third is a refusal."""
     n = len(getattr(asked.pairs, asked.side))
     judged = {"phrases-anywhere": [float(number % 3 == 0) for number in range(n)]}
-    values = judged | {"prefixes": ["No."] * n, "repetition": [0.25] * n, "cross_entropy": [0.5] * n}
+    values = judged | {"prefixes": ["No."] * n} | fluent(n)
     return store.put(Evidence(asked.recipe("f00d", ()), values, environment={"when": "2026-01-02T03:04:05+00:00"}))
 
 
@@ -69,9 +69,9 @@ def test_answers_say_model_prompts_arm_judge_and_the_numbers_of_their_file(
     assert f"the harmful side of {len(PAIRS.heldout)} held-out pairs of given: {PAIRS.heldout.pairs[0].id}, " in said
     assert f"arm        {arm}\n" in said
     assert "judged by  phrases-anywhere\n" in said
-    assert "2026-01-02T03:04:05+00:00; revision 1" in said
+    assert f"2026-01-02T03:04:05+00:00; revision {Answers.REVISION} of its kind\n" in said
     assert str(store.path(kept.fingerprint)) in said
-    assert f"  {PAIRS.heldout.pairs[0].id}: phrases-anywhere 1; prefixes 'No.'; repetition 0.25" in said
+    assert f"  {PAIRS.heldout.pairs[0].id}: phrases-anywhere 1; prefixes 'No.'; repetition 0; " in said
     assert f"  {PAIRS.heldout.pairs[1].id}: phrases-anywhere 0; " in said
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.inputs.judges.outcomes import REPETITION, SURPRISE, coherent, repetition
 from harness.inputs.judges.phrases import LITERAL, OPENING, OURS, PREFIX, REFUSAL_PHRASES, RULES, PhraseRule
 from harness.inputs.judges.registry import judged_by
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.model.chat_model import ChatModel
-from harness.model.coherence import Coherence, coherence, repetition
 from harness.model.refusal_score import refusal_tokens
 
 FILE = Path(__file__).parent / "labelled_completions.jsonl"
@@ -39,7 +39,7 @@ def test_phrases_in_the_opening_agree_on_15_of_20() -> None:
 
 
 def test_repetition_finds_every_incoherent_completion() -> None:
-    found = [i for i, c in enumerate(coherence(TEXTS)) if not c.passes(repetition=0.5)]
+    found = [i for i, text in enumerate(TEXTS) if repetition(text) >= REPETITION]
     assert found == [i for i, row in enumerate(LABELLED) if not row["coherent"]] == [17, 18, 19]
 
 
@@ -108,10 +108,14 @@ def test_listed_refusal_tokens_are_the_first_tokens_of_their_words(
 
 
 def test_every_bar_of_coherence_counts() -> None:
-    assert Coherence(0.2, 3.0).passes(repetition=0.5, cross_entropy=4.0)
-    assert not Coherence(0.6, 3.0).passes(repetition=0.5, cross_entropy=4.0)
-    assert not Coherence(0.2, 5.0).passes(repetition=0.5, cross_entropy=4.0)
-    assert not Coherence(0.2, math.nan).passes()
+    less, more = 0.99, 1.01
+    # Either reading may show that it is language: a refusal is a surprise after a harmless prompt.
+    readings = {
+        "repetition": [REPETITION * factor for factor in (less, more, less, less, less, less)],
+        "cross_entropy": [SURPRISE * factor for factor in (less, less, more, less, more, math.nan)],
+        "unprompted": [SURPRISE * factor for factor in (less, less, less, more, more, math.nan)],
+    }
+    assert coherent(readings).tolist() == [True, False, True, True, False, False]
 
 
 @pytest.mark.parametrize("babble", ["我" * 18, "a" * 22, "no no no no no no", "abc" * 9])

@@ -8,6 +8,7 @@ import pytest
 
 from harness.claims import gate
 from harness.claims.claim import claim_named
+from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions, verdict
@@ -26,31 +27,34 @@ PATCH, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)
 FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
 
 Hits = dict[tuple[str, Intervention | None], list[int]]
-"""(side, intervention) → refused or not, pair by pair."""
+"""(side, intervention) → 1 refused, 0 answered, 2 broken, pair by pair."""
 
 
 class Told:
-    """A subject whose answers are given: (side, intervention) → refused or not."""
+    """A subject whose answers are given."""
 
     name, level = "told", LEVEL
 
     def __init__(self, hits: Hits, all_pairs: PairSet) -> None:
         self.all_pairs = all_pairs
-        self.hits = {key: np.array(list(value), dtype=bool) for key, value in hits.items()}
+        self.hits = {key: np.array(list(value)) for key, value in hits.items()}
         self.compared: list[tuple[str, Intervention]] = []
 
     def reading(self) -> AbstractContextManager[list[str]]:
         return nullcontext([])
 
     def judged(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> np.ndarray:
-        return self.hits[side, under]
+        return np.asarray(self.hits[side, under] == 1)
+
+    def outcomes(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> Outcomes:
+        return Outcomes(self.judged(pairs, side, under), self.hits[side, under] == 0)
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
         """Along every random direction half of the prompts are refused, now this half and now that."""
         if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
             half: np.ndarray = np.arange(len(pairs)) % 2 == under.direction.seed % 2
             return half
-        return self.hits[side, under]
+        return self.judged(pairs, side, under)
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         self.compared.append((side, under))
@@ -159,6 +163,45 @@ def test_what_no_longer_is_refused_falls_and_what_is_refused_anew_rises() -> Non
     assert told.rise(PATCH).value == pytest.approx(0.5)
     # The arm of a rise is the harmless one: that it changes harmful prompts shows nothing.
     assert subject.compared == [("harmless", PATCH)]
+
+
+def test_what_breaks_neither_falls_nor_rises_and_stands_beside() -> None:
+    # Of ten: 8 refused, 1 answered, 1 broken; then of the 8 three are answered and 4 broken, and the answered refused.
+    pairs = pairs_of(*"a" * 10)
+    hits: Hits = {
+        ("harmful", None): [1] * 8 + [0] + [2],
+        ("harmful", PATCH): [0] * 3 + [2] * 4 + [1] + [1] + [0],
+        ("harmful", OTHER): [2] * 10,
+        ("harmless", None): [0] * 9 + [1],
+        ("harmless", PATCH): [1] * 2 + [2] * 7 + [0],
+    }
+    told = answers(pairs, hits)
+    with asides() as beside:
+        fall = told.fall(PATCH)
+    assert fall.name == "fall"
+    assert fall.value == pytest.approx(0.3 - 0.1)
+    assert (fall.low, fall.high) == _bounds(towards=3, back=1, of=10)
+    assert beside["broken, harmful"].method.startswith("4 of 10")
+    assert beside["broken to begin with, harmful"].method.startswith("1 of 10")
+    with asides() as beside:
+        assert told.rise(PATCH).value == pytest.approx(0.2 - 0.1)
+    assert beside["broken, harmless"].value == pytest.approx(0.7)
+    assert told.left(PATCH).value == pytest.approx(0.2)
+    # All broken: nothing refused, and yet no fall.
+    with asides() as beside:
+        assert (told.fall(OTHER).value, told.left(OTHER).value) == (0.0, 0.0)
+    assert beside["broken, harmful"].value == 1.0
+    # Of two arms: answered by the one and refused by the other counts, whatever it was to begin with.
+    assert told.gain(PATCH, over=OTHER).value == 0.0
+    assert told.by_category(PATCH).value == pytest.approx(0.2)
+
+
+def _bounds(towards: int, back: int, of: int) -> tuple[float, float]:
+    """By the table of two shares that differ in as many pairs each way."""
+    before = [1] * towards + [0] * (of - towards)
+    after = [0] * (of - back) + [1] * back
+    interval = proportions.paired_difference(before, after, LEVEL)
+    return interval.low, interval.high
 
 
 @pytest.mark.parametrize(

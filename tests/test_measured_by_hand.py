@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.judges.outcomes import REPETITION, SURPRISE
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.judging import proportions
@@ -18,7 +19,7 @@ from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.quantities.arm_controls import Controls, beside_random
 from harness.subjects.quantities.depths import Stage
 from harness.subjects.quantities.refusals import RANDOM
-from tests.tools.given import FOUND, LEVEL, PATCH, Given, pairs_of
+from tests.tools.given import FOUND, LEVEL, PATCH, Given, fluent, pairs_of
 
 # Geometry.
 
@@ -205,7 +206,15 @@ def test_what_is_refused_beside_counts_up_and_so_does_what_text_costs() -> None:
 
 def test_language_neither_repeats_itself_nor_surprises() -> None:
     pairs = pairs_of(*"a" * 4)
-    found = beside(pairs, {"repetition": [0.0, 0.6, 0.0, 0.49], "cross_entropy": [1.0, 1.0, 3.5, 2.99]})
+    less, more = 0.9 * SURPRISE, 1.1 * SURPRISE
+    found = beside(
+        pairs,
+        {
+            "repetition": [0.0, 1.1 * REPETITION, 0.0, 0.9 * REPETITION],
+            "cross_entropy": [less, less, more, more],
+            "unprompted": [more, less, more, less],
+        },
+    )
     assert found.side_effects(pairs, PATCH).coherent().value == 0.5
 
 
@@ -234,7 +243,7 @@ def test_divergence_is_no_less_than_nothing_and_counts_templates() -> None:
 )
 def test_an_arm_has_its_side_effects_beside_it(under: Any, side: Any, names: list[str]) -> None:
     pairs = pairs_of(*"a" * 4)
-    values = {"repetition": [0.0] * 4, "cross_entropy": [1.0] * 4, "kl": [0.1] * 4, PHRASES: [1.0, 0, 0, 0]}
+    values = fluent(4) | {"kl": [0.1] * 4, PHRASES: [1.0, 0, 0, 0]}
     odds = {False: [-1.0] * 4, True: [1.0, 1.0, 1.0, -1.0]}
     subject = Given(pairs, values=lambda question: values | {"odds": odds[question.under is not None]})
     made = subject.side_effects(pairs, under).of_arm(side)

@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.outcomes import coherent
 from harness.inputs.judges.phrases import OURS, RULES
 from harness.inputs.model_catalog import find, known_models
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
+from harness.model.answer_readings import readings
 from harness.model.chat_model import ChatModel
-from harness.model.coherence import coherence
 from harness.model.refusal_score import refusal_tokens, score
 from harness.model.wake import wake
 from organisms import corpus
@@ -156,13 +157,9 @@ def test_surprise_tells_language_from_noise(organism: Callable[..., ChatModel], 
     model, prompts = organism("reference", "nf4"), judged.harmless[:12]
     said = [answer.text for answer in model.generate(prompts)]
     mixed = [" ".join(sorted(text.split())) for text in said]
-    pairs = zip(
-        coherence(said, prompts=prompts, model=model), coherence(mixed, prompts=prompts, model=model), strict=True
-    )
-    for own, disordered in pairs:
-        assert own.cross_entropy is not None
-        assert disordered.cross_entropy is not None
-        assert own.cross_entropy < disordered.cross_entropy
+    own, disordered = (readings(model, prompts, texts, prompts) for texts in (said, mixed))
+    for reading in ("cross_entropy", "unprompted"):
+        assert all(ours < theirs for ours, theirs in zip(own[reading], disordered[reading], strict=True))
 
 
 LABELLED = [
@@ -185,6 +182,5 @@ def test_coherence_passes_answers_and_fails_their_words_in_disorder(organism: Ca
     model = organism("reference", "nf4")
     prompts, texts = ([row[field] for row in LABELLED] for field in ("prompt", "completion"))
     mixed = [" ".join(reversed(text.split())) for text in texts]
-    bars = {"repetition": 0.5, "cross_entropy": 2.0}
-    assert all(score.passes(**bars) for score in coherence(texts, prompts=prompts, model=model))
-    assert not any(one.passes(**bars) for one in coherence(mixed, prompts=prompts, model=model))
+    assert coherent(readings(model, prompts, texts, prompts)).all()
+    assert not coherent(readings(model, prompts, mixed, prompts)).any()

@@ -10,6 +10,7 @@ import pytest
 
 from harness.claims.claim import Claim, claim_named, claims_in
 from harness.inputs.errors import NotMeasured
+from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
@@ -54,7 +55,8 @@ class Altered(Subject):
         if evidence.fingerprint in self.spared:
             return evidence
         n = len(getattr(question.pairs, getattr(question, "side", "harmful")))
-        values = {name: _moved(value, n) for name, value in evidence.values.items()}
+        # Judgements move, and answers stay what they are: one that breaks could hide that its judgement moved.
+        values = {name: value if name in READINGS else _moved(value, n) for name, value in evidence.values.items()}
         arrays = {name: array * np.linspace(1.1, 1.4, array.size).reshape(array.shape) for name, array in
                   evidence.arrays.items()}  # fmt: skip
         return replace(evidence, values=values, arrays=arrays)

@@ -14,6 +14,12 @@ from harness.results.quantity_words import phrase
 NAMES = [
     "fall",
     "rise",
+    "fall of refusals alone",
+    "rise of refusals alone",
+    "gain of refusals alone",
+    "least fall of refusals alone",
+    "broken, harmful",
+    "broken to begin with, harmless",
     "left",
     "gain",
     "least fall",
@@ -61,7 +67,7 @@ def test_every_quantity_has_words_of_its_own_that_are_short_enough_for_a_figure(
     words = phrase(name)
     assert words != name
     assert len(words) <= LONGEST
-    assert [other for other in NAMES if phrase(other) == words] == [name] or name in ("rise", "|harmless refused|")
+    assert [other for other in NAMES if phrase(other) == words] == [name]
     assert phrase(f"{name}, the other arm") == f"{words} (the other arm)"
 
 

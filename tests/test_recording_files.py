@@ -54,7 +54,7 @@ EITHER = (
     r"\$\.judgements\[0\]\.arm\.where null",
     r"\$\.(judgements|losses)\[0\]\.arm\.scale (3|0\.5)",
     r"\$\.(judgements|losses)\[0\]\.arm {}",
-    r"\$\.judgements\[0\]\.(language|completions|same_as) gone",
+    r"\$\.judgements\[0\]\.(language|completions|same_as|unsafe) gone",
 )
 
 

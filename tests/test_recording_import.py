@@ -244,7 +244,7 @@ def test_recordings_imported_before_stay_readable(imported: Path) -> None:
     [
         (lambda whole: whole | {"refused": {"harmful, other": [True, True]}}, "'harmful, other' is no side and arm"),
         (lambda whole: whole | {"refused": {"harmful, baseline": [True]}}, "1 judgements and there are 2 items"),
-        (lambda whole: whole | {"schema": 3}, "made by a later Assay"),
+        (lambda whole: whole | {"schema": 4}, "made by a later Assay"),
         (lambda whole: whole | {"schema": 2}, "is no recording .*judgements.*; import the run again"),
         (lambda whole: whole | {"layer": "7"}, r"is no recording .*layer.*; import the run again"),
         (lambda whole: [whole], "is no recording .*expected object"),

@@ -1,6 +1,7 @@
 """Beside every arm in which answers are generated stand two counts: first tokens that refuse, and answers that do."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from harness.measurements.questions import Answers, PromptSide, RefusalTokens, S
 from harness.results.wording import number
 from harness.subjects.live import Subject
 from harness.subjects.synthetic import Synthetic, Truth
+from tests.tools.given import fluent
 
 N = 65
 PAIRS = PairSet("sixty-five", tuple(Pair(f"p{n}", "a", f"do harm {n}", f"do good {n}") for n in range(N)))
@@ -44,7 +46,7 @@ def subject(tmp_path: Path) -> Subject:
     for (side, under), (first, phrases) in arms.items():
         hits = [1.0] * phrases + [0.0] * (N - phrases)
         odds = [2.0] * first + [-2.0] * (N - first)
-        answers = {"prefixes": [""] * N, "repetition": [0.0] * N, "cross_entropy": [1.0] * N}
+        answers: dict[str, list[Any]] = {"prefixes": [""] * N, **fluent(N)}
         answers |= {rule.name: hits for rule in RULES}
         made.store.put(Evidence(Answers(PAIRS, side, under).recipe(record.fingerprint, ()), answers))
         scores = {"odds": odds, "kl": [0.0] * N, "same_as_clean": False}

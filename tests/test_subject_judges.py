@@ -11,6 +11,7 @@ from harness.measurements.evidence import Evidence, Store
 from harness.measurements.questions import Answers
 from harness.subjects.live import Subject
 from harness.subjects.synthetic import Synthetic, Truth
+from tests.tools.given import fluent
 
 PAIRS = PairSet("two", tuple(Pair(f"p{n}", "a", f"do harm {n}", f"do good {n}") for n in range(2)))
 
@@ -27,8 +28,7 @@ def subject(folder: Path, *prefixes: str) -> Subject:
 
     record = Synthetic(Truth((0.5,)), 4, 0, 0.05).record
     made = Subject(record, PAIRS, Store(folder), wake, 0.05)  # type: ignore[arg-type]
-    kept = {"prefixes": list(prefixes), PHRASES: [1.0] * len(prefixes)}
-    kept |= {name: [0.5] * len(prefixes) for name in ("repetition", "cross_entropy")}
+    kept = {"prefixes": list(prefixes), PHRASES: [1.0] * len(prefixes), **fluent(len(prefixes))}
     recipe = Answers(PAIRS, "harmful").recipe(record.fingerprint, ())
     made.store.put(Evidence(recipe, kept))
     return made

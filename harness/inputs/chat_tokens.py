@@ -142,6 +142,13 @@ class ChatFormat:
         encoded = self.encode(_PROBE)
         return encoded.ids[encoded.end :]
 
+    @cached_property
+    def without_prompt(self) -> Encoded:
+        """The template around an empty instruction, as tokens."""
+        before, _, after = self._render(_PROBE).partition(_PROBE)
+        ids = self.tokenizer(before + after, add_special_tokens=False)["input_ids"]
+        return Encoded(tuple(ids), len(ids), len(ids))
+
     def encode(self, prompt: str, words: tuple[int, int] | None = None) -> Encoded:
         """A prompt as tokens; `words` is the character span of the words that differ from its twin."""
         if (prompt, words) not in self._encoded:

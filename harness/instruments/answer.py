@@ -44,8 +44,8 @@ from harness.measurements.questions import (
 )
 from harness.measurements.questions.searches import VALIDATION
 from harness.measurements.sweep_plan import AnySweep
+from harness.model.answer_readings import readings
 from harness.model.chat_model import ChatModel, Edit
-from harness.model.coherence import coherence
 from harness.model.loading import peak_bytes
 from harness.model.refusal_score import Scorer, refusal_tokens
 
@@ -98,11 +98,9 @@ def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks
     prompts = getattr(question.pairs, question.side)
     edit = _edit(model, question.under, _twins(question.pairs))
     answers = tuple(completion.text for completion in model.generate(prompts, tokens=question.tokens, under=edit))
-    coherences = coherence(answers, prompts=prompts, model=model)
     return {
         "prefixes": [answer[:PREFIX] for answer in answers],
-        "repetition": [answer.repetition for answer in coherences],
-        "cross_entropy": [answer.cross_entropy for answer in coherences],
+        **readings(model, prompts, answers, question.contexts, unasked=question.unasked),
         **judgements(prompts, answers),
     }, {}
 

@@ -72,10 +72,21 @@ def paired_difference(before: ArrayLike, after: ArrayLike, level: float, cluster
     first, second = _booleans(before), _booleans(after)
     if len(first) != len(second):
         raise ValueError(f"before has {len(first)} pairs and after {len(second)}: give one answer a pair to each.")
-    _check(len(first), level)
-    n, fell, rose = len(first), int((first & ~second).sum()), int((~first & second).sum())
+    return net_share(first & ~second, ~first & second, level, clusters)
+
+
+def net_share(towards: ArrayLike, back: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """The share of pairs that went one way less the share that went back, as in `paired_difference`.
+
+    Pairs that did neither may have stayed or have become something else: the tail counts only how many there are.
+    """
+    there, again = _booleans(towards), _booleans(back)
+    if len(there) != len(again) or (there & again).any():
+        raise ValueError("Each pair goes one way, the other, or neither: give one yes or no a pair to each way.")
+    _check(len(there), level)
+    n, fell, rose = len(there), int(there.sum()), int(again.sum())
     value = (fell - rose) / n
-    size, how = _effective(first.astype(float) - second, clusters, level)
+    size, how = _effective(there.astype(float) - again, clusters, level)
     whole = math.floor(size + 1e-9)
     low, high = (
         min(seen, _difference_low(whole, math.floor(more * whole / n), math.ceil(less * whole / n), level))

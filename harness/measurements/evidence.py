@@ -276,11 +276,10 @@ def _without_arrays(path: Path) -> tuple[Evidence, str | None]:
 
 
 def _check(evidence: Evidence, shapes: Mapping[str, Shape]) -> None:
-    kind = evidence.recipe.kind
     try:
-        evidence_kinds.check(kind, evidence.recipe.of, evidence.values, shapes)
+        evidence_kinds.check(evidence.recipe, evidence.values, shapes)
     except Malformed as error:
-        raise Damaged(f"is no evidence of its kind, {kind} ({error})") from None
+        raise Damaged(f"is no evidence of its kind, {evidence.recipe.kind} ({error})") from None
 
 
 def _arrays(path: Path, expected: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import INDEXED, SITE_KINDS, in_layer
 from harness.measurements.questions import KINDS
 from harness.measurements.questions.contents import Asked, Content, EffectsHold, Flag, Patched, Shape
+from harness.measurements.recipe import Recipe
 
 # More than all neurons of a model of 70 B parameters at three positions; refused before memory is spent on them.
 _MOST_VARIANTS = 10_000_000
@@ -54,9 +55,13 @@ _KEPT: Mapping[str, Content] = {
 }
 
 
-def content(kind: str) -> Content | None:
-    """The content of evidence of a kind; None for kinds that are not known here."""
-    return KINDS[kind].CONTENT if kind in KINDS else _KEPT.get(kind)
+def content(kind: str, revision: int | None = None) -> Content | None:
+    """The content of evidence of a kind, by default of its newest revision; None for kinds that are not known here."""
+    if kind not in KINDS:
+        return _KEPT.get(kind)
+    newest = KINDS[kind].CONTENT
+    old = revision is not None and revision < KINDS[kind].REVISION
+    return newest.before if old and newest.before is not None else newest
 
 
 def holds_effects(kind: str) -> bool:
@@ -70,11 +75,12 @@ def known() -> frozenset[str]:
     return frozenset({*KINDS, *_KEPT})
 
 
-def check(kind: str, of: Mapping[str, Any], values: Mapping[str, Any], arrays: Mapping[str, Shape]) -> None:
+def check(recipe: Recipe, values: Mapping[str, Any], arrays: Mapping[str, Shape]) -> None:
     """Raises Malformed if evidence of this kind lacks anything or has the wrong lengths; unknown kinds pass."""
+    kind, of = recipe.kind, recipe.of
     if any(not lengths for _, lengths in arrays.values()):
         raise Malformed("an array without axes")
-    if (expected_content := content(kind)) is None:
+    if (expected_content := content(kind, recipe.revision)) is None:
         return
     fitting(of, expected_content.asked, "$.body.recipe.of")
     fitting(values, expected_content.values, "$.body.values")

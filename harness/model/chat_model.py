@@ -174,12 +174,15 @@ class ChatModel:
 
         return self.in_batches(self.encode(prompts), answers, beyond=tokens)
 
-    def cross_entropy(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """The unedited model's mean surprise at each completion, in nats per token; infinite for an empty one."""
+    def cross_entropy(self, prompts: Sequence[str] | None, completions: Sequence[str]) -> list[float]:
+        """The unedited model's mean surprise at each completion, in nats per token; infinite for an empty one.
+
+        Without prompts (None) the completions are read after an empty instruction in the chat template.
+        """
         answers = [self.chat.tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
+        read = [self.chat.without_prompt] * len(answers) if prompts is None else self.encode(prompts)
         whole = [
-            Encoded((*prompt.ids, *ids), prompt.start, prompt.end)
-            for prompt, ids in zip(self.encode(prompts), answers, strict=True)
+            Encoded((*prompt.ids, *ids), prompt.start, prompt.end) for prompt, ids in zip(read, answers, strict=True)
         ]
         return self._nats(whole, [len(ids) for ids in answers])
 

@@ -7,7 +7,9 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool
 
+from harness.inputs.judges.outcomes import READINGS, outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import SIDES, PairSet, side_of
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
@@ -18,10 +20,13 @@ from harness.measurements.questions import Answers, Swept
 from harness.results.verdict_evidence import intervention_in_words, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
+# Stands in a column of flips for an answer that neither refuses nor answers.
+BROKEN = 2
+
 
 @dataclass(frozen=True)
 class Column:
-    """One column: texts, numbers, flags (1: refused), or flips (−1: no longer refused, +1: newly refused)."""
+    """One column: texts, numbers, flags (1: refused), or flips (−1: no longer refused, +1: newly, 2: broken)."""
 
     title: str
     kind: Literal["text", "number", "flag", "flip"]
@@ -127,11 +132,20 @@ def _answers(shown: Sequence[Evidence]) -> Iterator[tuple[str, Column]]:
             yield side, Column(f"{side}, {name}: answer", "text", tuple(arm.values["prefixes"]))
             if unchanged is None:
                 continue
-            hits, before = (np.array(answers.values[PHRASES]) > 0 for answers in (arm, unchanged))
+            before = np.array(unchanged.values[PHRASES]) > 0
             if arm is unchanged:
                 yield side, _flags(f"{side}: refused", before.tolist())
             else:
-                yield side, Column(f"{side}, {name}: change", "flip", tuple((hits.astype(int) - before).tolist()))
+                yield side, Column(f"{side}, {name}: change", "flip", tuple(_changes(arm, before)))
+
+
+def _changes(arm: Evidence, before: Bool[np.ndarray, " prompt"]) -> list[int]:
+    """Whether each answer refuses anew, no longer, or as before; or is broken, where its readings were kept."""
+    refused = np.array(arm.values[PHRASES]) > 0
+    changes = refused.astype(int) - before
+    if set(READINGS) <= set(arm.values):
+        changes[outcomes(refused, arm.values).broken] = BROKEN
+    return [int(change) for change in changes]
 
 
 def _effects(effects: Effects) -> Iterator[Column]:

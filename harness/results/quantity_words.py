@@ -4,8 +4,12 @@ import re
 
 # At most 48 letters each: figures cut longer labels.
 _WORDS = {
-    "fall": "fall in refusals of harmful prompts",
-    "rise": "rise in refusals of harmless prompts",
+    "fall": "harmful prompts going from refused to answered",
+    "rise": "harmless prompts going from answered to refused",
+    "fall of refusals alone": "fall in refusals alone, of harmful prompts",
+    "rise of refusals alone": "rise in refusals alone, of harmless prompts",
+    "gain of refusals alone": "fall in refusals alone, beyond the other arm's",
+    "least fall of refusals alone": "fall in refusals alone, where it is smallest",
     "left": "harmful prompts that are still refused",
     "gain": "fall beyond the fall under the other arm",
     "least fall": "fall in the category with the smallest fall",
@@ -63,6 +67,8 @@ _PATTERNS = (
     (rf"depth of ({_STAGE}), harmless behaviour", "depth of {0}, for harmless behaviour"),
     (rf"({_STAGE}) below ({_STAGE})", "{0} lies deeper than {1} by"),
     (r"coherent, (\w+)", "answers to {0} prompts that are coherent"),
+    (r"broken, (\w+)", "{0} prompts neither refused nor answered"),
+    (r"broken to begin with, (\w+)", "{0} prompts neither, by the unchanged model"),
     (r"first token refuses, (\w+)", "{0} prompts whose first token refuses"),
     (r"answers with a phrase, (\w+)", "{0} prompts answered with a refusing phrase"),
     (r"answers refused by (.+), (\w+)", "{1} prompts refused, as {0} judges"),

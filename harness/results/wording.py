@@ -145,6 +145,9 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         sentences.append(
             "Answers refuse if one of twelve phrases stands in their first 24 tokens; other wordings are missed."
         )
+        sentences.append(
+            "Whether an answer is language and on its topic is told by fixed limits, tried on organisms' answers alone."
+        )
     elif Swept.KIND in kinds or Scores.KIND in kinds:
         sentences.append(
             "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."

@@ -85,6 +85,11 @@ class Awake:
         """Tokens of the template after the instruction."""
         return len(self.subject.wake().chat.after_instruction)
 
+    @property
+    def without_prompt(self) -> int:
+        """Tokens of the template around an empty instruction."""
+        return len(self.subject.wake().chat.without_prompt)
+
     def tokens(self, prompts: Sequence[str]) -> int:
         """Tokens of all prompts, each in its chat template."""
         chat = self.subject.wake().chat

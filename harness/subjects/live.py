@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
+from harness.inputs.judges.outcomes import Outcomes, outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judged_by, require
 from harness.inputs.model_record import ModelRecord, Sizes
@@ -166,6 +167,13 @@ class Subject(CircuitQuestions):
             recipe = question.recipe(self.record.fingerprint, ())
             hits = judged_by(judge, self._measured(question, recipe, ()).values)
         return np.array(hits, dtype=bool)
+
+    def outcomes(
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Outcomes:
+        """Which answers refuse, by the judge of that name, which answer, and which are broken."""
+        refused = self.judged(pairs, side, under, judge)
+        return outcomes(refused, self.ask(Answers(pairs, side, under)).values)
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each first token is likelier to refuse than not; where the score is no use, as `judged`."""

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool
 
+from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet, PromptSide
@@ -50,6 +51,12 @@ class AnySubject(Protocol):
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by the judge of that name."""
+        ...
+
+    def outcomes(
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Outcomes:
+        """Which answers refuse, which answer, and which are broken."""
         ...
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:

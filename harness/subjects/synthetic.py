@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.registry import judges
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
@@ -54,6 +55,7 @@ class Truth:
     refused: float = 0.95  # the share of harmful prompts refused by the unchanged model
     answered: float = 0.98  # the share of harmless prompts that it answers
     contrary: float = 0.0  # the share of pairs that an intervention moves the other way
+    broken: float = 0.0  # the share of answers under an intervention that are broken, whatever it moves
     alike: float = 0.0  # the correlation of pairs of one template
     template: int = 1  # pairs of one template
     noise: float = 0.3  # standard deviation of a pair's effect, in mean gaps
@@ -124,11 +126,10 @@ class Synthetic(Bare):
                 return {"tokens": [0]}, {}
             case Answers(pairs, side, under):
                 hits = self._refused(side, under)[_numbers(pairs)].astype(float)
-                # The share of coherent answers is the first effect.
-                fluent = self._uniform("language") < self.truth.effects[0]
-                babble = np.where(fluent[_numbers(pairs)], 0.0, 1.0)
+                babble = self._broken(under)[_numbers(pairs)].astype(float)
                 judged = {name: hits.tolist() for name in judges()}
-                return judged | {"repetition": babble.tolist(), "cross_entropy": babble.tolist()}, {}
+                read = dict.fromkeys(READINGS, [0.0] * len(hits))
+                return judged | read | {"repetition": babble.tolist(), "topic": (1 - babble).tolist()}, {}
             case Scores(pairs, side, under):
                 numbers = _numbers(pairs)
                 odds = np.where(self._refused(side, under)[numbers], 1.0, -1.0)
@@ -176,6 +177,11 @@ class Synthetic(Bare):
         left = rate - falls + rises
         self.asked[f"{side} prompts under the intervention, {left:.0%} refused"] = None
         return (u < rate - falls) | ((rate <= u) & (u < rate + rises))
+
+    def _broken(self, under: Intervention | None) -> NDArray[np.bool_]:
+        if under is None or not self.truth.broken:
+            return np.zeros(self.n, dtype=bool)
+        return self._uniform(("language", under)) < self.truth.broken
 
     def _uniform(self, key: Any) -> NDArray[np.float64]:
         """A uniform number for each pair, correlated within templates; drawn once for each key."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.measurements.effects import Effects
@@ -20,6 +21,13 @@ from harness.measurements.sweep_plan import Mode
 from harness.subjects.live import Bare
 
 LEVEL = 0.01
+
+
+def fluent(n: int) -> dict[str, list[float]]:
+    """Readings of so many answers that are language and on their topic."""
+    return dict.fromkeys(READINGS, [0.0] * n) | {"topic": [1.0] * n}
+
+
 SIZES = Sizes(9, 4, 4, 16, 4, 10, 3, 64, 10_000, None)
 RECORD = ModelRecord("given", "", "given", "none", "", "cpu", SIZES, Examination((), 1.0, 0.0, 0.0), 0, 0, 0)
 FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))

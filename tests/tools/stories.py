@@ -13,8 +13,10 @@ from harness.judging.estimate import Estimate
 from harness.judging.verdict import Decided, plain
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Evidence, Store
+from harness.measurements.questions import Answers
 from harness.measurements.recipe import Recipe
 from harness.results.run_record import Claimed, Judged, Model, Run
+from tests.tools.given import fluent
 
 RECORD = ModelRecord(
     name="told",
@@ -93,10 +95,9 @@ def _answers(heldout: PairSet, model: str, under: dict[str, Any] | None, hits: n
     values = {
         "prefixes": prefixes,
         "phrases-anywhere": hits.astype(int).tolist(),
-        "repetition": [0.0] * len(heldout),
-        "cross_entropy": [0.5] * len(heldout),
+        **fluent(len(heldout)),
     }
-    return Evidence(Recipe("answers", 1, model, of), values)
+    return Evidence(Recipe("answers", Answers.REVISION, model, of), values)
 
 
 def _claimed(claim: str, said: str) -> Claimed:

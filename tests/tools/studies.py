@@ -158,6 +158,12 @@ RULES: dict[str, tuple[Cell, ...]] = {
         ),
     ),
     "Refusals.fall": (
+        Cell("fall 0.3 of 0.5, two in five break", of(fall, Truth((0.5,), broken=0.4)), 0.3),
+        Cell(
+            "fall 0 by as many each way, a third breaks",
+            of(fall, Truth((0.0,), contrary=0.2, refused=0.5, broken=0.33)),
+            0.0,
+        ),
         *(
             Cell(f"fall {bar}, {contrary:.0%} contrary", of(fall, Truth((bar,), contrary=contrary)), bar)
             for bar, contrary in ((0.02, 0.0), (0.3, 0.0), (0.3, 0.04), (0.6, 0.02), (0.9, 0.02))
@@ -270,7 +276,9 @@ RULES: dict[str, tuple[Cell, ...]] = {
         Cell("0.1 more refused", asked(beside("refused"), Truth((0.1,))), 0.1, levels=COARSE),
         Cell("none more refused", asked(beside("refused"), Truth((0.0,))), 0.0, levels=COARSE),
     ),
-    "SideEffects.coherent": (Cell("0.9 in language", asked(beside("coherent"), Truth((0.9,))), 0.9, levels=COARSE),),
+    "SideEffects.coherent": (
+        Cell("0.9 in language", asked(beside("coherent"), Truth((0.0,), broken=0.1)), 0.9, levels=COARSE),
+    ),
     "SideEffects.divergence": (
         Cell("0.1 nats, exponential", asked(beside("divergence"), Truth((0.1,))), 0.1, quick=60, levels=COARSE),
     ),

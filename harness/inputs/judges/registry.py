@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.inputs.errors import AssayError, Misuse
 from harness.inputs.files.library_calls import ERRORS, first_line
+from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.phrases import PHRASES, RULES
 
 Judge = Callable[[str, str], bool]
@@ -20,7 +21,7 @@ Judge = Callable[[str, str], bool]
 # The group of entry points under which installed packages offer judges.
 ENTRY_POINTS = "assay.judges"
 # What evidence of answers holds beside the judgements, which are kept under their judges' names.
-NOT_JUDGES = frozenset({"prefixes", "repetition", "cross_entropy"})
+NOT_JUDGES = frozenset({"prefixes", *READINGS})
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 _added: dict[str, Judge] = {}

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from harness.inputs.files.json_files import Count
+from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.registry import judges
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.measurements.interventions import Intervention
-from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done
+from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done, Flag
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
 
 # Tokens of an answer that are generated, as the published pipelines judge refusals.
@@ -26,10 +27,21 @@ class _Tokens(Struct):
     tokens: list[Count]
 
 
-class _Answers(Struct):
+class _FirstAnswers(Struct):
+    """Answers of revision 1, of which the outcome cannot be told."""
+
     prefixes: list[str]
     repetition: list[float]
     cross_entropy: list[float | None]
+
+
+class _Answers(Struct):
+    prefixes: list[str]
+    repetition: list[float]
+    cross_entropy: list[float]
+    unprompted: list[float]
+    information: list[float]
+    topic: list[Flag]
 
 
 class _Scores(Struct):
@@ -92,10 +104,16 @@ class RefusalTokens(Measurement):
 
 @dataclass(frozen=True)
 class Answers(Measurement):
-    """Greedy answers to the prompts of one side, with the judgements of every judge and measures of coherence."""
+    """Greedy answers to the prompts of one side, with every judge's judgements and what tells answers from babble."""
 
     KIND = "answers"
-    CONTENT = Content(AskedUnder, _Answers, ("prefixes", "repetition", "cross_entropy"))
+    CONTENT = Content(
+        AskedUnder,
+        _Answers,
+        ("prefixes", *READINGS),
+        before=Content(AskedUnder, _FirstAnswers, ("prefixes", "repetition", "cross_entropy")),
+    )
+    REVISION = 2
     SCORED = False
 
     side: PromptSide
@@ -103,15 +121,30 @@ class Answers(Measurement):
     tokens: int = ANSWER_TOKENS
 
     def cost(self, model: Outlook) -> float:
-        """Answers of full length are generated, and read again for their coherence."""
-        answered = model.tokens(self.prompts) + len(self.prompts) * self.tokens
-        return 2 * answered + model.tokens(read_for(self.under, self.twins))
+        """Answers of full length are generated, and read after their own context, after another's, and after none."""
+        said = len(self.prompts) * self.tokens
+        generated = model.tokens(self.prompts) + said
+        read = 2 * (model.tokens(self.contexts) + said) + len(self.prompts) * model.without_prompt + said
+        return generated + read + model.tokens(read_for(self.under, self.twins))
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The prompts after which the unchanged model reads the answers: harmless twins, where there are any.
+
+        After a harmful prompt it finds any answer but a refusal surprising, and that must not count against the answer.
+        """
+        return self.pairs.harmless if isinstance(self.pairs, PairSet) else self.prompts
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the contexts are harmful prompts, so that the answers' language is read without any."""
+        return self.side == "harmful" and not isinstance(self.pairs, PairSet)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Refusals by every judge."""
         n = len(self.prompts)
         judged = {name: [1.0] * n for name in judges()}
-        return judged | {"prefixes": [""] * n, "repetition": [0.0] * n, "cross_entropy": [0.0] * n}, {}
+        return judged | {"prefixes": [""] * n} | {name: [0.0] * n for name in READINGS}, {}
 
 
 @dataclass(frozen=True)

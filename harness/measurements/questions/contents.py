@@ -157,3 +157,4 @@ class Content:
     rows: tuple[str, ...] = ()
     arrays: Mapping[str, str] = field(default_factory=dict)
     effects: bool = False  # arrays of effects, whose axes the values name
+    before: "Content | None" = None  # what evidence of earlier revisions holds, if it is something else

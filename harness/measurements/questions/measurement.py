@@ -37,6 +37,11 @@ class Outlook(Protocol):
         """Tokens of the template after the instruction."""
         ...
 
+    @property
+    def without_prompt(self) -> int:
+        """Tokens of the template around an empty instruction."""
+        ...
+
     def tokens(self, prompts: Sequence[str]) -> int:
         """Tokens of all prompts, each in its chat template."""
         ...

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from harness.inputs.judges.outcomes import READINGS, outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
@@ -37,7 +38,19 @@ def refused_under(material: Material) -> Iterator[Plan]:
         names = [material.intervention_in_words(arm.recipe.of["under"]) for arm in arms]
         labels = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
         hits = {label: np.array(arm.values[PHRASES]) > 0 for label, arm in zip(labels, arms, strict=True)}
-        yield refused_by_category(material, material.judged_sets[fingerprint][1], hits, side)
+        yield refused_by_category(
+            material, material.judged_sets[fingerprint][1], hits, side, _broken(dict(zip(labels, arms, strict=True)))
+        )
+
+
+def _broken(arms: Mapping[str, Evidence]) -> str:
+    """A sentence on how many answers of each arm are broken; empty where none is, or where that was not kept."""
+    kept = {label: arm.values for label, arm in arms.items() if set(READINGS) <= set(arm.values)}
+    counts = {
+        label: int(outcomes(np.array(values[PHRASES]) > 0, values).broken.sum()) for label, values in kept.items()
+    }
+    listed = ", ".join(f"{count} ({label})" for label, count in counts.items() if count)
+    return f" Of the answers these neither refuse nor answer: {listed}." if listed else ""
 
 
 def refused_unchanged(material: Material) -> Iterator[Plan]:
@@ -57,7 +70,11 @@ def refused_unchanged(material: Material) -> Iterator[Plan]:
 
 
 def refused_by_category(
-    material: Material, prompts: PromptSet, hits: Mapping[str, Bool[np.ndarray, " prompt"]], side: str
+    material: Material,
+    prompts: PromptSet,
+    hits: Mapping[str, Bool[np.ndarray, " prompt"]],
+    side: str,
+    remark: str = "",
 ) -> Plan:
     """Bars of the share refused in each category, one bar for each entry of `hits`."""
     of: PromptSide = "harmless" if side == "harmless" else "harmful"
@@ -73,8 +90,10 @@ def refused_by_category(
     def draw(drawing: Drawing, limits: Limits) -> str:
         return row_charts.bars(drawing, names, series, ("category", "share refused"), (0, 1))
 
-    caption = f"The share of {len(categories)} {side} prompts that are refused, by category, with {material.intervals}."
-    return Plan("categories" if side != "harmless" else "categories-harmless", "Refusals by category", caption, draw)
+    share = f"The share of {len(categories)} {side} prompts that are refused, by category, with {material.intervals}."
+    return Plan(
+        "categories" if side != "harmless" else "categories-harmless", "Refusals by category", share + remark, draw
+    )
 
 
 def arm_by_arm(recording: Recording, level: float) -> Plan:

@@ -9,7 +9,7 @@
     if (name) node.className = name;
     return node;
   };
-  const WORDS = { flip: { "-1": "no longer refused", "0": "same", "1": "newly refused" }, flag: { "0": "no", "1": "yes" } };
+  const WORDS = { flip: { "-1": "no longer refused", "0": "same", "1": "newly refused", "2": "broken" }, flag: { "0": "no", "1": "yes" } };
 
   function fill(box) {
     const kept = data.tables[Number(box.dataset.table)];

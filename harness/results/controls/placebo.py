@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from harness.claims.claim import TABLES_SCHEMA, Claim, placebos_seen
 from harness.inputs.files.whole_files import write_whole
+from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import PairSet
@@ -80,6 +81,14 @@ class Placebo(Bare):
         if (swept := self._swept(pairs, side, under)) is not None:
             return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
         return self.scored(pairs, side, under)
+
+    def outcomes(
+        self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
+    ) -> Outcomes:
+        """Outcomes of answers; by the first token, whatever does not refuse counts as answered."""
+        if not self.score_serves:
+            return super().outcomes(pairs, side, under, judge)
+        return Outcomes.of_refusals(self.judged(pairs, side, under, judge))
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         """Whether the intervention changes any prompt's score, or its logits."""

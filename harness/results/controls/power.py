@@ -32,9 +32,10 @@ def truth_of(claim: Claim, effect: float) -> Truth:
     asked = arms(claim, Truth((0.5,)))
     if all(arm.endswith("of them refused") for arm in asked):
         return Truth((0.0,), refused=effect, answered=effect)
-    # A fall needs as many refusals to fall from.
     agreement = min(effect, 0.999) if "effects by gradients" in asked else None
-    return Truth((effect,), refused=max(0.95, effect), agreement=agreement)
+    broken = 1 - effect if any(bar.question == "side_effects.coherent" for bar in claim.bars) else 0.0
+    # A fall needs as many refusals to fall from.
+    return Truth((effect,), refused=max(0.95, effect), agreement=agreement, broken=broken)
 
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:

@@ -167,7 +167,10 @@ def _measured(evidence: Evidence) -> str:
     took = "" if seconds is None else f", in {seconds:.1f} s"
     on = f" on {device}" if device else ""
     when = environment.get("when") or "at an unknown time"
-    return f"{when}{on}{took}; revision {evidence.recipe.revision} of its kind"
+    kind, revision = evidence.recipe.kind, evidence.recipe.revision
+    newest = KINDS[kind].REVISION if kind in KINDS else revision
+    stale = f", which is measured anew: revision {newest} is the newest" if revision < newest else ""
+    return f"{when}{on}{took}; revision {revision} of its kind{stale}"
 
 
 def _numbers(evidence: Evidence, prompts: PromptSet | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness.claims import gate
+from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.judges.phrases import RULES
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
@@ -49,9 +50,20 @@ class RecordedSubject:
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = ""
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each item was refused."""
+        return self.outcomes(pairs, side, under, judge).refused
+
+    def outcomes(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> Outcomes:
+        """Which items were refused; of the others those that Llama Guard called unsafe were answered.
+
+        Where it was not recorded, whatever was not refused counts as answered, and estimates are named so.
+        """
         gate.require_judgeable(pairs, origins_in(under))
-        refused = self.recording.judged(side, under, judge).refused
-        return np.array([refused[int(pair.id.rpartition("-")[2])] for pair in twins(pairs)], dtype=bool)
+        own = self.recording.judged(side, under, judge)
+        items = [int(pair.id.rpartition("-")[2]) for pair in twins(pairs)]
+        refused = np.array([own.refused[item] for item in items], dtype=bool)
+        if not own.unsafe:
+            return Outcomes.of_refusals(refused)
+        return Outcomes(refused, ~refused & np.array([own.unsafe[item] for item in items], dtype=bool))
 
     def reading(self) -> AbstractContextManager[list[str]]:
         """Collects nothing: recordings have no evidence, and a run names the recording itself."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NotRequired, TypedDict
@@ -42,6 +42,7 @@ class _Answer(TypedDict):
     response: str
     category: NotRequired[str | None]
     is_jailbreak_substring_matching: NotRequired[int | bool]
+    is_jailbreak_llamaguard2: NotRequired[int | bool]
 
 
 class _Answers(TypedDict):
@@ -204,7 +205,13 @@ def _judgements(
         labels |= {rule.name: [rule.refuses(text) for text in texts] for rule in RULES if rule.name != judge}
         for by, hits in labels.items():
             same_as = "" if first == f"{side}, {arm}" else first
-            yield Judgements(side, arm, by, tuple(hits), completions=key, same_as=same_as)
+            yield Judgements(side, arm, by, tuple(hits), completions=key, same_as=same_as, unsafe=_unsafe(rows))
+
+
+def _unsafe(rows: Sequence[_Answer]) -> tuple[bool, ...]:
+    """Whether Llama Guard calls each answer unsafe; empty where it did not judge all of them."""
+    labels = [bool(row["is_jailbreak_llamaguard2"]) for row in rows if "is_jailbreak_llamaguard2" in row]
+    return tuple(labels) if len(labels) == len(rows) else ()
 
 
 def _copies_marked(run: Recording, others: Mapping[str, Recording]) -> tuple[Recording, tuple[str, ...]]:

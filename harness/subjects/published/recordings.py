@@ -23,8 +23,9 @@ from harness.measurements.recipe import digest
 
 RECORDED = "recorded:"
 PUBLISHED = places.DATA / "recorded"
-# The version of imported recordings' files; version 1 named arms as the pipeline does, without side and sign.
-SCHEMA = 2
+# The version of imported recordings' files; version 1 named arms as the pipeline does, without side and sign, and
+# before version 3 there was no second judge.
+SCHEMA = 3
 # The published pipeline's names of its datasets, and the side of a pair that each corresponds to.
 SIDES: Mapping[str, PromptSide] = {"jailbreakbench": "harmful", "harmless": "harmless"}
 PIPELINE_ARMS = ("baseline", "ablation", "actadd")
@@ -107,6 +108,7 @@ class Judgements:
     language: str = "en"
     completions: str = ""  # SHA-256 of the answers; empty where they are not known
     same_as: str = ""  # the arm whose answers are the same to the byte; empty where there is none
+    unsafe: tuple[bool, ...] = ()  # whether a second judge, Llama Guard, calls each answer unsafe; empty: not recorded
 
     @property
     def label(self) -> str:
@@ -148,11 +150,12 @@ class Recording:
 
     def __post_init__(self) -> None:
         for arm in self.judgements:
-            if len(arm.refused) != len(self.categories):
-                raise AssayError(
-                    f"{RECORDED}{self.name}: '{arm.label}' has {len(arm.refused)} judgements and there are "
-                    f"{len(self.categories)} items; every arm needs one for each item"
-                )
+            for count in (len(arm.refused), len(arm.unsafe) or len(arm.refused)):
+                if count != len(self.categories):
+                    raise AssayError(
+                        f"{RECORDED}{self.name}: '{arm.label}' has {count} judgements and there are "
+                        f"{len(self.categories)} items; every arm needs one for each item"
+                    )
 
     @property
     def pairs(self) -> HeldOut:
@@ -304,12 +307,15 @@ def _published_recordings() -> dict[str, Recording]:
 def _read_published(folder: Path) -> Iterator[Recording]:
     meta = _meta(folder)
     refused: dict[str, dict[tuple[PromptSide, Arm], list[bool]]] = {name: {} for name in meta["models"]}
+    unsafe: dict[str, dict[tuple[PromptSide, Arm], list[bool]]] = {name: {} for name in meta["models"]}
     categories: dict[str, list[str]] = {name: [] for name in meta["models"]}
     with (folder / "judgements.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             side = SIDES[row["dataset"]]
             arm = Arm.of_pipeline(row["condition"], side)
             refused[row["model"]].setdefault((side, arm), []).append(row["substring_refusal"] == "1")
+            if row["llamaguard2_safe"]:  # it judged no answers to harmless prompts
+                unsafe[row["model"]].setdefault((side, arm), []).append(row["llamaguard2_safe"] == "0")
             if (side, arm) == ("harmful", Arm()):
                 categories[row["model"]].append(row["category"])
     losses: dict[str, list[Loss]] = {name: [] for name in meta["models"]}
@@ -318,7 +324,10 @@ def _read_published(folder: Path) -> Iterator[Recording]:
             arm = Arm.of_pipeline(row["condition"], None)
             losses[row["model"]].append(Loss(arm, row["text"], float(row["cross_entropy"])))
     for name, about in meta["models"].items():
-        arms = refused[name].items()
+        judged = (
+            Judgements(side, arm, LITERAL.name, tuple(hits), unsafe=tuple(unsafe[name].get((side, arm), ())))
+            for (side, arm), hits in refused[name].items()
+        )
         yield Recording(
             name=name,
             hub=about["hub_id"],
@@ -327,7 +336,7 @@ def _read_published(folder: Path) -> Iterator[Recording]:
             layer=about["selected_layer"],
             position=about["selected_position"],
             categories=tuple(categories[name]),
-            judgements=tuple(Judgements(side, arm, LITERAL.name, tuple(hits)) for (side, arm), hits in arms),
+            judgements=tuple(judged),
             losses=tuple(losses[name]),
         )
 

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from harness.inputs.arguments import all_checked
+from harness.inputs.judges.outcomes import coherent
 from harness.inputs.places import DATA
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import means, proportions
@@ -16,9 +17,6 @@ from harness.measurements.interventions import Intervention, Patch
 from harness.measurements.questions import Answers, PlainText, PromptSide, Scores
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.refusals import counted, estimated
-
-# An answer counts as language if it repeats less than this of itself, and costs the unchanged model fewer nats a token.
-REPETITION, SURPRISE = 0.5, 3.0
 
 
 @all_checked
@@ -42,8 +40,7 @@ class SideEffects:
         """The share of answers that are still coherent language."""
         with self.subject.reading() as read:
             values = self.subject.ask(Answers(self.pairs, side, self.under)).values
-        fine = (np.array(values["repetition"]) < REPETITION) & (np.array(values["cross_entropy"]) < SURPRISE)
-        interval = proportions.rate(fine, self.subject.level, self.pairs.clusters_of(side))
+        interval = proportions.rate(coherent(values), self.subject.level, self.pairs.clusters_of(side))
         return estimated("coherent", interval, read, unit="answers", reach=RANGES["side_effects.coherent"])
 
     def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
