@@ -121,7 +121,7 @@ def body(kind: str) -> dict[str, Any]:
     of, values, shapes = EXAMPLES[kind]
     raw = tensors(shapes)
     return {
-        "recipe": {"kind": kind, "revision": 1, "subject": "m", "of": of},
+        "recipe": {"kind": kind, "revision": KINDS[kind].REVISION if kind in KINDS else 1, "subject": "m", "of": of},
         "values": values,
         "environment": {"libraries": {"torch": "2"}, "machine": {}, "device": "cpu", "when": "now", "seconds": 1.5},
         "computed_from": ["ab"],

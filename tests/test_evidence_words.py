@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,22 @@ def test_answers_say_model_prompts_arm_judge_and_the_numbers_of_their_file(
     assert str(store.path(kept.fingerprint)) in said
     assert f"  {PAIRS.heldout.pairs[0].id}: phrases-anywhere 1; prefixes 'No.'; repetition 0; " in said
     assert f"  {PAIRS.heldout.pairs[1].id}: phrases-anywhere 0; " in said
+
+
+def test_answers_of_an_earlier_revision_are_shown_and_said_to_be_measured_anew(store: Store) -> None:
+    # Their outcome cannot be told: what it needs was not kept.
+    asked = Answers(PAIRS.heldout, "harmful").recipe("f00d", ())
+    n = len(PAIRS.heldout)
+    values = {
+        "phrases-anywhere": [1.0] * n,
+        "prefixes": ["No."] * n,
+        "repetition": [0.0] * n,
+        "cross_entropy": [None] * n,
+    }
+    kept = store.put(Evidence(replace(asked, revision=1), values))
+    said = "\n".join(lines(store, kept.fingerprint))
+    assert f"revision 1 of its kind, which is measured anew: revision {Answers.REVISION} is the newest" in said
+    assert store.get(asked) is None
 
 
 def test_a_category_is_named(store: Store) -> None:

@@ -100,7 +100,7 @@ def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks
     answers = tuple(completion.text for completion in model.generate(prompts, tokens=question.tokens, under=edit))
     return {
         "prefixes": [answer[:PREFIX] for answer in answers],
-        **readings(model, prompts, answers, question.contexts, unasked=question.unasked),
+        **readings(model, prompts, answers, question.contexts),
         **judgements(prompts, answers),
     }, {}
 

@@ -8,14 +8,14 @@ from harness.model.chat_model import ChatModel
 
 
 def readings(
-    model: ChatModel, prompts: Sequence[str], answers: Sequence[str], contexts: Sequence[str], *, unasked: bool = False
+    model: ChatModel, prompts: Sequence[str], answers: Sequence[str], contexts: Sequence[str]
 ) -> dict[str, list[float]]:
     """Each answer's repetition, topic, and how surprising the unedited model finds it, in nats per token.
 
-    `cross_entropy` is its surprise after its context, a harmless prompt; `unprompted` after an empty instruction, which
-    also stands in for the former where the contexts are harmful (`unasked`). `information` is how much more surprising
-    it is after the context of another prompt, half the list away. Not after an empty instruction: there the very form
-    of an answer is a surprise, so that any fluent answer would seem to be about its prompt.
+    `cross_entropy` is its surprise after its context (the harmless twin of its prompt), `unprompted` after an empty
+    instruction. `information` is how much more surprising it is after the context of another prompt, half the list
+    away. Not after an empty instruction: there the very form of an answer is a surprise, so that any fluent answer
+    would seem to be about its prompt.
     """
     half = len(contexts) // 2
     after = model.cross_entropy(contexts, answers)
@@ -23,7 +23,7 @@ def readings(
     unprompted = model.cross_entropy(None, answers)
     return {
         "repetition": [repetition(answer) for answer in answers],
-        "cross_entropy": list(unprompted if unasked else after),
+        "cross_entropy": after,
         "unprompted": unprompted,
         "information": [
             other - own if math.isfinite(own) else 0.0 for own, other in zip(after, elsewhere, strict=True)

@@ -132,13 +132,9 @@ class Answers(Measurement):
         """The prompts after which the unchanged model reads the answers: harmless twins, where there are any.
 
         After a harmful prompt it finds any answer but a refusal surprising, and that must not count against the answer.
+        Where there is no twin the prompt itself has to do; what is read without any prompt then speaks for the answer.
         """
         return self.pairs.harmless if isinstance(self.pairs, PairSet) else self.prompts
-
-    @property
-    def unasked(self) -> bool:
-        """Whether the contexts are harmful prompts, so that the answers' language is read without any."""
-        return self.side == "harmful" and not isinstance(self.pairs, PairSet)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Refusals by every judge."""
