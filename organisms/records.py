@@ -1,10 +1,11 @@
 """The measurements of each organism and seed, the bars that they must meet, and the tables in docs/organisms.md."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from organisms import ship
+from organisms.becoming import PLACES, becoming
 from organisms.gate import gate, own_truth, proof
 from organisms.plans import BARS, SEEDS, SHIPPED, TRUTHS, Bars
 
@@ -33,6 +34,16 @@ PROOF = {
     "refused with base weights back": (0.0, 0.02),
 }
 
+# Columns of the table of answers: title, the change, and the share that breaks where it was measured.
+_BECOMING = (
+    *((f"removed, {place}: fall", (f"removed, {place}, fall", f"removed, {place}, broken")) for place in PLACES),
+    ("added: rise", ("added, rise", "added, broken")),
+    ("any direction removed: fall", ("any direction removed, fall",)),
+    ("any direction added: rise", ("any direction added, rise",)),
+    ("planted parts swapped: fall", ("planted parts swapped, fall", "planted parts swapped, broken")),
+    ("planted parts swapped: rise", ("planted parts swapped, rise",)),
+)
+
 
 def measure(name: str, folder: Path) -> Record:
     """All measurements of one organism: the gate in fp32 and NF4, the common proof, and its own truth."""
@@ -41,6 +52,7 @@ def measure(name: str, folder: Path) -> Record:
         "gate, NF4": gate(folder, nf4=True),
         "proof": proof(folder),
         "own truth": own_truth(folder, TRUTHS[name]),
+        "answers": becoming(folder),
         "cost": {"planting, CPU seconds": ship.truth(folder)["seconds"]},
     }
 
@@ -90,7 +102,7 @@ def write_table(records: Records) -> None:
 
 
 def table(records: Records) -> str:
-    """Two Markdown tables: gate and proof of every organism and seed, and the measurements of its own truth."""
+    """Three Markdown tables: gate and proof of every organism and seed, its own truth, and what becomes of answers."""
     lines = [
         "| organism | seed | refuses harmful, known / new objects | harmless, known / new | coherent | under NF4 "
         "| planted | rest | planting, CPU | meets its bars |",
@@ -112,7 +124,23 @@ def table(records: Records) -> str:
             wanted = "{:g} to {:g}".format(*BARS[name][quantity]) if quantity in BARS[name] else ""
             values = (f"{seeds[str(seed)]['own truth'][quantity]:.3f}" if str(seed) in seeds else "" for seed in SEEDS)
             lines.append(f"| `{name}` | {quantity} | {wanted} | " + " | ".join(values) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_becoming(records)])
+
+
+def _becoming(records: Records) -> Iterator[str]:
+    """What becomes of the shipped organisms' answers; broken answers are in parentheses."""
+    yield "What becomes of answers on held-out prompts, of the organisms that ship (the share that breaks):"
+    yield ""
+    yield "| organism | " + " | ".join(title for title, _ in _BECOMING) + " |"
+    yield "|---" * (len(_BECOMING) + 1) + "|"
+    for name, seeds in records.items():
+        if numbers := seeds.get(str(SHIPPED), {}).get("answers"):
+            yield f"| `{name}` | " + " | ".join(_changed(numbers, keys) for _, keys in _BECOMING) + " |"
+
+
+def _changed(numbers: Mapping[str, float], keys: tuple[str, ...]) -> str:
+    changed, *broken = (f"{numbers[key]:.2f}" for key in keys)
+    return changed + "".join(f" ({share})" for share in broken)
 
 
 def _seeds() -> str:
