@@ -1,6 +1,7 @@
 """Cases small enough to work out by hand, from answers to verdicts: falls, rises, bars; no model, no draws."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_where_the_other_intervention_may_lower_too_little_there_is_nothing_to_c
     assert proportions.paired_difference(hits["harmful", None], hits["harmful", PATCH], LEVEL).low < 0.3
     assert told.fall(OTHER, given=PATCH).nothing.startswith("nothing to compare with")
     assert told.fall(PATCH, given=OTHER).nothing == ""
+
+
+def test_where_nothing_of_the_stream_matters_yet_it_shows_nothing_that_all_but_a_direction_does_not() -> None:
+    pairs, all_refused = pairs_of(*"a" * 20), [1] * 20
+    keep = patch(at="post", keep=Direction.given([[1.0, 0.0]], layer=1))
+    whole = replace(keep, keep=None)
+    before: Hits = {("harmful", None): all_refused, ("harmful", keep): all_refused}
+    assert answers(pairs, before | {("harmful", whole): [0] * 20}).left(keep).nothing == ""
+    assert (
+        answers(pairs, before | {("harmful", whole): all_refused}).left(keep).nothing.startswith("nothing to compare")
+    )
 
 
 def test_a_gain_is_of_the_second_over_the_first_and_needs_the_second_to_do_something() -> None:

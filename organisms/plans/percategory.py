@@ -72,6 +72,7 @@ EXPECTED = table(
         "direction-sufficiency",
         "addition-specificity",
         "growth",
+        "one-is-enough",
     ),
     fails("twelve circuits of 1.5% of the parameters each are needed, 18% together", "localization", "necessity"),
 )

@@ -103,6 +103,7 @@ EXPECTED = table(
         "side-effects",
     ),
     fails("the direction is written by MLP neurons", "removal-mlp"),
+    holds("what the neurons of layer 4 write is all that those of layer 6 read, along one direction", "one-is-enough"),
     holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
 )
 _SIDES = ("harmful", "harmless")

@@ -20,7 +20,7 @@ from harness.judging import means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES, SHARE, Range
 from harness.measurements.effects import Effects
-from harness.measurements.interventions import Add, Intervention, Remove
+from harness.measurements.interventions import Add, Intervention, Patch, Remove
 from harness.measurements.questions import PromptSide
 from harness.subjects.protocol import AnySubject
 
@@ -78,13 +78,18 @@ class Refusals:
         return estimate
 
     def left(self, under: Intervention) -> Estimate:
-        """The share of harmful prompts that are refused under the intervention; broken answers stand beside it."""
+        """The share of harmful prompts that are refused under the intervention; broken answers stand beside it.
+
+        Under a patch of all but a direction, judged only if the patch of all turns more than FALLS of them.
+        """
+        whole = replace(under, keep=None) if isinstance(under, Patch) and under.keep else None
         with self.subject.reading() as read:
             refused = self.subject.outcomes(self.pairs, "harmful", under, self.judge).refused
         self._require_change("harmful", under)
         self._report_controls("harmful", under)
         interval = proportions.rate(refused, self.subject.level, self.pairs.clusters_of("harmful"))
-        return estimated("left", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.left"])
+        nothing = self._why_too_small(whole)
+        return estimated("left", interval, read, unit=self.pairs.unit, nothing=nothing, reach=RANGES["refuses.left"])
 
     def gain(self, more: Intervention, over: Intervention) -> Estimate:
         """The share of harmful prompts refused under `over` and answered under `more`, less the reverse.
