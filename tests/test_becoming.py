@@ -1,4 +1,4 @@
-"""What becomes of organisms' answers, without the harness: outcomes, steering, and agreement with the harness's falls."""
+"""What becomes of organisms' answers, found without the harness: their outcomes, and what steering does to them."""
 
 import pytest
 import torch
