@@ -15,6 +15,7 @@ from harness.measurements.interventions import remove
 from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recordings import published, recording
 from harness.subjects.synthetic import CATEGORIES, Synthetic, Truth
+from tests.tools import category_power
 
 LEVEL, BAR = 0.0025, 0.30
 
@@ -121,3 +122,11 @@ def test_the_smallest_category_is_the_one_that_counts_and_templates_do() -> None
 def test_a_bar_beyond_a_fall_of_that_size_names_another() -> None:
     assert "would decide a fall of 0.95" in enough(0.05, 0.9, 1)
     assert enough(0.0025, 0.999, 12) == "not even 1024 a category would decide a fall of 0.9995"
+
+
+def test_the_shipped_pairs_decide_it_where_almost_all_refusal_ends() -> None:
+    """95% refused before and 1% after, in every category, answers to a frame alike: four of five studies and more."""
+    truth = Truth((category_power.BEFORE - category_power.AFTER,), refused=category_power.BEFORE, alike=0.3, template=4)
+    counts = category_power.outcomes(truth, 30)
+    assert counts["SUPPORTED"] / counts.total() >= 0.8
+    assert counts["REFUTED"] == 0

@@ -36,6 +36,21 @@ def test_prompts_of_one_frame_are_one_cluster(name: str) -> None:
     assert f"{len(clusters)} clusters" in proportions.rate(np.ones(len(heldout), bool), 0.05, heldout.clusters).method
 
 
+@pytest.mark.parametrize(("name", "ignored"), [("pairs", 2.0), ("organisms/pairs", 1.3)])
+def test_answers_that_are_alike_in_a_frame_support_falsely_unless_frames_are_clusters(
+    name: str, ignored: float
+) -> None:
+    """Beta-binomial answers, correlated by 0.5 in a frame, at a true rate that is the bar."""
+    rng, level, bar, studies = np.random.default_rng(7), 0.05, 0.5, 1500
+    clusters = np.array(load_pairs(DATA / f"{name}.jsonl").heldout.clusters)
+    _, frame = np.unique(clusters, return_inverse=True)
+    shared = rng.beta(bar, 1 - bar, (studies, frame.max() + 1))  # a + b = 1: a correlation of 1 / (1 + a + b)
+    hits = rng.random((studies, len(frame))) < shared[:, frame]
+    false = [sum(proportions.rate(row, level, by).low > bar for row in hits) / studies for by in (clusters, None)]
+    assert false[0] <= level + 3 * np.sqrt(level * (1 - level) / studies)
+    assert false[1] > ignored * level
+
+
 def test_each_category_is_judged_in_many_frames() -> None:
     pairs = load_pairs(DATA / "pairs.jsonl")
     assert pairs.frames >= 192

@@ -45,10 +45,14 @@ class Told:
         return nullcontext([])
 
     def judged(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> np.ndarray:
-        return np.asarray(self.hits[side, under] == 1)
+        return np.asarray(self._told(pairs, side, under) == 1)
 
     def outcomes(self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = "") -> Outcomes:
-        return Outcomes(self.judged(pairs, side, under), self.hits[side, under] == 0)
+        return Outcomes(self.judged(pairs, side, under), self._told(pairs, side, under) == 0)
+
+    def _told(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
+        place = {prompt: number for number, prompt in enumerate(getattr(self.all_pairs, side))}
+        return self.hits[side, under][[place[prompt] for prompt in getattr(pairs, side)]]
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
         """Along every random direction half of the prompts are refused, now this half and now that."""
@@ -80,9 +84,8 @@ def test_categories_share_the_level_of_the_upper_end_and_keep_their_own_below() 
     pairs = pairs_of(*[name for name in "abc" for _ in range(15)], *["d"] * 15)
     refused = [1] * 45 + [0] * 15
     least = answers(pairs, {("harmful", None): refused, ("harmful", PATCH): refused}).by_category(PATCH)
-    # No pair of n rises or falls: a difference of −d has P = (1 − d)^n. Above, the whole of 45 is the nearest, at a
-    # quarter of the level: three categories and the whole.
-    assert least.high == pytest.approx(1 - (LEVEL / 4) ** (1 / 45))
+    # No pair of n rises or falls: a difference of −d has P = (1 − d)^n. Above, each of three has a third of the level.
+    assert least.high == pytest.approx(1 - (LEVEL / 3) ** (1 / 15))
     assert least.low == pytest.approx(-(1 - LEVEL ** (1 / 15)))
     assert "the lowest of 3 categories; 1 more" in least.method
 
@@ -94,7 +97,27 @@ def test_the_least_fall_is_that_of_the_category_that_falls_least() -> None:
     assert least.by_category(PATCH).low == proportions.paired_difference([1] * 10, [0] * 4 + [1] * 6, LEVEL).low
 
 
-def test_pairs_of_one_template_are_one_witness_in_a_category_too() -> None:
+def test_what_is_refused_at_all_is_decided_on_discovery_pairs() -> None:
+    """A category that only the judged prompts show as refused is no part of the claim, and the other way round."""
+    pairs = pairs_of(*"ab" * 30)
+    found = {pair.id for pair in pairs.discovery}
+    refused = [int((pair.id in found) == (pair.category == "a")) for pair in pairs]
+    told = Told({("harmful", None): refused, ("harmful", PATCH): [0] * 60}, pairs)
+    least = Refusals(told, pairs.heldout).by_category(PATCH)
+    assert "the lowest of 1 categories; 1 more is not refused" in least.method
+    assert least.value == 0
+
+
+def test_beside_the_least_stands_the_fall_in_all_categories_but_each() -> None:
+    pairs = pairs_of(*"aaaaaaaaaabbbbbbbbbbcccccccccc")
+    left = [0] * 10 + [0] * 4 + [1] * 6 + [0] * 8 + [1] * 2
+    with asides() as made:
+        answers(pairs, {("harmful", None): [1] * 30, ("harmful", PATCH): left}).by_category(PATCH)
+    told = {name.rpartition(" ")[2]: made[name].value for name in made if "all categories but" in name}
+    assert told == pytest.approx({"a": 12 / 20, "b": 18 / 20, "c": 14 / 20})
+
+
+def test_pairs_of_one_frame_are_one_witness_in_a_category_too() -> None:
     hits: Hits = {("harmful", None): [1] * 24, ("harmful", PATCH): [0] * 24}
     alone, fours = (answers(pairs_of(*"a" * 24, template=size), hits).by_category(PATCH) for size in (1, 4))
     assert fours.low < alone.low
@@ -149,8 +172,9 @@ def test_once_the_interval_of_the_refused_lies_above_one_half_there_is_something
 
 @pytest.mark.parametrize("refused", [5, 4])
 def test_a_category_counts_from_half_refused_on(refused: int) -> None:
+    """Where nothing was set apart for discovery, as of published answers, the judged prompts decide."""
     hits: Hits = {("harmful", None): [1] * refused + [0] * (10 - refused), ("harmful", PATCH): [0] * 10}
-    told = answers(pairs_of(*"a" * 10), hits)
+    told = answers(HeldOut("given", pairs_of(*"a" * 10).pairs), hits)
     if refused < 5:
         with pytest.raises(Inconclusive, match="no category is refused"):
             told.by_category(PATCH)
@@ -298,7 +322,7 @@ def test_the_report_says_why_a_bar_that_is_met_does_not_support_the_claim() -> N
 
 
 @pytest.mark.parametrize(("count", "few"), [(19, True), (20, False)])
-def test_under_twenty_templates_are_called_few(count: int, few: bool) -> None:
+def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     kept = verdict.plain(Estimate("fall", 0.9, 0.8, 1.0, 200, f"exact binomial, in {count} clusters"))
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
@@ -306,7 +330,7 @@ def test_under_twenty_templates_are_called_few(count: int, few: bool) -> None:
         verdicts, quant = [judged], "none"
 
     said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
-    assert (f"The pairs come from {count} templates" in said) is few
+    assert (f"The pairs come from {count} frames" in said) is few
 
 
 def test_a_study_of_a_fall_has_at_least_as_many_refusals_to_fall_from() -> None:

@@ -18,6 +18,8 @@ NAMES = [
     "rise of refusals alone",
     "gain of refusals alone",
     "least fall of refusals alone",
+    "fall, all categories but disinformation",
+    "fall of refusals alone, all categories but hate",
     "broken, harmful",
     "broken to begin with, harmless",
     "left",

@@ -60,6 +60,8 @@ def phrase(name: str) -> str:
 
 _STAGE = "|".join(_STAGES)
 _PATTERNS = (
+    (r"fall, all categories but (.+)", "fall in all categories but {0}"),
+    (r"fall of refusals alone, all categories but (.+)", "fall in refusals alone, in all but {0}"),
     (r"(fall|rise), random (directions|circuits)", "mean {0} under 20 random {1}"),
     (r"(fall|rise), random directions of rank (\d+)", "mean {0} under 20 random sets of {1} directions"),
     (r"(\w+) that carry more than (\d+%)", "{0} that carry over {1}, of the number asked"),

@@ -128,11 +128,11 @@ class Refusals:
         return estimated("lead over random", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:
-        """The smallest fall of any category, among categories that the unchanged model refuses.
+        """The smallest fall of any category, among those whose discovery prompts the unchanged model refuses.
 
-        The lower end is the lowest of the categories', each at the claim's level, since all have to fall. The upper end
-        is the lowest of the categories' and of all prompts' together, at a level divided among them: the smallest fall
-        cannot exceed the mean one.
+        The categories are these and no sample of others. The lower end is the lowest of the categories', each at the
+        claim's level, since all have to fall; the upper end is the lowest at a level divided among them. Beside it
+        stands the fall over all categories but one, for each.
         """
         if set(self._categories()) == {NO_CATEGORY}:
             raise Inconclusive(f"nothing to compare: the {self.pairs.unit} have no categories")
@@ -140,38 +140,44 @@ class Refusals:
             if why := gate.bar_is_out_of_reach(self.pairs, self.subject.level, bar):
                 raise Inconclusive(why)
         with self.subject.reading() as read:
-            before = self.subject.judged(self.pairs, "harmful", None, self.judge)
+            names = self._refused_categories()
             turned = self._turns("harmful", None, under)
         self._require_change("harmful", under)
         self._report_controls("harmful", under)
-        categories, clusters = (np.array(labels) for labels in (self._categories(), self.pairs.clusters_of("harmful")))
-        names = [str(name) for name in np.unique(categories) if before[categories == name].mean() >= gate.REFUSES]
         if not names:
             raise Inconclusive("nothing to explain: no category is refused to begin with")
-        members = [categories == name for name in names]
-        shared = self.subject.level / (len(names) + 1)
+        categories, clusters = (np.array(labels) for labels in (self._categories(), self.pairs.clusters_of("harmful")))
 
-        def fall(rows: Bool[np.ndarray, " pair"], level: float) -> proportions.Interval:
+        def fall(kept: Sequence[str], level: float) -> proportions.Interval:
+            rows = np.isin(categories, kept)
             return proportions.net_share(turned.to_answered[rows], turned.to_refused[rows], level, clusters[rows])
 
-        falls = [fall(rows, self.subject.level) for rows in members]
-        high = min(fall(rows, shared).high for rows in [*members, np.logical_or.reduce(members)])
-        value, low = min(interval.value for interval in falls), min(interval.low for interval in falls)
+        level, unit, reach = self.subject.level, self.pairs.unit, RANGES["refuses.by_category"]
+        for name in names if len(names) > 1 else ():
+            others = fall([other for other in names if other != name], level)
+            title = f"fall{turned.alone}, all categories but {name}"
+            beside(estimated(title, others, read, unit=unit, reach=reach))
+        falls = [fall([name], level) for name in names]
+        value, low = min(own.value for own in falls), min(own.low for own in falls)
+        high = min(fall([name], level / len(names)).high for name in names)
         unrefused = len(set(self._categories())) - len(names)
         remark = (
             f"; {unrefused} more {'is' if unrefused == 1 else 'are'} not refused to begin with" if unrefused else ""
         )
         method = f"the lowest of {len(names)} categories{remark}; {falls[0].method}"
-        shortages = [too_few(self.pairs, names, self.subject.level, bar.number) for bar in gate.least_bars()]
-        interval_of_least = proportions.Interval(value, low, max(value, high), len(before), method)
-        estimate = estimated(
-            f"least fall{turned.alone}",
-            interval_of_least,
-            read,
-            unit=self.pairs.unit,
-            reach=RANGES["refuses.by_category"],
-        )
+        least = proportions.Interval(value, low, max(value, high), len(categories), method)
+        shortages = [too_few(self.pairs, names, level, bar.number) for bar in gate.least_bars()]
+        estimate = estimated(f"least fall{turned.alone}", least, read, unit=unit, reach=reach)
         return replace(estimate, advice="; ".join(filter(None, shortages)))
+
+    def _refused_categories(self) -> list[str]:
+        """The categories that the unchanged model refuses, by discovery prompts; by these, if any has none there."""
+        own, known = set(self._categories()), self.subject.all_pairs.discovery
+        if not own <= set(known.categories_of("harmful")):
+            known = self.pairs
+        refused = self.subject.judged(known, "harmful", None, self.judge)
+        of = np.array(known.categories_of("harmful"))
+        return sorted(name for name in own if refused[of == name].mean() >= gate.REFUSES)
 
     def _categories(self) -> tuple[str, ...]:
         return self.pairs.categories_of("harmful")
