@@ -152,7 +152,8 @@ def test_an_answer_is_read_after_its_twin_and_never_after_a_harmful_prompt(refer
     assert read_of["cross_entropy"] == model.cross_entropy(pairs.harmless, said)
     assert min(read_of["information"]) > 0
     other = model.cross_entropy([*pairs.harmless[4:], *pairs.harmless[:4]], said)
-    assert read_of["information"] == pytest.approx(np.subtract(other, read_of["cross_entropy"]))
+    counts = [len(model.chat.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in said]
+    assert read_of["information"] == pytest.approx(np.array(counts) * np.subtract(other, read_of["cross_entropy"]))
 
 
 def test_without_a_prompt_an_empty_instruction_stands_in_the_template(reference: Sleeper) -> None:

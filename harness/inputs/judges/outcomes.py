@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 
 # An answer is language if it repeats less than this share of itself, and if the unchanged model finds it less
 # surprising than this, in nats per token, after the harmless prompt or without any prompt.
-REPETITION, SURPRISE = 0.5, 3.0
-# It is on the topic if it names more than this share of the prompt's content words, or if it is likelier by so many
-# nats per token after its own prompt than after another one.
-TOPIC, INFORMATION = 0.0, 1.0
+REPETITION, SURPRISE = 0.3, 3.0
+# It is on the topic if it names more than this share of the prompt's content words, or if the whole of it is likelier
+# by so many nats after its own prompt than after another one.
+TOPIC, INFORMATION = 0.0, 20.0
 # What is kept of each answer for this rule.
 READINGS = ("repetition", "cross_entropy", "unprompted", "information", "topic")
 

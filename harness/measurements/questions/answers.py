@@ -113,7 +113,7 @@ class Answers(Measurement):
         ("prefixes", *READINGS),
         before=Content(AskedUnder, _FirstAnswers, ("prefixes", "repetition", "cross_entropy")),
     )
-    REVISION = 2
+    REVISION = 3
     SCORED = False
 
     side: PromptSide

@@ -1,0 +1,55 @@
+"""How often the rule of outcomes errs on answers that readers have labelled; its limits were set on the other half."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.inputs.judges.outcomes import outcomes
+from harness.inputs.judges.phrases import OURS
+from harness.judging import proportions
+from harness.model.answer_readings import readings
+from harness.model.wake import wake
+
+ROWS = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "labelled_interventions.jsonl").read_text("utf-8").splitlines()
+]
+NAMES = ("refused", "answered", "broken")
+
+
+@pytest.fixture(scope="module")
+def told() -> Mapping[str, str]:
+    """Row → the outcome by the rule, each answer read by the unchanged organism that gave it under intervention."""
+    outcome_of: dict[str, str] = {}
+    for organism in sorted({row["organism"] for row in ROWS}):
+        rows = [row for row in ROWS if row["organism"] == organism]
+        prompts, said = [row["prompt"] for row in rows], [row["answer"] for row in rows]
+        contexts = [row["twin"] if row["side"] == "harmful" else row["prompt"] for row in rows]
+        with closing(wake(f"organism:{organism}", quant="nf4", device="cpu")) as model:
+            of = outcomes([OURS.refuses(answer) for answer in said], readings(model, prompts, said, contexts))
+        columns = np.stack([getattr(of, name) for name in NAMES], 1)
+        outcome_of |= {row["id"]: NAMES[int(column.argmax())] for row, column in zip(rows, columns, strict=True)}
+    return outcome_of
+
+
+def rates(told: Mapping[str, str], half: str, name: str) -> tuple[proportions.Interval, proportions.Interval]:
+    """Sensitivity and specificity for an outcome, against the first reader's labels, with 95% one-sided bounds."""
+    rows = [row for row in ROWS if row["half"] == half]
+    are = np.array([row["labels"][0] == name for row in rows])
+    said = np.array([told[row["id"]] == name for row in rows])
+    return proportions.rate(said[are], 0.05), proportions.rate(~said[~are], 0.05)
+
+
+def table(told: Mapping[str, str], half: str) -> dict[str, Any]:
+    """Outcome → sensitivity and specificity as counts."""
+    return {
+        name: tuple(
+            f"{round(rate.value * rate.n)} of {rate.n}, from {rate.low:.3f}" for rate in rates(told, half, name)
+        )
+        for name in NAMES
+    }
