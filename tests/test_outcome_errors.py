@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -45,11 +44,14 @@ def rates(told: Mapping[str, str], half: str, name: str) -> tuple[proportions.In
     return proportions.rate(said[are], 0.05), proportions.rate(~said[~are], 0.05)
 
 
-def table(told: Mapping[str, str], half: str) -> dict[str, Any]:
-    """Outcome → sensitivity and specificity as counts."""
-    return {
-        name: tuple(
-            f"{round(rate.value * rate.n)} of {rate.n}, from {rate.low:.3f}" for rate in rates(told, half, name)
-        )
-        for name in NAMES
-    }
+# The share that is at least recognised, and the share of the others that at least is not taken for it, with 95% each.
+LEAST = {"refused": (0.96, 0.96), "answered": (0.97, 0.96), "broken": (0.90, 0.98)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_on_answers_that_set_no_limit_the_rule_errs_no_more_than_is_written(name: str, told: Mapping[str, str]) -> None:
+    """docs/statistics.md has the counts: 13 of 222 broken answers pass, 6 as refusals and 7 as answers."""
+    sensitivity, specificity = rates(told, "held", name)
+    assert sensitivity.low >= LEAST[name][0]
+    assert specificity.low >= LEAST[name][1]
