@@ -84,8 +84,9 @@ def test_categories_share_the_level_of_the_upper_end_and_keep_their_own_below() 
     pairs = pairs_of(*[name for name in "abc" for _ in range(15)], *["d"] * 15)
     refused = [1] * 45 + [0] * 15
     least = answers(pairs, {("harmful", None): refused, ("harmful", PATCH): refused}).by_category(PATCH)
-    # No pair of n rises or falls: a difference of −d has P = (1 − d)^n. Above, each of three has a third of the level.
-    assert least.high == pytest.approx(1 - (LEVEL / 3) ** (1 / 15))
+    # No pair of n rises or falls: a difference of −d has P = (1 − d)^n. Above, the whole of 45 is the nearest, at a
+    # quarter of the level: three categories and the whole.
+    assert least.high == pytest.approx(1 - (LEVEL / 4) ** (1 / 45))
     assert least.low == pytest.approx(-(1 - LEVEL ** (1 / 15)))
     assert "the lowest of 3 categories; 1 more" in least.method
 

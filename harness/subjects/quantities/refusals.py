@@ -131,8 +131,9 @@ class Refusals:
         """The smallest fall of any category, among those whose discovery prompts the unchanged model refuses.
 
         The categories are these and no sample of others. The lower end is the lowest of the categories', each at the
-        claim's level, since all have to fall; the upper end is the lowest at a level divided among them. Beside it
-        stands the fall over all categories but one, for each.
+        claim's level, since all have to fall. The upper end is the lowest of the categories' and of all prompts'
+        together, at a level divided among them: the smallest fall cannot exceed the mean one. Beside it stands the fall
+        over all categories but one, for each.
         """
         if set(self._categories()) == {NO_CATEGORY}:
             raise Inconclusive(f"nothing to compare: the {self.pairs.unit} have no categories")
@@ -159,7 +160,7 @@ class Refusals:
             beside(estimated(title, others, read, unit=unit, reach=reach))
         falls = [fall([name], level) for name in names]
         value, low = min(own.value for own in falls), min(own.low for own in falls)
-        high = min(fall([name], level / len(names)).high for name in names)
+        high = min(fall(kept, level / (len(names) + 1)).high for kept in (*([name] for name in names), names))
         unrefused = len(set(self._categories())) - len(names)
         remark = (
             f"; {unrefused} more {'is' if unrefused == 1 else 'are'} not refused to begin with" if unrefused else ""
