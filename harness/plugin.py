@@ -14,6 +14,7 @@ from harness.inputs import model_catalog, places
 from harness.inputs.errors import AssayError, Refused, Unavailable
 from harness.inputs.files.terminal import lines_shown
 from harness.inputs.machine import peak_bytes
+from harness.inputs.prompts.prompt_rows import short
 from harness.judging import verdict
 from harness.judging.estimate import Comparison, Estimate, Outcome, asides, decisions
 from harness.results.controls.power import rehearse
@@ -22,7 +23,7 @@ from harness.running import fixtures
 from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLAN_IN_WORDS, PLANNED, READ
 from harness.running.html_table import HtmlTable
 from harness.running.node_ids import node_id
-from harness.running.options import models_asked, prompts_of, sleeper_of
+from harness.running.options import models_asked, prompts_of, sleeper_of, system_of
 from harness.running.run_reporter import RunReporter
 from harness.running.stopping import leave_it_to_the_controller, like_ctrl_c
 from harness.subjects.published.recordings import RECORDED, recording
@@ -55,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", choices=get_args(model_catalog.Device), default="auto", help="default: auto")
     group.addoption(
         "--dtype", choices=get_args(model_catalog.Dtype), default="auto", help="default: auto, as it is stored"
+    )
+    group.addoption(
+        "--system",
+        metavar="TEXT",
+        help="system prompt of all chats, as text or the name of a file (default: none of Assay's; some chat templates "
+        "write one of their own)",
     )
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
@@ -99,6 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise AssayError("--column says where a list of --pairs has its prompts; give --pairs PATH as well")
         for name in models_asked(config):
             prompts_of(config, name)
+        system_of(config)
         if workers := config.getoption("--numprocesses", None):
             from harness.running.xdist_workers import require_room  # only here is xdist known to be installed
 
@@ -139,7 +147,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     names = (name for name in models_asked(config) if not name.startswith(RECORDED))
     given = (prompts_of(config, name) for name in names)
     descriptions = dict.fromkeys(prompts.described for prompts in given if prompts is not None)
-    return [*(f"prompts: {description}" for description in descriptions), *config.stash.get(_NOTES, [])]
+    told = [] if (system := system_of(config)) is None else [f"system prompt: {short(system)}"]
+    return [*(f"prompts: {description}" for description in descriptions), *told, *config.stash.get(_NOTES, [])]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -102,6 +102,8 @@ def _unbundle(path: Path, store: Store, sha256: str) -> None:
     placed = unbundle(path, store, runs_beside(store.folder), sha256)
     here = f" ({placed.kept} more were here already and are kept)" if placed.kept else ""
     options = ["--judge-only", "--quant", placed.run.quant, "--device", placed.run.device]
+    if (system := placed.run.system) is not None:
+        options.append(f"--system={system}")
     options += [part for name in placed.run.models for part in ("--model", name)]
     say(f"{path}: SHA-256 {placed.sha256}")
     count = len(placed.run.verdicts)

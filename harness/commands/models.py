@@ -11,6 +11,7 @@ from harness.inputs.arguments import listed
 from harness.inputs.files.terminal import say
 from harness.inputs.model_catalog import ORGANISM, QUANTS, find, known_models, readable, this_machine
 from harness.inputs.prompts.pair_files import load_pairs
+from harness.inputs.prompts.system_prompt import system_prompt
 from harness.subjects.published.recordings import RECORDED, published, recordings
 
 # The width of the lines that /help prints.
@@ -40,6 +41,7 @@ def add_to(commands: "Commands") -> None:
         "Each question is independent: the model does not see earlier ones. /help says what the model knows.",
     )
     chat.add_argument("name", metavar="NAME", help="alias, hub id, local folder or organism:NAME")
+    chat.add_argument("--system", metavar="TEXT", help="system prompt, as text or the name of a file (default: none)")
     with_loading(chat)
 
 
@@ -95,7 +97,8 @@ def _chat(options: argparse.Namespace) -> None:
     find(options.name)
     from harness.model.wake import wake  # torch is loaded for this command alone
 
-    model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype)
+    system = None if options.system is None else system_prompt(options.system)
+    model = wake(options.name, quant=options.quant, device=options.device, dtype=options.dtype, system=system)
     organism = model.known.alias.startswith(ORGANISM)
     say(f"{options.name} is listening; /help says what it knows, an empty line ends the chat.")
     while question := _question():

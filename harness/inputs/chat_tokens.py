@@ -139,13 +139,13 @@ class ChatFormat:
     @cached_property
     def after_instruction(self) -> tuple[int, ...]:
         """The template's tokens after the instruction, at which a refusal is decided."""
-        encoded = self.encode(_PROBE)
+        encoded = self.encode(self._probe)
         return encoded.ids[encoded.end :]
 
     @cached_property
     def without_prompt(self) -> Encoded:
         """The template around an empty instruction, as tokens."""
-        before, _, after = self._render(_PROBE).partition(_PROBE)
+        before, _, after = self._render(self._probe).partition(self._probe)
         ids = self.tokenizer(before + after, add_special_tokens=False)["input_ids"]
         return Encoded(tuple(ids), len(ids), len(ids))
 
@@ -197,18 +197,43 @@ class ChatFormat:
 
     @cached_property
     def _before(self) -> str:
-        return self._render(_PROBE).partition(_PROBE)[0]
+        return self._render(self._probe).partition(self._probe)[0]
+
+    @cached_property
+    def _probe(self) -> str:
+        """A prompt that the system prompt does not contain."""
+        probe = _PROBE
+        while probe in (self.system or ""):
+            probe += " again"
+        return probe
 
     def _render(self, content: str) -> str:
         if not self._tried:
             self._tried = True
             self._require_bounded(content)
+            self._require_system_role(content)
         return self._rendered(content)
 
-    def _require_bounded(self, content: str) -> None:
+    def _require_system_role(self, content: str) -> None:
+        """Refuses a template that leaves the system prompt out, or writes it like a turn of the person who asks."""
+        if self.system is None:
+            return
+        without = "; leave the system prompt out, or take a model whose template has a system role"
+        written = self._rendered(content)
+        self._require_bounded(content, "user")
+        if self.system not in written:
+            raise AssayError(f"{self.name}: its chat template does not write the system prompt{without}")
+        try:
+            as_user = self._rendered(content, "user")
+        except AssayError:  # most templates refuse two turns of one person
+            return
+        if written == as_user:
+            raise AssayError(f"{self.name}: its chat template writes a system prompt like a question{without}")
+
+    def _require_bounded(self, content: str, role: str = "system") -> None:
         """Runs the template in a child process with limits first, since it is a stranger's program."""
         try:
-            written = bounded(partial(_length, partial(self._rendered, content)))
+            written = bounded(partial(_length, partial(self._rendered, content, role)))
         except TooMuch:
             raise AssayError(
                 f"{self.name}: its chat template takes more than {SECONDS} s of the processor, or a GiB of memory, to "
@@ -220,10 +245,10 @@ class ChatFormat:
                 "from where the weights came from"
             )
 
-    def _rendered(self, content: str) -> str:
+    def _rendered(self, content: str, role: str = "system") -> str:
         messages = [{"role": "user", "content": content}]
         if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
+            messages.insert(0, {"role": role, "content": self.system})
         try:
             rendered = self.tokenizer.apply_chat_template(
                 messages,

@@ -74,3 +74,4 @@ class ModelRecord:
     seconds: float
     weight_bytes: int
     peak_bytes: int
+    system: str | None = None  # the system prompt of all chats

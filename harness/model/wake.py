@@ -84,6 +84,7 @@ def _examined(
         seconds=time.perf_counter() - began,
         weight_bytes=loaded.weight_bytes,
         peak_bytes=peak_bytes(loaded.device),
+        system=system,
     )
     return model
 

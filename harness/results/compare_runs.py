@@ -25,8 +25,8 @@ SHOWN = 100
 _BARS = ("bar", "level")
 _WORDS = ("title", "prose", "source", "holds_on", "fails_on")
 # Fields of a model's record that say which model it is; the others, such as seconds, are no inputs.
-_IDENTITY = ("fingerprint", "revision", "quant", "dtype", "device", "hub", "source", "layer", "position", "n")
-_LABELS = {"refusing": "refusing tokens", "device": "device asked for"}
+_IDENTITY = ("fingerprint", "revision", "quant", "dtype", "device", "system", "hub", "source", "layer", "position", "n")
+_LABELS = {"refusing": "refusing tokens", "system": "system prompt", "device": "device asked for"}
 _MISSING = "evidence that is not here"
 
 Sides = tuple[str, str]

@@ -135,6 +135,12 @@ class Run:
         """The content of run.json."""
         return json.dumps({"schema": SCHEMA} | vars(self), ensure_ascii=False).encode()
 
+    @property
+    def system(self) -> str | None:
+        """The system prompt of all its chats."""
+        told = (model["record"].get("system") for model in self.models.values() if model["kind"] == "live")
+        return next((prompt for prompt in told if prompt is not None), None)
+
     def save(self, folder: Path) -> None:
         """Writes run.json completely or not at all."""
         write_whole(folder / "run.json", self.as_json, synced=self.finished)

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from harness.inputs.model_catalog import ORGANISM
+from harness.inputs.prompts.prompt_rows import short
 from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
 from harness.measurements.questions import Answers, Scores, Swept
@@ -156,6 +157,8 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         sentences.append(
             "A small model trained to refuse in a known way: it tests the claim's test, not any real model."
         )
+    if not model.startswith(RECORDED) and run.system is not None:
+        sentences.append(f"Every chat began with a system prompt ({short(run.system)}); others can change answers.")
     if not model.startswith(RECORDED) and run.quant != "none":
         sentences.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
     return sentences

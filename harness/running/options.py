@@ -8,6 +8,7 @@ import pytest
 from harness.inputs import model_catalog, places
 from harness.inputs.prompts import pair_files
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
+from harness.inputs.prompts.system_prompt import system_prompt
 from harness.measurements.evidence import Store
 from harness.subjects.published.recordings import RECORDED, published
 
@@ -55,8 +56,15 @@ def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
         store_of(config),
         judge_only=option("--judge-only"),
         dtype=option("--dtype"),
+        system=system_of(config),
         examined_on=prompts_of(config, name),
     )
+
+
+def system_of(config: pytest.Config) -> str | None:
+    """The system prompt of --system, or None."""
+    given = config.getoption("--system")
+    return None if given is None else system_prompt(given)
 
 
 _PROMPTS = pytest.StashKey[PromptSet]()

@@ -15,6 +15,8 @@ def require_options(option: dict[str, Any], live: bool) -> None:
         raise AssayError("--judge-only --fresh: the first measures nothing, the second everything again; leave one out")
     if option["pairs"] and not live:
         raise AssayError("--pairs: recorded models are judged on their own prompts only; name another with --model")
+    if option["system"] is not None and not live:
+        raise AssayError("--system: recorded models have no chats; leave it out, or name another model with --model")
     evidence = Path(option["evidence"])
     if evidence.exists() and not evidence.is_dir():
         raise AssayError(f"--evidence {evidence}: is no folder; give the folder of the evidence, or a new name")

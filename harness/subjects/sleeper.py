@@ -34,6 +34,7 @@ class Sleeper:
     store: Store
     judge_only: bool = False
     dtype: Dtype = "auto"
+    system: str | None = None  # the system prompt of all chats
     examined_on: PromptSet | None = None  # prompts of the self-examination; None: those of its entry in the catalog
     record_evidence: str = field(default="", init=False)  # the fingerprint of the evidence that holds its record
     _awake: "ChatModel | None" = field(default=None, repr=False)
@@ -105,6 +106,7 @@ class Sleeper:
                     self.known,
                     quant=self.quant,
                     device=self.device,
+                    system=self.system,
                     examined_on=self.examined_on,
                     hashes=self._hashes,
                 )
@@ -137,7 +139,8 @@ class Sleeper:
     @property
     def _settings(self) -> dict[str, Any]:
         known = self.known
-        return {"chat": known.chat_arguments, "refusing": list(known.refusal_tokens), "dtype": known.dtype}
+        settings = {"chat": known.chat_arguments, "refusing": list(known.refusal_tokens), "dtype": known.dtype}
+        return settings if self.system is None else settings | {"system": self.system}
 
     @cached_property
     def _hashes(self) -> weight_files.Hashes:
@@ -199,6 +202,7 @@ class Sleeper:
             self._hashes,
             quant=self.quant,
             dtype=f"torch.{kept.values['dtype']}",
+            system=self.system,
             libraries=kept.environment.get("libraries", {}),
         )
         return bool(kept.values["fingerprint"] == here)

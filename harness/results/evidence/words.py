@@ -108,7 +108,9 @@ def _model(evidence: Evidence, others: Sequence[Evidence]) -> str:
     if model is None:
         return subject
     revision = f"revision {model['revision'] or 'none'}"
-    return f"{model['name']}, {revision}, {model['quant']}, {model['dtype']} on {model['device']}"
+    system = model.get("system")
+    told = "" if system is None else f", with the system prompt {json.dumps(system, ensure_ascii=False)[:_LONGEST]}"
+    return f"{model['name']}, {revision}, {model['quant']}, {model['dtype']} on {model['device']}{told}"
 
 
 def prompts_of(evidence: Evidence, others: Sequence[Evidence]) -> tuple[str, PromptSet] | None:
