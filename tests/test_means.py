@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
+from scipy.optimize import brentq
 
 from harness.judging import correlations, means
 from harness.judging.proportions import least, paired_difference, rate
@@ -60,9 +61,52 @@ def test_the_mean_agrees_with_scipys_bootstrap_on_many_units() -> None:
 
 def test_fieller_by_hand() -> None:
     # a = (1, 3), b = 1 each: Student with 1 degree of freedom, mean 2, standard error 1, quantile tan(0.45π) at 0.05.
-    low, high = means._fieller(np.array([-1.0, 1.0]), np.ones(2), 0.05)
-    assert high == pytest.approx(math.tan(0.45 * math.pi))
-    assert low == -high
+    low = means._fieller(np.array([-1.0, 1.0]), np.ones(2), 0.05)
+    assert low == pytest.approx(-math.tan(0.45 * math.pi))
+
+
+@pytest.mark.parametrize("n", [8, 32, 216])
+@pytest.mark.parametrize("level", [0.0025, 0.05])
+def test_the_quantile_is_where_halls_transformation_reaches_students(n: int, level: float) -> None:
+    values = -np.random.default_rng(n).exponential(size=n)
+    values -= values.mean()
+    student = reference.t.isf(level, n - 1)
+    skewness = means.SKEWNESS * reference.skew(values, bias=False)
+    assert skewness < -0.5
+
+    def transformed(t: float) -> float:
+        """Hall (1992), equation 2.4: t with its skewness removed; monotonic in t."""
+        a = skewness / math.sqrt(n)
+        return float(t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6)
+
+    assert means._quantile(values, level) == pytest.approx(brentq(lambda t: transformed(t) - student, -1e4, 1e4))
+    assert means._quantile(-values, level) == pytest.approx(student)
+
+
+SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "skewed to the right": lambda rng, shape: rng.lognormal(-0.125, 0.5, shape) - 1,
+    "skewed to the left": lambda rng, shape: 1 - rng.lognormal(-0.125, 0.5, shape),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n", [32, pytest.param(64, marks=pytest.mark.slow), pytest.param(216, marks=pytest.mark.slow)])
+def test_a_mean_errs_about_as_often_as_its_level_whichever_way_it_is_skewed(n: int, shape: str) -> None:
+    studies, level = 4000, 0.01
+    drawn = SHAPES[shape](np.random.default_rng(n), (studies, n))
+    intervals = [means.mean(values, level) for values in drawn]
+    allowed = 1.3 * level + 3 * math.sqrt(1.3 * level / studies)
+    assert sum(interval.low > 0 for interval in intervals) / studies <= allowed
+    assert sum(interval.high < 0 for interval in intervals) / studies <= allowed
+
+
+def test_a_share_of_one_is_above_four_fifths_in_most_studies_of_32_pairs() -> None:
+    # Effects spread by 0.3 of the mean gap: Student's interval alone would decide 0.76 of them, Gaffke's 0.25.
+    rng = np.random.default_rng(0)
+    gaps = rng.gamma(9, 1 / 9, (1000, 32))
+    shares = [means.ratio_of_means(gap + 0.3 * rng.normal(size=32), gap, 0.0025) for gap in gaps]
+    assert sum(share.low > 0.8 for share in shares) / 1000 > 0.6
 
 
 @pytest.mark.parametrize("n", [16, 48, 256])

@@ -13,6 +13,10 @@ from harness.judging.proportions import Interval
 
 Floats = NDArray[np.float64]
 UNBOUNDED = (-np.inf, np.inf)
+# Units from which on their skewness is seen well enough to correct for it.
+FEW = 32
+# How much more skewed the population is taken to be than the units observed, which rarely contain its tail.
+SKEWNESS = 2.0
 
 
 def mean(
@@ -47,13 +51,15 @@ def ratio_of_means(
 ) -> Interval:
     """Σ numerators / Σ denominators, such as the share of a gap that a patch closes; `bounds` are a single unit's.
 
-    Gaffke's bound (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller 2021, arXiv
-    2106.03163): every unit, and one unseen unit with the worst possible value, gets a random exponential weight, and
-    the bound is a quantile of the weighted mean. For yes-or-no values it is the exact binomial bound. Without `bounds`
-    the worst value lies outside of the observed range, by 3·(1 − level^(1/n)) of that range, and the interval is never
-    narrower than Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175).
+    On a side with a bound, Gaffke's (2005, Mathematical Methods of Statistics 14:451; Phan, Thomas and Learned-Miller
+    2021, arXiv 2106.03163): every unit, and one unseen unit with the worst possible value, gets a random exponential
+    weight, and the end is a quantile of the weighted mean. For yes-or-no values it is the exact binomial bound. On a
+    side without one, Student's (for ratios Fieller's, 1954, J. Royal Statistical Society B 16:175) with a quantile that
+    allows for skewness: Hall's transformation (1992, J. Royal Statistical Society B 54:221) at SKEWNESS times the
+    skewness observed, and never less than Student's. Fewer than FEW units cannot show how skewed they are: the end is
+    then also Gaffke's, with the unseen unit beyond the observed range by 3·(1 − level^(1/n)) of that range.
 
-    A bound is infinite where the data cannot give one: a single unit, unbounded units that all agree, or a denominator
+    An end is infinite where the data cannot give one: a single unit, unbounded units that all agree, or a denominator
     that may be 0. Without `bounds`, no rule can allow for rare outliers that are not in the data.
     """
     above, below = _paired(numerators, denominators)
@@ -70,18 +76,14 @@ def ratio_of_means(
     rest = above - value * below
     if np.abs(rest).max() <= 1e-12 * max(np.abs(above).max(), abs(value) * np.abs(below).max()):
         rest = np.zeros(n)
-    spread, unseen = float(np.ptp(rest)), 1 - level ** (1 / n)
     size = total / n
     # The unseen unit's worst values: its numerator minus value × the mean denominator.
-    lowest = (bounds[0] - value) * size if np.isfinite(bounds[0]) else float(rest.min()) - 3 * unseen * spread
-    highest = (bounds[1] - value) * size if np.isfinite(bounds[1]) else float(rest.max()) + 3 * unseen * spread
+    lowest, highest = (bounds[0] - value) * size, (bounds[1] - value) * size
     if lowest > 1e-9 * size or highest < -1e-9 * size:
         raise ValueError(f"The value {value:g} lies beyond its bounds {bounds}.")
-    low, high = _gaffke(rest, below, lowest, level), -_gaffke(-rest, below, -highest, level)
-    student = _fieller(rest, below, level) if spread else (-np.inf, np.inf)
-    low = min(low, 0.0) if np.isfinite(bounds[0]) else min(low, student[0])
-    high = max(high, 0.0) if np.isfinite(bounds[1]) else max(high, student[1])
-    method = "Gaffke's bound" if np.isfinite(bounds).all() else "the wider of Student's and Gaffke's bound"
+    low, high = _low(rest, below, lowest, level), -_low(-rest, below, -highest, level)
+    names = {True: "Gaffke's bound", False: "Student's, corrected for skewness"}
+    method = " and ".join(dict.fromkeys(names[bool(np.isfinite(bound))] for bound in bounds))
     return Interval(
         value, float(max(value + low, bounds[0])), float(min(value + high, bounds[1])), units, method + said
     )
@@ -97,6 +99,16 @@ def transfer(falls: ArrayLike, own: int, level: float, clusters: ArrayLike | Non
         raise ValueError(f"Falls must be [pair, category], of two categories or more: got {table.shape}.")
     others = np.delete(table, own, axis=1).mean(axis=1)
     return ratio_of_means(others, table[:, own], level, clusters)
+
+
+def _low(rest: Floats, below: Floats, worst: float, level: float) -> float:
+    """The lower end for mean rest / mean below; `worst` is an unseen unit's least value, or infinite."""
+    if np.isfinite(worst):
+        return min(_gaffke(rest, below, worst, level), 0.0)
+    low, n, spread = _fieller(rest, below, level), len(rest), float(np.ptp(rest))
+    if n >= FEW or not spread:
+        return low
+    return min(low, _gaffke(rest, below, float(rest.min()) - 3 * (1 - level ** (1 / n)) * spread, level))
 
 
 def _gaffke(rest: Floats, below: Floats, worst: float, level: float) -> float:
@@ -150,18 +162,32 @@ def _root(values: Floats) -> float:
     return r + math.log(u / r) / r if r < -1e-6 else 0.0
 
 
-def _fieller(rest: Floats, below: Floats, level: float) -> tuple[float, float]:
-    """The two values of t at which Student's one-sided test just rejects mean(rest − t·below) = 0; rest has mean 0."""
-    from scipy.special import stdtrit
-
+def _fieller(rest: Floats, below: Floats, level: float) -> float:
+    """The t below which a one-sided test rejects mean(rest − t·below) = 0, by `_quantile`; rest has mean 0."""
     n = len(rest)
-    q2 = float(stdtrit(n - 1, level)) ** 2 / n
+    if not np.ptp(rest):
+        return -np.inf
+    q2 = _quantile(rest, level) ** 2 / n
     (aa, ab), (_, bb) = np.cov(rest, below)
     lead = float(below.mean()) ** 2 - q2 * bb
     if lead <= 0:
-        return -np.inf, np.inf
-    root = float(np.sqrt((q2 * ab) ** 2 + lead * q2 * aa))
-    return (-q2 * ab - root) / lead, (-q2 * ab + root) / lead
+        return -np.inf
+    return float((-q2 * ab - np.sqrt((q2 * ab) ** 2 + lead * q2 * aa)) / lead)
+
+
+def _quantile(rest: Floats, level: float) -> float:
+    """Student's quantile or, where values are skewed to the left, the one that Hall's transformation makes of it."""
+    from scipy.special import stdtrit
+
+    n, moments = len(rest), [float((rest**power).mean()) for power in (2, 3)]
+    student = -float(stdtrit(n - 1, level))
+    if n < 3:
+        return student
+    skewness = SKEWNESS * moments[1] / moments[0] ** 1.5 * math.sqrt(n * (n - 1)) / (n - 2)
+    if skewness > -1e-9:
+        return student
+    inner = 1 + skewness * (student / math.sqrt(n) - skewness / (6 * n))
+    return max(student, float(3 * math.sqrt(n) / skewness * (math.cbrt(inner) - 1)))
 
 
 def _paired(a: ArrayLike, b: ArrayLike) -> tuple[Floats, Floats]:

@@ -59,7 +59,7 @@ class Truth:
     alike: float = 0.0  # the correlation of pairs of one template
     template: int = 1  # pairs of one template
     noise: float = 0.3  # standard deviation of a pair's effect, in mean gaps
-    skewed: bool = False  # whether that noise is log-normal instead of normal
+    skewed: int = 0  # 1: that noise is log-normal instead of normal; -1: log-normal with its tail to the left
     agreement: float | None = None  # the correlation, over components, of effects by gradients with measured ones
     common: float = 0.0  # the share of the noise that those two have in common
 
@@ -320,7 +320,7 @@ class Synthetic(Bare):
         else:
             noise = self._normal((count,))
             change = 2 * clean[:, None] * shares + self.truth.noise * GAP * (
-                np.exp(noise - 0.5) - 1 if self.truth.skewed else noise
+                self.truth.skewed * (np.exp(noise - 0.5) - 1) if self.truth.skewed else noise
             )
         shape = self._shape(question)
         axes = {f"axis {number}": tuple(map(str, range(size))) for number, size in enumerate(shape)}

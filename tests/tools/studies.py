@@ -138,6 +138,11 @@ def drawn(draw: Callable[[np.random.Generator, int], np.ndarray], bounds: tuple[
     return lambda n, seed, level: means.mean(draw(np.random.default_rng([seed, n]), n), level, bounds=bounds)
 
 
+def one_in_twenty(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Values around 0, one in twenty of which is -3: many a sample contains none of them."""
+    return np.where(rng.random(n) < 0.05, -3.0, 0.3 * rng.normal(size=n))
+
+
 FREE = means.UNBOUNDED
 SIXES: dict[str, Any] = {"template": 6, "alike": 0.3}
 
@@ -189,7 +194,10 @@ RULES: dict[str, tuple[Cell, ...]] = {
     ),
     "Subject.effect": (
         Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=80),
-        Cell("E 0.8, skewed noise", asked(effect, Truth((0.8,), skewed=True)), 0.8, quick=80),
+        *(
+            Cell(f"E 0.8, noise skewed to the {side}", asked(effect, Truth((0.8,), skewed=sign)), 0.8, quick=80)
+            for side, sign in (("right", 1), ("left", -1))
+        ),
         Cell(
             "E 0.8, templates of 6 alike by 0.5",
             asked(effect, Truth((0.8,), alike=0.5, template=6)),
@@ -197,7 +205,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
             quick=80,
         ),
     ),
-    "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=True)), 0.3, quick=80),),
+    "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=1)), 0.3, quick=80),),
     "Subject.lead_over_loudest": (
         Cell("lead 0.3, normal noise", asked(lead_over_loudest, Truth((0.3,))), 0.3, quick=80),
     ),
@@ -244,7 +252,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
     ),
     "Subject.shared": (
         Cell("0.7 of its own effect", asked(shared, Truth((0.9, 0.63))), 0.7, quick=60, levels=COARSE),
-        Cell("0.7, skewed noise", asked(shared, Truth((0.9, 0.63), skewed=True)), 0.7, quick=60, levels=COARSE),
+        Cell("0.7, skewed noise", asked(shared, Truth((0.9, 0.63), skewed=1)), 0.7, quick=60, levels=COARSE),
     ),
     "Depths.of": (
         Cell("depth 0.1, skewed", asked(depth, Truth((0.1, 0.1))), 0.1, quick=60, levels=COARSE),
@@ -262,7 +270,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
         Cell("difference 0.05", asked(middle, Truth((0.45, 0.4))), 0.05, quick=60, levels=COARSE),
     ),
     "Depths.restored": (
-        Cell("restored 0.5, skewed", asked(restored, Truth((0.5,), skewed=True)), 0.5, quick=60, levels=COARSE),
+        Cell("restored 0.5, skewed", asked(restored, Truth((0.5,), skewed=1)), 0.5, quick=60, levels=COARSE),
     ),
     "Geometry.agreement": (
         Cell(
@@ -294,6 +302,21 @@ RULES: dict[str, tuple[Cell, ...]] = {
     ),
     "means.mean": (
         Cell("exponential", drawn(lambda rng, n: rng.exponential(size=n), FREE), 1.0, quick=80, sizes=(16, 64, 256)),
+        Cell(
+            "exponential, turned round",
+            drawn(lambda rng, n: -rng.exponential(size=n), FREE),
+            -1.0,
+            quick=80,
+            sizes=(16, 64, 256),
+        ),
+        Cell(
+            "one in twenty at -3",
+            drawn(one_in_twenty, FREE),
+            -0.15,
+            beyond=60.0,
+            quick=80,
+            sizes=(16, 64, 256),
+        ),
         Cell(
             "t, 3 degrees of freedom",
             drawn(lambda rng, n: rng.standard_t(3, n), FREE),
