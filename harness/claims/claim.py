@@ -13,7 +13,7 @@ from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
-from harness.claims import gate, mistakes
+from harness.claims import family, gate, mistakes
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
@@ -23,8 +23,7 @@ from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.bars import WrittenBar, bars_of, numbers_taken, torch_lines
 from harness.judging.estimate import Inconclusive, Outcome, Refuted, decisions, unsupported
 
-# The default level: by Bonferroni, twenty claims are wrong with a probability of at most 0.05.
-LEVEL = 0.0025
+LEVEL = family.EXPLORATORY
 
 # Imports of the decorator; searched as text, since a file with a syntax error cannot be parsed.
 _IMPORTS = re.compile(r"^\s*(from harness import|from harness\.claims|import harness\b)", re.MULTILINE)
@@ -91,6 +90,7 @@ class Claim:
             "file": str(file),
             "line": self.line,
             "level": self.level,
+            "primary": family.is_primary(self.name, self.test),
             "holds_on": list(self.holds_on),
             "fails_on": list(self.fails_on),
             "fingerprint": self.fingerprint,
@@ -220,14 +220,15 @@ def claim(
     source: str = "",
     holds_on: str | tuple[str, ...] = (),
     fails_on: str | tuple[str, ...] = (),
-    level: float = LEVEL,
+    level: float | None = None,
     needs_refusals: bool = True,
     needs_twins: bool = True,
 ) -> Callable[[Test], Test]:
     """Turns a test into a claim; pytest checks its source, bars and controls when it collects the file."""
 
     def register(test: Test) -> Test:
-        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), level, test, needs_refusals, needs_twins)
+        at = family.level_of(name, test) if level is None else level
+        made = Claim(name, source, _tuple(holds_on), _tuple(fails_on), at, test, needs_refusals, needs_twins)
 
         @wraps(test)
         def judged(**given: Any) -> None:

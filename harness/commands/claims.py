@@ -39,7 +39,9 @@ def _claims(options: argparse.Namespace) -> None:
         holds, fails = ", ".join(claim.holds_on), ", ".join(claim.fails_on)
         say(f"{claim.name}: {claim.title}")
         say(f"    assert {claim.bar}")
-        say(f"    level {claim.level:g}; holds on {holds}; fails on {fails}; {claim.as_json['file']}:{claim.line}")
+        kind = "primary" if claim.as_json["primary"] else "exploratory"
+        say(f"    {kind}, level {claim.level:.2g}; {claim.as_json['file']}:{claim.line}")
+        say(f"    holds on {holds}; fails on {fails}")
         say(f"    source: {claim.source}")
         for organism, verdict in seen.get(claim.name, {}).items():
             stale = "" if verdict["claim"] == claim.fingerprint else " (the claim has changed since: judge it again)"

@@ -59,6 +59,7 @@ def _row(material: RunMaterial, controls: ClaimControls, claim: str, models: Seq
     return {
         "title": title_of(material, claim),
         "slug": slug(claim),
+        "exploratory": claim in material.run.claims and not material.run.claims[claim].get("primary"),
         "cells": cells,
         "marks": list(_marks(drawn, height)),
         "height": height,

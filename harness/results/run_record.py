@@ -39,6 +39,7 @@ class Claimed(TypedDict):
     file: str  # relative to the project's root if inside it
     line: int
     level: Finite
+    primary: NotRequired[bool]  # missing in older runs
     holds_on: list[str]
     fails_on: list[str]
     fingerprint: str
