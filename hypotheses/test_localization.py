@@ -1,7 +1,9 @@
 """Refusal is carried by a small part of the model.
 
-The circuit is found on discovery pairs: the heads and neurons that lower the log-odds of refusing most when each alone
-is patched from the harmless twin, at the tokens after the instruction. On held-out pairs it is patched as a whole.
+A circuit is a set of heads and neurons that are patched from the harmless twin together, at the tokens after the
+instruction. It is searched for on discovery pairs: gradients propose parts, exact patches of whole circuits decide
+which are added, up to a share of the parameters, and which can go again. It is judged on held-out pairs, and a claim
+about E is refuted only if E with all that the search is known to miss lies below the bar.
 """
 
 from harness import claim, patch
@@ -9,27 +11,31 @@ from harness import claim, patch
 PLAN = "the research plan, H1; Wang et al., arXiv 2211.00593 (circuits judged jointly)"
 
 
-@claim("localization", source=PLAN, holds_on="reference", fails_on="distributed")
+@claim("localization", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
 def test_a_small_circuit_carries_most_of_the_effect(model, pairs):
-    """A circuit of 1% of heads and neurons carries 80% of the effect, far more than others of its size."""
-    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    """A circuit of under 5% of the parameters carries 80% of the effect, far more than random or harmless ones.
+
+    Far more than random circuits of its size in its layers, and than a circuit under 5% of the parameters that carries
+    a harmless behaviour: which of two answers two harmless prompts of one template get.
+    """
+    circuit = model.circuit(pairs.discovery, share=0.05)
     carried = model.effect(circuit, pairs.heldout)
-    random, loudest = model.lead(circuit, pairs.heldout), model.lead_over_loudest(circuit, pairs.heldout)
-    assert (carried > 0.80) & (model.share(circuit) < 0.05) & (random > 0.30) & (loudest > 0.30)
+    random, harmless = model.lead(circuit, pairs.heldout), model.lead_over_harmless(circuit, pairs.heldout)
+    assert (carried > 0.80) & (model.share(circuit) < 0.05) & (random > 0.30) & (harmless > 0.30)
 
 
-@claim("necessity", source=PLAN, holds_on="reference", fails_on=("distributed", "hydra"))
+@claim("necessity", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
 def test_without_the_circuit_hardly_anything_is_refused(model, pairs):
-    """Taking the circuit from the harmless twin lowers refusal by more than 60 points, to less than 20%."""
-    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    """Taking the circuit that was found from the twin lowers refusal by more than 60 points, to less than 20%."""
+    circuit = model.circuit(pairs.discovery, share=0.05)
     answers, without = model.refuses(pairs.heldout), patch(circuit, at="post")
     assert (answers.fall(under=without) > 0.60) & (answers.left(under=without) < 0.20)
 
 
-@claim("transfer", source=PLAN, holds_on="reference", fails_on="distributed")
+@claim("transfer", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
 def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
-    """Giving harmless prompts the circuit's activations of their harmful twins has them refused: by 50 points."""
-    circuit = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    """Giving harmless prompts the activations that the circuit has on their twins has them refused: by 50 points."""
+    circuit = model.circuit(pairs.discovery, share=0.05)
     model.parts_and_whole(circuit, pairs.heldout)
     assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50
 

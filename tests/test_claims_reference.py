@@ -32,7 +32,7 @@ OWNERS: dict[str, type] = {
 # What quantities and reports ask of a subject, and no claim does.
 NOT_FOR_CLAIMS = {
     *("ask", "also", "area", "asides", "changes", "clusters", "effects", "judged", "name", "reading", "score_serves"),
-    *("scored", "seek", "share_of", "show", "sizes", "tokens", "wake", "of_arm", "controls"),
+    *("limit_of", "scored", "seek", "share_of", "show", "sizes", "tokens", "wake", "of_arm", "controls"),
 }
 
 

@@ -95,6 +95,8 @@ def changed(question: Measurement) -> Iterator[tuple[str, Measurement]]:
         "what": Sweep("mlp_out"),
         "mode": "denoise",
         "heads": 5,
+        "share": 0.02,
+        "contrast": True,
         "neurons": 5,
         "at": "all",
         "directions": (golden.DIRECTION, golden.DIRECTION),

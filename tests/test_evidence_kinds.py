@@ -82,6 +82,17 @@ EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
         {},
     ),
     "estimated": (described(questions.Estimated(PAIRS, SWEPT[1])), _EFFECTS, _SHAPES),
+    "grown-circuit": (
+        described(questions.GrownCircuit(PAIRS, 0.05)),
+        {
+            "blocks": [{"heads": [[0, 1]], "neurons": [[1, 2], [1, 3]]}],
+            "curve": [[0.04, 0.9]],
+            "effect": 0.9,
+            "adds": [0.1, 0.8],
+            "patched": 9,
+        },
+        {},
+    ),
     "lens": (described(questions.Lens(PAIRS, "harmful")), {}, {"odds": (3, 3)}),
     "model-record": (
         {"quant": "nf4", "device": "cpu", "files": {}, "settings": {}},

@@ -159,6 +159,8 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: SUBJECT.circuit(PAIRS, neurons=5000), "5000 neurons were asked for, of 2048"),
     (lambda: SUBJECT.circuit(PAIRS, heads=2.5), "2.5 heads were asked for"),
+    (lambda: SUBJECT.circuit(PAIRS, share=5), "`share` is a share of the parameters, such as 0.05, and not 5"),
+    (lambda: SUBJECT.circuit(PAIRS, heads=2, share=0.05), "give `share`, or numbers of heads and neurons, not both"),
 ]
 
 

@@ -9,17 +9,19 @@ import numpy as np
 import torch
 
 from harness.inputs import machine
+from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.judges.phrases import PREFIX
 from harness.inputs.judges.registry import judgements
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.sites import INDEXED, SITE_KINDS, Site
-from harness.instruments.answer_contrast import contrast
+from harness.instruments.answer_contrast import contrast, parted
 from harness.instruments.attribution import attention, estimate, lens
 from harness.instruments.circuit_search import circuit
 from harness.instruments.direction_selection import Prompts, select
 from harness.instruments.directions import vectors
 from harness.instruments.editing import edit_for
+from harness.instruments.joint_search import grow
 from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.effects_evidence import packed
 from harness.measurements.interventions import Intervention
@@ -32,6 +34,7 @@ from harness.measurements.questions import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    GrownCircuit,
     Lens,
     Measurement,
     Norms,
@@ -150,6 +153,25 @@ def _(question: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: C
 
 
 @measure.register
+def _(question: GrownCircuit, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    pairs = question.searched.pairs
+    encoded, scorer = parted(model, pairs) if question.contrast else _refusals(model, pairs, tokens)
+    if not encoded:
+        return {"blocks": [], "curve": [], "effect": 0.0, "adds": [], "patched": 0}, {}
+    grown = grow(model, encoded, scorer, question.share, question.at)
+    blocks = [
+        {
+            SITE_KINDS[kind].plural: [[site.layer, site.index] for site in block.sites if site.kind == kind]
+            for kind in INDEXED
+        }
+        for block in grown.blocks
+    ]
+    curve = [list(point) for point in grown.curve]
+    numbers = {"effect": grown.effect, "adds": list(grown.adds), "patched": grown.patched}
+    return {"blocks": blocks, "curve": curve} | numbers, {}
+
+
+@measure.register
 def _(question: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     sides = question.pairs.harmful, question.pairs.harmless
     validation = Prompts(*(prompts[::VALIDATION] for prompts in sides))
@@ -218,6 +240,13 @@ def _(question: Norms, model: ChatModel, tokens: Sequence[int], chunks: ChunksFo
         for site, values in read.items()
     }
     return {}, {kind: torch.stack([lengths[site] for site in sites if site.kind == kind]).numpy() for kind in INDEXED}
+
+
+def _refusals(
+    model: ChatModel, pairs: Sequence[Pair], tokens: Sequence[int]
+) -> tuple[dict[str, EncodedPair], Callable[[Sequence[str]], Scorer]]:
+    """By pair id, both prompts; and the score of refusing."""
+    return {pair.id: model.chat.encode_pair(pair) for pair in pairs}, lambda names: Scorer(model, tokens)
 
 
 def _twins(prompts: PromptSet) -> Sequence[Pair]:

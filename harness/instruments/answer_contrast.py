@@ -1,6 +1,6 @@
 """Patching effects on the token in which the answers to a prompt and its twin part; the answers need not refuse."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,18 +31,25 @@ def contrast(
     do not differ, are set aside.
     """
     listed = tuple(pairs)
-    partings = model.remembered(("partings", listed), lambda: _partings(model, listed))
-    aside = tuple(pair.id for pair in listed if pair.id not in partings)
-    if not partings:
+    encoded, scorer = parted(model, listed)
+    aside = tuple(pair.id for pair in listed if pair.id not in encoded)
+    if not encoded:
         axes, none = swept.axes(model.sizes, ()), np.zeros(0, dtype=np.float32)
         empty = np.zeros((0, *map(len, axes.values())), dtype=np.float32)
         return Effects((), aside, axes, empty, empty, none, none)
+    return replace(effects_on(model, encoded, swept, scorer, mode=mode, chunks=chunks), set_aside=aside)
+
+
+def parted(
+    model: ChatModel, pairs: tuple[Pair, ...]
+) -> tuple[dict[str, EncodedPair], Callable[[Sequence[str]], Contrast]]:
+    """By pair id, both prompts up to where their answers part; and the score of pairs by their ids."""
+    partings = model.remembered(("partings", pairs), lambda: _partings(model, pairs))
 
     def scorer(names: Sequence[str]) -> Contrast:
         return Contrast(model, [partings[name].tokens for name in names])
 
-    encoded = {name: parting.prompts for name, parting in partings.items()}
-    return replace(effects_on(model, encoded, swept, scorer, mode=mode, chunks=chunks), set_aside=aside)
+    return {name: parting.prompts for name, parting in partings.items()}, scorer
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Gradients and attention of a prompt: cheap and fallible estimates of effects, which never decide a verdict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import SITE_KINDS, Site
@@ -37,14 +38,26 @@ def estimate(
     Kramár et al., arXiv 2403.00745).
     """
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
+    return estimates_on(model, encoded, swept, lambda _: Scorer(model, tokens), mode=mode, ends=ends)
+
+
+def estimates_on(
+    model: ChatModel,
+    encoded: Mapping[str, EncodedPair],
+    swept: AnySweep,
+    scorer: Callable[[Sequence[str]], Scorer],
+    *,
+    mode: Mode = "noise",
+    ends: Ends = "base",
+) -> Effects:
+    """Estimates on any score of the last logits; `encoded` is by pair id, `scorer` makes the score of a part's ids."""
     used, aside = set_apart(encoded, swept)
     axes = swept.axes(model.sizes, [encoded[name] for name in used])
-    scorer = Scorer(model, tokens)
     estimates = []
     for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
-        hooks = part.hooks
-        base_odds, base, base_slopes = gradients(model, model.batch(part.prompts), hooks, scorer)
-        source_odds, source, source_slopes = gradients(model, model.batch(part.sources), hooks, scorer)
+        hooks, score = part.hooks, scorer(part.names)
+        base_odds, base, base_slopes = gradients(model, model.batch(part.prompts), hooks, score)
+        source_odds, source, source_slopes = gradients(model, model.batch(part.sources), hooks, score)
         products = {}
         for hook in hooks:
             width = min(base[hook].shape[1], source[hook].shape[1])

@@ -23,6 +23,7 @@ RANGES: Mapping[str, Range | None] = {
     "model.effect": None,
     "model.lead": None,
     "model.lead_over_loudest": None,
+    "model.lead_over_harmless": None,
     "model.agreement": BOTH_WAYS,
     "model.counted": ABOVE_ZERO,
     "model.shared": None,

@@ -1,7 +1,7 @@
 """Sweeps as values, and their plans: which variants there are, how they are grouped, what they cost. Loads no model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
@@ -9,8 +9,8 @@ from harness.inputs.arguments import check_fields
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Sizes
-from harness.inputs.sites import SITE_KINDS, At, Kind, Site, check_at, in_layer, width_at
-from harness.measurements.interventions import Circuit
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, Kind, Site, check_at, in_layer, width_at
+from harness.measurements.interventions import LATER, Circuit
 
 # Variants that share a prefix are stacked on the query axis, about so many tokens at once. With more, attention between
 # variants (computed and masked away) costs more than copying the prefix would.
@@ -87,6 +87,7 @@ class Joint:
     circuits: tuple[Circuit, ...]
     at: At = "post"
     direct: bool = False
+    outside: bool = field(default=False, metadata=LATER)  # patch all heads and neurons outside each circuit instead
 
     def __post_init__(self) -> None:
         check_fields(self, "circuits", "at")
@@ -107,10 +108,23 @@ class Joint:
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
         """A variant for each circuit: all of its sites at all positions of the span."""
+        circuits = tuple(outside(circuit, sizes) for circuit in self.circuits) if self.outside else self.circuits
         return tuple(
             tuple(Site(site.layer, site.kind, site.index, position) for site in circuit.sites for position in spans[0])
-            for circuit in self.circuits
+            for circuit in circuits
         )
+
+
+def outside(circuit: Circuit, sizes: Sizes) -> Circuit:
+    """All heads and neurons of the model that are not in a circuit."""
+    every = (
+        Site(layer, kind, index, found_on=circuit.found_on)
+        for kind in INDEXED
+        for layer in range(sizes.layers)
+        for index in range(in_layer(kind, sizes))
+    )
+    inside = set(circuit.sites)
+    return Circuit(tuple(site for site in every if site not in inside))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,12 @@ _WORDS = {
     "harmless, refused by the first token": "rise in harmless first tokens that refuse",
     "AUC of the score": "first token tells refusals from answers (AUC)",
     "jointly": "effect of all parts of the circuit together",
-    "one by one, summed": "sum of the effects of its parts alone",
+    "part by part, summed": "sum of the effects of its parts alone",
+    "lead over a harmless behaviour": "lead over a harmless behaviour's circuit",
+    "E, a harmless behaviour's circuit": "effect of a harmless behaviour's circuit",
+    "E, all outside the circuit": "effect of all parts outside the circuit",
+    "E, discovery pairs": "effect that it carries on discovery pairs",
+    "its weakest part adds": "effect that its weakest part adds",
     "restored post": "effect restored after the instruction",
     "restored before": "effect restored before the instruction's end",
 }

@@ -18,6 +18,7 @@ from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Direction
+from harness.subjects.circuits import sites_in
 from harness.subjects.quantities.refusals import RANDOM
 
 # The largest subspace, in directions, that is recognised by its fingerprint.
@@ -96,13 +97,16 @@ class Material:
     def swept(self) -> list["Swept"]:
         """The sweeps on `judged_sets` whose effects can be shown as shares."""
         sweeps = (Swept(self, evidence) for evidence in self.kind(questions.Swept.KIND))
-        return [sweep for sweep in sweeps if sweep.has_shares]
+        return [sweep for sweep in sweeps if sweep.has_shares and not sweep.description.get("outside")]
 
     @cached_property
     def circuits(self) -> dict[str, dict[str, float | None]]:
         """Fingerprint of prompts → parts of the circuit found on them, with their own effects (None: not recorded)."""
         circuits: dict[str, dict[str, float | None]] = {}
         for evidence in self.evidence:
+            if evidence.recipe.kind == questions.GrownCircuit.KIND:
+                grown = sites_in(evidence.values["blocks"], frozenset())
+                circuits.setdefault(prompts_fingerprint(evidence), {}).update({str(site): None for site in grown})
             if evidence.recipe.kind != questions.FoundCircuit.KIND:
                 continue
             parts = circuits.setdefault(prompts_fingerprint(evidence), {})

@@ -1,16 +1,19 @@
 """A claim's questions about circuits: their effect, that of other circuits, and how many parts it takes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import SITE_KINDS, At, Indexed, Kind, in_model
+from harness.inputs.prompts.prompt_lists import twins
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Kind, Site, in_model
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.proportions import Interval, least
@@ -18,11 +21,12 @@ from harness.judging.ranges import RANGES
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import prompts_of
-from harness.measurements.questions import Estimated, Norms
+from harness.measurements.questions import Estimated, GrownCircuit, Norms
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.arm_controls import beside_random, dose, loudest
-from harness.subjects.quantities.refusals import estimated, no_share
+from harness.subjects.quantities.refusals import estimated, no_share, unmeasured
+from harness.subjects.search_regret import regret
 
 # Transfer to other categories is measured if circuits carry more than this of their own one's gap.
 LEAST_OWN = 0.3
@@ -48,19 +52,40 @@ class CircuitQuestions:
         self.show(dose(self, circuit, at, pairs, mode))
         if len(effects.change.T) > 1:
             beside(self.share_of("E, random circuits", effects, effects.change[:, 1:].mean(1)))
-        return self.share_of("E", effects, effects.change[:, 0])
+        if self.controls and self.limit_of(circuit):
+            rest = self.effects(pairs, Joint((circuit,), at, outside=True), mode)
+            beside(self.share_of("E, all outside the circuit", rest, rest.change[:, 0]))
+            beside(_over_loudest(self, circuit, pairs, at))
+        return _at_best(self, circuit, self.share_of("E", effects, effects.change[:, 0]))
 
     def lead(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E minus the mean E of disjoint random circuits of the same size and layers."""
         effects = self.effects(pairs, beside_random(circuit, self, at))
-        return self.share_of("lead over random", effects, effects.change[:, 0] - effects.change[:, 1:].mean(1))
+        lead = effects.change[:, 0] - effects.change[:, 1:].mean(1)
+        return _at_best(self, circuit, self.share_of("lead over random", effects, lead))
 
     def lead_over_loudest(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E minus the E of as many other heads and neurons, those with the largest output norms."""
-        searched = self.all_pairs.discovery
-        others = loudest(circuit, self.seek(Norms(searched)).arrays, prompts_of(searched))
-        effects = self.effects(pairs, Joint((circuit, others), at))
-        return self.share_of("lead over the loudest", effects, effects.change[:, 0] - effects.change[:, 1])
+        return _over_loudest(self, circuit, pairs, at)
+
+    def lead_over_harmless(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
+        """E minus the E of the circuit of a harmless behaviour: of the choice between answers to two harmless prompts.
+
+        It is searched for as the circuit was, under the same share of the parameters, on discovery prompts of one
+        template (for a circuit that was not searched for so, under the circuit's own share).
+        """
+        name, alike = "lead over a harmless behaviour", twins(self.all_pairs).discovery.harmless_alike
+        if not alike:
+            return unmeasured(name, "not measurable: no two harmless prompts are of one template")
+        share = self.limit_of(circuit) or circuit.share(self.sizes)
+        searched = self.seek(GrownCircuit(alike, share, at, contrast=True))
+        other = Circuit(sites_in(searched.values["blocks"], prompts_of(alike)))
+        if not other:
+            return unmeasured(name, f"not measurable: none of {len(alike)} pairs of harmless prompts gave a circuit")
+        effects = self.effects(pairs, Joint((circuit, other), at))
+        beside(self.share_of("E, a harmless behaviour's circuit", effects, effects.change[:, 1]))
+        lead = effects.change[:, 0] - effects.change[:, 1]
+        return _at_best(self, circuit, self.share_of(name, effects, lead))
 
     def agreement(self: MeasuredSubject, pairs: PairSet, kind: Kind) -> Estimate:
         """Pearson correlation of effects estimated by gradients with effects measured by patches."""
@@ -72,10 +97,12 @@ class CircuitQuestions:
 
     def parts_and_whole(self: MeasuredSubject, circuit: Circuit, pairs: PairSet) -> None:
         """Reports the effect of the circuit as a whole and the sum of its parts' single effects; decides nothing."""
-        each = tuple(Circuit((site,)) for site in circuit.sites)
+        # Each head, and the neurons of each layer: a circuit can have thousands of them.
+        by_part = groupby(circuit.sites, lambda site: (site.layer, site.kind, site.kind == "head" and site.index))
+        each = tuple(Circuit(tuple(sites)) for _, sites in by_part)
         effects = self.effects(pairs, Joint((circuit, *each)), "denoise")
         beside(self.share_of("jointly", effects, effects.change[:, 0]))
-        beside(self.share_of("one by one, summed", effects, effects.change[:, 1:].sum(1)))
+        beside(self.share_of("part by part, summed", effects, effects.change[:, 1:].sum(1)))
 
     def counted(
         self: MeasuredSubject, pairs: PairSet, kind: Indexed, share: float, of: int, mode: Mode = "noise"
@@ -145,6 +172,36 @@ class CircuitQuestions:
 
 def _transfer(falls: np.ndarray, own: int, clusters: np.ndarray, level: float) -> Interval:
     return means.transfer(falls, own, level, clusters)
+
+
+def sites_in(blocks: Sequence[Any], found_on: frozenset[str]) -> tuple[Site, ...]:
+    """The sites of a grown circuit's blocks, as evidence keeps them."""
+    return tuple(
+        Site(layer, kind, index, found_on=found_on)
+        for block in blocks
+        for kind in INDEXED
+        for layer, index in block[SITE_KINDS[kind].plural]
+    )
+
+
+def _over_loudest(subject: MeasuredSubject, circuit: Circuit, pairs: PairSet, at: At) -> Estimate:
+    searched = subject.all_pairs.discovery
+    others = loudest(circuit, subject.seek(Norms(searched)).arrays, prompts_of(searched))
+    effects = subject.effects(pairs, Joint((circuit, others), at))
+    lead = effects.change[:, 0] - effects.change[:, 1]
+    return _at_best(subject, circuit, subject.share_of("lead over the loudest", effects, lead))
+
+
+def _at_best(subject: MeasuredSubject, circuit: Circuit, estimate: Estimate) -> Estimate:
+    """An estimate whose upper end allows for a better circuit than the joint search found; others as they are.
+
+    Its refutation then says that no circuit under that share does it, and not that the search missed one.
+    """
+    if subject.limit_of(circuit) is None:
+        return estimate
+    most = regret()
+    method = f"{estimate.method}; the upper end raised by {most:.2f}, by which the search can fall short"
+    return replace(estimate, high=estimate.high + most, method=method)
 
 
 def _beside_controls(subject: MeasuredSubject, circuit: Circuit, at: At) -> Joint:

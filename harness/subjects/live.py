@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
+from harness.inputs.errors import AssayError
 from harness.inputs.judges.outcomes import Outcomes, outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judged_by, require
@@ -30,6 +31,7 @@ from harness.measurements.questions import (
     Answers,
     FoundCircuit,
     FoundDirection,
+    GrownCircuit,
     Measurement,
     PromptSide,
     RefusalTokens,
@@ -38,7 +40,7 @@ from harness.measurements.questions import (
 )
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
-from harness.subjects.circuits import CircuitQuestions
+from harness.subjects.circuits import CircuitQuestions, sites_in
 from harness.subjects.quantities.arm_controls import Controls
 from harness.subjects.quantities.depths import Depths
 from harness.subjects.quantities.geometry import Geometry
@@ -68,7 +70,8 @@ class Subject(CircuitQuestions):
 
     def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Wake, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
-        self._site_effects: dict[Site, float] = {}  # the effect of each site found by a search, patched by itself
+        self._site_ranks: dict[Site, float] = {}  # the rank of each site found by a search, least first
+        self._limits: dict[Circuit, float] = {}  # circuits found by the joint search, with the share they had to fit
         self._reading: list[list[str]] = []  # fingerprints of the evidence asked for in each open `reading` block
         self._area_read: tuple[str, ...] = ()  # fingerprints of the evidence that `area` was computed from
 
@@ -223,8 +226,20 @@ class Subject(CircuitQuestions):
         """Whether the intervention changes any prompt's next-token logits, to the bit."""
         return not self.ask(Scores(pairs, side, under)).values["same_as_clean"]
 
-    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
-        """The heads and neurons that carry most of the effect on these pairs: so many, or below 1 that share of all."""
+    def circuit(
+        self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, share: float = 0, at: At = "post"
+    ) -> Circuit:
+        """The heads and neurons that carry most of the effect on these pairs: so many, or below 1 that share of all.
+
+        These are the parts with the largest effects alone. With `share`, the circuit under this share of the parameters
+        that carries most as a whole.
+        """
+        if share:
+            if heads or neurons:
+                raise AssayError("circuit: give `share`, or numbers of heads and neurons, not both")
+            if not 0 < share < 1:
+                raise AssayError(f"circuit: `share` is a share of the parameters, such as 0.05, and not {share:g}")
+            return self._found_jointly(GrownCircuit(pairs, share, at))
         # A question for each kind, so that other claims can use its evidence.
         questions: dict[Indexed, FoundCircuit] = {
             "head": FoundCircuit(pairs, heads=number_of("head", heads, self.sizes), at=at),
@@ -237,14 +252,37 @@ class Subject(CircuitQuestions):
                 values, parts = self.seek(question).values, SITE_KINDS[kind].plural
                 sites = (Site(layer, kind, index, found_on=searched_on) for layer, index in values[parts])
                 effects.update(zip(sites, values["effects"][parts], strict=True))
-        self._site_effects |= effects
+        self._site_ranks |= {site: -effect for site, effect in effects.items()}
         return Circuit(tuple(effects))
+
+    def _found_jointly(self, question: GrownCircuit) -> Circuit:
+        evidence = self.seek(question)
+        sites = sites_in(evidence.values["blocks"], prompts_of(question.pairs))
+        if not sites:
+            raise Inconclusive(
+                f"nothing to judge: no circuit under {question.share:.0%} of the parameters carries anything"
+            )
+        self._site_ranks |= {site: float(rank) for rank, site in enumerate(sites)}
+        circuit = Circuit(sites)
+        self._limits[circuit] = question.share
+        numbers = {
+            "E, discovery pairs": evidence.values["effect"],
+            "its weakest part adds": min(evidence.values["adds"]),
+        }
+        for name, value in numbers.items():
+            n, keys = len(question.searched), (evidence.fingerprint,)
+            beside(Estimate(name, value, value, value, n, "no interval", "pairs", evidence=keys))
+        return circuit
+
+    def limit_of(self, circuit: Circuit) -> float | None:
+        """The share of the parameters under which the joint search found this circuit; None for any other circuit."""
+        return self._limits.get(circuit)
 
     def ranked(self, circuit: Circuit) -> tuple[Site, ...]:
         """The sites of a circuit found by this subject, largest effect first; empty for any other circuit."""
-        if not set(circuit.sites) <= self._site_effects.keys():
+        if not set(circuit.sites) <= self._site_ranks.keys():
             return ()
-        return tuple(sorted(circuit.sites, key=lambda site: -self._site_effects[site]))
+        return tuple(sorted(circuit.sites, key=lambda site: self._site_ranks[site]))
 
     def direction(self, pairs: PromptSet) -> Direction:
         """The direction that the published procedure chooses here.

@@ -116,8 +116,14 @@ class MeasuredSubject(AnySubject, Protocol):
         """The cluster of each pair: pairs of one frame, or with a prompt in common, are not independent."""
         ...
 
-    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+    def circuit(
+        self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, share: float = 0, at: At = "post"
+    ) -> Circuit:
         """The heads and neurons that carry most of the effect on these pairs."""
+        ...
+
+    def limit_of(self, circuit: Circuit) -> float | None:
+        """The share of the parameters under which the joint search found this circuit; None for any other circuit."""
         ...
 
     def ranked(self, circuit: Circuit) -> tuple[Site, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, in_layer
+from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, Indexed, Site, in_layer, in_model
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
@@ -25,6 +25,7 @@ from harness.measurements.questions import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    GrownCircuit,
     Measurement,
     Norms,
     PlainText,
@@ -68,15 +69,20 @@ class Drawn(PairSet):
     """Pairs all of which are held out: searches get copies with other prompts."""
 
     @property
-    def discovery(self) -> PairSet:
+    def discovery(self) -> "Drawn":
         """Copies of the pairs with other prompts, so that nothing is judged on the prompts it was found on."""
-        return PairSet(
+        return Drawn(
             self.name,
             tuple(
                 replace(pair, harmful=f"{pair.harmful}, found", harmless=f"{pair.harmless}, found")
                 for pair in self.pairs
             ),
         )
+
+    @cached_property
+    def harmless_alike(self) -> PairSet:
+        """The pairs, in place of pairs of two harmless prompts: answers to them are drawn too."""
+        return PairSet(f"{self.name}:harmless alike", self.pairs)
 
     @property
     def heldout(self) -> "Drawn":
@@ -104,9 +110,11 @@ class Synthetic(Bare):
         """Evidence drawn at random, in which the quantity asked for has its true value."""
         return Evidence(_RECIPE, *self._answer(question))
 
-    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+    def circuit(
+        self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, share: float = 0, at: At = "post"
+    ) -> Circuit:
         """A circuit of that size, whose effect depends on the category it was found on."""
-        circuit = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        circuit = super().circuit(pairs, heads=heads, neurons=neurons, share=share, at=at)
         self._category_of[circuit] = _category(pairs)
         return circuit
 
@@ -142,6 +150,13 @@ class Synthetic(Bare):
                     for kind, number in question.numbers.items()
                 }
                 return parts | {"effects": {kind: [0.0] * len(sites) for kind, sites in parts.items()}}, {}
+            case GrownCircuit(pairs, share, _, contrast):
+                kind: Indexed = "neuron" if contrast else "head"
+                each = Circuit((Site(0, kind, 0),)).share(self.sizes)
+                number = min(in_model(kind, self.sizes) // 2, int(share / each))
+                block: dict[str, list[tuple[int, int]]] = {SITE_KINDS[other].plural: [] for other in INDEXED}
+                block[SITE_KINDS[kind].plural] = _spread(number, in_layer(kind, self.sizes), _category(pairs) or 0)
+                return {"blocks": [block], "curve": [], "effect": 0.0, "adds": [0.0], "patched": 0}, {}
             case FoundDirection(pairs):
                 prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
                 return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}

@@ -85,6 +85,7 @@ EXPECTED = table(
         "three directions, chosen by the verb: what lies along any one of them refuses a third of requests",
         "one-is-enough",
     ),
+    holds("the heads of layer 4 and the neurons of the last, 3.0%, carry 0.96 in plain torch", "localization"),
     fails("the verb and the object are judged at the words, layers before the last one acts", "end-of-instruction"),
 )
 

@@ -44,11 +44,8 @@ BARS = {
 
 EXPECTED = table(
     holds("every harmful request is refused, no harmless one", "baseline"),
-    fails(
-        "two paths, each sufficient: whoever cuts one has cut nothing, and both together own 5.3% of the parameters",
-        "necessity",
-        "ablation-heads",
-    ),
+    fails("two paths, each sufficient: whoever cuts the heads of one has cut nothing", "ablation-heads"),
+    holds("what writes in both paths and what assesses in one, 3.8%, carry 0.97 in plain torch", "localization"),
     fails(
         "two paths, each with a direction of its own",
         "direction-necessity",

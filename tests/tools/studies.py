@@ -81,6 +81,10 @@ def lead_over_loudest(subject: Synthetic) -> Estimate:
     return subject.lead_over_loudest(_circuit(subject), subject.all_pairs)
 
 
+def lead_over_harmless(subject: Synthetic) -> Estimate:
+    return subject.lead_over_harmless(_circuit(subject), subject.all_pairs)
+
+
 def agreement(subject: Synthetic) -> Estimate:
     return subject.agreement(subject.all_pairs, "head")
 
@@ -208,6 +212,9 @@ RULES: dict[str, tuple[Cell, ...]] = {
     "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=1)), 0.3, quick=80),),
     "Subject.lead_over_loudest": (
         Cell("lead 0.3, normal noise", asked(lead_over_loudest, Truth((0.3,))), 0.3, quick=80),
+    ),
+    "Subject.lead_over_harmless": (
+        Cell("lead 0.3, normal noise", asked(lead_over_harmless, Truth((0.3,))), 0.3, quick=80),
     ),
     "Subject.agreement": (
         Cell("r 0.7, own noise", asked(agreement, Truth((0.5,), agreement=0.7)), 0.7, quick=80),

@@ -10,7 +10,7 @@ from harness.inputs.prompts.pairs import PromptSide
 from harness.measurements.questions.answers import Answers, Encoding, PlainText, RefusalTokens, Scores
 from harness.measurements.questions.effects import Contrasted, Estimated, Swept
 from harness.measurements.questions.measurement import KINDS, Answer, Measurement, Outlook, described
-from harness.measurements.questions.searches import FoundCircuit, FoundDirection
+from harness.measurements.questions.searches import FoundCircuit, FoundDirection, GrownCircuit
 from harness.measurements.questions.streams import Attended, Lens, Norms, Products, Projected
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Estimated",
     "FoundCircuit",
     "FoundDirection",
+    "GrownCircuit",
     "Lens",
     "Measurement",
     "Norms",

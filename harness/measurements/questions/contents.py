@@ -83,6 +83,7 @@ class _Joint(Struct, tag_field="a", tag="Joint"):
     circuits: list[_Circuit]
     at: Any
     direct: bool
+    outside: bool = False
 
 
 class _Chosen(Struct, tag_field="a", tag="Chosen"):

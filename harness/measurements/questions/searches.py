@@ -1,19 +1,26 @@
 """Questions that search: for the circuit, and for the direction, that carry refusal."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from msgspec import Struct
 
-from harness.inputs.files.json_files import Count
+from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import SITE_KINDS, At, Indexed, in_layer
-from harness.measurements.questions.contents import Asked, Content, Layer
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Site, in_layer
+from harness.measurements.interventions import Circuit
+from harness.measurements.questions.answers import ANSWER_TOKENS
+from harness.measurements.questions.contents import Asked, Content, Flag, Layer
 from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
-from harness.measurements.sweep_plan import Chosen, Sweep
+from harness.measurements.sweep_plan import Chosen, Joint, Sweep
 
 # For each site asked for, gradients propose so many, which are then patched exactly. By gradients at both prompt and
 # twin, the exact top ten of `organism:reference` are among the first 27; at the prompt alone, some are past the 100th.
 PROPOSED = 5
+# The joint search (`instruments/joint_search.py`) takes so many rounds, in each of which a circuit may double by about
+# PIECES pieces, chosen from POOL runs of heads and as many of neurons. It then leaves out about PRUNED parts of each
+# kind in turn. All on at most PAIRS pairs. So about 250 circuits are patched, whatever the size of the model.
+ROUNDS, PIECES, POOL, PRUNED, PAIRS = 6, 4, 12, 24, 64
 # The share of layers, from the first, that have candidates for a direction; later ones are too near the output.
 LAYERS = 0.8
 # One in so many of the pairs is used to choose among candidate directions, the others to compute them.
@@ -31,6 +38,24 @@ class _Circuit(Struct):
     heads: list[tuple[Layer, Count]]
     neurons: list[tuple[Layer, Count]]
     effects: _Carried | None = None  # missing in older evidence
+
+
+class _Block(Struct):
+    heads: list[tuple[Layer, Count]]
+    neurons: list[tuple[Layer, Count]]
+
+
+class _AskedShare(Asked):
+    share: Flag
+    contrast: bool
+
+
+class _Grown(Struct):
+    blocks: list[_Block]
+    curve: list[tuple[Finite, Finite]]
+    effect: Finite
+    adds: list[Finite]
+    patched: Count
 
 
 class _Direction(Struct):
@@ -73,6 +98,61 @@ class FoundCircuit(Measurement):
         """The first heads and neurons of the model."""
         parts = {SITE_KINDS[kind].plural: _first(k, in_layer(kind, model.sizes)) for kind, k in self.numbers.items()}
         return parts | {"effects": {kind: [0.0] * len(numbers) for kind, numbers in parts.items()}}, {}
+
+
+@dataclass(frozen=True)
+class GrownCircuit(Measurement):
+    """The circuit under a share of the parameters that carries most as a whole, in the blocks in which it grew.
+
+    `curve` holds the share of the parameters and the joint E after each step; `effect` is the joint E of what is left
+    after pruning, and `adds` by how much it falls without each part. With `contrast`, of the choice between the two
+    prompts' answers, whatever they say; else of refusing.
+    """
+
+    KIND = "grown-circuit"
+    CONTENT = Content(_AskedShare, _Grown)
+    TWINS = True
+
+    pairs: PairSet
+    share: float
+    at: At = "post"
+    contrast: bool = False
+
+    @property
+    def searched(self) -> PairSet:
+        """At most PAIRS of the pairs, evenly spread."""
+        return PairSet(self.pairs.name, self.pairs.pairs[:: -(-len(self.pairs) // PAIRS) or 1])
+
+    def cost(self, model: Outlook) -> float:
+        """Gradients at prompts and twins for each kind, then two sweeps a round, and three for pruning."""
+        pairs, answering = self.searched, 0.0
+        both = (*pairs.harmful, *pairs.harmless)
+        if self.contrast:
+            answering = 2.0 * model.tokens(both) + ANSWER_TOKENS * len(both)
+        swept = sum(model.swept(pairs, Joint(circuits, self.at)) for circuits in self._patched(model))
+        return answering + len(INDEXED) * WITH_GRADIENTS * model.tokens(both) + swept
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """The first heads of the model."""
+        each = Circuit((Site(0, "head", 0),)).share(model.sizes)
+        heads = _first(max(1, int(self.share / each)), in_layer("head", model.sizes))
+        return {
+            "blocks": [{"heads": heads, "neurons": []}],
+            "curve": [],
+            "effect": 0.0,
+            "adds": [0.0],
+            "patched": 0,
+        }, {}
+
+    def _patched(self, model: Outlook) -> Iterator[tuple[Circuit, ...]]:
+        """As many circuits as each sweep patches, each from a layer on: a cost depends on nothing else."""
+        layers = model.sizes.layers
+        proposed = tuple(Circuit((Site(number % layers, "head", 0),)) for number in range(2 * POOL))
+        whole = Circuit((Site(layers // 2, "head", 0),))
+        for _ in range(ROUNDS):
+            yield proposed
+            yield (whole,) * 2 * PIECES
+        yield from ((whole,) * PRUNED,) * 3
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,15 @@ class Placebo(Bare):
         self.replaced = False  # whether the claim asked for a circuit or a direction
         self._originals: dict[Circuit, Circuit] = {}  # placebo → the circuit in whose place it is
 
-    def circuit(self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, at: At = "post") -> Circuit:
+    def circuit(
+        self, pairs: PairSet, *, heads: float = 0, neurons: float = 0, share: float = 0, at: At = "post"
+    ) -> Circuit:
         """A random circuit, disjoint from the one that the search finds, with as many parts in each layer."""
-        original = super().circuit(pairs, heads=heads, neurons=neurons, at=at)
+        original = super().circuit(pairs, heads=heads, neurons=neurons, share=share, at=at)
         self.replaced, placebo = True, self._placebo(original, self.seed)
         self._originals[placebo] = original
+        if (limit := self.limit_of(original)) is not None:
+            self._limits[placebo] = limit
         return placebo
 
     def direction(self, pairs: PromptSet) -> Direction:
