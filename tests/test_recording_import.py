@@ -102,6 +102,24 @@ def test_a_run_that_people_bring_is_read_and_kept(run: Path) -> None:
         assert made["cross-entropy, pile"].value == pytest.approx(0.3)
 
 
+def test_the_pipelines_second_judge_tells_answers_from_the_rest(run: Path) -> None:
+    # As it is 3 of 4 refuse and the fourth answers; without the direction two of those three answer, one does neither.
+    for arm, unsafe in (("baseline", [0, 0, 0, 1]), ("ablation", [1, 0, 1, 1])):
+        rows = rows_of(run, "jailbreakbench", arm)
+        labelled = zip(rows, unsafe, strict=True)
+        write(run, "jailbreakbench", arm, [row | {"is_jailbreak_llamaguard2": label} for row, label in labelled])
+    direction = import_run(run).recording.direction
+    model = subject("my-model")
+    answers = model.refuses(model.recording.pairs)
+    with asides() as made:
+        fall = answers.fall(under=remove(direction))
+    assert (fall.name, fall.value) == ("fall", 0.5)
+    assert made["broken, harmful"].value == 0.25
+    # Of the other arms it said nothing.
+    alone = answers.fall(under=add(direction, scale=-1))
+    assert (alone.name, alone.value) == ("fall of refusals alone", 0.5)
+
+
 def test_a_run_says_which_arm_it_is(run: Path) -> None:
     direction = import_run(run, where="attention").recording.direction
     model = subject("my-model")
