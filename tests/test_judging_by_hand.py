@@ -328,7 +328,7 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
     class OneRun:
-        verdicts, quant = [judged], "none"
+        verdicts, quant, system = [judged], "none", None
 
     said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
     assert (f"The pairs come from {count} frames" in said) is few
