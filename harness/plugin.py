@@ -14,6 +14,7 @@ from harness.inputs import model_catalog, places
 from harness.inputs.errors import AssayError, Refused, Unavailable
 from harness.inputs.files.terminal import lines_shown
 from harness.inputs.machine import peak_bytes
+from harness.inputs.model_record import LONG_ANSWER, SHORT_ANSWER
 from harness.inputs.prompts.prompt_rows import short
 from harness.judging import verdict
 from harness.judging.estimate import Comparison, Estimate, Outcome, asides, decisions
@@ -62,6 +63,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="TEXT",
         help="system prompt of all chats, as text or the name of a file (default: none of Assay's; some chat templates "
         "write one of their own)",
+    )
+    group.addoption(
+        "--tokens",
+        type=int,
+        metavar="N",
+        help=f"generate at most N tokens of each answer (default: {SHORT_ANSWER} for organisms, else {LONG_ANSWER})",
     )
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")

@@ -50,7 +50,7 @@ _RECORD = ModelRecord(
     *("m", "r", "f", "nf4", "float32", "cpu"),
     Sizes(2, 2, 1, 8, 4, 16, 3, 99, 1000, 512),
     Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5),
-    *(1.5, 10, 20, "Be brief."),
+    *(1.5, 10, 20, "Be brief.", 64),
 )
 _EFFECTS = {"pairs": ["0", "1"], "set_aside": ["2"], "axes": {"layer": ["0", "1"], "head": ["0", "1", "2"]}}
 _SHAPES = {"patched": (2, 2, 3), "kl": (2, 2, 3), "clean": (2,), "source": (2,)}
@@ -175,7 +175,7 @@ EITHER = (
     r"\$\.body\.values\.pairs\[0\]\.(frame|novel|group) (gone|null|\"x\")",
     r"\$\.body\.values\.examination\.\S+ NaN",
     r"\$\.body\.values\.seconds NaN",
-    r"\$\.body\.values\.system (gone|null)",  # the recipe and the fingerprint tell with which one it ran
+    r"\$\.body\.values\.(system (gone|null)|answer_tokens gone)",  # the recipe tells which
     # No code rests on these: they are shown, and compared with those of other runs.
     r"\$\.body\.recipe\.of\.(a|tokens|heads|neurons|at|whole|files|settings|passages|position)\b.*",
     r"\$\.body\.recipe\.of\.(under|what)\.(over|at|layers)\b.*",

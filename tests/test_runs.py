@@ -64,7 +64,7 @@ def whole() -> dict[str, Any]:
     """A run with a place for everything that a run can hold."""
     sizes = Sizes(2, 2, 1, 8, 4, 16, 3, 99, 1000, 512)
     examination = Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5)
-    live = ModelRecord("m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20, "Be brief.")
+    live = ModelRecord("m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20, "Be brief.", 64)
     estimate = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "method": "score"}
     estimate |= {"evidence": ["ab12"]}
     verdict = {
@@ -104,8 +104,8 @@ def verdict_of(claim: str, model: str) -> dict[str, Any]:
 EITHER = (
     r"\$\.(imported|verdicts\[0\]\.(imported|recording_from)) gone",
     r"\$\.(imported|commit|machine\.cores|models\.m\.record\.sizes\.context) null",
-    # Older runs had no system prompts; the model's fingerprint tells with which one it ran.
-    r"\$\.models\.m\.record\.system (gone|null)",
+    # Older runs had neither; the fingerprint tells the system prompt, and recipes tell how long answers are.
+    r"\$\.models\.m\.record\.(system (gone|null)|answer_tokens gone)",
     r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.(nothing|evidence))) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",

@@ -2,6 +2,13 @@
 
 from dataclasses import dataclass
 
+# The most tokens of an answer: organisms refuse or answer in a sentence, as the published pipelines' answers are cut.
+SHORT_ANSWER = 24
+# Other models say more before they answer, and may refuse later.
+LONG_ANSWER = 64
+# Longer answers would cost more than any claim asks for.
+MOST_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -75,3 +82,4 @@ class ModelRecord:
     weight_bytes: int
     peak_bytes: int
     system: str | None = None  # the system prompt of all chats
+    answer_tokens: int = SHORT_ANSWER  # the most tokens of an answer, as the run asked for it

@@ -14,7 +14,7 @@ from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite, Key, Malformed
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.machine import Machine, commit, libraries, machine, peak_bytes
-from harness.inputs.model_record import ModelRecord
+from harness.inputs.model_record import SHORT_ANSWER, ModelRecord
 from harness.judging.verdict import Decided, Kept, Word
 from harness.measurements.evidence import Imported
 
@@ -141,6 +141,12 @@ class Run:
         """The system prompt of all its chats."""
         told = (model["record"].get("system") for model in self.models.values() if model["kind"] == "live")
         return next((prompt for prompt in told if prompt is not None), None)
+
+    @property
+    def answer_tokens(self) -> dict[Name, int]:
+        """Live model → the most tokens of its answers; older runs did not record that it was 24."""
+        live = {name: model["record"] for name, model in self.models.items() if model["kind"] == "live"}
+        return {name: record.get("answer_tokens", SHORT_ANSWER) for name, record in live.items()}
 
     def save(self, folder: Path) -> None:
         """Writes run.json completely or not at all."""

@@ -57,6 +57,7 @@ def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
         judge_only=option("--judge-only"),
         dtype=option("--dtype"),
         system=system_of(config),
+        tokens=option("--tokens"),
         examined_on=prompts_of(config, name),
     )
 

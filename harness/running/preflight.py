@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.inputs.errors import AssayError, Unavailable
 from harness.inputs.model_catalog import KnownModel, require_device, require_memory, this_machine
+from harness.inputs.model_record import MOST_TOKENS
 from harness.subjects.sleeper import Sleeper
 
 
@@ -17,6 +18,11 @@ def require_options(option: dict[str, Any], live: bool) -> None:
         raise AssayError("--pairs: recorded models are judged on their own prompts only; name another with --model")
     if option["system"] is not None and not live:
         raise AssayError("--system: recorded models have no chats; leave it out, or name another model with --model")
+    if (tokens := option["tokens"]) is not None:
+        if not live:
+            raise AssayError("--tokens: recorded answers have the length that they had; leave it out")
+        if not 1 <= tokens <= MOST_TOKENS:
+            raise AssayError(f"--tokens {tokens}: give a whole number from 1 to {MOST_TOKENS}")
     evidence = Path(option["evidence"])
     if evidence.exists() and not evidence.is_dir():
         raise AssayError(f"--evidence {evidence}: is no folder; give the folder of the evidence, or a new name")

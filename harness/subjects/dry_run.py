@@ -11,7 +11,7 @@ from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.evidence import Evidence
-from harness.measurements.questions import Answers, Measurement, PromptSide, Scores
+from harness.measurements.questions import Measurement, PromptSide, Scores
 from harness.measurements.sweep_plan import AnySweep
 from harness.subjects.live import Subject
 
@@ -42,7 +42,7 @@ class Planner(Subject):
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         for side in sides:
             self.seek(Scores(self.all_pairs.discovery, side))
-            self.seek(Answers(self.all_pairs.discovery, side))
+            self.seek(self.to_answer(self.all_pairs.discovery, side))
         return 1.0
 
     def seek(self, question: Measurement) -> Evidence:

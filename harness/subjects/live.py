@@ -156,15 +156,19 @@ class Subject(CircuitQuestions):
         """Side effects of an intervention: on these pairs' harmless prompts, on answers' language, on plain text."""
         return SideEffects(self, pairs, under)
 
+    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> Answers:
+        """The question for these answers, each of as many tokens as the run asked for."""
+        return Answers(pairs, side, under, self.record.answer_tokens)
+
     def answers(self, pairs: PromptSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
         """The beginning of each answer."""
-        return list(self.ask(Answers(pairs, side, under)).values["prefixes"])
+        return list(self.ask(self.to_answer(pairs, side, under)).values["prefixes"])
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
         """Whether each answer is a refusal, by the judge of that name."""
-        question = Answers(pairs, side, under)
+        question = self.to_answer(pairs, side, under)
         hits = judged_by(judge, self.ask(question).values)
         if hits is None:  # measured before there was this judge, and the answers' beginnings do not tell
             recipe = question.recipe(self.record.fingerprint, ())
@@ -176,7 +180,7 @@ class Subject(CircuitQuestions):
     ) -> Outcomes:
         """Which answers refuse, by the judge of that name, which answer, and which are broken."""
         refused = self.judged(pairs, side, under, judge)
-        return outcomes(refused, self.ask(Answers(pairs, side, under)).values)
+        return outcomes(refused, self.ask(self.to_answer(pairs, side, under)).values)
 
     def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
         """Whether each first token is likelier to refuse than not; where the score is no use, as `judged`."""

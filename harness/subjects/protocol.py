@@ -21,7 +21,7 @@ from harness.judging.estimate import Estimate
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Circuit, Direction, Intervention
-from harness.measurements.questions import Measurement
+from harness.measurements.questions import Answers, Measurement
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 
 
@@ -92,6 +92,10 @@ class MeasuredSubject(AnySubject, Protocol):
     @property
     def score_serves(self) -> bool:
         """Whether the first token's score tells generated refusals from answers."""
+        ...
+
+    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> Answers:
+        """The question for these answers, each of as many tokens as the run asked for."""
         ...
 
     def ask(self, question: Measurement) -> Evidence:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ from harness.claims.claim import LEVEL
 from harness.inputs import machine, weight_files
 from harness.inputs.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.inputs.files.json_files import fitting
-from harness.inputs.model_catalog import Device, Dtype, KnownModel, Quant, find
-from harness.inputs.model_record import ModelRecord
+from harness.inputs.model_catalog import ORGANISM, Device, Dtype, KnownModel, Quant, find
+from harness.inputs.model_record import LONG_ANSWER, SHORT_ANSWER, ModelRecord
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
@@ -35,6 +35,7 @@ class Sleeper:
     judge_only: bool = False
     dtype: Dtype = "auto"
     system: str | None = None  # the system prompt of all chats
+    tokens: int | None = None  # the most tokens of an answer; None: fewer for an organism than for other models
     examined_on: PromptSet | None = None  # prompts of the self-examination; None: those of its entry in the catalog
     record_evidence: str = field(default="", init=False)  # the fingerprint of the evidence that holds its record
     _awake: "ChatModel | None" = field(default=None, repr=False)
@@ -68,13 +69,17 @@ class Sleeper:
         """Its name, sizes and self-examination: from the evidence, or by loading the model where there is none."""
         if (kept := self.kept_record) is not None:
             self.record_evidence = kept.fingerprint
-            return fitting(kept.values, ModelRecord)
+            return self._as_asked(fitting(kept.values, ModelRecord))
         if self.judge_only:
             raise NotMeasured(
                 f"{self.name} ({self.quant}): no record of this model is in {self.store.folder}; run without "
                 "--judge-only where it can be loaded, or import the bundle that has it"
             )
-        return self._keep(self().record)
+        return self._as_asked(self._keep(self().record))
+
+    def _as_asked(self, record: ModelRecord) -> ModelRecord:
+        usual = SHORT_ANSWER if self.listed.alias.startswith(ORGANISM) else LONG_ANSWER
+        return replace(record, answer_tokens=self.tokens or usual)
 
     @property
     def kept_record(self) -> Evidence | None:

@@ -7,13 +7,11 @@ from msgspec import Struct
 from harness.inputs.files.json_files import Count
 from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.registry import judges
+from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.measurements.interventions import Intervention
 from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done, Flag
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
-
-# Tokens of an answer that are generated, as the published pipelines judge refusals.
-ANSWER_TOKENS = 24
 
 
 class _Aligned(Struct):
@@ -95,7 +93,7 @@ class RefusalTokens(Measurement):
     def cost(self, model: Outlook) -> float:
         """The discovery prompts of both sides are answered."""
         asked = (*self.pairs.discovery.harmful, *self.pairs.discovery.harmless)
-        return model.tokens(asked) + ANSWER_TOKENS * len(asked)
+        return model.tokens(asked) + SHORT_ANSWER * len(asked)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Token 0."""
@@ -118,7 +116,7 @@ class Answers(Measurement):
 
     side: PromptSide
     under: Intervention | None = None
-    tokens: int = ANSWER_TOKENS
+    tokens: int = SHORT_ANSWER
 
     def cost(self, model: Outlook) -> float:
         """Answers of full length are generated, and read after their own context, after another's, and after none."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PairSet
-from harness.measurements.questions.answers import ANSWER_TOKENS
 from harness.measurements.questions.contents import AskedEffects, AskedMode, Content, EffectsHold
 from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
@@ -46,7 +46,7 @@ class Contrasted(Measurement):
 
     def cost(self, model: Outlook) -> float:
         """Both prompts are answered, and read again up to where the answers part; then the sweep."""
-        return 2 * model.tokens(self.both) + ANSWER_TOKENS * len(self.both) + model.swept(self.pairs, self.what)
+        return 2 * model.tokens(self.both) + SHORT_ANSWER * len(self.both) + model.swept(self.pairs, self.what)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Patches that change nothing."""

@@ -14,7 +14,7 @@ from harness.judging import means, proportions
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import BOTH_WAYS, RANGES
 from harness.measurements.interventions import Intervention, Patch
-from harness.measurements.questions import Answers, PlainText, PromptSide, Scores
+from harness.measurements.questions import PlainText, PromptSide, Scores
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.refusals import counted, estimated
 
@@ -39,7 +39,7 @@ class SideEffects:
     def coherent(self, side: PromptSide = "harmless") -> Estimate:
         """The share of answers that are still coherent language."""
         with self.subject.reading() as read:
-            values = self.subject.ask(Answers(self.pairs, side, self.under)).values
+            values = self.subject.ask(self.subject.to_answer(self.pairs, side, self.under)).values
         interval = proportions.rate(coherent(values), self.subject.level, self.pairs.clusters_of(side))
         return estimated("coherent", interval, read, unit="answers", reach=RANGES["side_effects.coherent"])
 
