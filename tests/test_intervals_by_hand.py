@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from harness.inputs.prompts.pairs import PairSet
 from harness.judging import correlations, means, proportions
 from harness.measurements.recipe import Recipe
 from harness.results.verdict_evidence import Material
-from tests.tools.planted import HELDOUT, PAIRS, heads
+from harness.subjects.published.recordings import HeldOut
+from tests.tools.planted import HELDOUT, heads
 
 LEVEL = 0.01
 
@@ -161,8 +161,8 @@ def test_the_bootstrap_of_few_prompts_is_widened_to_what_they_would_vary() -> No
     assert np.arctanh(interval.value) - np.arctanh(interval.low) == pytest.approx(reach, rel=0.08)
 
 
-def test_a_share_in_a_figure_counts_templates_and_not_pairs() -> None:
-    told = PairSet("told", tuple(replace(pair, frame=f"t{int(pair.id[2:]) // 12}") for pair in PAIRS))
+def test_a_share_in_a_figure_counts_frames_and_not_pairs() -> None:
+    told = HeldOut("told", tuple(replace(pair, frame=f"t{int(pair.id[2:]) // 12}") for pair in HELDOUT))
     swept = heads(np.array([[0.5, 0.1]]))
     of = dict(swept.recipe.of) | {"pairs": {"pairs": told.heldout.fingerprint, "n": len(HELDOUT)}}
     evidence = replace(swept, recipe=Recipe("swept", 1, "m", of))

@@ -205,8 +205,8 @@ def test_one_template_alone_is_one_witness(hits: list[bool]) -> None:
     assert -1 <= both.low <= both.value <= both.high <= 1
 
 
-@pytest.mark.parametrize(("bar", "alike"), [(0.1, 0.1), (0.9, 0.3), (0.5, 0.3)])
-def test_the_organisms_own_templates_do_not_support_falsely(bar: float, alike: float) -> None:
+@pytest.mark.parametrize(("bar", "alike"), [(0.1, 0.5), (0.9, 0.9), (0.5, 0.5)])
+def test_the_organisms_own_frames_do_not_support_falsely(bar: float, alike: float) -> None:
     clusters = np.array(load_pairs(DATA / "organisms" / "pairs.jsonl").heldout.clusters)
     _, place = np.unique(clusters, return_inverse=True)
     rng, level, simulations = np.random.default_rng(13), 0.0025, 3000
@@ -219,7 +219,7 @@ def test_the_organisms_own_templates_do_not_support_falsely(bar: float, alike: f
         careless += alone.low > bar or alone.high < bar
     # Both bounds together.
     assert wrong / simulations <= 2 * level + 3 * math.sqrt(2 * level / simulations)
-    assert careless / simulations > 2 * 2 * level
+    assert careless / simulations > 1.5 * 2 * level
 
 
 @few
