@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from harness.inputs.files.json_files import Count, Finite
+from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Site, in_layer
 from harness.measurements.interventions import Circuit
-from harness.measurements.questions.answers import ANSWER_TOKENS
 from harness.measurements.questions.contents import Asked, Content, Flag, Layer
 from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
@@ -128,7 +128,7 @@ class GrownCircuit(Measurement):
         pairs, answering = self.searched, 0.0
         both = (*pairs.harmful, *pairs.harmless)
         if self.contrast:
-            answering = 2.0 * model.tokens(both) + ANSWER_TOKENS * len(both)
+            answering = 2.0 * model.tokens(both) + SHORT_ANSWER * len(both)
         swept = sum(model.swept(pairs, Joint(circuits, self.at)) for circuits in self._patched(model))
         return answering + len(INDEXED) * WITH_GRADIENTS * model.tokens(both) + swept
 
