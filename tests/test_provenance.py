@@ -23,7 +23,8 @@ from harness.subjects.dry_run import Planner, Work
 from harness.subjects.live import Subject
 from harness.subjects.sleeper import Sleeper
 
-SOME = PairSet("some", load_pairs(DATA / "organisms" / "pairs.jsonl").pairs[::4])
+PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
+SOME = PairSet("some", (*PAIRS.discovery.pairs[::4], *PAIRS.heldout.pairs[::4]))
 LEVEL = 0.05
 
 
