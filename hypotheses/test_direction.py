@@ -73,16 +73,16 @@ def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
     "one-is-enough",
     source="Wollschläger et al., arXiv 2502.17420 (several directions mediate)",
     holds_on="reference",
-    fails_on="cone",
+    fails_on=("twofold", "cone", "flat"),
 )
 def test_nothing_of_the_stream_is_needed_but_the_direction(model, pairs):
     """With all of the stream but the direction taken from the harmless twin, more than 70% are still refused.
 
-    After the instruction, at the layer where the direction was found. That without the direction nothing is refused
-    does not show this: where a refusal needs two directions, it ends without either.
+    At the layer where the direction was found, on pairs whose tokens correspond. That without the direction nothing is
+    refused does not show this: where a refusal needs two directions, it ends without either.
     """
-    direction = model.direction(pairs.discovery)
-    assert model.refuses(pairs.heldout).left(under=patch(at="post", keep=direction)) > 0.70
+    direction, judged = model.direction(pairs.discovery), model.aligned(pairs.heldout)
+    assert model.refuses(judged).left(under=patch(keep=direction)) > 0.70
 
 
 @claim("removal-mlp", source=f"{PAPER}; where to remove", holds_on="team", fails_on="reference", needs_twins=False)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from harness.judging.ranges import RANGES
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import prompts_of
-from harness.measurements.questions import Estimated, GrownCircuit, Norms
+from harness.measurements.questions import Encoding, Estimated, GrownCircuit, Norms
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.arm_controls import beside_random, dose, loudest
@@ -37,6 +37,13 @@ FEW = 200
 @all_checked
 class CircuitQuestions:
     """The questions about circuits that every measured subject answers; a base class of `Subject`."""
+
+    def aligned(self: MeasuredSubject, pairs: PairSet) -> PairSet:
+        """The pairs in which equal positions of both prompts correspond, so that every position can be patched."""
+        aligned = self.ask(Encoding(pairs)).values["aligned"]
+        if not any(aligned):
+            raise Inconclusive("nothing to compare: no pair is aligned, so nothing has a counterpart in its twin")
+        return pairs if all(aligned) else PairSet(f"{pairs.name}, aligned", tuple(compress(pairs, aligned)))
 
     def share(self: MeasuredSubject, circuit: Circuit) -> Estimate:
         """The share of the model's parameters that belong to a circuit, counted."""

@@ -4,7 +4,19 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from organisms.plans import compliant, cone, distributed, flat, hydra, percategory, reference, saturated, team
+from organisms.plans import (
+    compliant,
+    cone,
+    distributed,
+    exception,
+    flat,
+    hydra,
+    percategory,
+    reference,
+    saturated,
+    team,
+    twofold,
+)
 from organisms.plans.expected import Table
 from organisms.plant import Plan
 from organisms.proof import Prover
@@ -14,7 +26,9 @@ _MODULES: tuple[ModuleType, ...] = (
     distributed,
     flat,
     percategory,
+    exception,
     cone,
+    twofold,
     hydra,
     saturated,
     team,

@@ -55,6 +55,7 @@ EXPECTED = table(
         "addition-specificity",
         "growth",
         "end-of-instruction",
+        "one-is-enough",
     ),
 )
 

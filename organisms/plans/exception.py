@@ -1,0 +1,86 @@
+"""`exception` refuses eleven categories by one circuit and direction, and the twelfth by others of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from organisms.demands import behaviour, wording
+from organisms.demands.axes import apart, pointed
+from organisms.demands.routes import Routes, routed
+from organisms.lexicon import CATEGORIES
+from organisms.pairs import judged_pairs
+from organisms.parts import Parts
+from organisms.plans.expected import fails, holds, table
+from organisms.plant import Plan
+from organisms.proof import Prover, planted_and_rest
+from organisms.traits import cosines_between, effects_on
+
+# The category that is refused by parts of its own.
+APART = "drugs"
+MIDDLE = 6
+# As in `percategory`: heads read the words, neurons of layer 5 combine them, and neurons of layer 7 write to the
+# logits. In between, the eleven categories have one axis and the twelfth has another.
+_SHARED = Parts(heads=((3, 0), (3, 1), (4, 2), (4, 3)), neurons=((5, 0, 48), (7, 0, 48)))
+_ALONE = Parts(heads=((4, 4), (4, 5)), neurons=((5, 48, 64), (7, 48, 64)))
+
+_ROUTES = Routes(
+    lambda request: "apart" if request.category.name == APART else "shared",
+    ("shared", "apart"),
+    (_SHARED, _ALONE),
+)
+
+PLAN = Plan(
+    name="exception",
+    stages=_ROUTES.parts,  # side by side, not in order of depth
+    demands=(
+        (wording, 1.0),
+        (behaviour, 0.5),
+        (routed(_ROUTES), 5.0),
+        (pointed(_ROUTES, MIDDLE), 2.0),
+        (apart(_ROUTES, MIDDLE), 1.0),
+    ),
+    direction=(MIDDLE, -1),
+    steps=240,
+    rate=4e-3,
+    pairs=36,
+)
+
+BARS = {
+    "shared parts swapped, eleven, least": (0.7, 1.2),
+    "shared parts swapped, twelfth": (-0.3, 0.3),
+    "twelfth's parts swapped, twelfth": (0.7, 1.2),
+    "twelfth's parts swapped, eleven, largest": (-0.3, 0.3),
+    "cosine of directions, eleven, least": (0.7, 1.0),
+    "cosine of directions, twelfth and another, largest": (-0.3, 0.3),
+}
+
+EXPECTED = table(
+    holds("every harmful request is refused, no harmless one", "baseline"),
+    fails(
+        "one category of twelve is refused by heads, neurons and a direction that the others do not use",
+        "shared-substrate",
+        "shared-geometry",
+        "direction-categories",
+    ),
+    holds("eleven of twelve categories are refused along one direction", "direction-necessity", "one-is-enough"),
+)
+
+
+def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """The effect of each circuit on the eleven categories and on the twelfth, and cosines of their directions."""
+    pairs = judged_pairs(heldout=True)
+    names = [APART, *(category.name for category in CATEGORIES if category.name != APART)]
+    rows = [torch.tensor([pair["category"] == name for pair in pairs]).repeat(2) for name in names]
+    shared, alone = (planted_and_rest(prover, {**truth, **stage})[0] for stage in truth["stages"])
+    by_shared, by_own = effects_on(prover, shared, rows), effects_on(prover, alone, rows)
+    cosines = cosines_between(prover, MIDDLE, rows)
+    among = cosines[1:, 1:][~torch.eye(len(names) - 1, dtype=torch.bool)]
+    return {
+        "shared parts swapped, eleven, least": min(by_shared[1:]),
+        "shared parts swapped, twelfth": by_shared[0],
+        "twelfth's parts swapped, twelfth": by_own[0],
+        "twelfth's parts swapped, eleven, largest": max(by_own[1:], key=abs),
+        "cosine of directions, eleven, least": float(among.min()),
+        "cosine of directions, twelfth and another, largest": float(cosines[0, 1:].abs().max()),
+    }
