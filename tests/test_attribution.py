@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,3 +243,19 @@ def test_the_lens_reads_any_position(awake: Woken) -> None:
         norm, unembed = model.loaded.hf.model.norm, model.loaded.hf.lm_head
         (stream,) = streams.values()
         torch.testing.assert_close(odds[:, 2], Scorer(model, TOKENS).odds(unembed(norm(stream))), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gradient_is_taken_of_the_runs_asked_for_and_of_no_other(
+    awake: Woken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, taken, grad = awake("llama"), [0], torch.autograd.grad
+
+    def counted(*arguments: Any) -> Any:
+        taken[0] += 1
+        return grad(*arguments)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    for ends, times in (("base", 1), ("both", 2)):
+        taken[0] = 0
+        estimate(model, [PAIRS[0]], Sweep("head", ("post",)), TOKENS, ends=ends)  # type: ignore[arg-type]
+        assert taken[0] == times

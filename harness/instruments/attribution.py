@@ -57,7 +57,11 @@ def estimates_on(
     for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
         hooks, score = part.hooks, scorer(part.names)
         base_odds, base, base_slopes = gradients(model, model.batch(part.prompts), hooks, score)
-        source_odds, source, source_slopes = gradients(model, model.batch(part.sources), hooks, score)
+        sources = model.batch(part.sources)
+        if ends == "both":
+            source_odds, source, source_slopes = gradients(model, sources, hooks, score)
+        else:
+            source_odds, source = _without_gradients(model, sources, hooks, score)
         products = {}
         for hook in hooks:
             width = min(base[hook].shape[1], source[hook].shape[1])
@@ -103,6 +107,15 @@ def gradients(
     slopes = torch.autograd.grad(odds.sum(), [activations[hook] for hook in hooks])
     values = {hook: activation.detach().float().cpu() for hook, activation in activations.items()}
     return odds.detach().cpu(), values, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
+
+
+@torch.inference_mode()
+def _without_gradients(
+    model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
+) -> tuple[Float[Tensor, " row"], dict[str, Tensor]]:
+    """Log-odds of refusing and activations at the hooks, on the CPU."""
+    activations, logits = model.activations(batch, hooks)
+    return scorer.odds(logits).cpu(), {hook: activation.float().cpu() for hook, activation in activations.items()}
 
 
 def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> list[Float[Tensor, " position"]]:
