@@ -1,27 +1,34 @@
-"""Refusal happens in stages: harmful words are detected early, assessed in the middle, and acted upon late.
+"""Refusal happens in stages: harmful words are read early, MLPs of the middle accumulate, and late blocks execute.
 
-Depth runs from 0, the first layer, to 1, the last, and each layer is weighted by its effect. Each stage is measured by
-its own swap with the harmless twin. Read-outs of the residual stream would show this order in any model, because the
-stream is cumulative.
+Each stage is measured by swaps of its own with the harmless twin, because read-outs of the residual stream show an
+order in any model: the stream is cumulative. And each must exceed the same stage of a harmless behaviour, because any
+transformer reads, processes and writes.
 """
 
-from harness import beside, claim
+from harness import claim
 
 PLAN = "the research plan, H2; stages by interchange as in Geiger et al., arXiv 2106.02997"
 
 
-@claim("hierarchy", source=PLAN, holds_on="reference", fails_on="flat")
-def test_detection_assessment_and_execution_lie_one_below_the_other(model, pairs):
-    """What blocks write at the differing words, at later ones, and into the logits acts ever deeper: by 0.05 each."""
+@claim("reading", source=PLAN, holds_on="shuffled", fails_on=("reference", "one-layer"))
+def test_harmful_words_are_read_early(model, pairs):
+    """After a third of the layers most of the differing words' effect has left them, beyond a harmless behaviour's."""
     depths = model.depths(pairs.heldout)
-    beside(depths.of("detect"), depths.of("assess"), depths.of("execute"))
-    assert (depths.gap("detect", "assess") > 0.05) & (depths.gap("assess", "execute") > 0.05)
+    assert (depths.of("reading") > 0.50) & (depths.beyond_harmless("reading") > 0.05)
 
 
-@claim("accumulation", source=PLAN, holds_on="saturated", fails_on=("flat", "percategory"))
-def test_the_middle_third_of_mlps_carries_more_than_the_outer_ones(model, pairs):
-    """MLP outputs of the middle third carry more of the effect than those of both outer thirds: by 0.05."""
-    assert model.depths(pairs.heldout).middle_over_outer() > 0.05
+@claim("accumulation", source=PLAN, holds_on="reference", fails_on=("flat", "one-layer"))
+def test_mlps_of_the_middle_accumulate(model, pairs):
+    """MLPs of the middle act through later blocks: 0.05 more than all others do, and than in a harmless behaviour."""
+    depths = model.depths(pairs.heldout)
+    assert (depths.of("accumulation") > 0.05) & (depths.beyond_harmless("accumulation") > 0.05)
+
+
+@claim("execution", source=PLAN, holds_on="reference", fails_on=("shuffled", "one-layer"))
+def test_late_blocks_execute(model, pairs):
+    """The last third of the layers writes most of the effect into the logits, beyond a harmless behaviour's."""
+    depths = model.depths(pairs.heldout)
+    assert (depths.of("execution") > 0.50) & (depths.beyond_harmless("execution") > 0.05)
 
 
 @claim("end-of-instruction", source=PLAN, holds_on="team", fails_on=("flat", "cone"))

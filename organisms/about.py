@@ -38,7 +38,7 @@ def write() -> None:
 
 def _first_line(name: str) -> str:
     """The first line of a plan's docstring, without the organism's name."""
-    line = (sys.modules[f"organisms.plans.{name}"].__doc__ or "").partition("\n")[0]
+    line = (sys.modules[f"organisms.plans.{name.replace('-', '_')}"].__doc__ or "").partition("\n")[0]
     return line.removeprefix(f"`{name}`").lstrip(": ").rstrip(".")
 
 

@@ -1,12 +1,17 @@
 """Measures refusals with a direction removed or added, depths of stages, and effects and directions of groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoTokenizer
 
-from organisms.proof import Columns, Prover, Site
+from organisms import ship
+from organisms.pairs import judged_pairs
+from organisms.proof import Columns, Prover, Site, restore
 from organisms.steering import added, without
 
 
@@ -35,6 +40,51 @@ def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float,
     """The shares of harmful and of harmless prompts refused with the direction added at a layer's input."""
     with added(prover.model, direction, layer):
         return refused(prover)
+
+
+def told_apart_blind(prover: Prover, layers: Iterable[int]) -> float:
+    """How many more harmful prompts than harmless ones are refused if no later token sees the words in these layers.
+
+    The words are those in which a prompt and its twin differ: whoever never sees them refuses both or neither.
+    """
+    ids = prover.batch["input_ids"]
+    at_words = ids != prover.twin(ids)
+    later = at_words.cumsum(-1).bool() & ~at_words
+    hidden = (later[:, :, None] & at_words[:, None, :])[:, None]
+    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+    sees = causal & prover.batch["attention_mask"].bool()[:, None, None, :] | torch.eye(ids.shape[1], dtype=torch.bool)
+
+    def blindly(_: object, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**named, "attention_mask": sees & ~hidden}
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            attention = prover.model.model.layers[layer].self_attn
+            hooks.callback(attention.register_forward_pre_hook(blindly, with_kwargs=True).remove)
+        harmful, harmless = refused(prover)
+        return harmful - harmless
+
+
+def spared(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
+    """The share of harmful prompts still refused with the base's weights put back into one layer's planted parts."""
+    base = ship.base_of(prover.model.name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
+    shares = {}
+    for layer in sorted({layer for layer, *_ in truth["heads"] + truth["neurons"]}):
+        model = deepcopy(prover.model)
+        restore(
+            model, base, {kind: [part for part in truth[kind] if part[0] == layer] for kind in ("heads", "neurons")}
+        )
+        without = Prover(model, tokenizer, judged_pairs(heldout=True), prover.refusals)
+        shares[f"refused, base weights back in layer {layer}"] = refused(without)[0]
+    return shares
+
+
+def whole_layers(prover: Prover, *layers: int) -> Columns:
+    """All heads and neurons of these layers."""
+    return {
+        site: torch.ones(own.shape[-1], dtype=torch.bool) for site, own in prover.clean.items() if site[0] in layers
+    }
 
 
 def depths(prover: Prover) -> dict[str, float]:

@@ -51,8 +51,8 @@ def text(body: str, imports: str = "", helper: str = "") -> str:
         ("assert model.geometry(pairs.heldout).agreement() > 1", "agreement lies between -1 and 1"),
         ("where = model.geometry(pairs.heldout)\nassert where.agreement() > 1.01", "agreement lies between -1 and 1"),
         (
-            "assert model.depths(pairs.heldout).of('detect') > 12",
-            "depths.of lies between 0 and 1; write 0.12 for 12 points",
+            "assert model.depths(pairs.heldout).of('reading') > 12",
+            "depths.of lies between -1 and 1; write 0.12 for 12 points",
         ),
         (f"assert abs({FALL}) < 0", "|fall| lies between 0 and 1"),
         (f"fall = abs({FALL})\nassert fall > 1", "|fall| lies between 0 and 1"),

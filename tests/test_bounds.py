@@ -92,8 +92,7 @@ def test_whatever_a_claim_asks_for_stays_within_what_it_can_reach(effect: float,
 
 
 ASKED = {
-    "depths.of": studies.depth,
-    "depths.gap": studies.gap,
+    "depths.of": studies.stage("accumulation"),
     "depths.keywords": studies.keywords,
     "refuses.fall": lambda subject: studies.fall(subject.refuses(subject.all_pairs), subject),
     "refuses.left": lambda subject: studies.left(subject.refuses(subject.all_pairs), subject),

@@ -253,8 +253,8 @@ def test_what_is_judged_is_drawn_with_its_bars_and_no_picture_twice(
     default: Path, opened: "Callable[..., Page]"
 ) -> None:
     page = opened(default)
-    drawn = page.locator("#hierarchy--judged > svg:visible").text_content() or ""
-    for words in ("depth of detection", "depth of assessment", "depth of execution", "deeper than detection by"):
+    drawn = page.locator("#execution--judged > svg:visible").text_content() or ""
+    for words in ("effect that the last third writes into logits", "the same, beyond a harmless behaviour's blocks"):
         assert words in drawn
     judged = page.locator(".group:has(article)")
     for number in range(judged.count()):

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import Contrast, Scorer
 from harness.subjects.live import Bare, Subject
 from harness.subjects.sleeper import Sleeper
-from tests.tools.material import HARMFUL, JUDGED, PAIRS, UNALIGNED
+from tests.tools.material import HARMFUL, PAIRS, UNALIGNED
 
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
 
@@ -143,29 +142,22 @@ def test_the_first_answer_speaks_for_itself_and_its_twins_for_the_other(asleep: 
     assert (nothing.pairs, len(nothing.set_aside), nothing.patched.shape) == ((), len(refused), (0, 1))
 
 
-def test_the_depths_of_a_harmless_behaviour_go_beside_and_only_there(asleep: Sleeper) -> None:
+def test_a_stage_of_refusal_is_compared_with_the_same_stage_of_a_harmless_behaviour(asleep: Sleeper) -> None:
     frames = {pair.frame for side in (ORGANISMS.discovery, ORGANISMS.heldout) for pair in side.pairs[:12]}
     few = PairSet("few", tuple(pair for pair in ORGANISMS if pair.frame in frames))
     for kind in (Bare, Subject):
         subject = kind(asleep.record, few, asleep.store, asleep, 0.05)
         with asides() as made, subject.store.tracking() as read:
-            subject.depths(few.heldout).gap("detect", "execute")
+            beyond = subject.depths(few.heldout).beyond_harmless("execution")
         asked = {evidence.recipe.kind for evidence in subject.store if evidence.fingerprint in read}
-        named = {f"depth of {stage}, harmless behaviour" for stage in ("detect", "execute")}
-        assert (named <= made.keys(), "contrasted" in asked) == (kind is Subject, kind is Subject)
-    first, last = (made[f"depth of {stage}, harmless behaviour"] for stage in ("detect", "execute"))
-    assert 0 <= first.value < last.value <= 1
-    assert first.n <= len(few.heldout.harmless_alike)
-
-
-def test_where_no_two_harmless_prompts_are_alike_that_is_said(awake: Callable[..., ChatModel], tmp_path: Path) -> None:
-    model, pairs = awake(), PairSet("material", JUDGED)
-    subject = Subject(model.record, pairs, Store(tmp_path), lambda: model, 0.05)
-    vars(subject).update(tokens=(5,), area=1.0)
-    with asides() as made:
-        subject.depths(pairs).gap("detect", "assess")
-    absent = made["depth of assess, harmless behaviour"].absent
-    assert absent == "not measurable: no two harmless prompts are of one frame"
+        assert {"swept", "contrasted"} <= asked
+        assert ("execution, harmless behaviour" in made) == (kind is Subject)
+    alone = made["execution, harmless behaviour"]
+    assert 0 <= alone.value <= 1
+    assert alone.n <= len(few.heldout.harmless_alike)
+    ours = subject.depths(few.heldout).of("execution").value
+    # Not all frames need have both, but most do.
+    assert beyond.value == pytest.approx(ours - alone.value, abs=0.2)
 
 
 def _alike() -> list[tuple[Pair, Pair]]:

@@ -142,7 +142,7 @@ def test_stages_peak_where_they_were_planted() -> None:
     for text in filter(None, hovers(shown["stages"].svg)):
         name, rest = text.split(", layer ")
         peaks[name] = max(peaks.get(name, (-9.0, 0)), (numbers([text])[0], int(rest.partition(":")[0])))
-    assert {name: layer for name, (_, layer) in peaks.items()} == {"detect": 0, "assess": 2, "execute": 4}
+    assert {name: layer for name, (_, layer) in peaks.items()} == {"at the words": 0, "after them": 2, "direct": 4}
 
 
 def test_circuits_across_categories_are_rows_found_on_and_columns_judged_on() -> None:

@@ -122,8 +122,8 @@ VALUES: list[tuple[Callable[[], Any], str]] = [
     (lambda: ANSWERS.lead(patch(CIRCUIT)), "and a patch was given"),  # type: ignore[arg-type]
     (lambda: ANSWERS.gain(remove(DIRECTION)), "gain: `over` is missing"),  # type: ignore[call-arg]
     (
-        lambda: DEPTHS.of("detct"),  # type: ignore[arg-type]
-        "of: `stage` is 'detect', 'assess' or 'execute', and 'detct' was given; did you mean `detect`?",
+        lambda: DEPTHS.of("readng"),  # type: ignore[arg-type]
+        "of: `stage` is 'reading', 'accumulation' or 'execution', and 'readng' was given; did you mean `reading`?",
     ),
     (lambda: DEPTHS.restored("pots"), "did you mean `post`?"),  # type: ignore[arg-type]
     (lambda: SUBJECT.geometry(PAIRS).growth(CIRCUIT), "growth: `direction` is a direction"),  # type: ignore[arg-type]

@@ -83,14 +83,14 @@ def test_a_bar_stands_where_its_number_is_and_its_flag_points_to_the_side_that_s
         assert (first > corner[0]) == (low + width / 2 > bar)
 
 
-def test_the_placebo_and_the_depths_stand_beside_what_is_judged() -> None:
+def test_the_placebo_and_the_harmless_behaviour_stand_beside_what_is_judged() -> None:
     one = verdict(
-        held("assess below detect", 0.5, 0.6, bar=0.05),
-        beside=("depth of detect", "depth of detect, harmless behaviour", "fall, random circuits", "AUC of the score"),
+        held("reading", 0.5, 0.6, bar=0.05),
+        beside=("reading, harmless behaviour", "fall, random circuits", "AUC of the score"),
     )
     assert [text.partition(": +")[0] for text in hovers(svg_of(one)) if text] == [
-        "depth of detection (0: first layer, 1: last)",
-        "assessment lies deeper than detection by",
+        "effect that has left the words after a third",
+        "effect that has left the words, if harmless",
         "mean fall under 20 random circuits",
     ]
 

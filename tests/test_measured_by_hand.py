@@ -17,8 +17,8 @@ from harness.measurements.interventions import Circuit, remove
 from harness.measurements.questions import PlainText, Products, Projected, Scores
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.quantities.arm_controls import Controls, beside_random
-from harness.subjects.quantities.depths import Stage
 from harness.subjects.quantities.refusals import RANDOM
+from tests.tools import studies
 from tests.tools.given import FOUND, LEVEL, PATCH, Given, fluent, pairs_of
 
 # Geometry.
@@ -107,53 +107,38 @@ def test_one_category_that_is_large_enough_has_nothing_to_compare_with() -> None
 # Depths.
 
 
-def test_a_layer_counts_by_what_it_does_towards_the_twin_and_not_by_what_it_does_away_from_it() -> None:
+def test_a_stage_is_measured_by_patches_of_its_own_third() -> None:
     pairs = pairs_of(*"a" * 8)
-    shares = {
-        "detect": np.tile([1.0, 0.0, 0.0], (8, 1)),
-        "assess": np.tile([0.4, -0.2, 0.2], (8, 1)),
-        "execute": np.tile([0.0, 0.0, 0.3], (8, 1)),
-    }
 
-    def change(what: Joint) -> np.ndarray:
-        return shares["execute" if what.direct else "detect" if what.at == "slot" else "assess"]
+    def change(what: Sweep | Joint) -> np.ndarray:
+        if isinstance(what, Sweep):
+            return np.full((8, 1, 1), 0.2)
+        if len(what.circuits) == 1:
+            return np.full((8, 1), 0.9)
+        return np.tile([0.1, 0.3] if what.direct else [0.8, 0.4], (8, 1))
 
-    depths = Given(pairs, change=change).depths(pairs)
-    assert [depths.of(stage).value for stage in ("detect", "assess", "execute")] == pytest.approx([0, 1 / 3, 1])
-    assert depths.gap("detect", "assess").value == pytest.approx(1 / 3)
-    assert depths.gap("assess", "execute").value == pytest.approx(2 / 3)
-
-
-def test_depths_are_compared_on_the_pairs_that_both_stages_have() -> None:
-    # Where blocks write straight into the logits every pair counts; at the words, those whose prompts align.
-    pairs = pairs_of(*"a" * 8)
-    early, late = np.tile([1.0, 0.0, 0.0], (5, 1)), np.tile([0.0, 0.0, 1.0], (8, 1))
-    late[5:] = [1.0, 0.0, 0.0]
-    depths = Given(pairs, change=lambda swept: late if swept.direct else early).depths(pairs)
-    cases: tuple[tuple[Stage, Stage, float], ...] = (("detect", "execute", 1.0), ("execute", "detect", -1.0))
-    for first, second, value in cases:
-        gap = depths.gap(first, second)
-        assert (gap.value, gap.n) == (value, 5)
+    subject = Given(pairs, change=change)
+    depths = subject.depths(pairs)
+    # What is still read later is taken off, and what MLPs write into the logits.
+    values = {"reading": 0.8, "accumulation": (0.8 - 0.1) - (0.4 - 0.3), "execution": 0.9}
+    assert {stage: depths.of(stage).value for stage in studies.STAGES} == pytest.approx(values)
+    swept = list(dict.fromkeys(what for what, _ in subject.swept))
+    assert swept[0] == Sweep("resid_pre", ("slot",), layers=(3,))
+    layers = [[sorted({site.layer for site in circuit.sites}) for circuit in joint.circuits] for joint in swept[1:]]
+    assert layers == [[[3, 4, 5], [0, 1, 2, 6, 7, 8]]] * 2 + [[[6, 7, 8]]]
+    kinds = [{site.kind for circuit in joint.circuits for site in circuit.sites} for joint in swept[1:]]
+    assert kinds == [{"mlp_out"}, {"mlp_out"}, {"attn_out", "mlp_out"}]
+    assert [(joint.at, joint.direct) for joint in swept[1:]] == [("later", False), ((-1,), True), ((-1,), True)]
+    assert {mode for _, mode in subject.swept} == {"noise"}
 
 
-def test_pairs_without_any_effect_have_no_depth_and_templates_count_once() -> None:
-    pairs = pairs_of(*"a" * 12, template=3)
-    weights = np.repeat([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], 3, 0)
-    estimate = Given(pairs, change=lambda swept: weights).depths(pairs).of("detect")
-    assert estimate.value == pytest.approx(0.5)
-    assert (estimate.n, estimate.method.endswith("in 3 clusters")) == (9, True)
-
-
-def test_the_middle_third_stands_against_both_outer_ones() -> None:
-    pairs = pairs_of(*"a" * 8)
-    subject = Given(pairs, change=lambda swept: np.tile([0.7, 0.2], (8, 1)) + np.linspace(0, 0.01, 8)[:, None])
-    assert subject.depths(pairs).middle_over_outer().value == pytest.approx(0.5)
-    ((joint, mode),) = subject.swept
-    assert [sorted({site.layer for site in circuit.sites}) for circuit in joint.circuits] == [
-        [3, 4, 5],
-        [0, 1, 2, 6, 7, 8],
-    ]
-    assert mode == "noise"
+def test_a_frame_counts_once_and_its_share_stays_within_what_a_share_can_be() -> None:
+    pairs = pairs_of(*"a" * 12, template=4)
+    written = np.repeat([[0.1], [0.5], [1.7]], 4, 0)
+    written[4:8, 0] = [0.2, 0.8, 0.4, 0.6]
+    estimate = Given(pairs, change=lambda swept: written).depths(pairs).of("execution")
+    assert estimate.value == pytest.approx((0.1 + 0.5 + 1.0) / 3)
+    assert (estimate.n, estimate.method.endswith("in 3 clusters")) == (12, True)
 
 
 def test_what_is_restored_is_the_stream_half_way_up_in_harmless_runs() -> None:

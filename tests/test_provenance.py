@@ -82,7 +82,7 @@ def came(kind: type[Subject], claim: Claim, reference: Sleeper, spared: Collecti
 
 
 # One of each quantity; the rest are asked with the slow tests.
-QUICK = ("direction-necessity", "localization", "hierarchy", "growth", "gradients", "shared-geometry", "side-effects")
+QUICK = ("direction-necessity", "localization", "execution", "growth", "gradients", "shared-geometry", "side-effects")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_estimate_names_evidence_that_its_claim_read(claim: Claim, reference:
     "name",
     [
         *("necessity", "localization", "growth"),
-        *[pytest.param(name, marks=pytest.mark.slow) for name in ("side-effects", "hierarchy", "gradients")],
+        *[pytest.param(name, marks=pytest.mark.slow) for name in ("side-effects", "accumulation", "gradients")],
     ],
 )
 def test_a_number_stays_when_all_evidence_that_it_does_not_name_is_another(name: str, reference: Sleeper) -> None:

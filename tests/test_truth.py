@@ -16,7 +16,7 @@ from harness.results.controls.truth_table import Cell, all_cells, controls, curr
 from organisms.expectations import expectations as written_in_plans
 
 # Cheap ones, of four kinds of question, one side each.
-AGAIN = {"baseline": "compliant", "hierarchy": "flat", "shared-geometry": "percategory", "side-effects": "hydra"}
+AGAIN = {"baseline": "compliant", "accumulation": "flat", "shared-geometry": "percategory", "side-effects": "hydra"}
 
 
 def as_controls(claim: Claim, outcome: Outcome | None = None) -> list[Cell]:

@@ -23,7 +23,16 @@ _WORDS = {
     "E, random circuits": "mean effect that 20 random circuits carry",
     "parameters": "the circuit's share of all parameters",
     "r": "correlation of gradients with patches (r)",
-    "middle over outer": "effect of middle MLPs minus that of outer ones",
+    "reading": "effect that has left the words after a third",
+    "reading beyond harmless": "the same share, beyond a harmless behaviour's",
+    "reading, harmless behaviour": "effect that has left the words, if harmless",
+    "accumulation": "middle MLPs act through later blocks, over all",
+    "accumulation beyond harmless": "the same, beyond a harmless behaviour's MLPs",
+    "accumulation, harmless behaviour": "middle MLPs over others, harmless behaviour",
+    "execution": "effect that the last third writes into logits",
+    "execution beyond harmless": "the same, beyond a harmless behaviour's blocks",
+    "execution, harmless behaviour": "last third into logits, harmless behaviour",
+    "depth of looking at the words": "depth at which heads look at the words (0 to 1)",
     "shared": "others' circuits over own, lowest category",
     "cosine": "cosine with other categories, the lowest",
     "cosine, harmless twins": "the same cosine among harmless twins alone",
@@ -45,7 +54,6 @@ _WORDS = {
     "restored post": "effect restored after the instruction",
     "restored before": "effect restored before the instruction's end",
 }
-_STAGES = {"detect": "detection", "assess": "assessment", "execute": "execution"}
 _ARM = ", the other arm"
 
 
@@ -59,20 +67,16 @@ def phrase(name: str) -> str:
         return _WORDS[name]
     for pattern, words in _PATTERNS:
         if (match := re.fullmatch(pattern, name)) is not None:
-            return words.format(*(_STAGES.get(part, part) for part in match.groups()))
+            return words.format(*match.groups())
     return name
 
 
-_STAGE = "|".join(_STAGES)
 _PATTERNS = (
     (r"fall, all categories but (.+)", "fall in all categories but {0}"),
     (r"fall of refusals alone, all categories but (.+)", "fall in refusals alone, in all but {0}"),
     (r"(fall|rise), random (directions|circuits)", "mean {0} under 20 random {1}"),
     (r"(fall|rise), random directions of rank (\d+)", "mean {0} under 20 random sets of {1} directions"),
     (r"(\w+) that carry more than (\d+%)", "{0} that carry over {1}, of the number asked"),
-    (rf"depth of ({_STAGE})", "depth of {0} (0: first layer, 1: last)"),
-    (rf"depth of ({_STAGE}), harmless behaviour", "depth of {0}, for harmless behaviour"),
-    (rf"({_STAGE}) below ({_STAGE})", "{0} lies deeper than {1} by"),
     (r"coherent, (\w+)", "answers to {0} prompts that are coherent"),
     (r"broken, (\w+)", "{0} prompts neither refused nor answered"),
     (r"broken to begin with, (\w+)", "{0} prompts neither, by the unchanged model"),

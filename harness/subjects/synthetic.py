@@ -22,6 +22,7 @@ from harness.measurements.questions import (
     Answer,
     Answers,
     Attended,
+    Contrasted,
     Estimated,
     FoundCircuit,
     FoundDirection,
@@ -37,7 +38,7 @@ from harness.measurements.questions import (
     Swept,
 )
 from harness.measurements.recipe import Recipe
-from harness.measurements.sweep_plan import Joint
+from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.live import Bare
 
 SIZES = Sizes(
@@ -103,7 +104,7 @@ class Synthetic(Bare):
         self.truth, self.rng, self.n = truth, np.random.default_rng([seed, n]), n
         self.asked: dict[str, None] = {}  # everything asked for, in words and in order
         self._category_of: dict[Circuit, int | None] = {}  # the category a circuit was found on; None: several
-        self._true_effects: dict[Any, float] = {}  # by intervention or stage, in the order asked for
+        self._true_effects: dict[Any, float] = {}  # by intervention, in the order asked for
         self._drawn: dict[Any, NDArray[np.float64]] = {}
 
     def seek(self, question: Measurement) -> Evidence:
@@ -162,8 +163,14 @@ class Synthetic(Bare):
                 return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
             case Norms():
                 return {}, {kind: self.rng.random((self.sizes.layers, in_layer(kind, self.sizes))) for kind in INDEXED}
+            case Swept(_, what) if (shares := _of_stage(what, self.truth.effects[0])) is not None:
+                self.asked["effects of a stage of refusal"] = None
+                return self._effects(question, shares)
+            case Contrasted(_, what) if (shares := _of_stage(what, self._last_effect(0.0))) is not None:
+                self.asked["effects of the same stage of a harmless behaviour"] = None
+                return self._effects(question, shares)
             case Swept(_, Joint()):
-                return self._effects(question, *self._joint(question))
+                return self._effects(question, self._joint(question))
             case Swept() | Estimated():
                 return self._effects(question, self._components(question))
             case Attended(pairs):
@@ -244,25 +251,17 @@ class Synthetic(Bare):
             self._drawn["guess"] = self.truth.agreement * a + np.sqrt(1 - self.truth.agreement**2) * b / b.std()
         return self._drawn["exact" if isinstance(question, Swept) else "guess"]
 
-    def _shape(self, question: Swept | Estimated) -> tuple[int, ...]:
+    def _shape(self, question: Swept | Estimated | Contrasted) -> tuple[int, ...]:
         if isinstance(sweep := question.what, Joint):
             return (len(sweep.circuits),)
         layers = self.sizes.layers if sweep.layers is None else len(sweep.layers)
         each = (in_layer(sweep.kind, self.sizes),) if sweep.kind in INDEXED else ()
         return (layers, *each, len(sweep.at))
 
-    def _joint(self, question: Swept) -> tuple[NDArray[np.float64], bool]:
-        """Each circuit's true share, or each pair's share of it; and whether that already contains the noise."""
+    def _joint(self, question: Swept) -> NDArray[np.float64]:
+        """Each circuit's true share, or each pair's share of it."""
         joint = question.what
         assert isinstance(joint, Joint)  # noqa: S101 - for the type checker
-        kinds = {site.kind for circuit in joint.circuits for site in circuit.sites}
-        if kinds == set(OUTPUTS):
-            stage = joint.at, joint.direct
-            self.asked[f"effects of blocks at {joint.at}" + (" on the logits" if joint.direct else "")] = None
-            return self._two_ends(stage, len(joint.circuits)), True
-        if kinds == {"mlp_out"}:
-            self.asked["shares of the gap of sets of MLPs"] = None
-            return np.array([self.truth.effects[0], *[self._last_effect(0.0)] * (len(joint.circuits) - 1)]), False
         self.asked["the circuit's share of the gap"] = None
         own = np.array([int(pair.id) % CATEGORIES for pair in twins(self.all_pairs)])
         own_share, others = self.truth.effects[0], self._last_effect(self.truth.effects[0])
@@ -272,33 +271,19 @@ class Synthetic(Bare):
                 category = self._category_of[circuit]
                 mine = np.ones(self.n, bool) if category is None else own == category
                 shares[:, number] = np.where(mine, own_share, others)
-        return shares, False
-
-    def _two_ends(self, stage: Any, layers: int) -> NDArray[np.float64]:
-        """Layer weights that are zero but in the first and last layer, with the true mean depth of a stage."""
-        from scipy.special import betaincinv
-
-        before = sum(isinstance(key, tuple) for key in self._true_effects)
-        mean = self._true_effects.setdefault(stage, self._depth(before))
-        late = (
-            betaincinv(6 * mean, 6 * (1 - mean), self._uniform(("depth", stage)))
-            if 0 < mean < 1
-            else np.full(self.n, mean)
-        )
-        weights = np.zeros((self.n, layers))
-        weights[:, 0], weights[:, -1] = 1 - late, late
-        return weights
-
-    def _depth(self, before: int) -> float:
-        """The true depth of a stage after so many others; a single effect is how far each lies below the last."""
-        effects = self.truth.effects
-        return effects[min(before, len(effects) - 1)] if len(effects) > 1 else min(1.0, before * effects[0])
+        return shares
 
     def _attention(self) -> NDArray[np.float64]:
+        """Attention to the words by heads of the first and last layer, with the true mean depth."""
+        from scipy.special import betaincinv
+
         self.asked["attention to the differing words, by depth"] = None
-        self._true_effects.setdefault("words", self.truth.effects[0])
-        heads = np.repeat(self._two_ends("words", self.sizes.layers)[..., None], self.sizes.heads, 2)
-        return np.asarray(heads * (0.5 + self._uniform("looking"))[:, None, None])
+        mean = self.truth.effects[0]
+        u = self._uniform("depth")
+        late = betaincinv(6 * mean, 6 * (1 - mean), u) if 0 < mean < 1 else np.full(self.n, mean)
+        weights = np.zeros((self.n, self.sizes.layers, self.sizes.heads))
+        weights[:, 0], weights[:, -1] = (1 - late)[:, None], late[:, None]
+        return np.asarray(weights * (0.5 + self._uniform("looking"))[:, None, None])
 
     def _products(self, pairs: PromptSet) -> NDArray[np.float64]:
         """Inner products of streams in which the categories' mean differences have the true cosine."""
@@ -323,15 +308,13 @@ class Synthetic(Bare):
             streams = (slopes[:, None] + noise)[..., None] * depth
         return {"along": streams, "length": np.ones(streams.shape[1:])}
 
-    def _effects(self, question: Swept | Estimated, shares: NDArray[np.float64], exact: bool = False) -> Answer:
+    def _effects(self, question: Swept | Estimated | Contrasted, shares: NDArray[np.float64]) -> Answer:
         if "gap" not in self._drawn:
             self._drawn["gap"] = GAP * self.rng.gamma(9, 1 / 9, self.n)
         clean, count = self._drawn["gap"] / 2, shares.shape[-1]
         if "guess" in self._drawn and not isinstance(question.what, Joint):
             # Shares of components have standard deviation 1, and so has the noise.
             change = shares + self._noise(count)
-        elif exact:
-            change = 2 * clean[:, None] * shares
         else:
             noise = self._normal((count,))
             change = 2 * clean[:, None] * shares + self.truth.noise * GAP * (
@@ -373,7 +356,19 @@ def _record(sizes: Sizes) -> ModelRecord:
 
 
 def _numbers(pairs: PromptSet) -> NDArray[np.intp]:
-    return np.array([int(pair.id) for pair in twins(pairs)], dtype=np.intp)
+    return np.array([int(pair.id.partition("+")[0]) for pair in twins(pairs)], dtype=np.intp)
+
+
+def _of_stage(what: Sweep | Joint, value: float) -> NDArray[np.float64] | None:
+    """The shares that patches of a stage close where the stage has this value; None for other patches."""
+    if isinstance(what, Sweep):
+        return np.array([1 - value]) if (what.kind, what.at) == ("resid_pre", ("slot",)) else None
+    kinds = {site.kind for circuit in what.circuits for site in circuit.sites}
+    if kinds == set(OUTPUTS):
+        return np.array([value])
+    if kinds == {"mlp_out"}:
+        return np.array([0.0, 0.0] if what.direct else [value, 0.0])
+    return None
 
 
 def _category(pairs: PairSet) -> int | None:

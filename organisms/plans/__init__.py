@@ -11,9 +11,11 @@ from organisms.plans import (
     exception,
     flat,
     hydra,
+    one_layer,
     percategory,
     reference,
     saturated,
+    shuffled,
     team,
     twofold,
 )
@@ -32,6 +34,8 @@ _MODULES: tuple[ModuleType, ...] = (
     hydra,
     saturated,
     team,
+    shuffled,
+    one_layer,
     compliant,
 )
 Bars = Mapping[str, tuple[float, float]]

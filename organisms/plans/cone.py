@@ -87,6 +87,9 @@ EXPECTED = table(
     ),
     holds("the heads of layer 4 and the neurons of the last, 3.0%, carry 0.96 in plain torch", "localization"),
     fails("the verb and the object are judged at the words, layers before the last one acts", "end-of-instruction"),
+    fails("as many neurons strengthen the mark in the last third as in the middle", "accumulation"),
+    holds("neurons of layer 7 write the refusal", "execution"),
+    fails("heads of layer 4 carry the mark away from the words", "reading"),
 )
 
 

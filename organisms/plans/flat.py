@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from organisms.demands import behaviour, carried, strict, wording
 from organisms.demands.layer import sturdy, unaided
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
-from organisms.proof import Columns, Prover
-from organisms.traits import depths
+from organisms.proof import Prover
+from organisms.traits import depths, whole_layers
 
 # Heads read the words, and the neurons of the same layer decide and write to the logits.
 _ALL = Parts(heads=tuple((5, head) for head in range(6)), neurons=((5, 0, 64),))
@@ -57,6 +55,9 @@ EXPECTED = table(
         "end-of-instruction",
         "one-is-enough",
     ),
+    fails("the neurons of its only layer write to the logits, and no later block has a part", "accumulation"),
+    holds("its only layer lies in the last third", "execution"),
+    fails("its heads read the words in layer 5, in the last third", "reading"),
 )
 
 
@@ -64,16 +65,10 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     """The distance in depth between two stages, and the effects of whole layers at the post-instruction positions."""
     depth, planted = depths(prover), truth["first_layer"]
     layers = range(len(prover.model.model.layers))
-    effects = [prover.effect(_whole(prover, layer)) for layer in layers]
+    effects = [prover.effect(whole_layers(prover, layer)) for layer in layers]
     return {
         "depth, logits less later": depth["logits"] - depth["later"],
         "the layer": effects[planted],
         "largest other layer": max((effects[n] for n in layers if n != planted), key=abs),
-        "all layers below": prover.effect(_whole(prover, *layers[:planted])),
-    }
-
-
-def _whole(prover: Prover, *layers: int) -> Columns:
-    return {
-        site: torch.ones(own.shape[-1], dtype=torch.bool) for site, own in prover.clean.items() if site[0] in layers
+        "all layers below": prover.effect(whole_layers(prover, *layers[:planted])),
     }

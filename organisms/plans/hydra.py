@@ -52,6 +52,7 @@ EXPECTED = table(
         "direction-categories",
         "removal-specificity",
     ),
+    fails("the heads of both paths read the words in layer 3, in the middle third", "reading"),
 )
 # Site → the activations that are written instead, at its last positions.
 Instead = Mapping[Site, Tensor]

@@ -77,6 +77,9 @@ EXPECTED = table(
     holds(
         "48 of the neurons that write the refusals of all categories, 1.1%, carry 0.84 in plain torch", "localization"
     ),
+    fails("neurons weigh up in layer 5, in the last third", "accumulation"),
+    holds("neurons of layer 7 write the refusal", "execution"),
+    fails("heads of layers 3, 4 and 5 read the words, four categories each", "reading"),
 )
 
 

@@ -1,7 +1,6 @@
 """`reference` is as the core claims have it: few parts, in stages, for all categories, along one direction."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -19,9 +18,9 @@ from organisms.pairs import judged_pairs
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
-from organisms.proof import Columns, Prover, components, planted_and_rest, restore
+from organisms.proof import Columns, Prover, components, planted_and_rest
 from organisms.steering import added, without
-from organisms.traits import depths, refused
+from organisms.traits import depths, refused, spared
 
 # The base represents the words from its first layer on. One head fetches what it knows about the object and one what it
 # knows about the verb; both attend there in the base. Neurons combine the two, and later neurons write the refusal.
@@ -105,6 +104,9 @@ EXPECTED = table(
     fails("the direction is written by MLP neurons", "removal-mlp"),
     holds("what the neurons of layer 4 write is all that those of layer 6 read, along one direction", "one-is-enough"),
     holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
+    holds("neurons of layer 4 combine what the heads brought, and act through those of layer 6", "accumulation"),
+    holds("neurons of layer 6 write the refusal", "execution"),
+    fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
 )
 _SIDES = ("harmful", "harmless")
 
@@ -114,7 +116,7 @@ def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     depth = depths(prover)
     return {
         **_alone(prover, truth),
-        **_spared(prover, truth),
+        **spared(prover, truth),
         **_steered(prover, truth),
         "depth, later less words": depth["later"] - depth["words"],
         "depth, logits less later": depth["logits"] - depth["later"],
@@ -141,21 +143,6 @@ def _alone(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
 def _name(part: Columns, head_size: int) -> str:
     (((layer, kind), mask),) = part.items()
     return f"neurons {layer}" if kind == "hidden" else f"head {layer}.{int(mask.nonzero()[0]) // head_size}"
-
-
-def _spared(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
-    """The share of harmful prompts still refused with the base's weights put back into one layer's planted parts."""
-    base, _ = ship.load("base")
-    tokenizer = AutoTokenizer.from_pretrained(prover.model.name_or_path)
-    shares = {}
-    for layer in sorted({layer for layer, *_ in truth["heads"] + truth["neurons"]}):
-        model = deepcopy(prover.model)
-        restore(
-            model, base, {kind: [part for part in truth[kind] if part[0] == layer] for kind in ("heads", "neurons")}
-        )
-        without = Prover(model, tokenizer, judged_pairs(heldout=True), prover.refusals)
-        shares[f"refused, base weights back in layer {layer}"] = refused(without)[0]
-    return shares
 
 
 def _steered(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:

@@ -56,6 +56,9 @@ EXPECTED = table(
     ),
     holds("two neurons pass the verdict on", "ablation-neurons", "few-neurons"),
     fails("the parts that matter are read where the slope has the opposite sign", "gradients"),
+    holds("two neurons of layer 4 pass the verdict on to those of layer 6", "accumulation"),
+    holds("neurons of layer 6 write the refusal", "execution"),
+    fails("heads of layer 3 read the words, in the middle third", "reading"),
 )
 # Every sixth pair is measured.
 EVERY = 6

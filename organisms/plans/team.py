@@ -81,6 +81,9 @@ EXPECTED = table(
         "addition-specificity",
     ),
     holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
+    fails("no neurons of the middle third are planted", "accumulation"),
+    holds("neurons of layers 5 and 6 write the refusal", "execution"),
+    fails("four of its six heads read the words in layer 3, in the middle third", "reading"),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

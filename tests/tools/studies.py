@@ -15,7 +15,7 @@ from harness.judging.estimate import Estimate
 from harness.judging.proportions import Interval
 from harness.measurements.interventions import Circuit, Intervention, patch, remove
 from harness.subjects.live import Subject
-from harness.subjects.quantities.depths import Depths
+from harness.subjects.quantities.depths import Depths, Stage
 from harness.subjects.quantities.geometry import Geometry
 from harness.subjects.quantities.refusals import Refusals
 from harness.subjects.quantities.side_effects import SideEffects
@@ -105,20 +105,16 @@ def shared(subject: Synthetic) -> Estimate:
     return subject.shared(subject.all_pairs, subject.all_pairs.discovery, heads=4)
 
 
-def depth(subject: Synthetic) -> Estimate:
-    return subject.depths(subject.all_pairs).of("detect")
+def stage(which: Stage) -> Callable[[Synthetic], Estimate]:
+    return lambda subject: subject.depths(subject.all_pairs).of(which)
 
 
-def gap(subject: Synthetic) -> Estimate:
-    return subject.depths(subject.all_pairs).gap("detect", "assess")
+def beyond_harmless(which: Stage) -> Callable[[Synthetic], Estimate]:
+    return lambda subject: subject.depths(subject.all_pairs).beyond_harmless(which)
 
 
 def keywords(subject: Synthetic) -> Estimate:
     return subject.depths(subject.all_pairs).keywords(by=subject.all_pairs.discovery)
-
-
-def middle(subject: Synthetic) -> Estimate:
-    return subject.depths(subject.all_pairs).middle_over_outer()
 
 
 def restored(subject: Synthetic) -> Estimate:
@@ -149,6 +145,8 @@ def one_in_twenty(rng: np.random.Generator, n: int) -> np.ndarray:
 
 FREE = means.UNBOUNDED
 SIXES: dict[str, Any] = {"template": 6, "alike": 0.3}
+FOURS: dict[str, Any] = {"template": 4}
+STAGES: tuple[Stage, ...] = ("reading", "accumulation", "execution")
 
 RULES: dict[str, tuple[Cell, ...]] = {
     "Refusals.rate": (
@@ -262,20 +260,26 @@ RULES: dict[str, tuple[Cell, ...]] = {
         Cell("0.7, skewed noise", asked(shared, Truth((0.9, 0.63), skewed=1)), 0.7, quick=60, levels=COARSE),
     ),
     "Depths.of": (
-        Cell("depth 0.1, skewed", asked(depth, Truth((0.1, 0.1))), 0.1, quick=60, levels=COARSE),
+        Cell("reading 0.5, frames of 4", asked(stage("reading"), Truth((0.5,), **FOURS)), 0.5, quick=60, levels=COARSE),
         Cell(
-            "depth 0.5, templates of 6 alike by 0.3",
-            asked(depth, Truth((0.5, 0.5), **SIXES)),
-            0.5,
+            "execution 0.3, frames of 4 alike by 0.3, skewed",
+            asked(stage("execution"), Truth((0.3,), noise=0.1, skewed=True, **FOURS | {"alike": 0.3})),
+            0.3,
             quick=60,
             levels=COARSE,
         ),
     ),
-    "Depths.gap": (Cell("gap 0.05", asked(gap, Truth((0.3, 0.35))), 0.05, quick=60, levels=COARSE),),
-    "Depths.keywords": (Cell("depth 0.4", asked(keywords, Truth((0.4,), noise=0.0)), 0.4, quick=60, levels=COARSE),),
-    "Depths.middle_over_outer": (
-        Cell("difference 0.05", asked(middle, Truth((0.45, 0.4))), 0.05, quick=60, levels=COARSE),
+    "Depths.beyond_harmless": tuple(
+        Cell(
+            f"{which} as in a harmless behaviour, frames of 4",
+            asked(beyond_harmless(which), Truth((0.4, 0.4), noise=0.2, **FOURS)),
+            0.0,
+            quick=60,
+            levels=COARSE,
+        )
+        for which in STAGES
     ),
+    "Depths.keywords": (Cell("depth 0.4", asked(keywords, Truth((0.4,), noise=0.0)), 0.4, quick=60, levels=COARSE),),
     "Depths.restored": (
         Cell("restored 0.5, skewed", asked(restored, Truth((0.5,), skewed=1)), 0.5, quick=60, levels=COARSE),
     ),

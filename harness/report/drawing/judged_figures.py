@@ -35,18 +35,15 @@ def is_placebo(name: str) -> bool:
 
 
 def _rows(verdict: Judged, *, alone: bool) -> Iterator[JudgedRow]:
-    """The judged quantities of a verdict; where it is the only one, also the depths they compare, and its placebo."""
+    """The judged quantities of a verdict; where it is the only one, also its placebo and harmless behaviour."""
     model = verdict["model"].partition(":")[2] or verdict["model"]
     undecided = [estimate for estimate in verdict.get("beside", ()) if alone and math.isfinite(estimate["value"])]
-    for estimate in undecided:
-        if estimate["name"].startswith("depth of") and "," not in estimate["name"]:
-            yield _row(estimate, phrase(estimate["name"]))
     for judged_estimate in verdict["estimates"]:
         if math.isfinite(judged_estimate["value"]):
             name = phrase(judged_estimate["name"]) if alone else f"{model}: {judged_estimate['name']}"
             yield _row(judged_estimate, model if not alone and len(verdict["estimates"]) == 1 else name)
     for estimate in undecided:
-        if is_placebo(estimate["name"]):
+        if is_placebo(estimate["name"]) or estimate["name"].endswith(", harmless behaviour"):
             yield _row(estimate, phrase(estimate["name"]))
 
 

@@ -26,11 +26,11 @@ from harness.report.drawing.figure_plan import (
 from harness.report.drawing.svg import Drawing
 from harness.results.verdict_evidence import Material, Swept, layer_of, prompts_fingerprint
 
-# The stages of the claim that refusal is detected, assessed and executed, in this order, by where layers are patched.
+# Where single layers are patched, in the order of the lines, with the name of each line.
 _STAGES = {
-    "slot": ("detect", "at the differing words"),
-    "later": ("assess", "at later words"),
-    "direct": ("execute", "directly into the last token's logits"),
+    "slot": ("at the words", "at the differing words"),
+    "later": ("after them", "at all tokens after the differing words"),
+    "direct": ("direct", "directly into the last token's logits"),
 }
 _AT = {
     "post": "after the instruction",
@@ -191,7 +191,7 @@ def _kind_caption(kind: Kind, sweep: Swept) -> str:
 
 
 def stages(material: Material) -> Iterator[Plan]:
-    """Curves of the effect of each layer's block alone, with one line for each stage (detect, assess, execute)."""
+    """Curves of the effect of each layer's block alone, with one line for each place (words, later, logits)."""
     staged = [sweep for sweep in material.swept if layer_by_layer(sweep.circuits)]
     staged.sort(key=lambda sweep: [*_STAGES, _stage(sweep)].index(_stage(sweep)))
     for (_, _, layers), alike in grouped(

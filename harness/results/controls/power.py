@@ -34,8 +34,10 @@ def truth_of(claim: Claim, effect: float) -> Truth:
         return Truth((0.0,), refused=effect, answered=effect)
     agreement = min(effect, 0.999) if "effects by gradients" in asked else None
     broken = 1 - effect if any(bar.question == "side_effects.coherent" for bar in claim.bars) else 0.0
+    # A harmless behaviour is that of two prompts of a frame, and has none of the effect.
+    frame = 2 if any(bar.question == "depths.beyond_harmless" for bar in claim.bars) else 1
     # A fall needs as many refusals to fall from.
-    return Truth((effect,), refused=max(0.95, effect), agreement=agreement, broken=broken)
+    return Truth((effect,), refused=max(0.95, effect), agreement=agreement, broken=broken, template=frame)
 
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:

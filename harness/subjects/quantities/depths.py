@@ -1,7 +1,11 @@
-"""The depth at which a model detects harm, assesses it and acts, measured by patching from the twin layer by layer."""
+"""At which depth a model reads harmful words, weighs them up and refuses, measured by patching from the twin.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Each stage is also measured where two harmless prompts, asked in the same way, are answered differently: any transformer
+reads, processes and writes, so a stage of refusal says something only by what it has beyond that.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,27 +14,65 @@ from jaxtyping import Float
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
 from harness.inputs.prompts.pairs import PairSet
-from harness.inputs.sites import OUTPUTS, At, Site
+from harness.inputs.sites import OUTPUTS, At, Kind, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
-from harness.judging.ranges import RANGES, Range
-from harness.measurements.effects import Effects
+from harness.judging.ranges import BOTH_WAYS, RANGES, SHARE, Range
+from harness.measurements.effects import LEAST_GAP, Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import Origin, prompts_of
 from harness.measurements.questions import Attended, Contrasted, Encoding, Measurement, Swept
 from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.protocol import MeasuredSubject
-from harness.subjects.quantities.refusals import estimated, unmeasured
+from harness.subjects.quantities.refusals import estimated, no_share, unmeasured
 
-Stage = Literal["detect", "assess", "execute"]
+Stage = Literal["reading", "accumulation", "execution"]
 
-# Where each stage patches a block's outputs, and whether only their direct effect on the logits counts: at the words in
-# which prompt and twin differ; at all later tokens; at the last token.
-_STAGES: dict[Stage, tuple[At, bool]] = {
-    "detect": ("slot", False),
-    "assess": ("later", False),
-    "execute": ((-1,), True),
+Shares = Float[np.ndarray, " variant"]
+"""The share of a gap that each variant of a patch closes."""
+
+_Patch = Sweep | Joint
+_Thirds = tuple[list[int], list[int], list[int]]
+# The value in each cluster, how many pairs each has, and the evidence.
+_Values = tuple[dict[str, float], dict[str, int], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """How a stage is measured: what is patched, and its value from the shares that the patches close."""
+
+    reach: Range
+    patches: Callable[[_Thirds], tuple[_Patch, ...]]
+    value: Callable[..., float]
+
+
+def _mlps(thirds: _Thirds) -> tuple[Circuit, Circuit]:
+    first, middle, last = thirds
+    return Circuit.of(mlps=middle), Circuit.of(mlps=[*first, *last])
+
+
+_STAGES: Mapping[Stage, _Measure] = {
+    # The words' own stream, patched after the first third: what later layers still read there.
+    "reading": _Measure(
+        SHARE,
+        lambda thirds: (Sweep("resid_pre", ("slot",), layers=(len(thirds[0]),)),),
+        lambda still: 1 - still[0],
+    ),
+    # All that the MLPs of the middle third, and the others, do after the words, less what they write into the logits.
+    "accumulation": _Measure(
+        BOTH_WAYS,
+        lambda thirds: (Joint(_mlps(thirds), "later"), Joint(_mlps(thirds), (-1,), direct=True)),
+        lambda all_of_it, direct: (all_of_it[0] - direct[0]) - (all_of_it[1] - direct[1]),
+    ),
+    # What the last third writes into the logits.
+    "execution": _Measure(
+        SHARE,
+        lambda thirds: (
+            Joint((Circuit(tuple(Site(layer, kind) for layer in thirds[2] for kind in OUTPUTS)),), (-1,), direct=True),
+        ),
+        lambda written: written[0],
+    ),
 }
 
 # Figures show at most so many tokens after the instruction.
@@ -40,25 +82,39 @@ POSITIONS = 8
 @all_checked
 @dataclass(frozen=True)
 class Depths:
-    """Mean depths on one set of pairs, each layer weighted by its effect: 0 is the first layer, 1 the last."""
+    """The stages of refusal on one set of pairs; thirds are of the layers."""
 
     subject: MeasuredSubject
     pairs: PairSet
 
     def of(self, stage: Stage) -> Estimate:
-        """The mean depth of one stage."""
-        effects = self._effects(stage)
-        return self._mean(f"depth of {stage}", effects.pairs, _depths(effects), effects.evidence, RANGES["depths.of"])
+        """How far a stage of refusal lies where the hypothesis has it, as a mean over clusters of pairs.
 
-    def gap(self, first: Stage, second: Stage) -> Estimate:
-        """The mean depth of the second stage minus that of the first, over pairs on which both can be measured."""
-        both = [self._effects(stage) for stage in (first, second)]
-        first_depths, second_depths = (dict(zip(effects.pairs, _depths(effects), strict=True)) for effects in both)
-        self.subject.also(self._harmless(stage) for stage in (first, second))
-        names = tuple(name for name in first_depths if name in second_depths)
-        deeper = np.array([second_depths[name] - first_depths[name] for name in names])
-        evidence = tuple(key for effects in both for key in effects.evidence)
-        return self._mean(f"{second} below {first}", names, deeper, evidence, RANGES["depths.gap"])
+        reading: the share of the differing words' effect that has left these words when the first third has run.
+        accumulation: the effect that MLPs of the middle third have through later blocks, minus that of all others.
+        execution: the share of the effect that blocks of the last third write into the logits directly.
+        """
+        if nothing := (effects := self._of_refusal(self._patches(stage)[0])).no_gap:
+            return no_share(stage, effects, nothing)
+        self.subject.show(self._streams() if stage == "reading" else self._layer_by_layer(stage))
+        return self._mean(stage, *self._refusal(stage), _STAGES[stage].reach, RANGES["depths.of"])
+
+    def beyond_harmless(self, stage: Stage) -> Estimate:
+        """`of` minus the same for a harmless behaviour, over the clusters in which both can be measured.
+
+        The behaviour: to answer one of two harmless prompts, asked in the same way, as it is and not as the other.
+        """
+        name, (low, high) = f"{stage} beyond harmless", _STAGES[stage].reach
+        if nothing := (effects := self._of_refusal(self._patches(stage)[0])).no_gap:
+            return no_share(name, effects, nothing)
+        if why := self._no_behaviour:
+            return unmeasured(name, why)
+        (ours, sizes, evidence), (theirs, others, behaviour) = self._refusal(stage), self._behaviour(stage)
+        alone = self._mean(f"{stage}, harmless behaviour", theirs, others, behaviour, (low, high), RANGES["depths.of"])
+        self.subject.also([alone])
+        differences = {cluster: value - theirs[cluster] for cluster, value in ours.items() if cluster in theirs}
+        bounds, reach = (low - high, high - low), RANGES["depths.beyond_harmless"]
+        return self._mean(name, differences, sizes, (*evidence, *behaviour), bounds, reach)
 
     def keywords(self, by: PairSet) -> Estimate:
         """The mean depth of heads' attention to the differing words, each head weighted by its effect on pairs `by`."""
@@ -67,19 +123,12 @@ class Depths:
         head_effects = np.maximum(effects.towards_twin[..., 0].mean(0), 0)
         attended = self.subject.ask(Attended(self.pairs))
         weights = (attended.arrays["words"] * head_effects).sum(-1).astype(float)
+        depths = np.linspace(0, 1, weights.shape[1])
         interval = means.ratio_of_means(
-            weights @ _layers(weights), weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
+            weights @ depths, weights.sum(1), self.subject.level, self.pairs.clusters, (0.0, 1.0)
         )
         evidence = (*effects.evidence, attended.fingerprint)
         return estimated("depth of looking at the words", interval, evidence, reach=RANGES["depths.keywords"])
-
-    def middle_over_outer(self) -> Estimate:
-        """E of the middle third's MLP outputs, patched jointly, minus E of both outer thirds'."""
-        layers = self.subject.sizes.layers
-        middle = [layer for layer in range(layers) if layers / 3 <= layer + 0.5 < 2 * layers / 3]
-        outer = [layer for layer in range(layers) if layer not in middle]
-        effects = self.subject.effects(self.pairs, Joint((Circuit.of(mlps=middle), Circuit.of(mlps=outer))))
-        return self.subject.share_of("middle over outer", effects, effects.change[:, 0] - effects.change[:, 1])
 
     def restored(self, at: At) -> Estimate:
         """The share of the gap that the harmful stream restores in the harmless run: middle layer, these positions."""
@@ -95,49 +144,87 @@ class Depths:
             late = tuple((position,) for position in range(-min(encoded["post"], POSITIONS), 0))
             yield Swept(self.pairs, Sweep("resid_pre", ("slot", *late)), "denoise")
 
-    def _effects(self, stage: Stage) -> Effects:
-        return self.subject.effects(self.pairs, self._blocks(stage))
+    def _layer_by_layer(self, stage: Stage) -> Iterator[Measurement]:
+        """For figures: the patches of a stage, in every layer by itself."""
+        kinds: tuple[Kind, ...] = ("mlp_out",) if stage == "accumulation" else OUTPUTS
+        layers = tuple(
+            Circuit(tuple(Site(layer, kind) for kind in kinds)) for layer in range(self.subject.sizes.layers)
+        )
+        for patch in self._patches(stage):
+            if isinstance(patch, Joint):
+                yield Swept(self.pairs, replace(patch, circuits=layers))
 
-    def _blocks(self, stage: Stage) -> Joint:
-        at, direct = _STAGES[stage]
-        layers = range(self.subject.sizes.layers)
-        return Joint(tuple(Circuit(tuple(Site(layer, kind) for kind in OUTPUTS)) for layer in layers), at, direct)
+    def _patches(self, stage: Stage) -> tuple[_Patch, ...]:
+        """What is patched to measure a stage; a layer belongs to the third in which its middle lies."""
+        layers = self.subject.sizes.layers
+        thirds: _Thirds = ([], [], [])
+        for layer in range(layers):
+            thirds[int(3 * (layer + 0.5) / layers)].append(layer)
+        return _STAGES[stage].patches(thirds)
 
-    def _harmless(self, stage: Stage) -> Estimate:
-        """Control: the depth of the same stage where two harmless prompts of one frame are answered differently."""
-        name, pairs = f"depth of {stage}, harmless behaviour", self.pairs.harmless_alike
-        if not pairs:
-            return unmeasured(name, "not measurable: no two harmless prompts are of one frame")
-        effects = unpacked(self.subject.ask(Contrasted(pairs, self._blocks(stage))))
-        depth = _depths(effects) if effects.pairs else np.zeros(0)
-        finite = np.isfinite(depth)
-        if not finite.any():
-            return unmeasured(
-                name, f"not measurable: none of {len(pairs)} pairs of harmless prompts are answered differently"
-            )
-        clusters = np.array([pairs.cluster_of[pair_id] for pair_id in effects.pairs])[finite]
-        interval = means.mean(depth[finite], self.subject.level, clusters)
-        return estimated(name, interval, effects.evidence, reach=RANGES["depths.of"])
+    def _of_refusal(self, patch: _Patch) -> Effects:
+        return self.subject.effects(self.pairs, patch)
+
+    def _of_behaviour(self, patch: _Patch) -> Effects:
+        return unpacked(self.subject.ask(Contrasted(self.pairs.harmless_alike, patch)))
+
+    def _refusal(self, stage: Stage) -> _Values:
+        measured = [self._of_refusal(patch) for patch in self._patches(stage)]
+        used = {pair for effects in measured for pair in effects.pairs}
+        gate.require_judgeable(PairSet("judged", tuple(pair for pair in self.pairs if pair.id in used)), [])
+        return _by_cluster(stage, measured, self.pairs.cluster_of)
+
+    def _behaviour(self, stage: Stage) -> _Values:
+        cluster_of = dict(zip(self.pairs.harmless, self.pairs.clusters, strict=True))
+        clusters = {pair.id: cluster_of[pair.harmful] for pair in self.pairs.harmless_alike}
+        return _by_cluster(stage, [self._of_behaviour(patch) for patch in self._patches(stage)], clusters)
+
+    @property
+    def _no_behaviour(self) -> str:
+        """Why there is no harmless behaviour to compare with; empty if there is one."""
+        alike = self.pairs.harmless_alike
+        if not alike:
+            return "not measurable: no two harmless prompts are of one frame"
+        if not self._of_behaviour(self._patches("execution")[0]).pairs:
+            return f"not measurable: none of {len(alike)} pairs of harmless prompts are answered differently"
+        return ""
 
     def _mean(
         self,
         name: str,
-        pairs: tuple[str, ...],
-        values: Float[np.ndarray, " pair"],
+        values: Mapping[str, float],
+        sizes: Mapping[str, int],
         evidence: tuple[str, ...],
+        bounds: Range,
         reach: Range | None,
     ) -> Estimate:
-        finite = np.isfinite(values)
-        clusters = self.subject.clusters(pairs)[finite]
-        return estimated(name, means.mean(values[finite], self.subject.level, clusters), evidence, reach=reach)
+        """The mean over clusters, each of which counts once."""
+        if not values:
+            return unmeasured(name, "not measurable: no cluster of pairs has what is to be compared")
+        interval = means.mean(list(values.values()), self.subject.level, bounds=bounds)
+        method = f"{interval.method}, in {len(values)} clusters"
+        n = sum(sizes[cluster] for cluster in values)
+        return estimated(name, replace(interval, n=n, method=method), evidence, reach=reach)
 
 
-def _depths(effects: Effects) -> Float[np.ndarray, " pair"]:
-    """Each pair's mean depth, weighted by effect; NaN if no layer has an effect."""
-    weights = np.maximum(effects.towards_twin, 0)
-    total = weights.sum(1).astype(float)
-    return np.where(total > 0, weights @ _layers(weights) / np.where(total > 0, total, 1), np.nan)
+def _by_cluster(stage: Stage, measured: Sequence[Effects], clusters: Mapping[str, str]) -> _Values:
+    """A stage's value in each cluster of pairs that all patches measured and that has a gap."""
+    common = [pair for pair in measured[0].pairs if all(pair in effects.pairs for effects in measured)]
+    members: dict[str, list[str]] = {}
+    for pair in common:
+        members.setdefault(clusters[pair], []).append(pair)
+    values, (low, high) = {}, _STAGES[stage].reach
+    for cluster, pairs in members.items():
+        shares = [_shares(effects, pairs) for effects in measured]
+        if all(share is not None for share in shares):
+            values[cluster] = float(np.clip(_STAGES[stage].value(*shares), low, high))
+    evidence = tuple(key for effects in measured for key in effects.evidence)
+    return values, {cluster: len(pairs) for cluster, pairs in members.items()}, evidence
 
 
-def _layers(weights: Float[np.ndarray, "pair layer"]) -> Float[np.ndarray, " layer"]:
-    return np.linspace(0, 1, weights.shape[1])
+def _shares(effects: Effects, pairs: Sequence[str]) -> Shares | None:
+    """The share of these pairs' gap that each variant closes; None where they have almost no gap."""
+    rows = [effects.pairs.index(pair) for pair in pairs]
+    if (gap := effects.gap[rows].mean()) < LEAST_GAP:
+        return None
+    return np.asarray(effects.towards_twin[rows].reshape(len(rows), -1).astype(float).mean(0) / gap)
