@@ -37,11 +37,11 @@ def test_adding_the_direction_brings_refusal(model, pairs):
     "removal-specificity",
     source=f"{PAPER}, section 3.1; random ones",
     holds_on="reference",
-    fails_on="flat",
+    fails_on=("hydra", "flat"),
     needs_twins=False,
 )
 def test_removing_the_direction_does_more_than_removing_random_ones(model, pairs):
-    """Removing the direction lowers refusal, by the first token, by 30 points more than removing random ones."""
+    """Removing the direction lowers refusal by 30 points more than removing random ones."""
     assert model.refuses(pairs.heldout).lead(under=remove(model.direction(pairs.discovery))) > 0.30
 
 
@@ -53,7 +53,7 @@ def test_removing_the_direction_does_more_than_removing_random_ones(model, pairs
     needs_twins=False,
 )
 def test_adding_the_direction_does_more_than_adding_random_ones(model, pairs):
-    """Adding the direction raises refusal, by the first token, by 30 points more than adding random ones."""
+    """Adding the direction raises refusal by 30 points more than adding random ones."""
     assert model.refuses(pairs.heldout).lead(under=add(model.direction(pairs.discovery))) > 0.30
 
 

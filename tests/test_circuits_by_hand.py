@@ -173,14 +173,20 @@ def test_the_score_stands_for_answers_where_it_tells_them_apart() -> None:
     assert not subject(2).score_serves
 
 
-def test_where_the_score_does_not_serve_effects_say_nothing_and_answers_are_judged() -> None:
+def test_where_the_score_does_not_serve_nothing_goes_by_it_and_answers_are_judged() -> None:
     pairs = pairs_of(*"a" * 4)
     made = Given(pairs, values=lambda question: {PHRASES: [1.0, 0, 0, 1], "odds": [-1.0, 1, 1, -1]})
-    assert made.scored(pairs, "harmful", None).tolist() == [False, True, True, False]
+    assert made.scored(pairs, "harmful", [None]).hits.tolist() == [[False, True, True, False]]
     vars(made)["area"] = 0.94
-    assert made.scored(pairs, "harmful", None).tolist() == [True, False, False, True]
-    with pytest.raises(Inconclusive, match="an AUC of 0.94"):
-        Subject.effects(made, pairs, Sweep("head"))
+    assert made.scored(pairs, "harmful", [None]).hits.tolist() == [[True, False, False, True]]
+    for use in (
+        lambda: Subject.effects(made, pairs, Sweep("head")),
+        lambda: made.circuit(pairs, heads=1),
+        lambda: made.direction(pairs),
+        lambda: made.subspace(pairs, rank=2),
+    ):
+        with pytest.raises(Inconclusive, match="an AUC of 0.94"):
+            use()
 
 
 def test_gradients_agree_with_patches_by_templates() -> None:

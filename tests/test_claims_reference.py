@@ -31,8 +31,9 @@ OWNERS: dict[str, type] = {
 }
 # What quantities and reports ask of a subject, and no claim does.
 NOT_FOR_CLAIMS = {
-    *("ask", "also", "area", "asides", "changes", "clusters", "effects", "judged", "name", "reading", "score_serves"),
-    *("limit_of", "scored", "seek", "share_of", "show", "sizes", "tokens", "wake", "of_arm", "controls"),
+    *("ask", "also", "area", "asides", "changes", "clusters", "effects", "judged", "name", "outcomes", "reading"),
+    *("score_serves", "scored", "seek", "seek_and_cite", "share_of", "show", "sizes", "tokens", "validity", "wake"),
+    *("limit_of", "of_arm", "controls"),
 }
 
 

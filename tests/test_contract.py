@@ -26,7 +26,7 @@ from harness.instruments.answer import measure
 from harness.instruments.editing import edit_for
 from harness.measurements.evidence import Damaged, Evidence, Store, read
 from harness.measurements.interventions import Circuit, Intervention, ablate, add, patch, remove
-from harness.measurements.questions import KINDS, Answers, Measurement, RefusalTokens, Swept
+from harness.measurements.questions import KINDS, Answers, FoundOpenings, Measurement, Openings, RefusalTokens, Swept
 from harness.measurements.questions.contents import Done
 from harness.measurements.questions.measurement import described
 from harness.measurements.recipe import Recipe
@@ -103,6 +103,7 @@ def changed(question: Measurement) -> Iterator[tuple[str, Measurement]]:
         "position": -2,
         "layer": 1,
         "passages": ("Some other text.",),
+        "openings": Openings(((45,),), ((1975,),)),
     }
     for field in dataclasses.fields(question):
         yield field.name, dataclasses.replace(question, **{field.name: others[field.name]})
@@ -150,7 +151,7 @@ def test_a_cost_is_within_a_quarter_of_what_was_counted(
 ) -> None:
     question = QUESTIONS[kind]
     # Answers of the organism end early, which no plan can know; those of a random model never do.
-    model = awake("llama") if isinstance(question, Answers | RefusalTokens) else reference
+    model = awake("llama") if isinstance(question, Answers | RefusalTokens | FoundOpenings) else reference
     with token_counter(model) as counted:
         measure(question, model, tokens)
     cost = question.cost(outlook(model, tmp_path))

@@ -101,6 +101,12 @@ EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
     ),
     "norms": (described(questions.Norms(PAIRS)), {}, {"head": (2, 2), "neuron": (2, 16)}),
     "pairs": ({"pairs": described(PAIRS)}, {"pairs": [asdict(pair) for pair in PAIRS], "split": 2}, {}),
+    "opening-scores": (
+        described(questions.OpeningScores(PAIRS, "harmful", questions.Openings(((1, 2),), ((3,),)), add(DIRECTION))),
+        {"odds": [0.5] * 3},
+        {},
+    ),
+    "openings": (described(questions.FoundOpenings(PAIRS)), {"refusing": [[1, 2]], "answering": [[3]]}, {}),
     "part": ({"whole": "ab", "what": described(SWEPT[0]), "pairs": ["0", "1"]}, _EFFECTS, _SHAPES),
     "plain-text": (
         described(questions.PlainText(PAIRS, ("some text",), add(DIRECTION))),

@@ -18,6 +18,7 @@ from harness.measurements.interventions import Direction, Remove
 from harness.measurements.questions import described
 from harness.measurements.recipe import Recipe
 from harness.report.claim_section import reasons
+from harness.report.drawing.answer_figures import random_controls, refusals
 from harness.report.drawing.figures import figure
 from harness.report.drawing.judged_figures import judged
 from harness.report.page import write
@@ -26,7 +27,7 @@ from harness.results.run_record import Judged
 from harness.results.verdict_evidence import Material, intervention_in_words
 from harness.subjects.quantities.refusals import RANDOM
 from tests.tools import stories
-from tests.tools.planted import HELDOUT, PAIRS, SPACE, heads, hovers, joint, scored
+from tests.tools.planted import HELDOUT, PAIRS, SPACE, answered, heads, hovers, joint, scored
 
 
 def held(name: str, low: float, high: float, sign: Any = ">", bar: float = 0.3) -> Decided:
@@ -139,9 +140,27 @@ def test_the_strongest_random_direction_is_told_by_what_it_does() -> None:
     ]
     found = verdict(held("lead over random", 0.8, 0.9), beside=("lead over the best random one",))
     assert remarks(Material(evidence, PAIRS, 0.01), found) == [
-        f"With the strongest of {RANDOM} random directions removed instead, the first token refuses on 0.00 of harmful "
-        "prompts; in the unchanged model, on 1.00."
+        f"With the strongest of {RANDOM} random directions removed instead, 0.00 of harmful prompts are refused; by "
+        "the unchanged model, 1.00."
     ]
+
+
+def test_where_answers_were_generated_or_openings_scored_no_first_token_is_shown() -> None:
+    prompts = tuple(HELDOUT.harmful[:2]), tuple(HELDOUT.harmless[:2])
+    one, n = Direction("difference", 2, -1, *prompts), len(HELDOUT)
+    values = {"layer": 2, "position": -1, "harmful": list(prompts[0]), "harmless": list(prompts[1])}
+    of = {"pairs": {"pairs": PAIRS.discovery.fingerprint, "n": len(PAIRS.discovery)}}
+    arms = [described(Remove(one.random(seed))) for seed in range(RANDOM)]
+    cheap = [scored("harmful", described(Remove(one)), -3.0), *(scored("harmful", arm, 3.0) for arm in arms)]
+    told = [Evidence(Recipe("direction", 1, "m", of), values), *cheap]
+    (control,) = random_controls(Material(told, PAIRS, 0.01))
+    assert refusals(control.under_found[0]).mean() == 0
+    by_openings = {"pairs": {"pairs": HELDOUT.fingerprint, "n": n}, "side": "harmful", "under": described(Remove(one))}
+    openings = Evidence(Recipe("opening-scores", 1, "m", by_openings), {"odds": [1.0] * n})
+    for dearer in (openings, answered(HELDOUT, "harmful", described(Remove(one)), np.ones(n))):
+        (control,) = random_controls(Material([*told, dearer], PAIRS, 0.01))
+        assert [refusals(arm).mean() for arm in control.under_found] == [1.0]
+        assert len(control.under_random) == RANDOM
 
 
 def test_each_model_that_a_claim_was_not_judged_on_has_its_reason() -> None:

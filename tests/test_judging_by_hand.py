@@ -1,5 +1,6 @@
 """Cases small enough to work out by hand, from answers to verdicts: falls, rises, bars; no model, no draws."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from harness.measurements.interventions import Add, Circuit, Direction, Interven
 from harness.measurements.questions import PromptSide
 from harness.results import wording
 from harness.results.controls import power
+from harness.subjects.protocol import Refused
 from harness.subjects.published.recordings import HeldOut
 from harness.subjects.quantities.refusals import Refusals
 from harness.subjects.synthetic import Truth
@@ -54,12 +56,22 @@ class Told:
         place = {prompt: number for number, prompt in enumerate(getattr(self.all_pairs, side))}
         return self.hits[side, under][[place[prompt] for prompt in getattr(pairs, side)]]
 
-    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
+    def scored(
+        self,
+        pairs: PromptSet,
+        side: PromptSide,
+        arms: Sequence[Intervention | None],
+        first_token: Callable[[], np.ndarray] | None = None,
+    ) -> Refused:
         """Along every random direction half of the prompts are refused, now this half and now that."""
-        if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
-            half: np.ndarray = np.arange(len(pairs)) % 2 == under.direction.seed % 2
-            return half
-        return self.judged(pairs, side, under)
+
+        def hits(under: Intervention | None) -> np.ndarray:
+            if isinstance(under, Remove | Add) and under.direction.method in ("isotropic", "matched"):
+                half: np.ndarray = np.arange(len(pairs)) % 2 == under.direction.seed % 2
+                return half
+            return self.judged(pairs, side, under)
+
+        return Refused(np.array([hits(arm) for arm in arms]), "as given")
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         self.compared.append((side, under))

@@ -221,7 +221,7 @@ def test_divergence_is_no_less_than_nothing_and_counts_templates() -> None:
 @pytest.mark.parametrize(
     ("under", "side", "names"),
     [
-        (remove(FOUND), "harmful", ["harmless, KL", "harmless, refused by the first token"]),
+        (remove(FOUND), "harmful", ["harmless, KL", "harmless, refused"]),
         (remove(FOUND), "harmless", []),
         (PATCH, "harmful", []),
     ],
@@ -232,9 +232,10 @@ def test_an_arm_has_its_side_effects_beside_it(under: Any, side: Any, names: lis
     odds = {False: [-1.0] * 4, True: [1.0, 1.0, 1.0, -1.0]}
     subject = Given(pairs, values=lambda question: values | {"odds": odds[question.under is not None]})
     made = subject.side_effects(pairs, under).of_arm(side)
-    own = [f"coherent, {side}", f"first token refuses, {side}", f"answers with a phrase, {side}"]
+    own = [f"coherent, {side}", f"answers with a phrase, {side}", f"first token agrees, {side}"]
     assert [one.name for one in made] == own + names
-    assert [one.value for one in made[:3]] == [1.0, 0.75, 0.25]
+    # Of the four first tokens three refuse, and so does one answer, whose first token does too.
+    assert [one.value for one in made[:3]] == [1.0, 0.25, 0.5]
     if names:
         assert made[-1].value == pytest.approx(0.75)
 
@@ -256,7 +257,7 @@ def test_random_circuits_fall_or_rise_as_the_arm_does(side: Any, mode: Mode, fal
     pairs = pairs_of(*"a" * 8)
     table = np.zeros((8, 1 + RANDOM))
     table[:, 1:] = np.arange(RANDOM) >= RANDOM // 4
-    subject = Given(pairs, change=lambda swept: table)
+    subject = Given(pairs, values=lambda question: {"odds": [1.0] * 8}, change=lambda swept: table)
     (found,) = Controls(subject, pairs, side, PATCH).random()
     assert found.name == f"{'fall' if side == 'harmful' else 'rise'}, random circuits"
     assert found.value == pytest.approx(fall)

@@ -1,7 +1,7 @@
 """Placebos: random, of the found one's make, and measured together as they would be one by one."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from harness.claims.claim import Claim, claim, claim_named, placebos_seen
 from harness.inputs.prompts.pairs import PairSet, PromptSide
@@ -17,12 +16,14 @@ from harness.inputs.prompts.prompt_lists import twins
 from harness.judging.estimate import Estimate
 from harness.judging.proportions import area
 from harness.measurements.evidence import Evidence, Store
-from harness.measurements.interventions import Direction, add, patch, remove
+from harness.measurements.interventions import Circuit, Direction, Intervention, add, patch, remove
 from harness.measurements.questions import FoundCircuit, RefusalTokens, Scores
 from harness.measurements.sweep_plan import Joint
 from harness.model.chat_model import ChatModel
 from harness.results.controls.placebo import BLOCK, Placebo, keep, table
+from harness.subjects.arm_refusals import SAMPLE
 from harness.subjects.live import Subject
+from harness.subjects.protocol import Measure, Validity
 from tests.tools.material import JUDGED, UNALIGNED
 
 # The model is told what was found on these.
@@ -46,8 +47,18 @@ def subject(awake: Callable[..., ChatModel], tmp_path_factory: pytest.TempPathFa
     return made
 
 
+class Valid(Placebo):
+    """A placebo on too few pairs to see whether its first token agrees with answers: the test says whether it does."""
+
+    serves = True
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        return Validity(SAMPLE if self.serves and measure == "first token" else 0, SAMPLE)
+
+
 def placebo(subject: Subject, seed: int, serves: bool = True) -> Placebo:
-    made = Placebo(subject, seed)
+    made = Valid(subject, seed)
+    made.serves = serves
     vars(made)["area"] = float(serves)
     return made
 
@@ -82,21 +93,25 @@ def test_swept_together_they_are_what_each_is_alone(subject: Subject, seed: int)
     assert made.changes(pairs, "harmful", patch(circuit, at="post"))
 
 
-def test_other_interventions_are_scored_one_by_one(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_interventions_are_scored_one_by_one(subject: Subject) -> None:
     made, pairs = placebo(subject, 0), subject.all_pairs
     circuit = subject.circuit(SOUGHT, heads=1, neurons=3)
     assert made._swept(pairs, "harmful", patch(circuit, at="post")) is None
     assert made.judged(pairs, "harmful", patch(circuit, at="post")).shape == (len(pairs),)
     # Where the score does not serve, what is generated decides.
-    heard = []
+    generated = Subject.judged(subject, pairs, "harmful", None)
+    assert placebo(subject, 0, serves=False).judged(pairs, "harmful", None).tolist() == generated.tolist()
 
-    def judged(*asked: object) -> NDArray[np.bool_]:
-        heard.append(asked)
-        return np.zeros(len(pairs), bool)
 
-    monkeypatch.setattr(Subject, "judged", judged)
-    placebo(subject, 0, serves=False).judged(pairs, "harmful", None)
-    assert len(heard) == 1
+def test_placebos_of_a_block_share_the_sample_on_which_their_measure_is_validated(subject: Subject) -> None:
+    made = placebo(subject, BLOCK + 2)
+    under = patch(made.circuit(SOUGHT, heads=1, neurons=3), at="post")
+    alike = made._alike(under)
+    assert len(alike) == BLOCK
+    assert alike[2] == under
+    assert alike[3] == patch(placebo(subject, BLOCK + 3).circuit(SOUGHT, heads=1, neurons=3), at="post")
+    assert made._alike(None) == [None]
+    assert made._alike(patch(subject.circuit(SOUGHT, heads=1), at="post")) == [patch(Circuit.of([(1, 0)]), at="post")]
 
 
 def test_what_is_remembered_is_what_is_measured(subject: Subject, awake: Callable[..., ChatModel]) -> None:

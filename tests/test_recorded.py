@@ -88,7 +88,7 @@ def test_the_published_addition_subtracts_from_harmful_prompts_and_in_the_losses
     said = made["answers with a phrase, harmless"]
     assert said.value == 1.0
     assert said.method.startswith("100 of 100, exact binomial")
-    assert made["first token refuses, harmless"].absent == "not recorded"
+    assert made["first token agrees, harmless"].absent == "not recorded"
     assert made["cross-entropy, pile"].absent == "not recorded"
 
 

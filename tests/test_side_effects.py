@@ -1,4 +1,4 @@
-"""Beside every arm in which answers are generated stand two counts: first tokens that refuse, and answers that do."""
+"""Beside every arm whose answers are generated stand two counts: refusing phrases, and first tokens that agree."""
 
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,14 @@ def subject(tmp_path: Path) -> Subject:
 
 
 def both(made: dict[str, Estimate], side: str, arm: str = "") -> tuple[str, str]:
-    names = (f"first token refuses, {side}{arm}", f"answers with a phrase, {side}{arm}")
+    names = (f"answers with a phrase, {side}{arm}", f"first token agrees, {side}{arm}")
     return made[names[0]].method.partition(",")[0], made[names[1]].method.partition(",")[0]
 
 
 def test_both_counts_stand_beside_an_arm_on_either_side(subject: Subject) -> None:
     with asides() as made:
         fall = subject.refuses(PAIRS).fall(under=AT_THE_END)
-    assert both(made, "harmful") == ("0 of 65", "16 of 65")
+    assert both(made, "harmful") == ("16 of 65", "49 of 65")
     phrases = made["answers with a phrase, harmful"]
     assert phrases.value == pytest.approx(16 / 65) == pytest.approx(1 - fall.value)
     assert phrases.low < phrases.value < phrases.high
@@ -70,17 +70,17 @@ def test_both_counts_stand_beside_an_arm_on_either_side(subject: Subject) -> Non
     assert number(plain(phrases)).startswith("16 of 65, +0.25 [")
     with asides() as made:
         subject.refuses(PAIRS).rise(under=AT_THE_END)
-    assert both(made, "harmless") == ("60 of 65", "59 of 65")
+    assert both(made, "harmless") == ("59 of 65", "64 of 65")
     with asides() as made:
         subject.side_effects(PAIRS, AT_THE_END).refused()
-    assert both(made, "harmless") == ("60 of 65", "59 of 65")
+    assert both(made, "harmless") == ("59 of 65", "64 of 65")
 
 
 def test_each_arm_of_two_has_its_own(subject: Subject) -> None:
     with asides() as made:
         subject.refuses(PAIRS).gain(AT_THE_END, over=OTHER)
-    assert both(made, "harmful") == ("0 of 65", "16 of 65")
-    assert both(made, "harmful", ", the other arm") == ("3 of 65", "40 of 65")
+    assert both(made, "harmful") == ("16 of 65", "49 of 65")
+    assert both(made, "harmful", ", the other arm") == ("40 of 65", "28 of 65")
 
 
 def test_what_also_holds_in_the_answer_is_another_arm(subject: Subject) -> None:

@@ -34,10 +34,12 @@ from harness.measurements.questions import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    FoundOpenings,
     GrownCircuit,
     Lens,
     Measurement,
     Norms,
+    OpeningScores,
     PlainText,
     Products,
     Projected,
@@ -50,7 +52,7 @@ from harness.measurements.sweep_plan import AnySweep
 from harness.model.answer_readings import readings
 from harness.model.chat_model import ChatModel, Edit
 from harness.model.loading import peak_bytes
-from harness.model.refusal_score import Scorer, refusal_tokens
+from harness.model.refusal_score import Scorer, opening_odds, openings, refusal_tokens
 
 ChunksFor = Callable[[AnySweep], Chunks | None]
 """Gives the storage for a sweep's finished parts, or None where they are not stored."""
@@ -94,6 +96,19 @@ def _(question: Encoding, model: ChatModel, tokens: Sequence[int], chunks: Chunk
 @measure.register
 def _(question: RefusalTokens, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     return {"tokens": list(refusal_tokens(model, question.pairs))}, {}
+
+
+@measure.register
+def _(question: FoundOpenings, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    kinds = zip(("refusing", "answering"), openings(model, question.pairs), strict=True)
+    return {name: [list(opening) for opening in kind] for name, kind in kinds}, {}
+
+
+@measure.register
+def _(question: OpeningScores, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    prompts, edit = getattr(question.pairs, question.side), _edit(model, question.under, _twins(question.pairs))
+    kinds = question.openings.refusing, question.openings.answering
+    return {"odds": opening_odds(model, prompts, *kinds, under=edit).tolist()}, {}
 
 
 @measure.register

@@ -1,16 +1,19 @@
-"""Scores next-token logits: the log-odds that a refusal begins, and the divergence from the unedited run."""
+"""Scores how answers begin: log-odds of refusing by the first token or by several, and divergence from a clean run."""
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import DynamicCache
 
 from harness.inputs.judges.phrases import OPENING
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.model.chat_model import ChatModel
+from harness.measurements.questions.openings import LONGEST, MOST, PURE, Opening, beginnings, chains
+from harness.model.chat_model import Batch, ChatModel, Completion, Edit
 
 # A token counts as a refusal's first only if at least this share of refusals begins with it.
 _SHARE = 0.05
@@ -73,11 +76,91 @@ def refusal_tokens(model: ChatModel, pairs: PromptSet) -> tuple[int, ...]:
     """
     if model.known.refusal_tokens:
         return tuple(dict.fromkeys(model.chat.first_token(text) for text in model.known.refusal_tokens))
-    prompts = [*pairs.discovery.harmful, *pairs.discovery.harmless]
-    answers = [answer for answer in model.generate(prompts) if answer.ids]
     refusals, others = Counter[int](), Counter[int]()
-    for answer in answers:
+    for answer in _discovery_answers(model, pairs):
         (refusals if OPENING.refuses(answer.text) else others)[answer.ids[0]] += 1
     return tuple(
         token for token, count in refusals.most_common() if count > others[token] and count >= _SHARE * refusals.total()
     )
+
+
+def openings(model: ChatModel, pairs: PromptSet) -> tuple[list[Opening], list[Opening]]:
+    """How the unchanged model's refusals begin on discovery prompts, and its other answers: the most frequent first.
+
+    Empty lists for a model that refuses nothing, or everything.
+    """
+    return telling([(answer.ids, OPENING.refuses(answer.text)) for answer in _discovery_answers(model, pairs)])
+
+
+def telling(answers: Sequence[tuple[Opening, bool]]) -> tuple[list[Opening], list[Opening]]:
+    """The most frequent openings of refusals and of other answers, given each answer's tokens and whether it refuses.
+
+    An opening is the shortest beginning of an answer such that `PURE` of the answers that begin so are of one kind.
+    So no opening is the beginning of another. Of answers that no `LONGEST` tokens tell apart there is none.
+    """
+    seen, refusing = Counter[Opening](), Counter[Opening]()
+    for ids, refuses in answers:
+        for beginning in beginnings(ids[:LONGEST]):
+            seen[beginning] += 1
+            refusing[beginning] += refuses
+    kinds = Counter[Opening](), Counter[Opening]()
+    for ids, _ in answers:
+        for beginning in beginnings(ids[:LONGEST]):
+            share = refusing[beginning] / seen[beginning]
+            if max(share, 1 - share) >= PURE:
+                kinds[share < PURE][beginning] += 1
+                break
+    refusals, others = ([opening for opening, _ in kind.most_common(MOST)] for kind in kinds)
+    return refusals, others
+
+
+def opening_odds(
+    model: ChatModel,
+    prompts: Sequence[str],
+    refusing: Sequence[Opening],
+    answering: Sequence[Opening],
+    *,
+    under: Edit | None = None,
+) -> Float[np.ndarray, " prompt"]:
+    """Log-odds that an answer begins with a refusing opening and not with an answering one: log Σ p − log Σ p."""
+    every = [*refusing, *answering]
+    chance = model.in_batches(
+        model.encode(prompts), lambda batch: list(_chances(model, batch, every, under)), beyond=max(map(len, every))
+    )
+    log = torch.stack(chance)
+    return np.asarray(log[:, : len(refusing)].logsumexp(-1) - log[:, len(refusing) :].logsumexp(-1))
+
+
+@torch.no_grad()
+def _chances(
+    model: ChatModel, batch: Batch, every: Sequence[Opening], under: Edit | None
+) -> Float[Tensor, "row opening"]:
+    """The log-probability of each opening, its tokens given one by one as if the model had generated them."""
+    following = chains(every)
+    with model.hooked([] if under is None else under.hooks(model, batch)):
+        cache = DynamicCache(config=model.loaded.hf.config) if following else None
+        log: dict[Opening, Tensor] = {(): model.forward(batch, cache=cache)[:, -1].float().log_softmax(-1).cpu()}
+        for number, chain in enumerate(following):
+            after = cache if number == len(following) - 1 else deepcopy(cache)
+            mask = batch.mask.long()
+            for place, token in enumerate(chain):
+                mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+                output = model.loaded.hf(
+                    input_ids=torch.full_like(batch.ids[:, :1], token),
+                    attention_mask=mask,
+                    position_ids=batch.mask.sum(-1, keepdim=True) + place,
+                    past_key_values=after,
+                    use_cache=True,
+                )
+                log[chain[: place + 1]] = output.logits[:, -1].float().log_softmax(-1).cpu()
+    return torch.stack(
+        [sum((log[opening[:at]][:, token] for at, token in enumerate(opening)), torch.zeros(())) for opening in every],
+        -1,
+    )
+
+
+def _discovery_answers(model: ChatModel, pairs: PromptSet) -> list[Completion]:
+    """The unchanged model's answers to all discovery prompts, without empty ones."""
+    prompts = (*pairs.discovery.harmful, *pairs.discovery.harmless)
+    answers = model.remembered(("discovery answers", prompts), lambda: model.generate(prompts))
+    return [answer for answer in answers if answer.ids]

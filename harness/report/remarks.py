@@ -1,11 +1,12 @@
 """Sentences on what a verdict's number hides: how few parts it rests on, and what random directions alone do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
+from harness.measurements.evidence import Evidence
 from harness.measurements.questions import Estimated
-from harness.report.drawing.answer_figures import random_controls
+from harness.report.drawing.answer_figures import random_controls, refusals
 from harness.report.drawing.figure_plan import growing
 from harness.results.run_record import Judged
 from harness.results.verdict_evidence import Material, Swept
@@ -49,20 +50,20 @@ def _few_heads(material: Material) -> Iterator[str]:
 def _strongest_random(material: Material) -> Iterator[str]:
     """What the random direction with the largest effect does."""
     for control in random_controls(material):
-        shares = [_share_refusing(scores.values) for scores in control.under_random]
+        shares = [_share_refusing(told) for told in control.under_random]
         strongest = min(shares) if control.side == "harmful" else max(shares)
         done = "removed" if control.side == "harmful" else "added"
         unchanged = ""
         if control.unchanged:
-            unchanged = f"; in the unchanged model, on {_share_refusing(control.unchanged[0].values):.2f}"
+            unchanged = f"; by the unchanged model, {_share_refusing(control.unchanged[0]):.2f}"
         yield (
-            f"With the strongest of {len(shares)} random directions {done} instead, the first token refuses on "
-            f"{strongest:.2f} of {control.side} prompts{unchanged}."
+            f"With the strongest of {len(shares)} random directions {done} instead, {strongest:.2f} of {control.side} "
+            f"prompts are refused{unchanged}."
         )
 
 
-def _share_refusing(scores: Mapping[str, list[float]]) -> float:
-    return float((np.array(scores["odds"]) > 0).mean())
+def _share_refusing(told: Evidence) -> float:
+    return float(refusals(told).mean())
 
 
 def _few_parts(material: Material) -> Iterator[str]:

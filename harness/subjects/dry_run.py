@@ -11,9 +11,12 @@ from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.evidence import Evidence
+from harness.measurements.interventions import Intervention
 from harness.measurements.questions import Measurement, PromptSide, Scores
 from harness.measurements.sweep_plan import AnySweep
+from harness.subjects.arm_refusals import SAMPLE
 from harness.subjects.live import Subject
+from harness.subjects.protocol import Measure, Validity
 
 
 @dataclass
@@ -44,6 +47,11 @@ class Planner(Subject):
             self.seek(Scores(self.all_pairs.discovery, side))
             self.seek(self.to_answer(self.all_pairs.discovery, side))
         return 1.0
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        """Perfect, so that no dearer measure is counted; the answers behind the real validity are counted."""
+        super().validity(measure, side, arms)
+        return Validity(SAMPLE, SAMPLE)
 
     def seek(self, question: Measurement) -> Evidence:
         """The evidence in the store; on a miss a placeholder, whose cost is added up."""

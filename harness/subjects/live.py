@@ -40,6 +40,7 @@ from harness.measurements.questions import (
 )
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
+from harness.subjects.arm_refusals import ArmRefusals
 from harness.subjects.circuits import CircuitQuestions, sites_in
 from harness.subjects.quantities.arm_controls import Controls
 from harness.subjects.quantities.depths import Depths
@@ -63,7 +64,7 @@ class Wake(Protocol):
 
 
 @all_checked
-class Subject(CircuitQuestions):
+class Subject(ArmRefusals, CircuitQuestions):
     """One model as claims see it, at the error level of the claim that asks."""
 
     controls: bool = True  # whether controls are measured and figures drawn, besides the verdict
@@ -89,6 +90,10 @@ class Subject(CircuitQuestions):
         """The evidence for a judgement; refused on pairs on which anything in the question was found."""
         origins = [*question.origins, *([self._tokens_origin] if question.SCORED else [])]
         gate.require_judgeable(question.pairs, origins)
+        return self.seek_and_cite(question)
+
+    def seek_and_cite(self, question: Measurement) -> Evidence:
+        """Evidence on discovery prompts that shows how far an estimate can be trusted, and is cited by it."""
         evidence = self.seek(question)
         if self._reading:
             self._reading[-1].append(evidence.fingerprint)
@@ -182,15 +187,9 @@ class Subject(CircuitQuestions):
         refused = self.judged(pairs, side, under, judge)
         return outcomes(refused, self.ask(self.to_answer(pairs, side, under)).values)
 
-    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each first token is likelier to refuse than not; where the score is no use, as `judged`."""
-        if not self.score_serves:
-            return self.judged(pairs, side, under)
-        return np.array(self.ask(Scores(pairs, side, under)).values["odds"]) > 0
-
     @property
     def score_serves(self) -> bool:
-        """Whether the first token's score tells generated refusals from answers, with an AUC of LEAST_AREA or more."""
+        """Whether the first token's score tells the unchanged model's refusals from its answers: AUC of LEAST_AREA."""
         return bool(self.tokens) and self.area >= LEAST_AREA
 
     @cached_property
@@ -238,6 +237,7 @@ class Subject(CircuitQuestions):
         These are the parts with the largest effects alone. With `share`, the circuit under this share of the parameters
         that carries most as a whole.
         """
+        self._require_score("the search goes")
         if share:
             if heads or neurons:
                 raise AssayError("circuit: give `share`, or numbers of heads and neurons, not both")
@@ -293,6 +293,7 @@ class Subject(CircuitQuestions):
 
         If none passes its filters, the nearest: the claim can then be refuted but not supported.
         """
+        self._require_score("its choice among directions goes")
         evidence = self.seek(FoundDirection(pairs))
         values = evidence.values
         if values["layer"] is None:
@@ -327,14 +328,18 @@ class Subject(CircuitQuestions):
         area, n = self.area, 2 * len(self.all_pairs.discovery)
         name, read = "AUC of the score", self._area_read
         beside(Estimate(name, area, area, area, n, "counted", "prompts", range=SHARE, evidence=read))
-        if not self.score_serves:
-            raise Inconclusive(
-                f"nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
-                f"{area:.2f} only, and effects are in that score"
-            )
+        self._require_score("effects go")
         # A search beyond the discovery pairs must pass the gate like a judgement.
         within = prompts_of(pairs) <= prompts_of(self.all_pairs.discovery)
         return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, sweep, mode)))
+
+    def _require_score(self, what: str) -> None:
+        """Raises Inconclusive where the first token's score does not tell the unchanged model's refusals."""
+        if not self.score_serves:
+            raise Inconclusive(
+                "nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
+                f"{self.area:.2f} only, and {what} by that score"
+            )
 
     def share_of(self, name: str, effects: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds, as a share of the gap between prompts and their twins."""

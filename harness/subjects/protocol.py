@@ -4,9 +4,10 @@
 drawn, and placebos.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,12 +18,47 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.sites import At, Site
+from harness.judging import proportions
 from harness.judging.estimate import Estimate
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Circuit, Direction, Intervention
-from harness.measurements.questions import Answers, Measurement
+from harness.measurements.questions import Answers, Measurement, Openings
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
+
+Measure = Literal["first token", "openings"]
+"""What can stand for generated answers in an arm, the cheaper first."""
+
+# A measure stands for generated answers in an arm if it agrees with at least 0.9 of them there: the lower end, at level
+# 0.05, of the exact binomial interval. A share read off it is then wrong by 0.1 at most, a third of the claims' bar of
+# 0.30. Of 48 independent prompts one may differ: a measure that errs on one answer in 100 passes nine times in ten, one
+# that errs on one in ten passes at most once in twenty.
+LEAST_AGREEMENT, LEVEL_OF_AGREEMENT = 0.9, 0.05
+
+
+@dataclass(frozen=True)
+class Validity:
+    """On how many of a sample of discovery prompts a measure says of an arm what its generated answers say."""
+
+    same: int
+    n: int
+
+    @property
+    def serves(self) -> bool:
+        """Whether the measure may stand for generated answers there."""
+        agreeing = np.arange(self.n) < self.same
+        return self.n > 0 and proportions.rate(agreeing, LEVEL_OF_AGREEMENT).low >= LEAST_AGREEMENT
+
+    def __str__(self) -> str:
+        return f"{self.same} of {self.n}"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Which prompts are refused in each of several arms, and in words by which measure, with what agreement."""
+
+    hits: Bool[np.ndarray, "arm prompt"]
+    by: str
 
 
 class AnySubject(Protocol):
@@ -59,8 +95,14 @@ class AnySubject(Protocol):
         """Which answers refuse, which answer, and which are broken."""
         ...
 
-    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer's first token is likelier to refuse than not."""
+    def scored(
+        self,
+        pairs: PromptSet,
+        side: PromptSide,
+        arms: Sequence[Intervention | None],
+        first_token: Callable[[], Bool[np.ndarray, "arm prompt"]] | None = None,
+    ) -> Refused:
+        """Whether each prompt is refused in each arm, by the cheapest measure seen to agree with answers there."""
         ...
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
@@ -91,7 +133,21 @@ class MeasuredSubject(AnySubject, Protocol):
 
     @property
     def score_serves(self) -> bool:
-        """Whether the first token's score tells generated refusals from answers."""
+        """Whether the first token's score tells generated refusals of the unchanged model from answers."""
+        ...
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The first tokens of refusals; empty if no first token tells refusals from answers."""
+        ...
+
+    @property
+    def openings(self) -> Openings:
+        """How refusals and other answers begin."""
+        ...
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        """How often a measure says of discovery prompts what their generated answers say, over all arms together."""
         ...
 
     def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> Answers:
@@ -104,6 +160,10 @@ class MeasuredSubject(AnySubject, Protocol):
 
     def seek(self, question: Measurement) -> Evidence:
         """Evidence for a search; no verdict rests on it."""
+        ...
+
+    def seek_and_cite(self, question: Measurement) -> Evidence:
+        """Evidence on discovery prompts that shows how far an estimate can be trusted, and is cited by it."""
         ...
 
     def effects(

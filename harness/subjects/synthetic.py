@@ -1,6 +1,6 @@
 """A subject without a model: its answers are drawn at random from a known truth. Used for calibration and power."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -39,7 +39,9 @@ from harness.measurements.questions import (
 )
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint, Sweep
+from harness.subjects.arm_refusals import SAMPLE
 from harness.subjects.live import Bare
+from harness.subjects.protocol import Measure, Validity
 
 SIZES = Sizes(
     layers=8, heads=4, kv_heads=4, d_model=64, d_head=16, d_mlp=256, mlp_matrices=3, vocabulary=512,
@@ -128,6 +130,10 @@ class Synthetic(Bare):
     def area(self) -> float:
         """Always 1: scores and answers are drawn from one truth."""
         return 1.0
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        """Perfect: scores and answers are drawn from one truth."""
+        return Validity(SAMPLE, SAMPLE)
 
     def _answer(self, question: Measurement) -> Answer:
         match question:

@@ -1,6 +1,6 @@
 """A subject whose measurements are given, for cases small enough to work out by hand: no model, no draws."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,17 @@ import pytest
 
 from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.model_record import Examination, ModelRecord, Sizes
-from harness.inputs.prompts.pairs import Pair, PairSet
+from harness.inputs.prompts.pairs import Pair, PairSet, PromptSide
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence, Store
-from harness.measurements.interventions import Circuit, Direction, patch
+from harness.measurements.interventions import Circuit, Direction, Intervention, patch
 from harness.measurements.origins import Origin
 from harness.measurements.questions import Measurement
 from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Mode
+from harness.subjects.arm_refusals import SAMPLE
 from harness.subjects.live import Bare
+from harness.subjects.protocol import Measure, Validity
 
 LEVEL = 0.01
 
@@ -79,6 +81,10 @@ class Given(Bare):
     def ask(self, question: Measurement) -> Evidence:
         self.asked.append(question)
         return Evidence(RECIPE, self._values(question), self._arrays(question))
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        """Given by whether the first token's score serves; openings never do."""
+        return Validity(SAMPLE if measure == "first token" and self.score_serves else 0, SAMPLE)
 
     def seek(self, question: Measurement) -> Evidence:
         """A search may use pairs on which nothing is judged."""

@@ -20,10 +20,13 @@ from harness.measurements.questions import (
     Estimated,
     FoundCircuit,
     FoundDirection,
+    FoundOpenings,
     GrownCircuit,
     Lens,
     Measurement,
     Norms,
+    Openings,
+    OpeningScores,
     PlainText,
     Products,
     Projected,
@@ -41,6 +44,8 @@ GOLDEN = Path(__file__).with_name("golden.json")
 ROWS = map(json.loads, Path(__file__).with_name("golden_pairs.jsonl").read_text(encoding="utf-8").splitlines())
 PAIRS = PairSet("golden", tuple(Pair(**{name: row[name] for name in row if name != "words"}) for row in ROWS))
 DIRECTION = Direction("difference", 5, -1, PAIRS.harmful, PAIRS.harmless)
+# "I cannot", "I'm" and "I am" against "Certainly" and "Sure": three that share a first token, and two that do not.
+OPENINGS = Openings(((45, 1718), (45, 1792), (45, 1828)), ((1975,), (1803,)))
 # So few are kept one by one.
 FEW = 16
 HEADS = Sweep("head", ("post",), layers=(3, 4))
@@ -49,6 +54,8 @@ ASKED: tuple[Measurement, ...] = (
     RefusalTokens(PAIRS),
     Answers(PAIRS, "harmful", patch(Circuit.of(heads=[(3, 1)], neurons=[]), at="post")),
     Scores(PAIRS, "harmful", remove(DIRECTION)),
+    FoundOpenings(PAIRS),
+    OpeningScores(PAIRS, "harmful", OPENINGS, remove(DIRECTION)),
     Swept(PAIRS, HEADS),
     Contrasted(PAIRS.harmless_alike, HEADS),
     Estimated(PAIRS, HEADS),

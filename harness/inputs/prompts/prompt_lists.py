@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -141,3 +141,33 @@ def counterparts(prompts: PromptSet, *, by_category: bool = False) -> tuple[list
         for into, there in zip((ours, theirs), places, strict=True):
             into += [there[at * len(there) // count] for at in range(count)]
     return ours, theirs
+
+
+def one_of_each_cluster(
+    prompts: PromptSet, side: PromptSide, most: int, places: Sequence[int] | None = None
+) -> list[int]:
+    """The places of at most so many prompts of a side, no two of a cluster, in an order that a hash draws.
+
+    With `places`, some of these places.
+    """
+    texts, clusters = getattr(prompts, side), prompts.clusters_of(side)
+    order = sorted(
+        range(len(texts)) if places is None else places,
+        key=lambda place: hashlib.sha256(texts[place].encode()).hexdigest(),
+    )
+    chosen: dict[str, int] = {}
+    for place in order:
+        chosen.setdefault(clusters[place], place)
+    return list(chosen.values())[:most]
+
+
+def portion(prompts: PromptSet, side: PromptSide, places: Sequence[int]) -> PromptSet:
+    """The prompts of a side at these places: with their twins if they have any, else without the other side."""
+    name = f"{prompts.name}:{len(places)} of them"
+    if isinstance(prompts, PairSet):
+        return replace(prompts, name=name, pairs=tuple(prompts.pairs[place] for place in places))
+    own = getattr(prompts, side), prompts.kinds[side == "harmless"]
+    texts, kinds = (tuple(listed[place] for place in places) if listed else () for listed in own)
+    if side == "harmful":
+        return PromptLists(name, texts, (), (kinds, ()))
+    return PromptLists(name, (), texts, ((), kinds))

@@ -10,6 +10,7 @@ from harness.inputs.prompts.pairs import PromptSide
 from harness.measurements.questions.answers import Answers, Encoding, PlainText, RefusalTokens, Scores
 from harness.measurements.questions.effects import Contrasted, Estimated, Swept
 from harness.measurements.questions.measurement import KINDS, Answer, Measurement, Outlook, described
+from harness.measurements.questions.openings import FoundOpenings, Openings, OpeningScores
 from harness.measurements.questions.searches import FoundCircuit, FoundDirection, GrownCircuit
 from harness.measurements.questions.streams import Attended, Lens, Norms, Products, Projected
 
@@ -23,10 +24,13 @@ __all__ = [
     "Estimated",
     "FoundCircuit",
     "FoundDirection",
+    "FoundOpenings",
     "GrownCircuit",
     "Lens",
     "Measurement",
     "Norms",
+    "OpeningScores",
+    "Openings",
     "Outlook",
     "PlainText",
     "Products",

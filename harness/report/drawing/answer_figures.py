@@ -13,7 +13,7 @@ from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging import proportions
 from harness.measurements.evidence import Evidence
-from harness.measurements.questions import Answers, Estimated, Products, Projected, Scores, Swept
+from harness.measurements.questions import Answers, Estimated, OpeningScores, Products, Projected, Scores, Swept
 from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Limits, Plan, grouped, line_of, strip_of
@@ -22,7 +22,12 @@ from harness.results.verdict_evidence import Material, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
 # Measurements by which claims judge that generate no answers; such claims have answers only because the gate asked.
-_JUDGED_WITHOUT_ANSWERS = (Scores.KIND, Swept.KIND, Estimated.KIND, Projected.KIND, Products.KIND)
+_JUDGED_WITHOUT_ANSWERS = (
+    *(Scores.KIND, OpeningScores.KIND),
+    *(Swept.KIND, Estimated.KIND, Projected.KIND, Products.KIND),
+)
+# What tells the refusals of an arm, the cheapest first. A dearer one was asked for where the cheaper did not serve.
+_TELLING = (Scores.KIND, OpeningScores.KIND, Answers.KIND)
 
 
 def refused_under(material: Material) -> Iterator[Plan]:
@@ -111,7 +116,7 @@ def arm_by_arm(recording: Recording, level: float) -> Plan:
 
 @dataclass(frozen=True)
 class RandomControl:
-    """First-token scores of the same prompts under a found direction, under random ones in its place, and unchanged."""
+    """Refusals of the same prompts under a found direction, under random ones in its place, and unchanged."""
 
     fingerprint: str  # of the prompts
     side: PromptSide
@@ -123,7 +128,12 @@ class RandomControl:
 
 def random_controls(material: Material) -> Iterator[RandomControl]:
     """Every intervention with a found direction for which random directions were measured too."""
-    scores = material.kind(Scores.KIND)
+    by_arm: dict[tuple[str, ...], Evidence] = {}
+    for kind in _TELLING:
+        for evidence in material.kind(kind):
+            under = {name: value for name, value in (evidence.recipe.of["under"] or {}).items() if name != "during"}
+            by_arm[prompts_fingerprint(evidence), evidence.recipe.of["side"], str(under)] = evidence
+    scores = list(by_arm.values())
 
     def arm(score: Evidence) -> tuple[Any, ...]:
         under = score.recipe.of["under"] or {}
@@ -142,7 +152,7 @@ def random_controls(material: Material) -> Iterator[RandomControl]:
 
 
 def random_directions(material: Material) -> Iterator[Plan]:
-    """Strips of how often the first token refuses, under the found direction and under random ones in its place."""
+    """Strips of how much is refused, under the found direction and under random ones in its place."""
     for control in random_controls(material):
         clusters = material.judged_sets[control.fingerprint][1].clusters_of(control.side)
         many = len(control.under_random)
@@ -153,15 +163,20 @@ def random_directions(material: Material) -> Iterator[Plan]:
             (f"{many} {sets}", control.under_random),
         )
         rows = [
-            (name, [proportions.rate(np.array(score.values["odds"]) > 0, material.level, clusters) for score in scores])
+            (name, [proportions.rate(refusals(score), material.level, clusters) for score in scores])
             for name, scores in arms
             if scores
         ]
         compared = "direction and under random directions" if control.rank == 1 else f"directions and under {sets}"
         caption = (
-            f"The share of {len(clusters)} {control.side} prompts whose first token is more likely to refuse than not, "
+            f"The share of {len(clusters)} {control.side} prompts that are refused, "
             f"under the found {compared} in {'its' if control.rank == 1 else 'their'} place (one dot each), with "
             f"{material.intervals}."
         )
         title = "Compared with random directions"
         yield strip_of("random-directions", title, caption, "share of prompts", rows, holds=1.0)
+
+
+def refusals(told: Evidence) -> Bool[np.ndarray, " prompt"]:
+    """Which prompts an arm refuses, by its answers or by a score that stands for them."""
+    return np.array(told.values[PHRASES] if told.recipe.kind == Answers.KIND else told.values["odds"]) > 0

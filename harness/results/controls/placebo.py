@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,10 +23,11 @@ from harness.judging import proportions
 from harness.judging.estimate import Outcome
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Store
-from harness.measurements.interventions import Circuit, Direction, Intervention, Patch
-from harness.measurements.questions import PromptSide
+from harness.measurements.interventions import Ablate, Add, Circuit, Direction, Intervention, Patch, Remove
+from harness.measurements.questions import PromptSide, Scores
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.live import Bare, Subject
+from harness.subjects.protocol import Measure, Validity
 from harness.subjects.sleeper import Sleeper
 
 PATH = DATA / "placebos.json"
@@ -42,8 +44,7 @@ _FIRST_SEED = 1000
 class Placebo(Bare):
     """A subject that gives a random circuit of the same size and layers, or a random direction of the same norm.
 
-    A prompt counts as refused where refusing is the likelier first token; where that does not tell generated refusals
-    from answers, the answer is generated and judged.
+    A prompt counts as refused by the cheapest measure that agrees with generated answers under these placebos.
     """
 
     def __init__(self, subject: Subject, seed: int) -> None:
@@ -79,18 +80,24 @@ class Placebo(Bare):
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Bool[np.ndarray, " pair"]:
-        """Whether each prompt is refused, by its first token where that serves, else by its generated answer."""
-        if not self.score_serves:
-            return super().judged(pairs, side, under, judge)
-        if (swept := self._swept(pairs, side, under)) is not None:
-            return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)
-        return self.scored(pairs, side, under)
+        """Whether each prompt is refused, by the cheapest measure that serves."""
+
+        def first_token() -> Bool[np.ndarray, "arm pair"]:
+            if (swept := self._swept(pairs, side, under)) is not None:
+                return np.asarray(swept.patched[:, self.seed % BLOCK] > 0)[None]
+            return np.array([self.ask(Scores(pairs, side, under)).values["odds"]]) > 0
+
+        return np.asarray(self.scored(pairs, side, [under], first_token).hits[0])
+
+    def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
+        """How often a measure agrees with generated answers under the placebos of all seeds of a block together."""
+        return super().validity(measure, side, [alike for arm in arms for alike in self._alike(arm)])
 
     def outcomes(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Outcomes:
-        """Outcomes of answers; by the first token, whatever does not refuse counts as answered."""
-        if not self.score_serves:
+        """Outcomes of answers; where a score stands for them, whatever does not refuse counts as answered."""
+        if not any(self.validity(measure, side, [under]).serves for measure in get_args(Measure)):
             return super().outcomes(pairs, side, under, judge)
         return Outcomes.of_refusals(self.judged(pairs, side, under, judge))
 
@@ -122,9 +129,25 @@ class Placebo(Bare):
         effects = super().effects(twins(pairs), self._block(circuit, under.at), mode)
         return None if effects.set_aside else effects
 
+    def _alike(self, arm: Intervention | None) -> Sequence[Intervention | None]:
+        """The arm with each placebo of the block in the place of this one; itself, if it holds none."""
+        match arm:
+            case Remove(direction) | Add(direction) if direction.seed == _FIRST_SEED + self.seed:
+                seeds = (_FIRST_SEED + seed for seed in self._seeds)
+                return [replace(arm, direction=replace(direction, seed=seed)) for seed in seeds]
+            case Ablate(circuit) if circuit in self._originals:
+                return [replace(arm, circuit=other) for other in self._block(circuit, "all").circuits]
+            case Patch(sites) if all(site.position is None for site in sites) and Circuit(sites) in self._originals:
+                return [replace(arm, sites=other.sites) for other in self._block(Circuit(sites), "all").circuits]
+        return [arm]
+
     def _block(self, placebo: Circuit, at: At) -> Joint:
-        original, first = self._originals[placebo], self.seed - self.seed % BLOCK
-        return Joint(tuple(self._placebo(original, seed) for seed in range(first, first + BLOCK)), at)
+        return Joint(tuple(self._placebo(self._originals[placebo], seed) for seed in self._seeds), at)
+
+    @property
+    def _seeds(self) -> range:
+        first = self.seed - self.seed % BLOCK
+        return range(first, first + BLOCK)
 
     def _placebo(self, original: Circuit, seed: int) -> Circuit:
         return original.random(self.sizes, _FIRST_SEED + seed)

@@ -1,5 +1,6 @@
 """A recording as claims see it: a subject without weights, which can answer only what was recorded."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from harness.measurements.interventions import Direction, Intervention
 from harness.measurements.origins import origins_in, prompts_of
 from harness.measurements.questions import PromptSide
 from harness.subjects.live import Subject
+from harness.subjects.protocol import Refused
 from harness.subjects.published.recordings import RECORDED, Arm, NotRecorded, Recording
 from harness.subjects.quantities.refusals import Refusals, counted, unrecorded
 
@@ -69,8 +71,14 @@ class RecordedSubject:
         """Collects nothing: recordings have no evidence, and a run names the recording itself."""
         return nullcontext([])
 
-    def scored(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> Bool[np.ndarray, " pair"]:
-        """Raises NotRecorded, which skips the claim: first tokens were not recorded."""
+    def scored(
+        self,
+        pairs: PromptSet,
+        side: PromptSide,
+        arms: Sequence[Intervention | None],
+        first_token: Callable[[], Bool[np.ndarray, "arm prompt"]] | None = None,
+    ) -> Refused:
+        """Raises NotRecorded, which skips the claim: random directions were not recorded, nor first tokens."""
         raise NotRecorded(f"{self.name}: first tokens, by which random directions are compared, were not recorded")
 
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
@@ -92,7 +100,7 @@ class RecordedSubject:
         name = "answers with a phrase" if judge in (rule.name for rule in RULES) else f"answers refused by {judge}"
         refused = counted(f"{name}, {side}", self.judged(pairs, side, under), self.level, pairs.clusters_of(side), ())
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
-        return unrecorded(f"first token refuses, {side}"), refused, *rises, random
+        return refused, unrecorded(f"first token agrees, {side}"), *rises, random
 
     def __dir__(self) -> list[str]:
         """Everything a claim can ask of a model, recorded or not; for error messages."""

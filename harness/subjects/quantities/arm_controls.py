@@ -1,10 +1,11 @@
 """Controls beside every intervention: the same quantity under random circuits or directions, and a dose curve."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+from jaxtyping import Bool
 
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
@@ -39,55 +40,56 @@ class Controls:
 
     def dose(self) -> Iterator[Measurement]:
         """Sweeps of growing parts of the circuit, for figures."""
-        if (circuit_at := _circuit_of(self.under)) is None or not self.subject.score_serves:
-            return
-        circuit, at = circuit_at
-        if self._comparable(at):
-            yield from dose(self.subject, circuit, at, twins(self.pairs), self._mode)
+        if (circuit_at := _circuit_of(self.under)) is not None and self._comparable(circuit_at[1]):
+            yield from dose(self.subject, *circuit_at, twins(self.pairs), self._mode)
 
     def _directions(self, under: Remove | Add) -> Estimate:
         rank = under.direction.rank
         name = f"{self._word}, random directions" + (f" of rank {rank}" if rank > 1 else "")
         if not under.direction.harmful:
             return unmeasured(name, "not measured: the prompts on which the direction was found are not known")
-        if not self.subject.score_serves:
-            return unmeasured(name, _NO_SCORE)
-        arms = (None, *random_arms(under))
-        with self.subject.reading() as read:
-            hits = [self.subject.scored(self.pairs, self.side, arm) for arm in arms]
-        before, after = np.array(hits[0], dtype=float), np.array(hits[1:], dtype=float).mean(0)
-        return self._estimated(
-            name,
-            moved(self.side, before, after),
-            self.pairs.clusters_of(self.side),
-            f"by the first token, mean of {RANDOM} random directions",
-            read,
-        )
+        return self._estimated(name, self.pairs, random_arms(under), f"mean of {RANDOM} random directions")
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
         name = f"{self._word}, random circuits"
         if not circuit.indexed:
             return unmeasured(name, "not measured: a layer has no other attention or MLP to put in its place")
-        if not self.subject.score_serves:
-            return unmeasured(name, _NO_SCORE)
-        if not self._comparable(at):
+        if not (pairs := self._comparable(at)):
             return unmeasured(name, "not measured: no pair is aligned, so nothing there has a counterpart in its twin")
-        effects = self.subject.effects(twins(self.pairs), beside_random(circuit, self.subject, at), self._mode)
-        before, after = effects.clean > 0, (effects.patched[:, 1:] > 0).mean(1)
         # Random circuits are patched from the twin for ablations too: one sweep then covers them all.
-        by = f"by the first token, mean of {RANDOM} random circuits taken from the twin"
-        values, clusters = moved(self.side, before, after), self.subject.clusters(effects.pairs)
-        return self._estimated(name, values, clusters, by, effects.evidence)
+        beside = beside_random(circuit, self.subject, at)
+        arms = [Patch(other.sites, at) for other in beside.circuits[1:]]
+
+        def swept() -> Bool[np.ndarray, "arm prompt"]:
+            return self.subject.effects(pairs, beside, self._mode).patched[:, 1:].T > 0
+
+        by = f"mean of {RANDOM} random circuits taken from the twin"
+        return self._estimated(name, pairs, arms, by, swept if self.subject.score_serves else None)
 
     def _estimated(
-        self, name: str, values: np.ndarray, clusters: Sequence[str] | np.ndarray, by: str, evidence: Iterable[str]
+        self,
+        name: str,
+        pairs: PromptSet,
+        arms: Sequence[Intervention],
+        of: str,
+        first_token: Callable[[], Bool[np.ndarray, "arm prompt"]] | None = None,
     ) -> Estimate:
-        interval = means.mean(values, self.subject.level, clusters, BOTH_WAYS)
-        estimate = estimated(name, interval, evidence, unit=self.pairs.unit, reach=BOTH_WAYS)
-        return replace(estimate, method=f"{by}, {estimate.method}")
+        """The mean change of refusal over all arms, from the unchanged model's."""
+        with self.subject.reading() as read:
+            before = self.subject.scored(pairs, self.side, [None])
+            after = self.subject.scored(pairs, self.side, arms, first_token)
+        values = moved(self.side, before.hits[0].astype(float), after.hits.astype(float).mean(0))
+        interval = means.mean(values, self.subject.level, pairs.clusters_of(self.side), BOTH_WAYS)
+        estimate = estimated(name, interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
+        return replace(estimate, method=f"{of}, {after.by}; {estimate.method}")
 
-    def _comparable(self, at: At) -> bool:
-        return at == "post" or any(self.subject.ask(Encoding(twins(self.pairs))).values["aligned"])
+    def _comparable(self, at: At) -> PairSet:
+        """The pairs in which these positions of a prompt have a counterpart in its twin."""
+        pairs = twins(self.pairs)
+        if at == "post":
+            return pairs
+        aligned = self.subject.ask(Encoding(pairs)).values["aligned"]
+        return replace(pairs, pairs=tuple(pair for pair, usable in zip(pairs, aligned, strict=True) if usable))
 
     @property
     def _word(self) -> str:
@@ -117,9 +119,16 @@ def loudest(circuit: Circuit, norms: Mapping[str, np.ndarray], found_on: frozens
 
 
 def dose(subject: MeasuredSubject, circuit: Circuit, at: At, pairs: PairSet, mode: Mode) -> Iterator[Measurement]:
-    """Sweeps of a found circuit's growing parts, sites with the largest effect first; the last is the whole."""
-    if ranked := subject.ranked(circuit):
-        yield Swept(pairs, Joint(tuple(Circuit(ranked[:size]) for size in sizes(len(ranked))), at), mode)
+    """Sweeps of a found circuit's growing parts, sites with the largest effect first; the last is the whole.
+
+    None where the first token, by which they are shown, does not agree with the answers that these parts lead to.
+    """
+    if not (ranked := subject.ranked(circuit)) or not subject.score_serves:
+        return
+    parts = tuple(Circuit(ranked[:size]) for size in sizes(len(ranked)))
+    side: PromptSide = "harmful" if mode == "noise" else "harmless"
+    if subject.validity("first token", side, [Patch(part.sites, at) for part in parts]).serves:
+        yield Swept(pairs, Joint(parts, at), mode)
 
 
 def sizes(whole: int) -> Iterator[int]:
@@ -142,6 +151,3 @@ def _circuit_of(under: Intervention) -> tuple[Circuit, At] | None:
 
 def _is_part(site: Site) -> bool:
     return site.position is None and SITE_KINDS[site.kind].in_circuits
-
-
-_NO_SCORE = "not measured: the first token's score does not tell generated refusals from answers"

@@ -109,22 +109,25 @@ class Refusals:
         """By how much more refusal falls (rises, for an addition) than under 20 random directions, on their mean.
 
         Half of them are isotropic, half have the streams' covariance; all have its norm and are orthogonal to it.
-        Refusals are read off the first token. The mean, not the best: a random mixture of streams can by chance
-        contain a part of the mechanism (one in ten does on `reference`), which is no evidence against the direction.
+        Refusals are read off the cheapest measure that agrees with generated answers under the direction, and under the
+        random ones. The mean, not the best: a random mixture of streams can by chance contain a part of the mechanism
+        (one in ten does on `reference`), which is no evidence against the direction.
         """
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
-        arms = [under, *random_arms(under)]
         with self.subject.reading() as read:
-            hits = np.array([self.subject.scored(self.pairs, side, arm) for arm in arms], dtype=float)
-        leads = moved(side, hits[1:], hits[0])
+            found = self.subject.scored(self.pairs, side, [under])
+            random = self.subject.scored(self.pairs, side, random_arms(under))
+        leads = moved(side, random.hits.astype(float), found.hits[0].astype(float))
         smallest = float(leads.mean(1).min())
-        name, n = "lead over the best random one", len(hits.T)
+        name, n = "lead over the best random one", leads.shape[1]
         beside(
             Estimate(
                 name, smallest, smallest, smallest, n, "no interval", self.pairs.unit, evidence=tuple(sorted(set(read)))
             )
         )
         interval = means.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
+        method = f"refusals {found.by}, under random directions {random.by}; {interval.method}"
+        interval = replace(interval, method=method)
         return estimated("lead over random", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
     def by_category(self, under: Intervention) -> Estimate:

@@ -48,28 +48,27 @@ class SideEffects:
         on_side = replace(self.coherent(side), name=f"coherent, {side}"), *self._counts(side)
         if side == "harmless" or isinstance(self.under, Patch):
             return on_side
-        return *on_side, replace(self.divergence(), name="harmless, KL"), self._refused_by_first_token()
+        return *on_side, replace(self.divergence(), name="harmless, KL"), self._refused_by_score()
 
     def _counts(self, side: PromptSide) -> Iterator[Estimate]:
-        """Shares of first tokens that refuse and of answers with a refusing phrase; the two can differ."""
+        """Shares of answers with a refusing phrase, and of those on which the first token says the same."""
         level, clusters = self.subject.level, self.pairs.clusters_of(side)
-        with self.subject.reading() as read:
-            odds = self.subject.ask(Scores(self.pairs, side, self.under)).values["odds"]
-        yield counted(f"first token refuses, {side}", np.array(odds) > 0, level, clusters, read)
         with self.subject.reading() as read:
             hits = self.subject.judged(self.pairs, side, self.under)
         yield counted(f"answers with a phrase, {side}", hits, level, clusters, read)
-
-    def _refused_by_first_token(self) -> Estimate:
-        """The rise in the share of harmless prompts whose first token refuses."""
         with self.subject.reading() as read:
-            before, after = (
-                np.array(self.subject.ask(Scores(self.pairs, "harmless", under)).values["odds"]) > 0
-                for under in (None, self.under)
-            )
-        interval = proportions.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
-        name = "harmless, refused by the first token"
-        return estimated(name, interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
+            hits = self.subject.judged(self.pairs, side, self.under)
+            odds = self.subject.ask(Scores(self.pairs, side, self.under)).values["odds"]
+        yield counted(f"first token agrees, {side}", hits == (np.array(odds) > 0), level, clusters, read)
+
+    def _refused_by_score(self) -> Estimate:
+        """The rise in the share of harmless prompts that are refused; answers are generated only where scores fail."""
+        with self.subject.reading() as read:
+            before, after = (self.subject.scored(self.pairs, "harmless", [under]) for under in (None, self.under))
+        clusters = self.pairs.clusters_of("harmless")
+        interval = proportions.paired_difference(after.hits[0], before.hits[0], self.subject.level, clusters)
+        estimate = estimated("harmless, refused", interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
+        return replace(estimate, method=f"{after.by}; {estimate.method}")
 
     def divergence(self) -> Estimate:
         """Mean KL divergence of the next token on harmless prompts, in nats."""

@@ -1,0 +1,128 @@
+"""Which prompts are refused in an arm, by the cheapest measure that was seen to agree with generated answers there."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness.inputs.judges.phrases import PHRASES
+from harness.inputs.judges.registry import judged_by
+from harness.inputs.prompts.pairs import PromptSide
+from harness.inputs.prompts.prompt_lists import PromptSet, one_of_each_cluster, portion, twins
+from harness.measurements.evidence import Evidence
+from harness.measurements.interventions import Intervention, Patch
+from harness.measurements.origins import prompts_of
+from harness.measurements.questions import Answers, Encoding, FoundOpenings, Openings, OpeningScores, Scores
+from harness.subjects.protocol import Measure, MeasuredSubject, Refused, Validity
+
+# Prompts on which a measure is compared with generated answers, none of them of the same cluster.
+SAMPLE = 48
+_IN_WORDS: dict[Measure, str] = {"first token": "the first token", "openings": "openings of several tokens"}
+
+
+class ArmRefusals:
+    """Refusals in arms in which not every answer is generated; a base class of `Subject`."""
+
+    def scored(
+        self: MeasuredSubject,
+        pairs: PromptSet,
+        side: PromptSide,
+        arms: Sequence[Intervention | None],
+        first_token: Callable[[], Bool[np.ndarray, "arm prompt"]] | None = None,
+    ) -> Refused:
+        """Whether each prompt is refused in each arm, by one measure that is validated on all arms together.
+
+        `first_token` gives what the first token says in all arms, where a sweep has measured that.
+        """
+        tried: list[str] = []
+        for measure, words in _IN_WORDS.items():
+            validity = self.validity(measure, side, arms)
+            if validity.serves:
+                if measure == "first token" and first_token is not None:
+                    hits = first_token()
+                else:
+                    hits = np.array([_said(self, measure, self.ask, pairs, side, arm) for arm in arms])
+                others = f" ({'; '.join(tried)})" if tried else ""
+                return Refused(hits, f"by {words}, {validity} as generated{others}")
+            tried.append(f"{words}: {validity} as generated")
+        hits = np.array([_answered(self, self.ask, pairs, side, arm) for arm in arms])
+        return Refused(hits, f"by generated answers ({'; '.join(tried)})")
+
+    def validity(
+        self: MeasuredSubject, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]
+    ) -> Validity:
+        """How often a measure says of discovery prompts what their generated answers say, over all arms together.
+
+        Several arms share the sample, so that they cost as many answers as one.
+        """
+        discovery, places = self.all_pairs.discovery, _sample(self, side, arms)
+        if not places or not _can_be_told(self, measure):
+            return Validity(0, 0)
+        same = n = 0
+        for number, arm in enumerate(arms):
+            if not (rows := places[number :: len(arms)]):
+                break
+            # Of the unchanged model all discovery answers are there already.
+            sample = discovery if arm is None else portion(discovery, side, rows)
+            said = _said(self, measure, self.seek_and_cite, sample, side, arm)
+            alike = said == _answered(self, self.seek_and_cite, sample, side, arm)
+            same += int((alike[rows] if arm is None else alike).sum())
+            n += len(rows)
+        return Validity(same, n)
+
+    @cached_property
+    def openings(self: MeasuredSubject) -> Openings:
+        """How this model's refusals and its other answers begin, on discovery prompts."""
+        found = self.seek(FoundOpenings(self.all_pairs)).values
+        refusing, answering = (tuple(map(tuple, found[kind])) for kind in ("refusing", "answering"))
+        return Openings(refusing, answering, sought_on=prompts_of(self.all_pairs.discovery))
+
+
+def _can_be_told(subject: MeasuredSubject, measure: Measure) -> bool:
+    """Whether the measure tells the unchanged model's refusals from its answers.
+
+    Without this a first token that begins all answers would agree wherever all prompts are refused.
+    """
+    if measure == "first token":
+        return subject.score_serves
+    return bool(subject.openings.refusing and subject.openings.answering)
+
+
+def _said(
+    subject: MeasuredSubject,
+    measure: Measure,
+    ask: Callable[[Scores | OpeningScores], Evidence],
+    pairs: PromptSet,
+    side: PromptSide,
+    arm: Intervention | None,
+) -> Bool[np.ndarray, " prompt"]:
+    """Whether refusing is likelier than not, by one of the measures that generate nothing."""
+    if measure == "first token":
+        return np.array(ask(Scores(pairs, side, arm)).values["odds"]) > 0
+    return np.array(ask(OpeningScores(pairs, side, subject.openings, arm)).values["odds"]) > 0
+
+
+def _answered(
+    subject: MeasuredSubject,
+    ask: Callable[[Answers], Evidence],
+    pairs: PromptSet,
+    side: PromptSide,
+    arm: Intervention | None,
+) -> Bool[np.ndarray, " prompt"]:
+    """Whether the generated answers refuse."""
+    return np.array(judged_by(PHRASES, ask(subject.to_answer(pairs, side, arm)).values)) > 0
+
+
+def _sample(subject: MeasuredSubject, side: PromptSide, arms: Sequence[Intervention | None]) -> list[int]:
+    """Places of discovery prompts on which these arms can be measured."""
+    discovery = subject.all_pairs.discovery
+    if not any(_needs_alignment(part) for arm in arms if arm is not None for part in arm.parts):
+        return one_of_each_cluster(discovery, side, SAMPLE)
+    aligned = subject.seek(Encoding(twins(discovery))).values["aligned"]
+    return one_of_each_cluster(discovery, side, SAMPLE, [place for place, usable in enumerate(aligned) if usable])
+
+
+def _needs_alignment(part: Intervention) -> bool:
+    """Whether it can only be done in pairs whose tokens correspond at every position."""
+    return isinstance(part, Patch) and (part.at != "post" or any(site.position is not None for site in part.sites))
