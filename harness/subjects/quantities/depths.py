@@ -175,7 +175,8 @@ class Depths:
         return _by_cluster(stage, measured, self.pairs.cluster_of)
 
     def _behaviour(self, stage: Stage) -> _Values:
-        cluster_of = dict(zip(self.pairs.harmless, self.pairs.clusters, strict=True))
+        prompts, clusters_of_pairs = self.pairs.harmful + self.pairs.harmless, self.pairs.clusters * 2
+        cluster_of = dict(zip(prompts, clusters_of_pairs, strict=True))
         clusters = {pair.id: cluster_of[pair.harmful] for pair in self.pairs.harmless_alike}
         return _by_cluster(stage, [self._of_behaviour(patch) for patch in self._patches(stage)], clusters)
 
