@@ -87,7 +87,7 @@ def test_without_frames_there_is_nothing_to_compare_with_and_no_verdict() -> Non
 
 def outcome(name: str, refusal: float, harmless: float) -> Outcome:
     """How the claim comes out where a stage has these true values."""
-    model = Synthetic(Truth((refusal, harmless), noise=0.1, template=4), 384, 0, 0.0025)
+    model = Synthetic(Truth((refusal, harmless), noise=0.03, template=4), 384, 0, 0.0025)
     try:
         claim_named(name).run(model=model, pairs=model.all_pairs)
     except Refuted:
