@@ -17,7 +17,7 @@ from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import OUTPUTS, At, Kind, Site
 from harness.judging import means
 from harness.judging.estimate import Estimate
-from harness.judging.ranges import BOTH_WAYS, RANGES, SHARE, Range
+from harness.judging.ranges import RANGES, SHARE, Range
 from harness.measurements.effects import LEAST_GAP, Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
@@ -60,8 +60,9 @@ _STAGES: Mapping[Stage, _Measure] = {
         lambda still: 1 - still[0],
     ),
     # All that the MLPs of the middle third, and the others, do after the words, less what they write into the logits.
+    # Such a difference has no bounds of its own; with (-1, 1) no 108 frames could tell 0 from 0.05 at a claim's level.
     "accumulation": _Measure(
-        BOTH_WAYS,
+        means.UNBOUNDED,
         lambda thirds: (Joint(_mlps(thirds), "later"), Joint(_mlps(thirds), (-1,), direct=True)),
         lambda all_of_it, direct: (all_of_it[0] - direct[0]) - (all_of_it[1] - direct[1]),
     ),
