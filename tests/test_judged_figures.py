@@ -203,5 +203,5 @@ def test_a_run_of_an_older_assay_still_has_its_page(tmp_path: Path) -> None:
             del estimate["nothing"]
     (run / "run.json").write_text(json.dumps(values | {"schema": 2}))
     text = write(run, Store(tmp_path / "evidence"), tmp_path / "index.html").page.read_text(encoding="utf-8")
-    assert "Fall in refusals of harmful prompts: 0.70 [0.60, 0.80]" in text
+    assert "Harmful prompts going from refused to answered: 0.70 [0.60, 0.80]" in text
     assert 'id="a-claim--judged"' in text

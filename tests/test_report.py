@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.claims.claim import verdicts_seen
 from harness.inputs.places import DATA
 from harness.judging.estimate import Estimate, Sign, decided
 from harness.judging.verdict import Decided, Word, plain
@@ -20,6 +21,8 @@ from harness.measurements.evidence import Store
 from harness.report.page import page_of, write
 from harness.report.templates import anchor
 from harness.results import wording
+from harness.results.controls import control_runs
+from harness.results.controls.truth_table import weights
 from harness.results.pair_table import Column, Table
 from harness.results.rejudged import outcome
 from harness.results.run_list import latest, listed
@@ -273,12 +276,21 @@ def test_lost_evidence_is_said_and_the_verdict_stays(tmp_path: Path) -> None:
     write(run, Store(tmp_path / "evidence"), tmp_path / "index.html")
     said = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
     assert "of which 1 are missing here or damaged" in said
-    assert "Fall in refusals of harmful prompts: 0.70 [0.60, 0.80]" in said
+    assert "Harmful prompts going from refused to answered: 0.70 [0.60, 0.80]" in said
 
 
-def test_a_claim_that_changed_since_the_truth_table_has_no_control(judged: Path, tmp_path: Path) -> None:
+def test_a_claim_that_changed_since_the_truth_table_has_no_control(
+    judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(latest(judged / "runs"), tmp_path / "run")
     path = tmp_path / "run" / "run.json"
+    # A table that saw the claim as the run has it, on the organisms' present weights.
+    about = Run.load(path).claims["direction-categories"]
+    seen = {
+        organism: kept | {"claim": about["fingerprint"], "organism": weights(organism)}
+        for organism, kept in verdicts_seen()["direction-categories"].items()
+    }
+    monkeypatch.setattr(control_runs, "verdicts_seen", lambda: {"direction-categories": seen})
     before = write(tmp_path / "run", Store(judged / "evidence"), tmp_path / "index.html").page.read_text()
     values = json.loads(path.read_text())
     values["claims"]["direction-categories"]["fingerprint"] = "another"
