@@ -83,8 +83,8 @@ FOUND: dict[str, Leak] = {
 }
 
 
-def drawn() -> Synthetic:
-    return Synthetic(Truth((0.6, 0.1)), 40, 0, 0.01)
+def drawn(n: int = 40) -> Synthetic:
+    return Synthetic(Truth((0.6, 0.1)), n, 0, 0.01)
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -100,7 +100,8 @@ def test_what_was_found_on_the_pairs_that_judge_it_is_refused(name: str) -> None
 
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_on_others_is_judged(name: str) -> None:
-    model = drawn()
+    # Of ten pairs a category, no category's own circuit surely carries enough to compare others with.
+    model = drawn(120)
     assert isinstance(FOUND[name](model, model.all_pairs.heldout, model.all_pairs.discovery), Estimate)
 
 
@@ -148,7 +149,7 @@ def test_what_a_claim_came_upon_keeps_its_origin_however_it_is_made_again(name: 
     with pytest.raises(AssayError, match=SAME):
         vars(test_again)["claim"].judge(drawn(), drawn().all_pairs)
     leaking = False
-    assert vars(test_again)["claim"].judge(drawn(), drawn().all_pairs) == "SUPPORTED"
+    assert vars(test_again)["claim"].judge(drawn(), drawn().all_pairs) == ("SUPPORTED", "")
     # Whoever writes numbers down in a claim of its own has found them elsewhere.
     assert Site(0, "head", 0).found_on == frozenset()
 
@@ -240,7 +241,12 @@ def test_whoever_only_plans_says_so_too(tiny: Subject) -> None:
 def test_a_recorded_direction_is_refused_where_a_claim_says_it_was_found_on_the_items() -> None:
     model = RecordedSubject(recording("gemma-2b-it"), 0.0025)
     pairs = model.recording.pairs
-    assert model.refuses(pairs).fall(remove(model.direction(pairs.discovery))).value > 0.9
+    found_elsewhere = remove(model.direction(pairs.discovery))
+    before, after = (model.outcomes(pairs, "harmful", under) for under in (None, found_elsewhere))
+    assert before.refused.mean() - after.refused.mean() > 0.9
+    # Of the answers that no longer refuse, those that Llama Guard calls safe are not counted.
+    net = (before.refused & after.answered).mean() - (before.answered & after.refused).mean()
+    assert model.refuses(pairs).fall(found_elsewhere).value == pytest.approx(net)
     with pytest.raises(AssayError, match=f"{SAME}: the direction was found on 200 of the 200 prompts"):
         model.refuses(pairs).fall(remove(model.direction(pairs.heldout)))
 
