@@ -16,7 +16,8 @@ from tests.tools import shapes
 def test_a_mixture_of_experts_has_facts_though_its_mlp_has_no_output_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}
+    # All experts are asked: where a router chooses, its logits have steps, and the gradient differs from a difference.
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 4, "sliding_window": None}
     mixtral = (hf.MixtralConfig, shapes._COMMON | experts, shapes._MISTRAL)
     monkeypatch.setitem(shapes.SHAPES, "mixtral", mixtral)
     model = wake(str(shapes.build("mixtral", tmp_path / "mixtral")), quant="none", device="cpu")

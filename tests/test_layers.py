@@ -126,7 +126,8 @@ def test_claim_files_import_from_the_face_and_from_nowhere_else() -> None:
             if isinstance(node, ast.ImportFrom):
                 assert node.module == "harness", path.name
                 asked |= {alias.name for alias in node.names}
-    assert asked == set(harness.__all__)
+    # People's claims report estimates beside a verdict; ours leave that to the harness.
+    assert asked | {"beside"} == set(harness.__all__)
 
 
 def test_the_face_offers_its_names_and_loads_none_unasked() -> None:

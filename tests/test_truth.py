@@ -129,7 +129,7 @@ def test_a_second_call_keeps_verdicts_of_unchanged_claims_and_no_others(tmp_path
 
 def test_the_tables_of_the_docs_show_wrong_and_open_cells(tmp_path: Path) -> None:
     claim, path, docs = claim_named("baseline"), tmp_path / "truth.json", tmp_path / "truth.md"
-    docs.write_text(f"before\n{truth_matrix._MARK}\nold\n")
+    docs.write_text(f"before\n{truth_matrix._MARK}\nearlier table\n")
     cells = as_controls(claim)
     wrong = [dataclasses.replace(cell, outcome="SUPPORTED") for cell in cells if cell.organism == "compliant"]
     still_open = [
@@ -140,7 +140,7 @@ def test_the_tables_of_the_docs_show_wrong_and_open_cells(tmp_path: Path) -> Non
     truth_matrix.write_docs(write([*cells, *wrong, *still_open], [claim], path), [claim], docs)
     text = docs.read_text()
     assert text.startswith("before\n")
-    assert "old" not in text
+    assert "earlier table" not in text
     assert f"{len(cells)} cells: 1 wrong, 1 open" in text
     assert "**SUPPORTED**" in text
     assert (

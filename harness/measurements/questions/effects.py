@@ -66,8 +66,10 @@ class Estimated(Measurement):
     mode: Mode = "noise"
 
     def cost(self, model: Outlook) -> float:
-        """Both prompts are read, with gradients."""
-        return WITH_GRADIENTS * model.tokens(self.both)
+        """The prompts that are patched are read with gradients, and their twins without."""
+        sides = self.pairs.harmful, self.pairs.harmless
+        patched, twins = sides if self.mode == "noise" else sides[::-1]
+        return WITH_GRADIENTS * model.tokens(patched) + model.tokens(twins)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Patches that change nothing."""
