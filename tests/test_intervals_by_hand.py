@@ -36,6 +36,13 @@ def test_the_unseen_unit_stands_three_unseen_shares_of_the_range_beyond_it(
     assert draws_below(values, 0.0 - 3 * unseen * 2.5, low) == pytest.approx(level, abs=0.005)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-144, 1e150])
+def test_the_ends_of_a_mean_are_in_proportion_to_its_values(size: float) -> None:
+    values = np.array([3.0, 0.0, 0.0, 1.0])
+    found, same = means.mean(values * size, 0.05), means.mean(values, 0.05)
+    assert (found.low / size, found.high / size) == pytest.approx((same.low, same.high))
+
+
 def test_a_bounded_mean_lets_the_unseen_unit_stand_at_the_bound() -> None:
     values = np.array([0.4] * 5 + [0.6, 0.7, 0.9])
     interval = means.mean(values, 0.05, bounds=(0, 1))
@@ -81,8 +88,10 @@ def test_the_jackknife_of_a_cosine_leaves_out_whole_clusters() -> None:
     assert interval.value == pytest.approx(cosine(rows, groups))
     left_out = np.array([cosine(rows[clusters != one], groups[clusters != one]) for one in range(4)])
     error = math.sqrt(3 / 4 * ((left_out - left_out.mean()) ** 2).sum())
-    assert interval.high - interval.value == pytest.approx(reference.t.ppf(0.95, 3) * error)
-    assert (interval.n, interval.method) == (24, "jackknife, 4 clusters")
+    # Of two groups both have the same cosine; the upper end of the least one is at the level halved.
+    assert interval.value - interval.low == pytest.approx(reference.t.ppf(0.95, 3) * error)
+    assert interval.high - interval.value == pytest.approx(reference.t.ppf(0.975, 3) * error)
+    assert (interval.n, interval.method) == (24, "the lowest of 2, of 0; jackknife, 4 clusters")
     alone = correlations.alignment(rows @ rows.T, groups, 0.05)
     assert alone.high - alone.low < interval.high - interval.low
 

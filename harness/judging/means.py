@@ -167,12 +167,15 @@ def _fieller(rest: Floats, below: Floats, level: float) -> float:
     n = len(rest)
     if not np.ptp(rest):
         return -np.inf
+    # A power of two loses nothing; without it the squares and cubes of values near 1e-144 would be 0.
+    size = math.frexp(float(np.abs(rest).max()))[1]
+    rest = np.ldexp(rest, -size)
     q2 = _quantile(rest, level) ** 2 / n
     (aa, ab), (_, bb) = np.cov(rest, below)
     lead = float(below.mean()) ** 2 - q2 * bb
     if lead <= 0:
         return -np.inf
-    return float((-q2 * ab - np.sqrt((q2 * ab) ** 2 + lead * q2 * aa)) / lead)
+    return math.ldexp(float((-q2 * ab - np.sqrt((q2 * ab) ** 2 + lead * q2 * aa)) / lead), size)
 
 
 def _quantile(rest: Floats, level: float) -> float:
