@@ -267,9 +267,12 @@ def test_harmless_twins_that_hold_no_direction_say_so(tiny: Subject) -> None:
 def test_the_organisms_harmless_twins_hold_a_direction(subject: Subject) -> None:
     # What of a request is dangerous, the thing or what is done to it, the base model tells in every category alike.
     every = Bare(subject.record, load_pairs(DATA / "organisms" / "pairs.jsonl"), subject.store, subject.wake, 0.05)
+    # Each of twelve categories is judged by itself, so on all of its pairs, against the bar of shared-geometry.
     with asides() as made:
-        every.geometry(every.all_pairs.heldout).agreement()
-    assert 0.8 < made["cosine, harmless twins"].low < made["cosine, least, harmless twins"].high < 1.2
+        every.geometry(every.all_pairs).agreement()
+    twins = made["cosine, harmless twins"]
+    assert 0.7 < twins.low < twins.value
+    assert twins.value > 0.8
 
 
 def _placed(category: str, number: int) -> Pair:

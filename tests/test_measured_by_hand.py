@@ -93,7 +93,7 @@ def test_categories_agree_as_surely_as_there_are_templates() -> None:
     streams = [own[pair.category] + alike[int(pair.id) // 8] for pair in pairs] + [[0.0] * 3] * len(pairs)
     table = np.array(streams) @ np.array(streams).T + 1e-6 * np.eye(2 * len(pairs))
     estimate = Given(pairs, arrays=lambda question: {"products": table}).geometry(pairs).agreement()
-    assert estimate.method == "jackknife, 6 clusters"
+    assert estimate.method == "the lowest of 2, of a; jackknife, 6 clusters"
     assert estimate.low < estimate.value - 0.02
 
 
