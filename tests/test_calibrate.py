@@ -15,7 +15,8 @@ from tests.tools.figures import Line, figure
 CELLS = [
     pytest.param(cell, n, id=f"{rule} {cell.label} {n}", marks=() if number < 2 else pytest.mark.slow)
     for rule, cells in studies.RULES.items()
-    for number, (cell, n) in enumerate(zip(cells, (16, 64, 32) * len(cells), strict=False))
+    for number, (cell, few) in enumerate(zip(cells, (16, 64, 32) * len(cells), strict=False))
+    for n in [max(few, min(cell.sizes))]
 ]
 
 

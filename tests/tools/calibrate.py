@@ -12,12 +12,14 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from harness.claims.claim import claim_named, claims_in
 from harness.inputs import places
 from harness.inputs.places import HOME
 from harness.judging import correlations, means, permutations, proportions
+from harness.judging.estimate import Inconclusive
 from harness.measurements.evidence import Store
 from harness.results.controls import placebo, power
 from harness.subjects import synthetic
@@ -40,7 +42,12 @@ REFERENCE, PLACEBOS = "organism:reference", 200
 
 def wrong(cell: Cell, n: int, level: float, simulations: int) -> tuple[float, float]:
     """The shares of studies that support falsely, and that refute falsely, as the claim's comparison decides."""
-    found = [cell.study(n, seed, level) for seed in range(simulations)]
+    found = []
+    for seed in range(simulations):
+        with suppress(Inconclusive):  # which errs neither way
+            found.append(cell.study(n, seed, level))
+    if len(found) < simulations / 2:
+        raise ValueError(f"{cell.label}, n = {n}: only {len(found)} of {simulations} studies come to an estimate")
     # Hair's breadths are arithmetic's, not the truth's.
     upper = cell.bar if cell.upper is None else cell.upper
     return (
