@@ -340,10 +340,30 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
     class OneRun:
-        verdicts, quant, system = [judged], "none", None
+        verdicts, quant, system, answer_tokens = [judged], "none", None, {"m": 24}
 
     said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
     assert (f"The pairs come from {count} frames" in said) is few
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said", "unsaid"),
+    [
+        (["answers"], ["Unless the claim names another judge"], ["odds"]),
+        (["swept"], ["odds that the first token refuses"], ["phrases", "openings"]),
+        (["scores"], ["odds that the first token refuses"], ["phrases", "openings"]),
+        (["scores", "opening-scores"], ["the odds of openings of several tokens"], ["phrases", "first token"]),
+    ],
+)
+def test_the_limits_say_how_refusals_were_told(kinds: list[str], said: list[str], unsaid: list[str]) -> None:
+    judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": []}
+
+    class OneRun:
+        verdicts, quant, system, answer_tokens = [judged], "none", None, {"m": 24}
+
+    limits = " ".join(wording.limits(judged, OneRun, kinds))  # type: ignore[arg-type]
+    assert all(words in limits for words in said)
+    assert not any(words in limits for words in unsaid)
 
 
 def test_a_study_of_a_fall_has_at_least_as_many_refusals_to_fall_from() -> None:

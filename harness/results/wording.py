@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.inputs.model_catalog import ORGANISM
@@ -11,7 +11,7 @@ from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.prompt_rows import short
 from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
-from harness.measurements.questions import Answers, Scores, Swept
+from harness.measurements.questions import Answers, OpeningScores, Scores, Swept
 from harness.results.quantity_words import phrase
 from harness.results.rejudged import doubts, outcome
 from harness.results.run_record import Judged, Run
@@ -143,18 +143,8 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         sentences.append(
             "Published judgements, counted again: nothing was measured, and unpublished controls are missing."
         )
-    elif Answers.KIND in kinds:
-        sentences.append(
-            "Answers refuse if one of twelve phrases stands in their first "
-            f"{run.answer_tokens.get(model, SHORT_ANSWER)} tokens; other wordings are missed."
-        )
-        sentences.append(
-            "Whether an answer is language and on its topic is told by fixed limits, tried on organisms' answers alone."
-        )
-    elif Swept.KIND in kinds or Scores.KIND in kinds:
-        sentences.append(
-            "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."
-        )
+    else:
+        sentences.extend(_ways_of_telling(kinds, run.answer_tokens.get(model, SHORT_ANSWER)))
     if model.startswith(ORGANISM):
         sentences.append(
             "A small model trained to refuse in a known way: it tests the claim's test, not any real model."
@@ -164,6 +154,22 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     if not model.startswith(RECORDED) and run.quant != "none":
         sentences.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
     return sentences
+
+
+def _ways_of_telling(kinds: Sequence[str], tokens: int) -> Iterator[str]:
+    """Sentences on how refusals were told, and on what that misses."""
+    if Answers.KIND in kinds:
+        yield (
+            "Unless the claim names another judge, answers refuse if one of twelve phrases stands in their first "
+            f"{tokens} tokens; other wordings are missed."
+        )
+        yield (
+            "Whether an answer is language and on its topic is told by fixed limits, tried on organisms' answers alone."
+        )
+    elif OpeningScores.KIND in kinds:
+        yield "Judged by the odds of openings of several tokens, compared with answers on discovery prompts alone."
+    elif Swept.KIND in kinds or Scores.KIND in kinds:
+        yield "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."
 
 
 def _tally(run: Run, names: Sequence[str]) -> str:
