@@ -21,7 +21,7 @@ from harness.results.run_list import latest
 from harness.results.run_record import Run
 
 ROOT = DATA.parent
-MODELS = ("organism:reference", "recorded:yi-6b-chat")
+MODELS = ("organism:reference", "recorded:llama-2-7b-chat-hf")
 
 CLAIMS = """
 from harness.claims.claim import claim
@@ -66,7 +66,7 @@ def judge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which claims were judged on a live model and a recorded one."""
     folder = tmp_path_factory.mktemp("bundles")
-    some = (DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[:12]
+    some = (DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[:24]
     (folder / "pairs.jsonl").write_text("".join(some))
     (folder / "claims").mkdir()
     (folder / "claims" / "test_two.py").write_text(CLAIMS)

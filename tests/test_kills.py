@@ -41,7 +41,7 @@ def start(folder: Path, *arguments: str, prepare: Callable[[], None] = lambda: N
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "pytest", "-c", str(ROOT / "pytest.ini"), "--rootdir", str(ROOT), "-p", "conftest"),
-            *("-p", "no:cacheprovider", str(folder), "--model", "recorded:yi-6b-chat"),
+            *("-p", "no:cacheprovider", str(folder), "--model", "recorded:llama-2-7b-chat-hf"),
             *("--evidence", str(folder / "evidence"), *arguments),
         ],
         cwd=ROOT,
@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_sentence_and_the_verdicts_are_said(tmp_path: Path) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
 
     said, _ = start(tmp_path, prepare=full).communicate()
-    assert "SUPPORTED    a[recorded:yi-6b-chat]" in said
+    assert "SUPPORTED    a[recorded:llama-2-7b-chat-hf]" in said
     assert said.count("this run was not recorded") == 1
     assert "nothing can be written here (File too large); free some space" in said
     assert "Traceback" not in said
@@ -163,7 +163,7 @@ def test_a_folder_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file stands where the runs should be")
     child = start(tmp_path)
     said, _ = child.communicate()
-    assert "SUPPORTED    a[recorded:yi-6b-chat]" in said
+    assert "SUPPORTED    a[recorded:llama-2-7b-chat-hf]" in said
     assert said.count("this run was not recorded") == 1
     assert "Traceback" not in said
     assert child.returncode == 0

@@ -19,7 +19,7 @@ from harness.results.run_record import Run
 from harness.running.xdist_workers import require_room
 
 ROOT = DATA.parent
-MODELS = ("recorded:yi-6b-chat", "recorded:llama-2-7b-chat-hf")
+MODELS = ("recorded:meta-llama-3-8b-instruct", "recorded:llama-2-7b-chat-hf")
 CLAIM = """
 import os, signal
 from harness.claims.claim import claim
@@ -64,7 +64,7 @@ def write(folder: Path, name: str, *, side: str = "harmful", first: str = "") ->
     (folder / f"test_{name}.py").write_text(CLAIM.format(name=name, side=side, first=first, log=log))
 
 
-KILLER = 'if model.name == "recorded:yi-6b-chat": os.kill(os.getpid(), signal.SIGKILL)'
+KILLER = f"if model.name == {MODELS[0]!r}: os.kill(os.getpid(), signal.SIGKILL)"
 
 
 def test_a_killed_worker_costs_one_broken_line_and_nothing_else(tmp_path: Path) -> None:
