@@ -16,7 +16,10 @@ from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel
 
 from harness.inputs.errors import AssayError, Unavailable
 from harness.inputs.files.bounded_process import SECONDS
+from harness.inputs.places import DATA
+from harness.inputs.prompts.pair_files import load_pairs
 from harness.model import config_check
+from harness.model.self_examination import sample
 from harness.model.wake import wake
 
 
@@ -198,11 +201,16 @@ def test_memory_that_runs_out_is_no_damage(
         wake(str(folder("llama")), quant="nf4", device="cpu")
 
 
+# A model is examined on this one first.
+FIRST = sample(load_pairs(DATA / "pairs.jsonl"))[0]
 LOOPS = "{% for number in range(99999) %}" * 3 + "{% endfor %}" * 3
 TEMPLATES = {
     "loops": (LOOPS + "{{ messages[0].content }}", "takes more than 3 s of the processor"),
     "memory": ("{{ 'x' * 100000000000 }}{{ messages[0].content }}", "or a GiB of memory"),
-    "length": ("{{ 'x' * 10000000 }}{{ messages[0].content }}", "writes 10000030 characters around one prompt"),
+    "length": (
+        "{{ 'x' * 10000000 }}{{ messages[0].content }}",
+        f"writes {10_000_000 + len(FIRST)} characters around one prompt",
+    ),
     "arithmetic": ("{{ 1 / 0 }}{{ messages[0].content }}", r"refuses the chat \(division by zero\)"),
     "depth": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", r"refuses the chat \(maximum recursion"),
 }
