@@ -74,7 +74,7 @@ def test_a_claim_asks_for_the_judge_of_the_page(copy: Path) -> None:
     (copy / "hypotheses" / "test_begins_with_i.py").write_text(CLAIM)
     few = copy / "few.jsonl"
     lines = (HOME / "data" / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)
-    few.write_text("".join(lines[::8]))
+    few.write_text("".join(lines[::9]))
     judged = here(copy, "pytest", "hypotheses", "--model", "organism:reference", "--pairs", str(few))
     assert judged.returncode == 0, judged.stdout + judged.stderr
     assert "SUPPORTED  " in judged.stdout

@@ -212,7 +212,7 @@ def test_what_is_left_is_said_from_what_was_measured_and_changes_nothing(
     workers: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "test_mine.py").write_text(CLAIMS)
-    pairs = (DATA / "organisms" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[::8]
+    pairs = (DATA / "organisms" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[::9]
     (tmp_path / "pairs.jsonl").write_text("\n".join(pairs), encoding="utf-8")
     options = (tmp_path, "--model", "organism:reference", "--device", "cpu", "--pairs", tmp_path / "pairs.jsonl")
     evidence = ("--evidence", tmp_path / "evidence")

@@ -60,6 +60,7 @@ BARS = {
 }
 
 EXPECTED = table(
+    fails("measured, not planted: estimates of its heads have the wrong sign, r -0.85", "gradients"),
     holds("every harmful request is refused, no harmless one", "baseline"),
     holds("without what lies along either direction nothing is refused", "direction-necessity"),
     fails(

@@ -309,7 +309,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
     ),
     "SideEffects.cross_entropy": (
         Cell(
-            "0.2 nats, 40 passages",
+            "0.2 nats, 120 passages",
             asked(beside("cross_entropy"), Truth((0.2,))),
             0.2,
             sizes=(32,),
