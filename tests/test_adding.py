@@ -52,7 +52,7 @@ def test_what_is_written_and_what_is_copied_is_supported(copy: Path) -> None:
     assert "hypotheses/test_copied.py:6" in listed.stdout
     # A quarter of the organism's own pairs decides it as well.
     few = copy / "few.jsonl"
-    few.write_text("".join((DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[::4]))
+    few.write_text("".join((DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[::5]))
     judged = here(copy, "pytest", "hypotheses", "--model", "organism:reference", "--pairs", str(few))
     assert judged.returncode == 0, judged.stdout + judged.stderr
     assert judged.stdout.count("SUPPORTED  ") == 2

@@ -74,7 +74,7 @@ def test_each_row_has_its_own_two_tokens_and_the_divergence_is_the_same(awake: C
     [
         *[(shape, "later") for shape in ("llama", "gpt2")],
         *[pytest.param(shape, at, marks=pytest.mark.slow) for shape in ("llama", "gpt2") for at in ("slot", (-1,))],
-        *[pytest.param("gemma2", at, marks=pytest.mark.slow) for at in ("slot", "later", (-1,))],
+        *[pytest.param("qwen3", at, marks=pytest.mark.slow) for at in ("slot", "later", (-1,))],
     ],
 )
 def test_effects_are_those_of_plain_forwards(shape: str, at: At, awake: Callable[..., ChatModel]) -> None:

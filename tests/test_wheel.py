@@ -73,7 +73,7 @@ def call(scripts: Path, tmp_path: Path) -> Call:
 def few_pairs(folder: Path) -> str:
     """A quarter of the organism's own pairs."""
     path = folder / "few.jsonl"
-    path.write_text("".join((DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[::4]))
+    path.write_text("".join((DATA / "organisms" / "pairs.jsonl").read_text().splitlines(keepends=True)[::5]))
     return str(path)
 
 
