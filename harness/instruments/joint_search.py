@@ -142,7 +142,7 @@ class _Search:
         """For each kind the POOL pieces of a layer with the largest estimates a parameter that still fit."""
         pieces: list[tuple[float, Circuit]] = []
         for kind in INDEXED:
-            found: list[tuple[float, Circuit]] = []
+            estimated: list[tuple[float, Circuit]] = []
             size = max(1, int(share / Circuit((Site(0, kind, 0),)).share(self.sizes)))
             for layer, estimates in enumerate(self.estimates[kind]):
                 taken = {site.index for site in circuit.sites if (site.layer, site.kind) == (layer, kind)}
@@ -150,8 +150,8 @@ class _Search:
                 for first in range(0, min(len(order), size * POOL), size):
                     run = order[first : first + size]
                     piece = Circuit(tuple(Site(layer, kind, index) for index in run))
-                    found.append((float(estimates[run].sum()) / piece.share(self.sizes), piece))
-            fitting = (each for each in sorted(found, key=lambda each: -each[0]) if self._fits(circuit + each[1]))
+                    estimated.append((float(estimates[run].sum()) / piece.share(self.sizes), piece))
+            fitting = (each for each in sorted(estimated, key=lambda each: -each[0]) if self._fits(circuit + each[1]))
             pieces += [each for _, each in zip(range(POOL), fitting, strict=False)]
         yield from (piece for _, piece in sorted(pieces, key=lambda each: -each[0]))
 

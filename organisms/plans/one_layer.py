@@ -30,9 +30,8 @@ PLAN = Plan(
     steps=120,
 )
 
-# Cutting attention off also makes heads attend to other words, so most is asked for, and not all.
 BARS = {
-    "told apart, blind in this layer": (-0.5, 0.5),
+    "told apart, blind in this layer": (-0.05, 0.05),
     "told apart, blind above": (0.9, 1.0),
     "the layer": (0.9, 1.1),
     "all layers below": (-0.1, 0.1),

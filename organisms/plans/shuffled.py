@@ -36,10 +36,9 @@ PLAN = Plan(
 )
 
 _NONE = (0.0, 0.05)
-# Cutting attention off also makes heads attend to other words, so most is asked for, and not all.
 BARS = {
-    "told apart, blind from layer 3 on": (0.5, 1.0),
-    "told apart, blind below layer 3": (-0.5, 0.5),
+    "told apart, blind from layer 3 on": (0.9, 1.0),
+    "told apart, blind below layer 3": (-0.05, 0.05),
     "refused, base weights back in layer 2": _NONE,
     "refused, base weights back in layer 4": _NONE,
     "layers 0 to 2": (0.9, 1.1),

@@ -115,9 +115,9 @@ class Refusals:
         """
         side: PromptSide = "harmful" if isinstance(under, Remove) else "harmless"
         with self.subject.reading() as read:
-            found = self.subject.scored(self.pairs, side, [under])
+            own = self.subject.scored(self.pairs, side, [under])
             random = self.subject.scored(self.pairs, side, random_arms(under))
-        leads = moved(side, random.hits.astype(float), found.hits[0].astype(float))
+        leads = moved(side, random.hits.astype(float), own.hits[0].astype(float))
         smallest = float(leads.mean(1).min())
         name, n = "lead over the best random one", leads.shape[1]
         beside(
@@ -126,7 +126,7 @@ class Refusals:
             )
         )
         interval = means.mean(leads.mean(0), self.subject.level, self.pairs.clusters_of(side), (-1, 1))
-        method = f"refusals {found.by}, under random directions {random.by}; {interval.method}"
+        method = f"refusals {own.by}, under random directions {random.by}; {interval.method}"
         interval = replace(interval, method=method)
         return estimated("lead over random", interval, read, unit=self.pairs.unit, reach=RANGES["refuses.lead"])
 
