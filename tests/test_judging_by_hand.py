@@ -36,6 +36,8 @@ Hits = dict[tuple[str, Intervention | None], list[int]]
 class Told:
     """A subject whose answers are given."""
 
+    asking_is_free = False
+
     name, level = "told", LEVEL
 
     def __init__(self, hits: Hits, all_pairs: PairSet) -> None:

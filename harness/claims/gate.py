@@ -4,7 +4,7 @@ A claim opens the gate before its test runs; every subject calls `require_judgea
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,7 +20,7 @@ from harness.inputs.prompts.prompt_text import normalised
 from harness.inputs.sites import origins_kept
 from harness.judging import proportions
 from harness.judging.bars import WrittenBar
-from harness.judging.estimate import Estimate, Inconclusive, beside, exclusions
+from harness.judging.estimate import Estimate, Inconclusive, Refuted, beside, exclusions, unheard
 from harness.judging.numerals import printed
 from harness.judging.ranges import SHARE
 from harness.measurements.origins import Origin, prompts_of
@@ -36,6 +36,11 @@ class Asked(Protocol):
     @property
     def level(self) -> float:
         """The error level of the running claim."""
+        ...
+
+    @property
+    def asking_is_free(self) -> bool:
+        """Whether its answers are there already, so that a claim may ask although no verdict will come of it."""
         ...
 
     @property
@@ -63,17 +68,32 @@ class _Claim:
 
 @contextmanager
 def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -> Iterator[None]:
-    """Runs the block if these pairs can decide the claim's bars and the model refuses enough; else Inconclusive."""
+    """Runs the block if these pairs can decide the claim's bars and the model refuses enough; else Inconclusive.
+
+    Where asking is free the block runs even so, unheard: what it asks for and is not there is the better reason.
+    """
     for bar in bars:
         if bar.question == _BY_CATEGORY and (why := bar_is_out_of_reach(subject.all_pairs.heldout, subject.level, bar)):
             raise Inconclusive(why)
-    refused = _something_to_explain(subject) if needs_refusals else {}
+    refused: Mapping[str, bool] = {}
+    nothing: Inconclusive | None = None
+    try:
+        refused = _something_to_explain(subject) if needs_refusals else {}
+    except Inconclusive as error:
+        if not subject.asking_is_free:
+            raise
+        nothing = error
     token = _running.set(_Claim(bars, subject.level, refused))
     try:
-        with origins_kept(), exclusions():
+        with origins_kept(), exclusions(), nullcontext() if nothing is None else unheard():
             yield
+    except (Inconclusive, Refuted):
+        if nothing is None:
+            raise
     finally:
         _running.reset(token)
+    if nothing is not None:
+        raise nothing
 
 
 def bar_is_out_of_reach(pairs: PromptSet, level: float, bar: WrittenBar) -> str:

@@ -203,6 +203,17 @@ def decisions() -> Iterator[list[Comparison]]:
         _ledger.get([]).extend(made)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Forgets the comparisons decided, and the estimates reported, while the block runs."""
+    tokens = _ledger.set([]), _asides.set({})
+    try:
+        yield
+    finally:
+        _ledger.reset(tokens[0])
+        _asides.reset(tokens[1])
+
+
 def unsupported(made: Sequence[Comparison]) -> str:
     """Why a test that raised nothing still does not support its claim; empty if it does."""
     if not made:

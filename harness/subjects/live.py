@@ -67,6 +67,7 @@ class Wake(Protocol):
 class Subject(ArmRefusals, CircuitQuestions):
     """One model as claims see it, at the error level of the claim that asks."""
 
+    asking_is_free: bool = False  # a question may have to be measured
     controls: bool = True  # whether controls are measured and figures drawn, besides the verdict
 
     def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Wake, level: float) -> None:

@@ -36,6 +36,11 @@ class RecordedSubject:
         return RECORDED + self.recording.name
 
     @property
+    def asking_is_free(self) -> bool:
+        """Always true: answers are looked up."""
+        return True
+
+    @property
     def all_pairs(self) -> PairSet:
         """All items of the recording."""
         return self.recording.pairs
