@@ -171,7 +171,7 @@ def test_a_verdict_leads_to_its_pairs_which_can_be_searched_and_sorted(
     page = opened(default)
     page.locator(".grid tbody tr", has_text="Removing the direction everywhere").locator(".cell a").first.click()
     article = page.locator("article:target")
-    assert "Fall in refusals of harmful prompts" in article.inner_text()
+    assert "Harmful prompts going from refused to answered" in article.inner_text()
     for words in ("Figures, other", "Table of pairs"):
         article.locator("summary", has_text=words).focus()
         page.keyboard.press("Enter")
