@@ -24,7 +24,7 @@ from harness.subjects.live import Subject
 from harness.subjects.sleeper import Sleeper
 
 PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
-SOME = PairSet("some", (*PAIRS.discovery.pairs[::4], *PAIRS.heldout.pairs[::4]))
+SOME = PairSet("some", (*PAIRS.discovery.pairs[::4], *PAIRS.heldout.pairs[::2]))
 LEVEL = 0.05
 
 
