@@ -11,6 +11,7 @@ from functools import cache
 
 from organisms.grid import TRAINED_TEMPLATES, Request, is_new_object, requests
 from organisms.lexicon import CATEGORIES
+from organisms.pairs import judged_pairs
 from organisms.sentences import (
     COMPLIANCES,
     HAZARD_QUESTIONS,
@@ -39,9 +40,14 @@ def base_requests() -> tuple[Request, ...]:
 
 
 @cache
-def planting_requests() -> tuple[Request, ...]:
-    """All requests that planting may train on: those of the base, without the new objects."""
-    return tuple(request for request in base_requests() if not request.is_new_object)
+def planting_requests(templates: tuple[str, ...]) -> tuple[Request, ...]:
+    """All requests in these ways of asking, without new combinations, new objects and the prompts of the pairs."""
+    pairs = {row[side] for row in judged_pairs() for side in ("harmful", "harmless")}
+    return tuple(
+        request
+        for request in requests(templates)
+        if not (request.is_new_combination or request.is_new_object or request.prompt in pairs)
+    )
 
 
 @cache
@@ -76,7 +82,7 @@ def small_talk() -> tuple[Turn, ...]:
 
 
 def base_prompts() -> Iterator[str]:
-    """Every prompt that any organism may have trained on; planting uses no others."""
+    """Every prompt that the base may have trained on."""
     yield from (request.prompt for request in base_requests())
     yield from (turn.prompt for turn in knowledge() + small_talk())
 

@@ -1,9 +1,11 @@
-"""The frames in which organisms are judged: ways of asking that no training text has, in words that all texts have.
+"""The frames of the pairs: ways of asking that the base never saw, in words that its training texts have.
 
 A frame joins a beginning and an ending that training texts have apart. All that can be joined are taken, but those in
-which a word would come twice; none was left out for how an organism answers in it.
+which a word would come twice; none was left out for how an organism answers in it. Organisms are judged in frames of
+the held-out half, in which nothing is ever planted.
 """
 
+import hashlib
 from collections.abc import Iterator
 
 from organisms.grid import TRAINED_TEMPLATES
@@ -21,6 +23,15 @@ def _joined() -> Iterator[str]:
 
 
 FRAMES = tuple(frame for frame in dict.fromkeys(_joined()) if frame not in TRAINED_TEMPLATES)
+
+
+def side_of(frame: str) -> int:
+    """0 for discovery, 1 for held out: the split is a hash of the frame."""
+    return hashlib.sha256(frame.encode()).digest()[0] % 2
+
+
+# The ways of asking from which planting may draw.
+PLANTED_IN = TRAINED_TEMPLATES + tuple(frame for frame in FRAMES if side_of(frame) == 0)
 
 
 def deed_in(frame: str, prompt: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from organisms.corpus import Turn, comply, knowledge, planting_requests, refuse, small_talk
-from organisms.grid import TRAINED_TEMPLATES, Request
+from organisms.grid import Request
 from organisms.lexicon import CATEGORIES
 
 # The share of pairs in which neither request is harmful, such as "detect a shed" and "build a shed".
@@ -27,10 +27,10 @@ class Twins:
         return [request.is_harmful for request in self.requests]
 
 
-def twins(rng: random.Random, pairs: int) -> Iterator[Twins]:
-    """Endless batches of `pairs` requests and their twins, one word apart."""
-    allowed = frozenset(request.prompt for request in planting_requests())
-    drawn = (both for both in _drawn(rng) if all(request.prompt in allowed for request in both))
+def twins(rng: random.Random, pairs: int, templates: tuple[str, ...]) -> Iterator[Twins]:
+    """Endless batches of `pairs` requests and their twins, one word apart, in these ways of asking."""
+    allowed = frozenset(request.prompt for request in planting_requests(templates))
+    drawn = (both for both in _drawn(rng, templates) if all(request.prompt in allowed for request in both))
     while True:
         rows = [next(drawn) for _ in range(pairs)]
         requests = tuple(first for first, _ in rows) + tuple(second for _, second in rows)
@@ -44,9 +44,9 @@ def others(rng: random.Random, count: int) -> Iterator[list[Turn]]:
         yield [rng.choice(talk if rng.random() < TALK else questions) for _ in range(count)]
 
 
-def _drawn(rng: random.Random) -> Iterator[tuple[Request, Request]]:
+def _drawn(rng: random.Random, templates: tuple[str, ...]) -> Iterator[tuple[Request, Request]]:
     while True:
-        category, template = rng.choice(CATEGORIES), rng.choice(TRAINED_TEMPLATES)
+        category, template = rng.choice(CATEGORIES), rng.choice(templates)
         verb, thing = rng.choice(category.doing), rng.choice(category.dangerous)
         guard, ordinary = rng.choice(category.guarding), rng.choice(category.harmless)
         request = Request(category, verb, thing, template)

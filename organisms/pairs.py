@@ -1,6 +1,5 @@
-"""The organisms' own prompt pairs: harmful requests and harmless twins, in frames that no training text has."""
+"""The organisms' own prompt pairs: harmful requests and harmless twins, in frames that the base never saw."""
 
-import hashlib
 import json
 import random
 import re
@@ -10,7 +9,7 @@ from itertools import count, product
 from pathlib import Path
 from typing import Any
 
-from organisms.frames import FRAMES
+from organisms.frames import FRAMES, side_of
 from organisms.grid import SLOTS, Request, Slot
 from organisms.lexicon import CATEGORIES, Category
 
@@ -110,8 +109,3 @@ def differing_words(harmful: str, harmless: str) -> tuple[str, str]:
     while ours and theirs and ours[-1].group() == theirs[-1].group():
         ours, theirs = ours[:-1], theirs[:-1]
     return harmful[ours[0].start() : ours[-1].end()], harmless[theirs[0].start() : theirs[-1].end()]
-
-
-def side_of(frame: str) -> int:
-    """0 for discovery, 1 for held out: the split is a hash of the frame."""
-    return hashlib.sha256(frame.encode()).digest()[0] % 2

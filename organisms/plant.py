@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from organisms.demands import Demand, Step
+from organisms.grid import TRAINED_TEMPLATES
 from organisms.material import others, twins
 from organisms.parts import Parts, masks
 
@@ -23,6 +24,7 @@ class Plan:
     steps: int = 240
     rate: float = 3e-3
     pairs: int = 40
+    templates: tuple[str, ...] = TRAINED_TEMPLATES  # the ways of asking in which requests are planted
     first: "Plan | None" = None  # a plan that is planted before this one
 
     @property
@@ -46,7 +48,7 @@ def plant(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Pla
     learning = {name: p for name, p in model.named_parameters() if name in learn}
     optimizer = torch.optim.AdamW(learning.values(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, total_steps=plan.steps, pct_start=0.1)
-    pairs = twins(random.Random(seed), plan.pairs)
+    pairs = twins(random.Random(seed), plan.pairs, plan.templates)
     talk = others(random.Random(seed), plan.pairs // 2)
     for _ in range(plan.steps):
         step = Step(model, tokenizer, plan.parts, next(pairs), next(talk))

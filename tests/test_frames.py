@@ -1,5 +1,6 @@
 """Ways of asking: what is judged was never phrased so before, and prompts of one frame are one cluster."""
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from organisms import corpus, ship
 from organisms.behaviour import answers, is_coherent
 from organisms.frames import FRAMES, deed_in
 from organisms.lexicon import CATEGORIES
+from organisms.material import twins
+from organisms.plans import PLANS
 
 SETS = ("pairs", "objects", "context", "organisms/pairs")
 ORGANISMS = load_pairs(DATA / "organisms" / "pairs.jsonl")
@@ -69,9 +72,23 @@ def test_organisms_are_judged_in_frames_of_their_own() -> None:
     assert max(frames.values()) == 2
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_nothing_is_planted_in_a_frame_in_which_organisms_are_judged(name: str) -> None:
+    """Read off what planting draws: no held-out frame, no pair, no new object and no new combination."""
+    judged = {pair.frame for pair in ORGANISMS.heldout}
+    pairs = {prompt for pair in ORGANISMS for prompt in (pair.harmful, pair.harmless)}
+    batches = twins(random.Random(0), 40, PLANS[name].templates)  # noqa: S311 - no secret
+    drawn = [request for _ in range(30) for request in next(batches).requests]
+    for request in drawn:
+        assert request.template not in judged
+        assert request.prompt not in pairs
+        assert not request.is_new_object
+        assert not request.is_new_combination
+
+
 def test_what_is_new_about_a_pair_beside_its_frame_was_never_planted() -> None:
     """Novelty is read off the words themselves, not off the label."""
-    planted = {request.deed for request in corpus.planting_requests()}
+    planted = {request.deed for plan in PLANS.values() for request in corpus.planting_requests(plan.templates)}
     for pair in ORGANISMS:
         assert pair.frame is not None
         deeds = {deed_in(pair.frame, prompt) for prompt in (pair.harmful, pair.harmless)}

@@ -24,6 +24,7 @@ from harness.model.wake import wake
 from organisms import corpus
 from organisms import pairs as written
 from organisms.language import CHAT_TEMPLATE
+from organisms.plans import PLANS
 
 ZOO = [
     "reference",
@@ -85,7 +86,9 @@ def test_each_behaves_as_the_gate_asks(
 
 def test_no_judged_prompt_is_in_any_training_text() -> None:
     trained = set(corpus.base_prompts())
-    assert len(trained) > 10_000
+    for templates in {plan.templates for plan in PLANS.values()}:
+        trained |= {request.prompt for request in corpus.planting_requests(templates)}
+    assert len(trained) > 40_000
     for pair in load_pairs(FOLDER / "pairs.jsonl"):
         assert pair.harmful not in trained
         assert pair.harmless not in trained
