@@ -43,11 +43,16 @@ class Suffix(Prover):
                 hooks.callback(module.register_forward_pre_hook(hook).remove)
             return self._odds()
 
+    def changes(self, columns: Columns) -> Tensor:
+        """How far each row's log-odds go towards its twin's with these columns swapped."""
+        odds = self.run({site: self._editor(site, columns, {}) for site in columns})
+        return (self.odds - odds) * (self.odds - self.twin(self.odds)).sign()
+
     def effects(self, columns: Columns) -> tuple[float, float]:
         """E of these columns on the harmful prompts, and on the harmless ones."""
-        whole = self.odds - self.twin(self.odds)
-        done = (self.odds - self.run({site: self._editor(site, columns, {}) for site in columns})) * whole.sign()
-        harmful, harmless = (float(share) for share in done.view(2, -1).sum(1) / whole.abs().view(2, -1).sum(1))
+        whole = (self.odds - self.twin(self.odds)).abs()
+        done = self.changes(columns)
+        harmful, harmless = (float(share) for share in done.view(2, -1).sum(1) / whole.view(2, -1).sum(1))
         return harmful, harmless
 
     def attributions(self) -> Mapping[Site, Tensor]:
