@@ -32,7 +32,7 @@ from harness.subjects.published.recordings import Judgements, Recording, recordi
 from harness.subjects.sleeper import Sleeper
 from harness.subjects.synthetic import Synthetic, Truth
 from tests.tools import studies
-from tests.tools.interpolated import PAIRS, between
+from tests.tools.interpolated import PAIRS, Kind, between, only
 
 BY_HAND = Circuit.of(heads=[(4, 2)], neurons=[(4, 7)])
 ALONG = Direction.given([[1.0] * 128], layer=4)
@@ -226,6 +226,19 @@ def test_on_the_way_to_reference_there_is_something_to_explain_once_most_prompts
     assert reasons.keys() == (everything_but_the_baseline if share < 0.8 else set())
     opening = "nothing to explain: it refuses" if share < 0.75 else "perhaps nothing to explain: it refuses"
     assert all(reason.startswith(opening) for reason in reasons.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["heads", "neurons"])
+def test_neither_the_heads_nor_the_neurons_of_reference_refuse_alone(tmp_path: Path, kind: Kind) -> None:
+    """As its plan has it: heads only fetch what is known about the words, and neurons only act on what is fetched."""
+    sleeper, claims = only(kind, tmp_path), claims_in()
+    model = Bare(sleeper.record, PAIRS, sleeper.store, sleeper, 0.0025)
+    assert model.judged(PAIRS.heldout, "harmful", None).sum() <= 4
+    reasons = {made.name: reason for made in claims if (reason := why_shut(model, made))}
+    assert reasons.keys() == {made.name for made in claims} - {"baseline"}
+    assert all(reason.startswith("nothing to explain: it refuses") for reason in reasons.values())
+    sleeper.close()
 
 
 def why_shut(model: Subject, made: Claim) -> str:
