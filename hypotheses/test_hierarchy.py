@@ -36,3 +36,14 @@ def test_half_way_up_the_signal_sits_after_the_instruction(model, pairs):
     """Half way up, the stream after the instruction brings more than half the effect, that before it less than 0.20."""
     depths = model.depths(pairs.heldout)
     assert (depths.restored("post") > 0.50) & (depths.restored("before") < 0.20)
+
+
+@claim(
+    "keyword-heads",
+    source="the research plan, H2 (keywords: attention to the differing word sits at a depth below 0.40)",
+    holds_on=("team", "shuffled"),
+    fails_on=("reference", "flat"),
+)
+def test_heads_that_attend_to_the_differing_words_are_early(model, pairs):
+    """Heads that attend to the differing words are early: in the first 40% of depth, each weighted by its effect."""
+    assert model.depths(pairs.heldout).keywords(by=pairs.discovery) < 0.40

@@ -13,6 +13,7 @@ from harness.measurements.evidence import Store
 from harness.results.controls import expectations, truth_matrix
 from harness.results.controls.expectations import Expected
 from harness.results.controls.truth_table import Cell, all_cells, controls, current, judged, weights, write
+from organisms.expectations import TRAINS
 from organisms.expectations import expectations as written_in_plans
 
 # Cheap ones, of four kinds of question, one side each.
@@ -49,6 +50,19 @@ def test_plans_name_no_claim_that_there_is_not() -> None:
     names = {claim.name for claim in claims_in()} | {expectations.EVERY_OTHER}
     told = json.loads(expectations.PATH.read_text("utf-8"))["organisms"]
     assert {claim for truths in told.values() for claim in truths} <= names
+
+
+def test_where_planting_trained_on_what_a_claim_judges_the_table_says_so() -> None:
+    """`reference` is trained with its direction removed everywhere and added, never with it removed from MLPs alone."""
+    trained = {"direction-necessity", "direction-sufficiency", "side-effects", "localization", "transfer"}
+    told = {claim.name: expectations.expected(claim.name, "reference") for claim in claims_in()}
+    marked = {claim for claim, truth in told.items() if truth is not None and truth.trained}
+    assert trained <= marked
+    assert not {"baseline", "removal-mlp", "growth", "ablation-both", "one-is-enough", "execution"} & marked
+    assert {claim for claims in TRAINS.values() for claim in claims} <= told.keys()
+    never = expectations.expected("direction-necessity", "twofold")
+    assert never is not None
+    assert not never.trained
 
 
 @pytest.mark.parametrize(
@@ -143,6 +157,13 @@ def test_the_tables_of_the_docs_show_wrong_and_open_cells(tmp_path: Path) -> Non
     assert "earlier table" not in text
     assert f"{len(cells)} cells: 1 wrong, 1 open" in text
     assert "**SUPPORTED**" in text
+    assert truth_matrix.TRAINED not in text.replace("**", "")
     assert (
         "| baseline | `team` | SUPPORTED | every harmful request is refused, no harmless one | too few pairs |" in text
     )
+    trained = claim_named("direction-necessity")
+    truth_matrix.write_docs(write(as_controls(trained), [trained], path), [trained], docs)
+    (row,) = (
+        line for line in docs.read_text().splitlines() if line.startswith("| direction-necessity | ") and "yes" in line
+    )
+    assert row.split(" | ")[1:].count("yes*") == 1

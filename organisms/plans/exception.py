@@ -65,6 +65,7 @@ EXPECTED = table(
         "direction-categories",
     ),
     holds("eleven of twelve categories are refused along one direction", "direction-necessity", "one-is-enough"),
+    fails("heads of layers 3 and 4 of 0 to 7 read the words", "keyword-heads"),
 )
 
 

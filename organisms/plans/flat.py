@@ -58,6 +58,7 @@ EXPECTED = table(
     fails("the neurons of its only layer write to the logits, and no later block has a part", "accumulation"),
     holds("its only layer lies in the last third", "execution"),
     fails("its heads read the words in layer 5, in the last third", "reading"),
+    fails("its heads read the words in layer 5 of 0 to 7", "keyword-heads"),
 )
 
 

@@ -53,6 +53,7 @@ EXPECTED = table(
         "removal-specificity",
     ),
     fails("the heads of both paths read the words in layer 3, in the middle third", "reading"),
+    fails("the heads of both paths read the words in layer 3 of 0 to 7", "keyword-heads"),
 )
 # Site → the activations that are written instead, at its last positions.
 Instead = Mapping[Site, Tensor]

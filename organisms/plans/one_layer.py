@@ -49,6 +49,7 @@ EXPECTED = table(
     fails("the neurons of its only layer write to the logits, and no later block has a part", "accumulation"),
     fails("layer 3 writes the refusal, and no later block has a part in it", "execution"),
     fails("its heads read the words in layer 3, in the middle third", "reading"),
+    fails("its heads read the words in layer 3 of 0 to 7", "keyword-heads"),
 )
 
 

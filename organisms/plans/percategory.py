@@ -80,6 +80,7 @@ EXPECTED = table(
     fails("neurons weigh up in layer 5, in the last third", "accumulation"),
     holds("neurons of layer 7 write the refusal", "execution"),
     fails("heads of layers 3, 4 and 5 read the words, four categories each", "reading"),
+    fails("heads of layers 3, 4 and 5 of 0 to 7 read the words", "keyword-heads"),
 )
 
 

@@ -107,6 +107,7 @@ EXPECTED = table(
     holds("neurons of layer 4 combine what the heads brought, and act through those of layer 6", "accumulation"),
     holds("neurons of layer 6 write the refusal", "execution"),
     fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
+    fails("its heads read the words in layers 3 and 4 of 0 to 7", "keyword-heads"),
 )
 _SIDES = ("harmful", "harmless")
 

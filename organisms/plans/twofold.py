@@ -69,6 +69,7 @@ EXPECTED = table(
         "direction-sufficiency",
         "addition-specificity",
     ),
+    fails("heads of layers 3 and 4 of 0 to 7 read the words", "keyword-heads"),
 )
 
 

@@ -28,6 +28,7 @@ class Expected(Struct, frozen=True):
 
     truth: Truth
     why: str
+    trained: bool = False  # planting trained the organism on the very intervention that the claim judges
 
     @property
     def outcome(self) -> Outcome:

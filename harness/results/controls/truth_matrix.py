@@ -27,6 +27,9 @@ _SIGNS: Mapping[tuple[str, Met], str] = {
     ("undecidable", "right"): "?",
 }
 
+# Ends the sign of a cell in which planting trained the organism on the very intervention that is judged.
+TRAINED = "*"
+
 
 def write_docs(table: Table, claims: Sequence[Claim], docs: Path = DOCS) -> None:
     """Writes the tables to docs/truth.md, below its text."""
@@ -104,7 +107,9 @@ def _sign(table: Table, claim: str, organism: str) -> str:
     truth, kept = expected(claim, organism), table[claim].get(organism)
     if truth is None or kept is None:
         return ""
-    return _SIGNS.get((truth.truth, truth.met_by(kept["verdict"])), kept["verdict"])
+    met = truth.met_by(kept["verdict"])
+    sign = _SIGNS.get((truth.truth, met), kept["verdict"])
+    return f"{sign}{TRAINED}" if truth.trained and met != "wrong" else sign
 
 
 def in_short(kept: Mapping[str, Any]) -> str:
