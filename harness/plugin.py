@@ -24,7 +24,7 @@ from harness.running import fixtures
 from harness.running.fixtures import FORECAST, IMPORTED, JUDGED_ON, PLAN_IN_WORDS, PLANNED, READ
 from harness.running.html_table import HtmlTable
 from harness.running.node_ids import node_id
-from harness.running.options import models_asked, prompts_of, sleeper_of, system_of
+from harness.running.options import models_asked, prompts_of, sampling_of, sleeper_of, system_of
 from harness.running.run_reporter import RunReporter
 from harness.running.stopping import leave_it_to_the_controller, like_ctrl_c
 from harness.subjects.published.recordings import RECORDED, recording
@@ -58,18 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dtype", choices=get_args(model_catalog.Dtype), default="auto", help="default: auto, as it is stored"
     )
-    group.addoption(
-        "--system",
-        metavar="TEXT",
-        help="system prompt of all chats, as text or the name of a file (default: none of Assay's; some chat templates "
-        "write one of their own)",
-    )
-    group.addoption(
-        "--tokens",
-        type=int,
-        metavar="N",
-        help=f"generate at most N tokens of each answer (default: {SHORT_ANSWER} for organisms, else {LONG_ANSWER})",
-    )
+    _add_answering(group)
     group.addoption("--judge-only", action="store_true", help="judge from evidence alone; no model is loaded")
     group.addoption("--fresh", action="store_true", help="measure again what was measured before")
     group.addoption(
@@ -87,6 +76,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--plan", action="store_true", help="say how long the claims would take, and measure nothing")
     group.addoption("--strict-models", action="store_true", help="an unavailable model is an error, not a skip")
+
+
+def _add_answering(group: pytest.OptionGroup) -> None:
+    """Adds the options that say how chats begin and how answers are drawn."""
+    group.addoption(
+        "--system",
+        metavar="TEXT",
+        help="system prompt of all chats, as text or the name of a file (default: none of Assay's; some chat templates "
+        "write one of their own)",
+    )
+    group.addoption(
+        "--tokens",
+        type=int,
+        metavar="N",
+        help=f"generate at most N tokens of each answer (default: {SHORT_ANSWER} for organisms, else {LONG_ANSWER})",
+    )
+    group.addoption(
+        "--answers",
+        default="greedy",
+        metavar="HOW",
+        help="greedy, or sampled:K@T for K answers to each prompt at temperature T; its value is then the mean over "
+        "them (default: greedy)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -114,6 +126,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in models_asked(config):
             prompts_of(config, name)
         system_of(config)
+        sampling_of(config)
         if workers := config.getoption("--numprocesses", None):
             from harness.running.xdist_workers import require_room  # only here is xdist known to be installed
 
@@ -155,6 +168,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     given = (prompts_of(config, name) for name in names)
     descriptions = dict.fromkeys(prompts.described for prompts in given if prompts is not None)
     told = [] if (system := system_of(config)) is None else [f"system prompt: {short(system)}"]
+    told += [] if (drawn := sampling_of(config)) is None else [f"answers: {drawn.in_words}"]
     return [*(f"prompts: {description}" for description in descriptions), *told, *config.stash.get(_NOTES, [])]
 
 

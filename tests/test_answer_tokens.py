@@ -54,7 +54,7 @@ def test_answers_have_at_most_so_many_tokens_and_longer_ones_begin_alike(
         sleeper = asleep(tokens)
         subject = sleeper.subject(SOME)
         begun[tokens] = subject.answers(SOME)
-        keys.add(subject.ask(subject.to_answer(SOME, "harmful")).fingerprint)
+        keys.add(subject.ask(subject.to_answer(SOME, "harmful")[0]).fingerprint)
         ids = [completion.ids for completion in sleeper().generate(SOME.harmful, tokens=tokens)]
         assert max(map(len, ids)) <= tokens
         assert begun[tokens] == [sleeper().chat.decode(answer)[:80] for answer in ids]
@@ -91,7 +91,7 @@ def test_longer_answers_cost_more(asleep: Callable[[int | None], Sleeper]) -> No
     for tokens in (10, 30):
         sleeper = asleep(tokens)
         planner = Planner(sleeper.record, SOME, sleeper.store, sleeper, 0.01).plan(Work(), set())
-        costs[tokens] = planner.to_answer(SOME, "harmful").cost(Awake(planner))
+        costs[tokens] = planner.to_answer(SOME, "harmful")[0].cost(Awake(planner))
         sleeper.close()
     assert costs[30] - costs[10] == 4 * len(SOME) * 20
 

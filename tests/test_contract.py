@@ -21,6 +21,7 @@ from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import fitting
 from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judged_by, judgements, judges
+from harness.inputs.model_record import Sample
 from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, Kind, Site, width_at
 from harness.instruments.answer import measure
 from harness.instruments.editing import edit_for
@@ -92,6 +93,7 @@ def changed(question: Measurement) -> Iterator[tuple[str, Measurement]]:
         "side": "harmless",
         "under": add(golden.DIRECTION),
         "tokens": 7,
+        "sample": Sample(3, 0.5),
         "what": Sweep("mlp_out"),
         "mode": "denoise",
         "heads": 5,

@@ -29,8 +29,8 @@ LEVEL = 0.01
 PATCH, OTHER = patch(Circuit.of(heads=[(0, 0)])), patch(Circuit.of(heads=[(1, 0)]))
 FOUND = Direction("difference", 1, -1, ("a bomb",), ("a tree",))
 
-Hits = dict[tuple[str, Intervention | None], list[int]]
-"""(side, intervention) → 1 refused, 0 answered, 2 broken, pair by pair."""
+Hits = dict[tuple[str, Intervention | None], list[int] | list[list[int]]]
+"""(side, intervention) → 1 refused, 0 answered, 2 broken, pair by pair; a list for each of several samples."""
 
 
 class Told:
@@ -56,7 +56,7 @@ class Told:
 
     def _told(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> np.ndarray:
         place = {prompt: number for number, prompt in enumerate(getattr(self.all_pairs, side))}
-        return self.hits[side, under][[place[prompt] for prompt in getattr(pairs, side)]]
+        return self.hits[side, under][..., [place[prompt] for prompt in getattr(pairs, side)]]
 
     def scored(
         self,
@@ -342,7 +342,7 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
     class OneRun:
-        verdicts, quant, system, answer_tokens = [judged], "none", None, {"m": 24}
+        verdicts, quant, system, sampling, answer_tokens = [judged], "none", None, None, {"m": 24}
 
     said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
     assert (f"The pairs come from {count} frames" in said) is few
@@ -361,7 +361,7 @@ def test_the_limits_say_how_refusals_were_told(kinds: list[str], said: list[str]
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": []}
 
     class OneRun:
-        verdicts, quant, system, answer_tokens = [judged], "none", None, {"m": 24}
+        verdicts, quant, system, sampling, answer_tokens = [judged], "none", None, None, {"m": 24}
 
     limits = " ".join(wording.limits(judged, OneRun, kinds))  # type: ignore[arg-type]
     assert all(words in limits for words in said)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jaxtyping import Bool
-from numpy import ndarray
+from numpy import asarray, moveaxis, ndarray, stack
 
 from harness.claims import categories
 from harness.inputs.errors import AssayError
@@ -18,7 +18,7 @@ from harness.inputs.prompts.pairs import PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.prompts.prompt_text import normalised
 from harness.inputs.sites import origins_kept
-from harness.judging import proportions
+from harness.judging import answer_shares, proportions
 from harness.judging.bars import WrittenBar
 from harness.judging.estimate import Estimate, Inconclusive, Refuted, beside, exclusions, unheard
 from harness.judging.numerals import printed
@@ -52,18 +52,18 @@ class Asked(Protocol):
         """Collects the fingerprints of the evidence asked for while the block runs."""
         ...
 
-    def judged(self, pairs: PromptSet, side: PromptSide, under: None) -> Bool[ndarray, " pair"]:
-        """Whether each answer is a refusal."""
+    def judged(self, pairs: PromptSet, side: PromptSide, under: None) -> Bool[ndarray, "*sample pair"]:
+        """Whether each answer is a refusal; there may be several to each prompt."""
         ...
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """The running claim: its bars, its level, and which held-out prompts the unchanged model refuses."""
+    """The running claim: its bars, its level, and which answers of the unchanged model to held-out prompts refuse."""
 
     bars: tuple[WrittenBar, ...] = ()
     level: float = 0.0
-    refused: Mapping[str, bool] = field(default_factory=dict)
+    refused: Mapping[str, Bool[ndarray, "*sample"]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def opened(subject: Asked, bars: tuple[WrittenBar, ...], needs_refusals: bool) -
     for bar in bars:
         if bar.question == _BY_CATEGORY and (why := bar_is_out_of_reach(subject.all_pairs.heldout, subject.level, bar)):
             raise Inconclusive(why)
-    refused: Mapping[str, bool] = {}
+    refused: Mapping[str, Bool[ndarray, "*sample"]] = {}
     nothing: Inconclusive | None = None
     try:
         refused = _something_to_explain(subject) if needs_refusals else {}
@@ -118,21 +118,21 @@ def require_judgeable(pairs: PromptSet, origins: Iterable[Origin]) -> None:
             )
     running = _running.get()
     if pairs.harmful and running.refused.keys() >= set(pairs.harmful):
-        own = [running.refused[prompt] for prompt in pairs.harmful]
-        _require_above(proportions.rate(own, running.level, pairs.clusters_of("harmful")))
+        own = stack([running.refused[prompt] for prompt in pairs.harmful], -1)
+        _require_above(answer_shares.rate(own, running.level, pairs.clusters_of("harmful")))
 
 
-def _something_to_explain(subject: Asked) -> Mapping[str, bool]:
+def _something_to_explain(subject: Asked) -> Mapping[str, Bool[ndarray, "*sample"]]:
     pairs = subject.all_pairs.heldout
     if not pairs.harmful:
         raise Inconclusive("nothing to explain: no pairs are held out to judge on")
     with subject.reading() as read:
-        refused = [bool(hit) for hit in subject.judged(pairs, "harmful", None)]
-    rate = proportions.rate(refused, subject.level, pairs.clusters_of("harmful"))
+        refused = asarray(subject.judged(pairs, "harmful", None), dtype=bool)
+    rate = answer_shares.rate(refused, subject.level, pairs.clusters_of("harmful"))
     numbers = rate.value, rate.low, rate.high, rate.n, rate.method
     beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE, evidence=tuple(read)))
     _require_above(rate)
-    return dict(zip(pairs.harmful, refused, strict=True))
+    return dict(zip(pairs.harmful, moveaxis(refused, -1, 0), strict=True))
 
 
 def _require_above(rate: proportions.Interval) -> None:
@@ -141,8 +141,9 @@ def _require_above(rate: proportions.Interval) -> None:
         return
     perhaps = "nothing to explain" if rate.high < REFUSES else "perhaps nothing to explain"
     numbers = printed(rate.value, rate.low, rate.high, REFUSES, sign="")
+    refused = f"{rate.value * rate.n:.1f}".removesuffix(".0")
     raise Inconclusive(
-        f"{perhaps}: it refuses {round(rate.value * rate.n)} of {rate.n} harmful prompts to begin with, and their "
+        f"{perhaps}: it refuses {refused} of {rate.n} harmful prompts to begin with, and their "
         f"share {numbers} does not lie above {numbers.bar}"
     )
 

@@ -106,6 +106,8 @@ def _unbundle(path: Path, store: Store, sha256: str) -> None:
         options.append(f"--system={system}")
     if len(tokens := set(placed.run.answer_tokens.values())) == 1:  # else each model has its usual number
         options += ["--tokens", str(tokens.pop())]
+    if (drawn := placed.run.sampling) is not None:
+        options += ["--answers", str(drawn)]
     options += [part for name in placed.run.models for part in ("--model", name)]
     say(f"{path}: SHA-256 {placed.sha256}")
     count = len(placed.run.verdicts)

@@ -1,6 +1,9 @@
-"""The facts about a loaded model that outlive its weights: identity, sizes, self-examination."""
+"""The facts about a loaded model that outlive its weights (identity, sizes, self-examination), and how it answers."""
 
+import re
 from dataclasses import dataclass
+
+from harness.inputs.errors import AssayError
 
 # The most tokens of an answer: organisms refuse or answer in a sentence, as the published pipelines' answers are cut.
 SHORT_ANSWER = 24
@@ -8,6 +11,59 @@ SHORT_ANSWER = 24
 LONG_ANSWER = 64
 # Longer answers would cost more than any claim asks for.
 MOST_TOKENS = 4096
+# More answers to each prompt would cost more than they tell, and at higher temperatures hardly any answer is language.
+MOST_SAMPLES, HOTTEST = 100, 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of several answers drawn to each prompt, by its number from 0 on: the seed of its random numbers."""
+
+    number: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """So many answers to each prompt, drawn at a temperature from the whole vocabulary."""
+
+    number: int
+    temperature: float
+
+    def __str__(self) -> str:
+        """As `--answers` takes it."""
+        return f"sampled:{self.number}@{self.temperature!r}"
+
+    @property
+    def in_words(self) -> str:
+        """Such as `5 answers to each prompt, drawn at temperature 0.7`."""
+        several = "1 answer" if self.number == 1 else f"{self.number} answers"
+        return f"{several} to each prompt, drawn at temperature {self.temperature:g}"
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Each of the answers to a prompt."""
+        return tuple(Sample(number, self.temperature) for number in range(self.number))
+
+
+def sampling(given: str) -> Sampling | None:
+    """How answers are drawn, from `sampled:K@T`; None for `greedy`."""
+    if given == "greedy":
+        return None
+    form = re.fullmatch(r"sampled:(\d{1,9})@(\d+\.?\d*(?:[eE]-?\d{1,3})?)", given, re.ASCII)
+    if form is None:
+        raise AssayError(
+            f"--answers {given!r}: give greedy or sampled:K@T, such as sampled:5@0.7 for 5 answers to each prompt at "
+            "temperature 0.7"
+        )
+    number, temperature = int(form[1]), float(form[2])
+    if not 1 <= number <= MOST_SAMPLES:
+        raise AssayError(f"--answers {given}: give from 1 to {MOST_SAMPLES} answers to each prompt")
+    if temperature == 0:
+        raise AssayError(f"--answers {given}: at temperature 0 all answers are the same; give greedy")
+    if not temperature <= HOTTEST:
+        raise AssayError(f"--answers {given}: give a temperature of at most {HOTTEST:g}")
+    return Sampling(number, temperature)
 
 
 @dataclass(frozen=True)
@@ -83,3 +139,4 @@ class ModelRecord:
     peak_bytes: int
     system: str | None = None  # the system prompt of all chats
     answer_tokens: int = SHORT_ANSWER  # the most tokens of an answer, as the run asked for it
+    sampling: Sampling | None = None  # how the run asked for answers to be drawn; None: greedily

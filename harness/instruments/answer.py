@@ -115,7 +115,8 @@ def _(question: OpeningScores, model: ChatModel, tokens: Sequence[int], chunks: 
 def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     prompts = getattr(question.pairs, question.side)
     edit = _edit(model, question.under, _twins(question.pairs))
-    answers = tuple(completion.text for completion in model.generate(prompts, tokens=question.tokens, under=edit))
+    completions = model.generate(prompts, tokens=question.tokens, under=edit, sample=question.sample)
+    answers = tuple(completion.text for completion in completions)
     return {
         "prefixes": [answer[:PREFIX] for answer in answers],
         **readings(model, prompts, answers, question.contexts),

@@ -14,15 +14,16 @@ from torch import Tensor
 
 # At the top, though it takes seconds: it brings what config_check's child process would else import within its limit.
 from transformer_lens.model_bridge.sources import build_bridge_from_module
-from transformers import Cache, GenerationConfig
+from transformers import Cache, GenerationConfig, LogitsProcessorList
 
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import library_call, ran_out
 from harness.inputs.model_catalog import KnownModel
-from harness.inputs.model_record import ModelRecord
+from harness.inputs.model_record import ModelRecord, Sample
 from harness.inputs.sites import Site, in_layer
 from harness.model.architecture import Architecture, architecture, sizes
+from harness.model.drawn_answers import Draws
 from harness.model.loading import Loaded
 
 # Tokens in one forward at first; the budget halves whenever memory runs out.
@@ -61,7 +62,7 @@ class Edit(Protocol):
 
 @dataclass(frozen=True)
 class Completion:
-    """A greedy answer."""
+    """An answer."""
 
     text: str
     ids: tuple[int, ...]
@@ -156,8 +157,10 @@ class ChatModel:
         rows = self.in_batches(encoded, activations)
         return {site: torch.stack([row[site] for row in rows]) for site in sites}
 
-    def generate(self, prompts: Sequence[str], *, tokens: int = 24, under: Edit | None = None) -> list[Completion]:
-        """Greedy answers of at most `tokens` tokens."""
+    def generate(
+        self, prompts: Sequence[str], *, tokens: int = 24, under: Edit | None = None, sample: Sample | None = None
+    ) -> list[Completion]:
+        """Answers of at most `tokens` tokens: greedy ones, or those that a sample draws."""
         settings = GenerationConfig(
             max_new_tokens=tokens,
             do_sample=False,
@@ -166,9 +169,13 @@ class ChatModel:
         )
 
         def answers(batch: Batch) -> list[Completion]:
+            draws = [] if sample is None else [Draws(sample, [prompt.ids for prompt in batch.encoded])]
             with self._edited(under, batch), torch.no_grad():
                 output = self.loaded.hf.generate(
-                    input_ids=batch.ids, attention_mask=batch.mask.long(), generation_config=settings
+                    input_ids=batch.ids,
+                    attention_mask=batch.mask.long(),
+                    generation_config=settings,
+                    logits_processor=LogitsProcessorList(draws),
                 )
             return [self._completion(row) for row in output[:, batch.ids.shape[1] :].tolist()]
 

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.measurements.evidence import Evidence
 from harness.measurements.questions import Estimated
 from harness.report.drawing.answer_figures import random_controls, refusals
 from harness.report.drawing.figure_plan import growing
 from harness.results.run_record import Judged
-from harness.results.verdict_evidence import Material, Swept
+from harness.results.verdict_evidence import Arm, Material, Swept
 
 # A number rests on the parts that make up this share of it.
 MOST = 0.95
@@ -62,7 +61,7 @@ def _strongest_random(material: Material) -> Iterator[str]:
         )
 
 
-def _share_refusing(told: Evidence) -> float:
+def _share_refusing(told: Arm) -> float:
     return float(refusals(told).mean())
 
 

@@ -9,15 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from harness.inputs.judges.outcomes import READINGS, outcomes
-from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import SIDES, PairSet, side_of
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
+from harness.judging.answer_shares import per_prompt
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence
 from harness.measurements.questions import Answers, Swept
-from harness.results.verdict_evidence import intervention_in_words, prompts_fingerprint
+from harness.results.verdict_evidence import Arm, arms_of, intervention_in_words, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
 # Stands in a column of flips for an answer that neither refuses nor answers.
@@ -125,26 +124,26 @@ def _listed(lists: PromptLists, shown: Sequence[Evidence]) -> Table:
 def _answers(shown: Sequence[Evidence]) -> Iterator[tuple[str, Column]]:
     """(side, column) of every arm's answers, the unchanged model first, and of whether its refusals changed."""
     for side in ("harmful", "harmless"):
-        arms = [arm for arm in shown if arm.recipe.of["side"] == side]
-        unchanged = next((arm for arm in arms if arm.recipe.of["under"] is None), None)
-        for arm in sorted(arms, key=lambda arm: arm.recipe.of["under"] is not None):
-            name = intervention_in_words(arm.recipe.of["under"])
-            yield side, Column(f"{side}, {name}: answer", "text", tuple(arm.values["prefixes"]))
-            if unchanged is None:
-                continue
-            before = np.array(unchanged.values[PHRASES]) > 0
-            if arm is unchanged:
-                yield side, _flags(f"{side}: refused", before.tolist())
-            else:
-                yield side, Column(f"{side}, {name}: change", "flip", tuple(_changes(arm, before)))
+        arms = arms_of(answered for answered in shown if answered.recipe.of["side"] == side)
+        unchanged = next((arm for arm in arms if arm.of["under"] is None), None)
+        for arm in sorted(arms, key=lambda arm: arm.of["under"] is not None):
+            name, several = intervention_in_words(arm.of["under"]), len(arm.samples)
+            first = "answer" if several == 1 else f"the first of {several} answers"
+            yield side, Column(f"{side}, {name}: {first}", "text", tuple(arm.samples[0].values["prefixes"]))
+            if several > 1:
+                shares = per_prompt(arm.refused).tolist()
+                yield side, Column(f"{side}, {name}: share refused", "number", tuple(map(_short, shares)))
+            elif unchanged is not None and arm is unchanged:
+                yield side, _flags(f"{side}: refused", unchanged.refused.tolist())
+            elif unchanged is not None:
+                yield side, Column(f"{side}, {name}: change", "flip", tuple(_changes(arm, unchanged.refused)))
 
 
-def _changes(arm: Evidence, before: Bool[np.ndarray, " prompt"]) -> list[int]:
+def _changes(arm: Arm, before: Bool[np.ndarray, " prompt"]) -> list[int]:
     """Whether each answer refuses anew, no longer, or as before; or is broken, where its readings were kept."""
-    refused = np.array(arm.values[PHRASES]) > 0
-    changes = refused.astype(int) - before
-    if set(READINGS) <= set(arm.values):
-        changes[outcomes(refused, arm.values).broken] = BROKEN
+    changes = arm.refused.astype(int) - before
+    if (told := arm.outcomes) is not None:
+        changes[told.broken] = BROKEN
     return [int(change) for change in changes]
 
 

@@ -14,7 +14,7 @@ from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite, Key, Malformed
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.machine import Machine, commit, libraries, machine, peak_bytes
-from harness.inputs.model_record import SHORT_ANSWER, ModelRecord
+from harness.inputs.model_record import SHORT_ANSWER, ModelRecord, Sampling
 from harness.judging.verdict import Decided, Kept, Word
 from harness.measurements.evidence import Imported
 
@@ -147,6 +147,12 @@ class Run:
         """Live model → the most tokens of its answers; older runs did not record that it was 24."""
         live = {name: model["record"] for name, model in self.models.items() if model["kind"] == "live"}
         return {name: record.get("answer_tokens", SHORT_ANSWER) for name, record in live.items()}
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How the answers of its live models were drawn; None: greedily."""
+        drawn = (model["record"].get("sampling") for model in self.models.values() if model["kind"] == "live")
+        return next((Sampling(**how) for how in drawn if how is not None), None)
 
     def save(self, folder: Path) -> None:
         """Writes run.json completely or not at all."""

@@ -1,13 +1,15 @@
 """The evidence that one verdict read, prepared for figures: effects as shares, circuits by part, directions by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from harness.inputs.judges.outcomes import READINGS, Outcomes, outcomes, together
+from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import SIDES
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.inputs.sites import INDEXED, SITE_KINDS, Kind
@@ -249,6 +251,45 @@ class Swept:
         if not finite.any() or self.gap[finite].sum() <= 0:
             return Interval(np.nan, np.nan, np.nan, 0, "nothing to take a share of")
         return means.ratio_of_means(change[finite], self.gap[finite], self.material.level, self.clusters[finite])
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The answers of one arm to the prompts of one side: one to each, or several, each sample in its own evidence."""
+
+    samples: tuple[Evidence, ...]
+
+    @property
+    def of(self) -> Mapping[str, Any]:
+        """What was asked, the same in all samples but for their number."""
+        return self.samples[0].recipe.of
+
+    @property
+    def refused(self) -> Bool[np.ndarray, "*sample prompt"]:
+        """Which answers refuse, by the phrases."""
+        return together([np.array(sample.values[PHRASES]) > 0 for sample in self.samples])
+
+    @property
+    def outcomes(self) -> Outcomes | None:
+        """Which answers refuse, answer, or are broken; None where too little of them was kept."""
+        if not all(set(READINGS) <= set(sample.values) for sample in self.samples):
+            return None
+        rows = zip(np.atleast_2d(self.refused), self.samples, strict=True)
+        return Outcomes.together([outcomes(refused, sample.values) for refused, sample in rows])
+
+
+def arms_of(answers: Iterable[Evidence]) -> list[Arm]:
+    """Evidence of answers, with all samples of an arm together; arms in the order of their first evidence."""
+    samples: dict[str, list[Evidence]] = {}
+    for answered in answers:
+        drawn = answered.recipe.of.get("sample")
+        of = answered.recipe.of if drawn is None else {**answered.recipe.of, "sample": drawn["temperature"]}
+        samples.setdefault(str(of), []).append(answered)
+    return [Arm(tuple(sorted(own, key=_number_of_sample))) for own in samples.values()]
+
+
+def _number_of_sample(answered: Evidence) -> int:
+    return int((answered.recipe.of.get("sample") or {"number": 0})["number"])
 
 
 def intervention_in_words(under: Mapping[str, Any] | None, direction: KnownDirection | None = None) -> str:

@@ -151,6 +151,8 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         )
     if not model.startswith(RECORDED) and run.system is not None:
         sentences.append(f"Every chat began with a system prompt ({short(run.system)}); others can change answers.")
+    if not model.startswith(RECORDED) and run.sampling is not None:
+        sentences.append(f"The value of a prompt is the mean over {run.sampling.in_words}.")
     if not model.startswith(RECORDED) and run.quant != "none":
         sentences.append(f"Weights quantized to {run.quant}; this run did not ask the model in full precision.")
     return sentences

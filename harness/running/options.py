@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.inputs import model_catalog, places
+from harness.inputs.model_record import Sampling, sampling
 from harness.inputs.prompts import pair_files
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet
 from harness.inputs.prompts.system_prompt import system_prompt
@@ -58,6 +59,7 @@ def sleeper_of(config: pytest.Config, name: str) -> "Sleeper":
         dtype=option("--dtype"),
         system=system_of(config),
         tokens=option("--tokens"),
+        sampling=sampling_of(config),
         examined_on=prompts_of(config, name),
     )
 
@@ -66,6 +68,11 @@ def system_of(config: pytest.Config) -> str | None:
     """The system prompt of --system, or None."""
     given = config.getoption("--system")
     return None if given is None else system_prompt(given)
+
+
+def sampling_of(config: pytest.Config) -> Sampling | None:
+    """How --answers asks for answers to be drawn; None: greedily."""
+    return sampling(config.getoption("--answers"))
 
 
 _PROMPTS = pytest.StashKey[PromptSet]()

@@ -23,6 +23,8 @@ def require_options(option: dict[str, Any], live: bool) -> None:
             raise AssayError("--tokens: recorded answers have the length that they had; leave it out")
         if not 1 <= tokens <= MOST_TOKENS:
             raise AssayError(f"--tokens {tokens}: give a whole number from 1 to {MOST_TOKENS}")
+    if option["answers"] != "greedy" and not live:
+        raise AssayError("--answers: recorded answers are as they were published; leave it out")
     evidence = Path(option["evidence"])
     if evidence.exists() and not evidence.is_dir():
         raise AssayError(f"--evidence {evidence}: is no folder; give the folder of the evidence, or a new name")

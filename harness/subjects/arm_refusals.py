@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool
 
+from harness.inputs.judges.outcomes import together
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judged_by
 from harness.inputs.prompts.pairs import PromptSide
@@ -46,7 +47,7 @@ class ArmRefusals:
                 others = f" ({'; '.join(tried)})" if tried else ""
                 return Refused(hits, f"by {words}, {validity} as generated{others}")
             tried.append(f"{words}: {validity} as generated")
-        hits = np.array([_answered(self, self.ask, pairs, side, arm) for arm in arms])
+        hits = np.array([_answered(self.ask, self.to_answer(pairs, side, arm)) for arm in arms])
         return Refused(hits, f"by generated answers ({'; '.join(tried)})")
 
     def validity(
@@ -54,7 +55,8 @@ class ArmRefusals:
     ) -> Validity:
         """How often a measure says of discovery prompts what their generated answers say, over all arms together.
 
-        Several arms share the sample, so that they cost as many answers as one.
+        Several arms share the sample, so that they cost as many answers as one. Of several answers to a prompt the
+        first counts, which is as likely to be refused as any other, so that the units stay independent.
         """
         discovery, places = self.all_pairs.discovery, _sample(self, side, arms)
         if not places or not _can_be_told(self, measure):
@@ -66,7 +68,7 @@ class ArmRefusals:
             # Of the unchanged model all discovery answers are there already.
             sample = discovery if arm is None else portion(discovery, side, rows)
             said = _said(self, measure, self.seek_and_cite, sample, side, arm)
-            alike = said == _answered(self, self.seek_and_cite, sample, side, arm)
+            alike = said == _answered(self.seek_and_cite, self.to_answer(sample, side, arm)[:1])
             same += int((alike[rows] if arm is None else alike).sum())
             n += len(rows)
         return Validity(same, n)
@@ -103,15 +105,9 @@ def _said(
     return np.array(ask(OpeningScores(pairs, side, subject.openings, arm)).values["odds"]) > 0
 
 
-def _answered(
-    subject: MeasuredSubject,
-    ask: Callable[[Answers], Evidence],
-    pairs: PromptSet,
-    side: PromptSide,
-    arm: Intervention | None,
-) -> Bool[np.ndarray, " prompt"]:
+def _answered(ask: Callable[[Answers], Evidence], samples: Sequence[Answers]) -> Bool[np.ndarray, "*sample prompt"]:
     """Whether the generated answers refuse."""
-    return np.array(judged_by(PHRASES, ask(subject.to_answer(pairs, side, arm)).values)) > 0
+    return together([np.array(judged_by(PHRASES, ask(question).values)) > 0 for question in samples])
 
 
 def _sample(subject: MeasuredSubject, side: PromptSide, arms: Sequence[Intervention | None]) -> list[int]:

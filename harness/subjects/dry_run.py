@@ -45,7 +45,8 @@ class Planner(Subject):
         sides: tuple[PromptSide, ...] = ("harmful", "harmless")
         for side in sides:
             self.seek(Scores(self.all_pairs.discovery, side))
-            self.seek(self.to_answer(self.all_pairs.discovery, side))
+            for question in self.to_answer(self.all_pairs.discovery, side):
+                self.seek(question)
         return 1.0
 
     def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from harness.claims import gate
 from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
-from harness.inputs.judges.outcomes import Outcomes, outcomes
+from harness.inputs.judges.outcomes import Outcomes, outcomes, together
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judged_by, require
 from harness.inputs.model_record import ModelRecord, Sizes
@@ -162,19 +162,23 @@ class Subject(ArmRefusals, CircuitQuestions):
         """Side effects of an intervention: on these pairs' harmless prompts, on answers' language, on plain text."""
         return SideEffects(self, pairs, under)
 
-    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> Answers:
-        """The question for these answers, each of as many tokens as the run asked for."""
-        return Answers(pairs, side, under, self.record.answer_tokens)
+    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> tuple[Answers, ...]:
+        """The questions for these answers as the run asked for them: one or, if they are drawn, one for each sample."""
+        drawn = self.record.sampling
+        samples = (None,) if drawn is None else drawn.samples
+        return tuple(Answers(pairs, side, under, self.record.answer_tokens, sample) for sample in samples)
 
     def answers(self, pairs: PromptSet, side: PromptSide = "harmful", under: Intervention | None = None) -> list[str]:
-        """The beginning of each answer."""
-        return list(self.ask(self.to_answer(pairs, side, under)).values["prefixes"])
+        """The beginning of each answer, or of the first to each prompt."""
+        return list(self.ask(self.to_answer(pairs, side, under)[0]).values["prefixes"])
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
-    ) -> Bool[np.ndarray, " pair"]:
+    ) -> Bool[np.ndarray, "*sample pair"]:
         """Whether each answer is a refusal, by the judge of that name."""
-        question = self.to_answer(pairs, side, under)
+        return together([self._judged_once(question, judge) for question in self.to_answer(pairs, side, under)])
+
+    def _judged_once(self, question: Answers, judge: str) -> Bool[np.ndarray, " pair"]:
         hits = judged_by(judge, self.ask(question).values)
         if hits is None:  # measured before there was this judge, and the answers' beginnings do not tell
             recipe = question.recipe(self.record.fingerprint, ())
@@ -185,8 +189,9 @@ class Subject(ArmRefusals, CircuitQuestions):
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
     ) -> Outcomes:
         """Which answers refuse, by the judge of that name, which answer, and which are broken."""
-        refused = self.judged(pairs, side, under, judge)
-        return outcomes(refused, self.ask(self.to_answer(pairs, side, under)).values)
+        refused = np.atleast_2d(self.judged(pairs, side, under, judge))
+        readings = [self.ask(question).values for question in self.to_answer(pairs, side, under)]
+        return Outcomes.together([outcomes(own, read) for own, read in zip(refused, readings, strict=True)])
 
     @property
     def score_serves(self) -> bool:
@@ -202,8 +207,9 @@ class Subject(ArmRefusals, CircuitQuestions):
             for side in sides:
                 scores = self.seek(Scores(pairs, side))
                 read.append(scores.fingerprint)
-                odds += scores.values["odds"]
-                hits += Subject.judged(self, pairs, side, None).tolist()
+                told = Subject.judged(self, pairs, side, None)
+                odds += np.broadcast_to(scores.values["odds"], told.shape).ravel().tolist()
+                hits += told.ravel().tolist()
         self._area_read = tuple(read)
         return proportions.area(odds, hits)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.judges.phrases import PHRASES
@@ -19,6 +19,7 @@ from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.sites import At, Site
 from harness.judging import proportions
+from harness.judging.answer_shares import per_prompt
 from harness.judging.estimate import Estimate
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence
@@ -57,8 +58,13 @@ class Validity:
 class Refused:
     """Which prompts are refused in each of several arms, and in words by which measure, with what agreement."""
 
-    hits: Bool[np.ndarray, "arm prompt"]
+    hits: Bool[np.ndarray, "arm *sample prompt"]
     by: str
+
+    @property
+    def shares(self) -> Float[np.ndarray, "arm prompt"]:
+        """How much of each prompt's answers refuses, in each arm."""
+        return np.array([per_prompt(own) for own in self.hits])
 
 
 class AnySubject(Protocol):
@@ -85,8 +91,8 @@ class AnySubject(Protocol):
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
-    ) -> Bool[np.ndarray, " pair"]:
-        """Whether each answer is a refusal, by the judge of that name."""
+    ) -> Bool[np.ndarray, "*sample pair"]:
+        """Whether each answer is a refusal, by the judge of that name; there may be several to each prompt."""
         ...
 
     def outcomes(
@@ -150,8 +156,8 @@ class MeasuredSubject(AnySubject, Protocol):
         """How often a measure says of discovery prompts what their generated answers say, over all arms together."""
         ...
 
-    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> Answers:
-        """The question for these answers, each of as many tokens as the run asked for."""
+    def to_answer(self, pairs: PromptSet, side: PromptSide, under: Intervention | None = None) -> tuple[Answers, ...]:
+        """The questions for these answers as the run asked for them: one or, if they are drawn, one for each sample."""
         ...
 
     def ask(self, question: Measurement) -> Evidence:

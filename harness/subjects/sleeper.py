@@ -11,7 +11,7 @@ from harness.inputs import machine, weight_files
 from harness.inputs.errors import AssayError, NotMeasured, Refused, Unavailable
 from harness.inputs.files.json_files import fitting
 from harness.inputs.model_catalog import ORGANISM, Device, Dtype, KnownModel, Quant, find
-from harness.inputs.model_record import LONG_ANSWER, SHORT_ANSWER, ModelRecord
+from harness.inputs.model_record import LONG_ANSWER, SHORT_ANSWER, ModelRecord, Sampling
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
@@ -36,6 +36,7 @@ class Sleeper:
     dtype: Dtype = "auto"
     system: str | None = None  # the system prompt of all chats
     tokens: int | None = None  # the most tokens of an answer; None: fewer for an organism than for other models
+    sampling: Sampling | None = None  # how answers are drawn; None: greedily
     examined_on: PromptSet | None = None  # prompts of the self-examination; None: those of its entry in the catalog
     record_evidence: str = field(default="", init=False)  # the fingerprint of the evidence that holds its record
     _awake: "ChatModel | None" = field(default=None, repr=False)
@@ -79,7 +80,7 @@ class Sleeper:
 
     def _as_asked(self, record: ModelRecord) -> ModelRecord:
         usual = SHORT_ANSWER if self.listed.alias.startswith(ORGANISM) else LONG_ANSWER
-        return replace(record, answer_tokens=self.tokens or usual)
+        return replace(record, answer_tokens=self.tokens or usual, sampling=self.sampling)
 
     @property
     def kept_record(self) -> Evidence | None:

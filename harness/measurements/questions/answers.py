@@ -1,15 +1,15 @@
 """Questions about what a model says: tokens, answers, the first token's score, and plain text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from harness.inputs.files.json_files import Count
+from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.registry import judges
-from harness.inputs.model_record import SHORT_ANSWER
+from harness.inputs.model_record import SHORT_ANSWER, Sample
 from harness.inputs.prompts.pairs import PairSet, PromptSide
-from harness.measurements.interventions import Intervention
+from harness.measurements.interventions import LATER, Intervention
 from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done, Flag
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
 
@@ -31,6 +31,15 @@ class _FirstAnswers(Struct):
     prefixes: list[str]
     repetition: list[float]
     cross_entropy: list[float | None]
+
+
+class _Drawn(Struct, tag_field="a", tag="Sample"):
+    number: Count
+    temperature: Finite
+
+
+class _AskedAnswers(AskedUnder):
+    sample: _Drawn | None = None
 
 
 class _Answers(Struct):
@@ -102,11 +111,11 @@ class RefusalTokens(Measurement):
 
 @dataclass(frozen=True)
 class Answers(Measurement):
-    """Greedy answers to the prompts of one side, with every judge's judgements and what tells answers from babble."""
+    """An answer to each prompt of one side, with every judge's judgements and what tells answers from babble."""
 
     KIND = "answers"
     CONTENT = Content(
-        AskedUnder,
+        _AskedAnswers,
         _Answers,
         ("prefixes", *READINGS),
         before=Content(AskedUnder, _FirstAnswers, ("prefixes", "repetition", "cross_entropy")),
@@ -117,6 +126,7 @@ class Answers(Measurement):
     side: PromptSide
     under: Intervention | None = None
     tokens: int = SHORT_ANSWER
+    sample: Sample | None = field(default=None, metadata=LATER)  # None: the likeliest token each time
 
     def cost(self, model: Outlook) -> float:
         """Answers of full length are generated, and read after their own context, after another's, and after none."""

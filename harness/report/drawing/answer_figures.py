@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from harness.inputs.judges.outcomes import READINGS, outcomes
-from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.judging import proportions
+from harness.judging import answer_shares, proportions
 from harness.measurements.evidence import Evidence
 from harness.measurements.questions import Answers, Estimated, OpeningScores, Products, Projected, Scores, Swept
 from harness.report.drawing import row_charts
 from harness.report.drawing.charts import Series
 from harness.report.drawing.figure_plan import Limits, Plan, grouped, line_of, strip_of
 from harness.report.drawing.svg import Drawing
-from harness.results.verdict_evidence import Material, prompts_fingerprint
+from harness.results.verdict_evidence import Arm, Material, arms_of, prompts_fingerprint
 from harness.subjects.published.recordings import Recording
 
 # Measurements by which claims judge that generate no answers; such claims have answers only because the gate asked.
@@ -37,23 +35,21 @@ def refused_under(material: Material) -> Iterator[Plan]:
         return prompts_fingerprint(answers), answers.recipe.of["side"]
 
     for (fingerprint, side), group in grouped(material.kind(Answers.KIND), question):
-        arms = sorted(group, key=lambda answers: answers.recipe.of["under"] is not None)
-        if arms[-1].recipe.of["under"] is None:
+        arms = sorted(arms_of(group), key=lambda arm: arm.of["under"] is not None)
+        if arms[-1].of["under"] is None:
             continue
-        names = [material.intervention_in_words(arm.recipe.of["under"]) for arm in arms]
+        names = [material.intervention_in_words(arm.of["under"]) for arm in arms]
         labels = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names)]
-        hits = {label: np.array(arm.values[PHRASES]) > 0 for label, arm in zip(labels, arms, strict=True)}
+        hits = {label: arm.refused for label, arm in zip(labels, arms, strict=True)}
         yield refused_by_category(
             material, material.judged_sets[fingerprint][1], hits, side, _broken(dict(zip(labels, arms, strict=True)))
         )
 
 
-def _broken(arms: Mapping[str, Evidence]) -> str:
+def _broken(arms: Mapping[str, Arm]) -> str:
     """A sentence on how many answers of each arm are broken; empty where none is, or where that was not kept."""
-    kept = {label: arm.values for label, arm in arms.items() if set(READINGS) <= set(arm.values)}
-    counts = {
-        label: int(outcomes(np.array(values[PHRASES]) > 0, values).broken.sum()) for label, values in kept.items()
-    }
+    known = {label: outcomes for label, arm in arms.items() if (outcomes := arm.outcomes) is not None}
+    counts = {label: int(outcomes.broken.sum()) for label, outcomes in known.items()}
     listed = ", ".join(f"{count} ({label})" for label, count in counts.items() if count)
     return f" Of the answers these neither refuse nor answer: {listed}." if listed else ""
 
@@ -65,7 +61,7 @@ def refused_unchanged(material: Material) -> Iterator[Plan]:
     if intervened or any(map(material.kind, _JUDGED_WITHOUT_ANSWERS)):
         return
     for fingerprint, group in grouped(answered, prompts_fingerprint):
-        hits = {answers.recipe.of["side"]: np.array(answers.values[PHRASES]) > 0 for answers in group}
+        hits = {arm.of["side"]: arm.refused for arm in arms_of(group)}
         sides = {side: hits[side] for side in ("harmful", "harmless") if side in hits}
         prompts = material.judged_sets[fingerprint][1]
         if isinstance(prompts, PairSet):
@@ -77,7 +73,7 @@ def refused_unchanged(material: Material) -> Iterator[Plan]:
 def refused_by_category(
     material: Material,
     prompts: PromptSet,
-    hits: Mapping[str, Bool[np.ndarray, " prompt"]],
+    hits: Mapping[str, Bool[np.ndarray, "*sample prompt"]],
     side: str,
     remark: str = "",
 ) -> Plan:
@@ -86,9 +82,9 @@ def refused_by_category(
     categories, clusters = np.array(prompts.categories_of(of)), np.array(prompts.clusters_of(of))
     names = sorted(set(categories.tolist()))
 
-    def bars(name: str, refused: Bool[np.ndarray, " prompt"]) -> Series:
+    def bars(name: str, refused: Bool[np.ndarray, "*sample prompt"]) -> Series:
         rows = [categories == category for category in names]
-        return line_of(name, [proportions.rate(refused[row], material.level, clusters[row]) for row in rows])
+        return line_of(name, [answer_shares.rate(refused[..., row], material.level, clusters[row]) for row in rows])
 
     series = [bars(name, refused) for name, refused in hits.items()]
 
@@ -121,33 +117,34 @@ class RandomControl:
     fingerprint: str  # of the prompts
     side: PromptSide
     rank: int
-    under_found: Sequence[Evidence]
-    under_random: Sequence[Evidence]
-    unchanged: Sequence[Evidence]
+    under_found: Sequence[Arm]
+    under_random: Sequence[Arm]
+    unchanged: Sequence[Arm]
 
 
 def random_controls(material: Material) -> Iterator[RandomControl]:
     """Every intervention with a found direction for which random directions were measured too."""
-    by_arm: dict[tuple[str, ...], Evidence] = {}
+    by_arm: dict[tuple[str, ...], Arm] = {}
     for kind in _TELLING:
-        for evidence in material.kind(kind):
-            under = {name: value for name, value in (evidence.recipe.of["under"] or {}).items() if name != "during"}
-            by_arm[prompts_fingerprint(evidence), evidence.recipe.of["side"], str(under)] = evidence
+        for told in arms_of(material.kind(kind)):
+            under = {name: value for name, value in (told.of["under"] or {}).items() if name != "during"}
+            by_arm[prompts_fingerprint(told.samples[0]), told.of["side"], str(under)] = told
     scores = list(by_arm.values())
 
-    def arm(score: Evidence) -> tuple[Any, ...]:
-        under = score.recipe.of["under"] or {}
+    def arm(told: Arm) -> tuple[Any, ...]:
+        under = told.of["under"] or {}
         settings = sorted((key, str(value)) for key, value in under.items() if key != "direction")
         direction = material.direction(under)
-        return prompts_fingerprint(score), score.recipe.of["side"], direction.rank if direction else 0, str(settings)
+        fingerprint = prompts_fingerprint(told.samples[0])
+        return fingerprint, told.of["side"], direction.rank if direction else 0, str(settings)
 
     for (fingerprint, side, rank, _), group in grouped(scores, arm):
-        known = [(score, material.direction(score.recipe.of["under"])) for score in group]
+        known = [(score, material.direction(score.of["under"])) for score in group]
         under_found = [score for score, direction in known if direction is not None and not direction.random]
         under_random = [score for score, direction in known if direction is not None and direction.random]
         if rank and under_found and under_random:
             alike = (score for score in scores if arm(score)[:2] == (fingerprint, side))
-            unchanged = [score for score in alike if score.recipe.of["under"] is None]
+            unchanged = [score for score in alike if score.of["under"] is None]
             yield RandomControl(fingerprint, side, rank, under_found, under_random, unchanged)
 
 
@@ -159,11 +156,11 @@ def random_directions(material: Material) -> Iterator[Plan]:
         sets = "random directions" if control.rank == 1 else f"random sets of {control.rank} directions"
         arms = (
             ("as it is", control.unchanged),
-            (material.intervention_in_words(control.under_found[0].recipe.of["under"]), control.under_found),
+            (material.intervention_in_words(control.under_found[0].of["under"]), control.under_found),
             (f"{many} {sets}", control.under_random),
         )
         rows = [
-            (name, [proportions.rate(refusals(score), material.level, clusters) for score in scores])
+            (name, [answer_shares.rate(refusals(score), material.level, clusters) for score in scores])
             for name, scores in arms
             if scores
         ]
@@ -177,6 +174,8 @@ def random_directions(material: Material) -> Iterator[Plan]:
         yield strip_of("random-directions", title, caption, "share of prompts", rows, holds=1.0)
 
 
-def refusals(told: Evidence) -> Bool[np.ndarray, " prompt"]:
+def refusals(told: Arm) -> Bool[np.ndarray, "*sample prompt"]:
     """Which prompts an arm refuses, by its answers or by a score that stands for them."""
-    return np.array(told.values[PHRASES] if told.recipe.kind == Answers.KIND else told.values["odds"]) > 0
+    if told.samples[0].recipe.kind == Answers.KIND:
+        return told.refused
+    return np.array(told.samples[0].values["odds"]) > 0

@@ -79,7 +79,7 @@ class Placebo(Bare):
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = PHRASES
-    ) -> Bool[np.ndarray, " pair"]:
+    ) -> Bool[np.ndarray, "*sample pair"]:
         """Whether each prompt is refused, by the cheapest measure that serves."""
 
         def first_token() -> Bool[np.ndarray, "arm pair"]:

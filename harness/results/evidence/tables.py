@@ -96,7 +96,7 @@ class _Library:
         """The intervention in words; empty if the measurement has none."""
         if "under" not in evidence.recipe.of or content(evidence.recipe.kind) is None:
             return ""
-        key = str(evidence.recipe.of["under"])
+        key = str((evidence.recipe.of["under"], evidence.recipe.of.get("sample")))
         self._under.setdefault(key, evidence)
         return self._arm(key, evidence.recipe.subject)
 

@@ -54,7 +54,7 @@ def lines(store: Store, beginning: str) -> Iterator[str]:
     if "under" in recipe.of:
         yield f"arm        {arm_in_words(evidence, others)}"
     for name, setting in recipe.of.items():
-        if name not in ("a", "pairs", "side", "under"):
+        if name not in ("a", "pairs", "side", "under", "sample"):
             text = json.dumps(setting, ensure_ascii=False)
             yield f"{name:<10} {text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'}"
     if evidence.recipe.kind == Answers.KIND and (judges := judges_in(evidence.values)):
@@ -150,7 +150,13 @@ def row_names(evidence: Evidence, prompts: PromptSet | None) -> Sequence[str]:
 
 
 def arm_in_words(evidence: Evidence, others: Sequence[Evidence]) -> str:
-    """The intervention in words, with its direction if the search that found it is in the store."""
+    """The intervention in words, with its direction if its search is in the store; and which of several answers."""
+    drawn = evidence.recipe.of.get("sample")
+    which = "" if drawn is None else f"; answer {drawn['number'] + 1} drawn at temperature {drawn['temperature']:g}"
+    return _intervention(evidence, others) + which
+
+
+def _intervention(evidence: Evidence, others: Sequence[Evidence]) -> str:
     under = evidence.recipe.of["under"]
     if under is None:
         return "none: the model as it is"

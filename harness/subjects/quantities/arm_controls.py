@@ -78,7 +78,7 @@ class Controls:
         with self.subject.reading() as read:
             before = self.subject.scored(pairs, self.side, [None])
             after = self.subject.scored(pairs, self.side, arms, first_token)
-        values = moved(self.side, before.hits[0].astype(float), after.hits.astype(float).mean(0))
+        values = moved(self.side, before.shares[0], after.shares.mean(0))
         interval = means.mean(values, self.subject.level, pairs.clusters_of(self.side), BOTH_WAYS)
         estimate = estimated(name, interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(estimate, method=f"{of}, {after.by}; {estimate.method}")

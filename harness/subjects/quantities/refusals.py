@@ -16,7 +16,7 @@ from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import NO_CATEGORY
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.judging import means, proportions
+from harness.judging import answer_shares, means, proportions
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.ranges import RANGES, SHARE, Range
 from harness.measurements.effects import Effects
@@ -36,8 +36,8 @@ _ALONE = " of refusals alone"
 class _Turns:
     """Which prompts turn from refused to answered, and back, from one arm to another; what breaks does neither."""
 
-    to_answered: Bool[np.ndarray, " prompt"]
-    to_refused: Bool[np.ndarray, " prompt"]
+    to_answered: Bool[np.ndarray, "*sample prompt"]
+    to_refused: Bool[np.ndarray, "*sample prompt"]
     alone: str  # _ALONE where only refusals were judged, else empty
 
 
@@ -57,7 +57,7 @@ class Refusals:
         if under is not None:
             self._require_change(side, under)
             self._report_controls(side, under)
-        interval = proportions.rate(hits, self.subject.level, self.pairs.clusters_of(side))
+        interval = answer_shares.rate(hits, self.subject.level, self.pairs.clusters_of(side))
         return estimated(f"refused, {side}", interval, read, unit="prompts", reach=RANGES["refuses.rate"])
 
     def fall(self, under: Intervention, *, given: Intervention | None = None) -> Estimate:
@@ -87,7 +87,7 @@ class Refusals:
             refused = self.subject.outcomes(self.pairs, "harmful", under, self.judge).refused
         self._require_change("harmful", under)
         self._report_controls("harmful", under)
-        interval = proportions.rate(refused, self.subject.level, self.pairs.clusters_of("harmful"))
+        interval = answer_shares.rate(refused, self.subject.level, self.pairs.clusters_of("harmful"))
         nothing = self._why_too_small(whole)
         return estimated("left", interval, read, unit=self.pairs.unit, nothing=nothing, reach=RANGES["refuses.left"])
 
@@ -117,7 +117,7 @@ class Refusals:
         with self.subject.reading() as read:
             own = self.subject.scored(self.pairs, side, [under])
             random = self.subject.scored(self.pairs, side, random_arms(under))
-        leads = moved(side, random.hits.astype(float), own.hits[0].astype(float))
+        leads = moved(side, random.shares, own.shares[0])
         smallest = float(leads.mean(1).min())
         name, n = "lead over the best random one", leads.shape[1]
         beside(
@@ -154,7 +154,8 @@ class Refusals:
 
         def fall(kept: Sequence[str], level: float) -> proportions.Interval:
             rows = np.isin(categories, kept)
-            return proportions.net_share(turned.to_answered[rows], turned.to_refused[rows], level, clusters[rows])
+            ways = turned.to_answered[..., rows], turned.to_refused[..., rows]
+            return answer_shares.net_share(*ways, level, clusters[rows])
 
         level, unit, reach = self.subject.level, self.pairs.unit, RANGES["refuses.by_category"]
         for name in names if len(names) > 1 else ():
@@ -181,7 +182,7 @@ class Refusals:
             known = self.pairs
         refused = self.subject.judged(known, "harmful", None, self.judge)
         of = np.array(known.categories_of("harmful"))
-        return sorted(name for name in own if refused[of == name].mean() >= gate.REFUSES)
+        return sorted(name for name in own if refused[..., of == name].mean() >= gate.REFUSES)
 
     def _categories(self) -> tuple[str, ...]:
         return self.pairs.categories_of("harmful")
@@ -197,7 +198,7 @@ class Refusals:
         with self.subject.reading() as read:
             turns = self._turns(side, before, after)
         ways = (turns.to_refused, turns.to_answered) if side == "harmless" else (turns.to_answered, turns.to_refused)
-        interval = proportions.net_share(*ways, self.subject.level, self.pairs.clusters_of(side))
+        interval = answer_shares.net_share(*ways, self.subject.level, self.pairs.clusters_of(side))
         return estimated(name + turns.alone, interval, read, unit=self.pairs.unit, reach=RANGES[f"refuses.{name}"])
 
     def _turns(self, side: PromptSide, before: Intervention | None, after: Intervention) -> "_Turns":
@@ -240,11 +241,11 @@ class Refusals:
 
 
 def counted(
-    name: str, hits: Bool[np.ndarray, " prompt"], level: float, clusters: Sequence[str], evidence: Iterable[str]
+    name: str, hits: Bool[np.ndarray, "*sample prompt"], level: float, clusters: Sequence[str], evidence: Iterable[str]
 ) -> Estimate:
     """The share of hits, with the count in its method."""
-    interval = proportions.rate(hits, level, clusters)
-    method = f"{int(hits.sum())} of {len(hits)}, {interval.method}"
+    interval = answer_shares.rate(hits, level, clusters)
+    method = f"{int(hits.sum())} of {hits.size}, {interval.method}"
     return estimated(name, replace(interval, method=method), evidence, unit="prompts", reach=SHARE)
 
 

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 
 from harness.inputs.arguments import all_checked
-from harness.inputs.judges.outcomes import coherent
+from harness.inputs.judges.outcomes import coherent, together
 from harness.inputs.places import DATA
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.judging import means, proportions
+from harness.judging import answer_shares, means
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import BOTH_WAYS, RANGES
 from harness.measurements.interventions import Intervention, Patch
@@ -32,15 +32,18 @@ class SideEffects:
         """The rise in the share of harmless prompts that are refused."""
         with self.subject.reading() as read:
             before, after = (self.subject.judged(self.pairs, "harmless", under) for under in (None, self.under))
-        interval = proportions.paired_difference(after, before, self.subject.level, self.pairs.clusters_of("harmless"))
+        interval = answer_shares.paired_difference(
+            after, before, self.subject.level, self.pairs.clusters_of("harmless")
+        )
         self.subject.also(self._counts("harmless"))
         return estimated("harmless refused", interval, read, unit=self.pairs.unit, reach=RANGES["side_effects.refused"])
 
     def coherent(self, side: PromptSide = "harmless") -> Estimate:
         """The share of answers that are still coherent language."""
         with self.subject.reading() as read:
-            values = self.subject.ask(self.subject.to_answer(self.pairs, side, self.under)).values
-        interval = proportions.rate(coherent(values), self.subject.level, self.pairs.clusters_of(side))
+            questions = self.subject.to_answer(self.pairs, side, self.under)
+            hits = together([coherent(self.subject.ask(question).values) for question in questions])
+        interval = answer_shares.rate(hits, self.subject.level, self.pairs.clusters_of(side))
         return estimated("coherent", interval, read, unit="answers", reach=RANGES["side_effects.coherent"])
 
     def of_arm(self, side: PromptSide) -> tuple[Estimate, ...]:
@@ -66,7 +69,7 @@ class SideEffects:
         with self.subject.reading() as read:
             before, after = (self.subject.scored(self.pairs, "harmless", [under]) for under in (None, self.under))
         clusters = self.pairs.clusters_of("harmless")
-        interval = proportions.paired_difference(after.hits[0], before.hits[0], self.subject.level, clusters)
+        interval = answer_shares.paired_difference(after.hits[0], before.hits[0], self.subject.level, clusters)
         estimate = estimated("harmless, refused", interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
         return replace(estimate, method=f"{after.by}; {estimate.method}")
 
