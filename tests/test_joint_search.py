@@ -17,6 +17,7 @@ from harness.instruments.answer import measure
 from harness.instruments.joint_search import Grown, close, grow
 from harness.instruments.sweep import sweep
 from harness.judging.estimate import Inconclusive, Refuted
+from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import prompts_of
@@ -29,6 +30,7 @@ from harness.subjects import search_regret
 from harness.subjects.circuits import sites_in
 from harness.subjects.search_regret import regret
 from tests.tools import golden
+from tests.tools import regret as measured_regret
 from tests.tools.given import RECIPE, SIZES, Given, pairs_of
 
 PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
@@ -212,7 +214,7 @@ def test_a_lead_over_a_harmless_behaviour_is_over_the_circuit_found_for_it(short
 
 
 def test_regret_is_the_largest_upper_end_and_unknown_for_another_search(tmp_path: Path) -> None:
-    rows = [search_regret.Planted("x", "all", "all", 0.05, 0.04, 1.0, 0.9, 0.05, high) for high in (0.1, 0.2, -0.1)]
+    rows = [search_regret.Planted("x", "all", 0.05, 0.04, 1.0, 0.9, 0.05, high) for high in (0.1, 0.2, -0.1)]
     table = {"schema": 1, "revision": GrownCircuit.REVISION, "level": 0.01, "circuits": [vars_of(row) for row in rows]}
     path = tmp_path / "regret.json"
     path.write_text(json.dumps(table))
@@ -227,6 +229,20 @@ def test_regret_is_the_largest_upper_end_and_unknown_for_another_search(tmp_path
     (tmp_path / "none.json").write_text("{}")
     with pytest.raises(AssayError, match=r"tests\.tools\.regret"):
         regret(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("planted", "found", "missed"), [(0.95, 0.9, 0.05), (1.3, 1.0, 0.0), (1.3, 0.9, 0.1)])
+def test_the_search_falls_short_of_the_whole_effect_and_of_no_more(planted: float, found: float, missed: float) -> None:
+    pairs = pairs_of(*"a" * 40)
+    gap = np.linspace(-4, -2, 40)
+    patched = gap[:, None] * np.array([planted, found]) + 0.01 * np.sin(np.arange(80)).reshape(40, 2)
+    ids = tuple(pair.id for pair in pairs)
+    effects = Effects(ids, (), {"circuit": ("0", "1")}, patched, np.zeros((40, 2)), np.zeros(40), gap)
+    interval = measured_regret.short(effects, pairs)
+    assert interval.value == pytest.approx(missed, abs=0.002)
+    assert interval.low < missed < interval.high
+    row = search_regret.Planted("x", "all", 0.05, 0.04, planted, found, interval.low, interval.high)
+    assert row.short == pytest.approx(missed)
 
 
 def test_the_regret_that_ships_was_measured_of_this_search() -> None:

@@ -18,7 +18,6 @@ class Planted(Struct):
 
     organism: str
     parts: str
-    pairs: str
     limit: Finite
     share: Finite
     planted: Finite
@@ -28,8 +27,8 @@ class Planted(Struct):
 
     @property
     def short(self) -> float:
-        """By how much the circuit that was found carries less than the planted one."""
-        return self.planted - self.found
+        """By how much the circuit that was found carries less than the planted one, or than all if that does more."""
+        return min(self.planted, 1.0) - self.found
 
 
 class Regrets(Struct):

@@ -35,7 +35,6 @@ from harness.model.refusal_score import refusal_tokens
 from harness.model.wake import wake
 from harness.subjects.circuits import sites_in
 from harness.subjects.search_regret import PATH, Planted, Regrets
-from organisms.lexicon import CATEGORIES
 
 DOCS = HOME / "docs" / "statistics.md"
 START, END = "<!-- regret -->", "<!-- end of regret -->"
@@ -47,20 +46,16 @@ LEAST = 0.9
 SMALL = 0.05
 # The limit at which a planted circuit just fits, and at which it just does not, as multiples of its share.
 FITS, JUST_NOT = 1.001, 0.95
-# Every so many of the categories that have parts of their own.
-EVERY = 6
 ORGANISMS = ("reference", "team", "flat", "saturated", "hydra", "cone", "percategory")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Planted parts, the pairs that they are to carry, and the limits under which the search looks for them."""
+    """Planted parts, and the limits under which the search looks for them."""
 
     parts: str
     circuit: Circuit
-    pairs: PairSet
     limits: tuple[float, ...] = (FITS,)
-    of: str = "all"  # the category of the pairs
 
 
 def main() -> None:
@@ -75,8 +70,8 @@ def main() -> None:
     text = DOCS.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     heading = (
-        "| organism | planted parts | pairs | limit | share found | E planted | E found | short by |",
-        "|---" * 8 + "|",
+        "| organism | planted parts | limit | share found | E planted | E found | short by |",
+        "|---" * 7 + "|",
     )
     lines = "\n".join((*heading, *map(_row, rows)))
     write_whole(DOCS, f"{before}{START}\n{lines}\n{END}{after}".encode())
@@ -88,18 +83,23 @@ def measured(organism: str) -> Iterator[Planted]:
     truth = json.loads((DATA / "organisms" / organism / "truth.json").read_text(encoding="utf-8"))
     with closing(wake(f"{ORGANISM}{organism}", device="cpu")) as model:
         tokens = refusal_tokens(model, pairs)
-        for candidate in candidates(truth, pairs, model.sizes):
-            effects = sweep(model, candidate.pairs.heldout, Joint((candidate.circuit,)), tokens)
+        for candidate in candidates(truth, model.sizes):
+            effects = sweep(model, pairs.heldout, Joint((candidate.circuit,)), tokens)
             if effects.mean[0] < LEAST:
                 continue
-            for limit in candidate.limits:
-                yield _compared(model, tokens, organism, candidate, candidate.circuit.share(model.sizes) * limit)
+            for times in candidate.limits:
+                limit = candidate.circuit.share(model.sizes) * times
+                yield _compared(model, tokens, pairs, organism, candidate, limit)
 
 
-def candidates(truth: Mapping[str, Any], pairs: PairSet, sizes: Sizes) -> Iterator[Candidate]:
-    """All planted parts, the heads, the neurons of each layer, and all but a stage where only the rest is small."""
+def candidates(truth: Mapping[str, Any], sizes: Sizes) -> Iterator[Candidate]:
+    """All planted parts, the heads, the neurons of each layer, and all but a stage where only the rest is small.
+
+    A category's own parts are left out: no claim searches on the pairs of one category, and an interval of fewer than
+    `means.FEW` frames (a category has 18 in either half) would tell how few they are, and not how far the search falls.
+    """
     seen = {whole := _circuit(truth["heads"], truth["neurons"])}
-    yield Candidate("all", whole, pairs, (FITS, JUST_NOT))
+    yield Candidate("all", whole, (FITS, JUST_NOT))
     layers = sorted({layer for layer, *_ in truth["neurons"]})
     of_layer = {layer: [run for run in truth["neurons"] if run[0] == layer] for layer in layers}
     named = {"heads": _circuit(truth["heads"], [])}
@@ -112,23 +112,21 @@ def candidates(truth: Mapping[str, Any], pairs: PairSet, sizes: Sizes) -> Iterat
     for parts, circuit in named.items():
         if len(circuit) and circuit not in seen:
             seen.add(circuit)
-            yield Candidate(parts, circuit, pairs)
-    if len(stages) == len(pairs.categories):  # each category has its own
-        for category, stage in list(zip(CATEGORIES, stages, strict=True))[::EVERY]:
-            yield Candidate("its own", stage, pairs.category(category.name), of=category.name)
+            yield Candidate(parts, circuit)
 
 
-def _compared(model: ChatModel, tokens: Sequence[int], organism: str, candidate: Candidate, limit: float) -> Planted:
-    searched, judged = candidate.pairs.discovery, candidate.pairs.heldout
+def _compared(
+    model: ChatModel, tokens: Sequence[int], pairs: PairSet, organism: str, candidate: Candidate, limit: float
+) -> Planted:
+    searched, judged = pairs.discovery, pairs.heldout
     values, _ = measure(GrownCircuit(searched, limit), model, tokens)
     found = Circuit(sites_in(values["blocks"], prompts_of(searched)))
     effects = sweep(model, judged, Joint((candidate.circuit, found)), tokens)
     planted, other = (float(share) for share in effects.mean)
-    interval = _short(effects, judged)
+    interval = short(effects, judged)
     return Planted(
         organism,
         candidate.parts,
-        candidate.of,
         limit,
         found.share(model.sizes),
         planted,
@@ -138,12 +136,17 @@ def _compared(model: ChatModel, tokens: Sequence[int], organism: str, candidate:
     )
 
 
-def _short(effects: Effects, pairs: PairSet) -> Interval:
-    """By how much the second circuit carries less than the first."""
-    towards = effects.towards_twin.astype(float)
+def short(effects: Effects, pairs: PairSet) -> Interval:
+    """By how much the second circuit carries less than the first, or than the whole effect where the first does more.
+
+    The search stops at the whole effect and claims ask for less: planted parts beyond it show nothing that it missed.
+    What the second carries is left as it is: beyond the whole effect it can only make the difference negative.
+    """
+    towards, gap = effects.towards_twin.astype(float), effects.gap
+    best = np.where(towards[:, 0].sum() > gap.sum(), gap, towards[:, 0])
     cluster_of = pairs.cluster_of
     clusters = np.array([cluster_of[name] for name in effects.pairs])
-    return means.ratio_of_means(towards[:, 0] - towards[:, 1], effects.gap, LEVEL, clusters)
+    return means.ratio_of_means(best - towards[:, 1], gap, LEVEL, clusters)
 
 
 def _circuit(heads: Sequence[Sequence[int]], runs: Sequence[Sequence[int]]) -> Circuit:
@@ -153,8 +156,8 @@ def _circuit(heads: Sequence[Sequence[int]], runs: Sequence[Sequence[int]]) -> C
 
 def _row(planted: Planted) -> str:
     numbers = f"{planted.limit:.2%} | {planted.share:.2%} | {planted.planted:.3f} | {planted.found:.3f}"
-    short = f"{planted.short:+.3f} [{planted.low:+.3f}, {planted.high:+.3f}]"
-    return f"| {planted.organism} | {planted.parts} | {planted.pairs} | {numbers} | {short} |"
+    missed = f"{planted.short:+.3f} [{planted.low:+.3f}, {planted.high:+.3f}]"
+    return f"| {planted.organism} | {planted.parts} | {numbers} | {missed} |"
 
 
 if __name__ == "__main__":
