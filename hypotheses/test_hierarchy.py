@@ -42,7 +42,7 @@ def test_half_way_up_the_signal_sits_after_the_instruction(model, pairs):
     "keyword-heads",
     source="the research plan, H2 (keywords: attention to the differing word sits at a depth below 0.40)",
     holds_on=("team", "shuffled"),
-    fails_on=("reference", "flat"),
+    fails_on=("percategory", "flat"),
 )
 def test_heads_that_attend_to_the_differing_words_are_early(model, pairs):
     """Heads that attend to the differing words are early: in the first 40% of depth, each weighted by its effect."""
