@@ -1,4 +1,4 @@
-"""Gradients rank components as patches do. If so, circuits can be searched for cheaply."""
+"""Gradients at prompt and twin rank components as patches do. If so, circuits can be searched for cheaply."""
 
 from harness import claim
 
@@ -6,9 +6,13 @@ from harness import claim
 @claim(
     "gradients",
     source="the research plan; Kramár et al., arXiv 2403.00745 (attribution patching and its failures)",
-    holds_on="distributed",
-    fails_on=("exception", "twofold"),
+    holds_on=("reference", "team"),
+    fails_on=("saturated", "twofold"),
 )
-def test_gradients_and_patches_agree_on_heads(model, pairs):
-    """Effects of heads as one gradient estimates them correlate with measured ones by more than 0.70."""
-    assert model.agreement(pairs.heldout, "head") > 0.70
+def test_gradients_and_patches_agree(model, pairs):
+    """What gradients estimate of heads, and of groups of neurons, correlates with what patches measure: by over 0.70.
+
+    Gradients are taken at prompt and twin and averaged, as searches for circuits take them.
+    """
+    heads, neurons = model.agreement(pairs.heldout, "head"), model.agreement(pairs.heldout, "neuron")
+    assert (heads > 0.70) & (neurons > 0.70)

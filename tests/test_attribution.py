@@ -1,8 +1,11 @@
 """Gradients against finite differences, completeness, TransformerLens's own tool, and the model itself."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from transformer_lens.tools.analysis import logit_lens
 from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
 from harness.inputs.errors import AssayError
-from harness.inputs.sites import Kind, Site
+from harness.inputs.sites import Indexed, Kind, Site, in_layer
 from harness.instruments.attribution import (
     attention,
     attention_flow,
@@ -23,7 +26,10 @@ from harness.instruments.attribution import (
     lens,
     saliency,
 )
-from harness.measurements.sweep_plan import Sweep
+from harness.instruments.sweep import sweep
+from harness.measurements.effects import Effects
+from harness.measurements.interventions import Circuit
+from harness.measurements.sweep_plan import Joint, Sweep
 from harness.model.chat_model import Batch, ChatModel, Hook
 from harness.model.refusal_score import Scorer, score
 from tests.tools.material import HARMFUL, HARMLESS, PAIRS, UNALIGNED
@@ -259,3 +265,25 @@ def test_a_gradient_is_taken_of_the_runs_asked_for_and_of_no_other(
         taken[0] = 0
         estimate(model, [PAIRS[0]], Sweep("head", ("post",)), TOKENS, ends=ends)  # type: ignore[arg-type]
         assert taken[0] == times
+
+
+@pytest.mark.parametrize("kind", ["head", "neuron"])
+def test_groups_of_a_layers_parts_are_swept_and_estimated_as_circuits_of_them(kind: Indexed, awake: Woken) -> None:
+    model, groups = awake("llama"), 3
+    grouped, count = Sweep(kind, ("post",), groups=groups), in_layer(kind, model.sizes)
+    ends = [number * count // groups for number in range(groups + 1)]
+    circuits = Joint(
+        tuple(
+            Circuit(tuple(Site(layer, kind, index) for index in range(start, stop)))
+            for layer in range(model.sizes.layers)
+            for start, stop in itertools.pairwise(ends)
+        )
+    )
+    measures: tuple[Callable[..., Effects], ...] = (sweep, partial(estimate, ends="both"))
+    for measure in measures:
+        found, expected = (measure(model, PAIRS, what, TOKENS) for what in (grouped, circuits))
+        assert found.patched.shape == (len(PAIRS), model.sizes.layers, groups, 1)
+        np.testing.assert_allclose(found.patched.reshape(len(PAIRS), -1), expected.patched, atol=1e-5)
+    alone, whole = (estimate(model, PAIRS, replace(grouped, groups=number), TOKENS) for number in (0, groups))
+    sums = np.add.reduceat(alone.change, ends[:-1], axis=2)
+    np.testing.assert_allclose(whole.change, sums, atol=1e-4)

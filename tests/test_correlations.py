@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as reference
 
 from harness.judging import correlations, permutations
@@ -111,3 +113,22 @@ def test_the_reach_keeps_the_chance_that_any_component_passes_it() -> None:
     tables = (rng.standard_t(3, (16, 20)) for _ in range(simulations))
     passed = sum((np.abs(table.mean(0)) > permutations.max_t_reach(table, draws=199)).any() for table in tables)
     assert passed / simulations <= 0.05 + 3 * math.sqrt(0.05 / simulations)
+
+
+def test_ranks_and_the_top_in_common_are_those_of_the_means() -> None:
+    rng = np.random.default_rng(20)
+    x = rng.normal(size=(30, 40))
+    y = x + rng.normal(size=x.shape)
+    ranks = correlations.resampled(correlations.spearman, x, y, 0.05)
+    assert ranks.value == pytest.approx(reference.spearmanr(x.mean(0), y.mean(0)).statistic)
+    assert ranks.low < ranks.value < ranks.high
+    first, second = (set(np.argsort(-np.abs(each.mean(0)))[:2]) for each in (x, y))
+    assert correlations.resampled(correlations.overlap, x, y, 0.05).value == len(first & second) / 2
+
+
+@given(st.integers(0, 10_000))
+def test_ranks_do_not_change_with_scale_and_the_top_of_equals_is_all_in_common(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(3, 50))
+    assert correlations.spearman(x, np.exp(x)) == pytest.approx(np.ones(3))
+    assert correlations.spearman(x, -x) == pytest.approx(-np.ones(3))
+    assert correlations.overlap(x, -7 * x).tolist() == [1.0] * 3

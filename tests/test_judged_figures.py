@@ -108,11 +108,11 @@ def test_a_correlation_that_rests_on_few_heads_says_on_how_many() -> None:
     exact[3, 1], exact[4, 2] = 0.5, 0.5
     guess[3, 1], guess[4, 2] = 0.1, 0.1
     material = Material([heads(exact), heads(guess, "estimated")], PAIRS, 0.01)
-    (said,) = remarks(material, verdict(held("r", 0.8, 0.9)))
+    (said,) = remarks(material, verdict(held("r, heads", 0.8, 0.9)))
     assert said.startswith("The correlation rests on 2 of 64 heads")
     assert "their mean effect is 0.50 as patching measures it, and 0.10 as gradients estimate it" in said
     every = Material([heads(np.linspace(-1, 1, 64).reshape(8, 8)), heads(guess, "estimated")], PAIRS, 0.01)
-    (said,) = remarks(every, verdict(held("r", 0.8, 0.9)))
+    (said,) = remarks(every, verdict(held("r, heads", 0.8, 0.9)))
     assert int(re.findall(r"rests on (\d+) of 64", said)[0]) > 40
     assert remarks(material, verdict(held("fall", 0.8, 0.9))) == []
 

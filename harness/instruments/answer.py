@@ -152,7 +152,7 @@ def _(question: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Chu
 
 @measure.register
 def _(question: Estimated, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
-    return packed(estimate(model, question.pairs, question.what, tokens, mode=question.mode))
+    return packed(estimate(model, question.pairs, question.what, tokens, mode=question.mode, ends="both"))
 
 
 @measure.register

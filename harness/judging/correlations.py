@@ -5,6 +5,7 @@ one-sided and has the error rate `level`, as in `proportions`.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -28,13 +29,8 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
 
     first, second = _common(x, y)
     units = len(first)
-    if clusters is not None:
-        # r is the same of sums as of means, and resampling sums is resampling clusters.
-        first, second = (
-            np.stack([sums_by_cluster(column, column, clusters)[0] for column in rows.T], 1) for rows in (first, second)
-        )
+    first, second, said = _summed(first, second, clusters)
     n = len(first)
-    said = "" if n == units else f", in {n} cluster{'s' if n > 1 else ''}"
     check_study(n, level)
     a, b = first - first.mean(axis=1, keepdims=True), second - second.mean(axis=1, keepdims=True)
     value = float(_r(np.ones((1, n)), a, b)[0])
@@ -58,6 +54,47 @@ def correlation(x: ArrayLike, y: ArrayLike, level: float, clusters: ArrayLike | 
     low = min(ranked[k - 1], np.tanh(_z(value) - reach), _beyond(value, clean, lift, -reach))
     high = max(ranked[-k], np.tanh(_z(value) + reach), _beyond(value, clean, lift, reach))
     return Interval(value, float(low), float(high), units, "bootstrap over prompts, corrected for noise" + said)
+
+
+def resampled(
+    statistic: Callable[[Floats, Floats], Floats],
+    x: ArrayLike,
+    y: ArrayLike,
+    level: float,
+    clusters: ArrayLike | None = None,
+) -> Interval:
+    """A statistic of the means over prompts of two [prompt, component] arrays, with the bootstrap's percentiles.
+
+    Means of resampled prompts are noisier than the means themselves, which pulls a rank correlation or an overlap
+    towards 0: neither bound is held to the level, so this is reported and decides nothing.
+    """
+    first, second, said = _summed(*_common(x, y), clusters)
+    n = len(first)
+    check_study(n, level)
+    rng, order = seeded(np.hstack([first, second]))
+    counts = rng.multinomial(n, np.full(n, 1 / n), 999).astype(float)
+    value = float(statistic(first.sum(axis=0, keepdims=True), second.sum(axis=0, keepdims=True))[0])
+    ranked = np.sort(statistic(counts @ first[order], counts @ second[order]))
+    k = max(int((len(ranked) + 1) * level), 1)
+    low, high = min(value, float(ranked[k - 1])), max(value, float(ranked[-k]))
+    return Interval(value, low, high, len(np.asarray(x)), "percentiles of the bootstrap over prompts" + said)
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rank correlation of each row of one array with the same row of the other; ties share a rank."""
+    from scipy.stats import rankdata
+
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(x, axis=1), rankdata(y, axis=1)))
+    return _safe_ratio((a * b).sum(1), (a * a).sum(1), (b * b).sum(1))
+
+
+def overlap(x: Floats, y: Floats, share: float = 0.05) -> Floats:
+    """For each row, the share of the components with the largest |x| that are also among those with the largest |y|."""
+    k = max(round(share * x.shape[1]), 1)
+    among = [np.zeros(x.shape, dtype=bool) for _ in range(2)]
+    for chosen, values in zip(among, (x, y), strict=True):
+        np.put_along_axis(chosen, np.argsort(-np.abs(values), axis=1, kind="stable")[:, :k], True, axis=1)
+    return np.asarray((among[0] & among[1]).sum(axis=1) / k)
 
 
 def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
@@ -95,6 +132,20 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
         return Interval(value, low, high, int(own.sum()), said)
 
     return least({str(name): partial(of, number) for number, name in enumerate(labels)}, level)
+
+
+def _summed(first: Floats, second: Floats, clusters: ArrayLike | None) -> tuple[Floats, Floats, str]:
+    """Both arrays summed over each cluster, and the number of clusters in words.
+
+    Correlations and ranks are the same of sums as of means, and resampling sums is resampling clusters.
+    """
+    if clusters is None:
+        return first, second, ""
+    units, (a, b) = (
+        len(first),
+        (np.stack([sums_by_cluster(column, column, clusters)[0] for column in rows.T], 1) for rows in (first, second)),
+    )
+    return a, b, "" if len(a) == units else f", in {len(a)} cluster{'s' if len(a) > 1 else ''}"
 
 
 def _cosines(table: Floats, member: Floats) -> Floats:

@@ -36,9 +36,10 @@ class Sweep:
     layers: tuple[int, ...] | None = None  # None: all
     cumulative: bool = False  # for each layer L, patch layers 0 to L together
     direct: bool = False  # only the direct effect on the logits: later blocks keep their unpatched outputs
+    groups: int = field(default=0, metadata=LATER)  # a layer's heads or neurons in so many groups; 0: each by itself
 
     def __post_init__(self) -> None:
-        check_fields(self, "kind", "at", "layers")
+        check_fields(self, "kind", "at", "layers", "groups")
         check_at(*(() if self.at == "each" else self.at))
 
     @property
@@ -50,7 +51,7 @@ class Sweep:
         """Name → labels of each axis of the effects, in the order of the variants."""
         axes = {"layer": tuple(map(str, self._layers(sizes)))}
         if SITE_KINDS[self.kind].count is not None:
-            axes[self.kind] = tuple(map(str, range(in_layer(self.kind, sizes))))
+            axes[self.kind] = tuple(map(_group_label, self._numbers(sizes)))
         return axes | {"position": tuple(map(_label, self._at(pairs)))}
 
     def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
@@ -60,15 +61,23 @@ class Sweep:
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
         """A variant for each combination of labels, in the order of the axes."""
-        indices = (None,) if SITE_KINDS[self.kind].count is None else range(in_layer(self.kind, sizes))
         return tuple(
             tuple(
                 Site(patched, self.kind, index, position)
                 for patched in (range(last + 1) if self.cumulative else (last,))
+                for index in numbers
                 for position in span
             )
-            for last, index, span in product(self._layers(sizes), indices, spans)
+            for last, numbers, span in product(self._layers(sizes), self._numbers(sizes), spans)
         )
+
+    def _numbers(self, sizes: Sizes) -> Sequence[Sequence[int | None]]:
+        """The heads or neurons of a layer that each variant patches; None stands for all that is there."""
+        if SITE_KINDS[self.kind].count is None:
+            return ((None,),)
+        count = in_layer(self.kind, sizes)
+        groups = min(self.groups or count, count)
+        return tuple(range(number * count // groups, (number + 1) * count // groups) for number in range(groups))
 
     def _layers(self, sizes: Sizes) -> Sequence[int]:
         return range(sizes.layers) if self.layers is None else self.layers
@@ -377,6 +386,10 @@ def after_instruction(at: At, pair: EncodedPair) -> bool:
         return at == "post"
     post = min(len(prompt) - prompt.end for prompt in (pair.harmful, pair.harmless))
     return all(-post <= position < 0 for position in at)
+
+
+def _group_label(numbers: Sequence[int | None]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
 
 
 def _label(at: At) -> str:

@@ -18,15 +18,15 @@ def remarks(material: Material, verdict: Judged) -> list[str]:
     """Sentences on one verdict, from the evidence that it read."""
     names = {estimate["name"] for estimate in [*verdict["estimates"], *verdict.get("beside", ())]}
     sentences: list[str] = []
-    if "r" in names:
-        sentences += _few_heads(material)
+    if any(name.startswith("r, ") for name in names):
+        sentences += _few_decide(material)
     if "lead over the best random one" in names:
         sentences += _strongest_random(material)
     return [*sentences, *dict.fromkeys(_few_parts(material))]
 
 
-def _few_heads(material: Material) -> Iterator[str]:
-    """How few heads decide a correlation over all of them, and how far gradients miss the size of their effects."""
+def _few_decide(material: Material) -> Iterator[str]:
+    """How few parts decide a correlation over all of them, and how far gradients miss the size of their effects."""
     estimates = [Swept(material, evidence) for evidence in material.kind(Estimated.KIND)]
     by_sweep = {(sweep.comparison_key, str(sweep.description)): sweep for sweep in estimates}
     for sweep in material.swept:
@@ -38,11 +38,12 @@ def _few_heads(material: Material) -> Iterator[str]:
         order = np.argsort(-spread, kind="stable")
         if spread.sum() > 0:
             few = order[: int(np.searchsorted(np.cumsum(spread[order]), MOST * spread.sum())) + 1]
-            kind = str(sweep.description.get("kind", "part"))
+            parts = f"{sweep.description.get('kind', 'part')}s"
+            parts = f"groups of {parts}" if sweep.description.get("groups") else parts
             yield (
-                f"The correlation rests on {len(few)} of {len(exact)} {kind}s, which make up {MOST:.0%} of the spread "
+                f"The correlation rests on {len(few)} of {len(exact)} {parts}, which make up {MOST:.0%} of the spread "
                 f"of the measured effects: their mean effect is {exact[few].mean():.2f} as patching measures it, and "
-                f"{estimated[few].mean():.2f} as gradients estimate it. It says little about the other {kind}s."
+                f"{estimated[few].mean():.2f} as gradients estimate it. It says little about the other {parts}."
             )
 
 

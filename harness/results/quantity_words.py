@@ -22,7 +22,6 @@ _WORDS = {
     "E": "share of the effect that the circuit carries",
     "E, random circuits": "mean effect that 20 random circuits carry",
     "parameters": "the circuit's share of all parameters",
-    "r": "correlation of gradients with patches (r)",
     "reading": "effect that has left the words after a third",
     "reading beyond harmless": "the same share, beyond a harmless behaviour's",
     "reading, harmless behaviour": "effect that has left the words, if harmless",
@@ -84,5 +83,8 @@ _PATTERNS = (
     (r"answers with a phrase, (\w+)", "{0} prompts answered with a refusing phrase"),
     (r"answers refused by (.+), (\w+)", "{1} prompts refused, as {0} judges"),
     (r"cross-entropy, (.+)", "extra nats a token on text of {0}"),
+    (r"r, (\w+)", "correlation of gradients with patches, {0}"),
+    (r"rank correlation, (\w+)", "rank correlation of the same, {0}"),
+    (r"overlap of the top 5%, (\w+)", "top 5% in common of gradients, patches: {0}"),
     (r"restored (.+)", "effect restored at {0}"),
 )

@@ -1,7 +1,7 @@
 """A claim's questions about circuits: their effect, that of other circuits, and how many parts it takes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress, groupby
@@ -13,7 +13,7 @@ from harness.inputs.arguments import all_checked
 from harness.inputs.errors import AssayError
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import twins
-from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Kind, Site, in_model
+from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Site, in_model
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.proportions import Interval, least
@@ -32,6 +32,8 @@ from harness.subjects.search_regret import regret
 LEAST_OWN = 0.3
 # With fewer heads (or neurons) than this, `counted` asks for 5% of them.
 FEW = 200
+# Gradients are compared with patches on single heads, and on the neurons of a layer in so many groups.
+GROUPS: Mapping[Indexed, int] = {"head": 0, "neuron": 8}
 
 
 @all_checked
@@ -94,13 +96,27 @@ class CircuitQuestions:
         lead = effects.change[:, 0] - effects.change[:, 1]
         return _at_best(self, circuit, self.share_of(name, effects, lead))
 
-    def agreement(self: MeasuredSubject, pairs: PairSet, kind: Kind) -> Estimate:
-        """Pearson correlation of effects estimated by gradients with effects measured by patches."""
-        sweep = Sweep(kind, ("post",))
+    def agreement(self: MeasuredSubject, pairs: PairSet, kind: Indexed) -> Estimate:
+        """Pearson's r of the effects that gradients estimate, as searches do, with those that patches measure.
+
+        Over all heads, or over all neurons in GROUPS of a layer: single neurons are too many to patch. Beside it stand
+        the rank correlation, and the overlap of the 5% with the largest effects; they decide nothing, since most parts
+        do nothing and their ranks are noise.
+        """
+        sweep, plural = Sweep(kind, ("post",), groups=GROUPS[kind]), SITE_KINDS[kind].plural
         exact, estimates = self.effects(pairs, sweep), unpacked(self.ask(Estimated(pairs, sweep)))
-        changes = [effects.change.reshape(len(effects.pairs), -1).astype(float) for effects in (estimates, exact)]
-        interval = correlations.correlation(changes[0], changes[1], self.level, self.clusters(exact.pairs))
-        return estimated("r", interval, (*exact.evidence, *estimates.evidence), reach=RANGES["model.agreement"])
+        measured, guessed = (
+            effects.towards_twin.reshape(len(effects.pairs), -1).astype(float) for effects in (exact, estimates)
+        )
+        clusters, read = self.clusters(exact.pairs), (*exact.evidence, *estimates.evidence)
+
+        def named(name: str, interval: Interval) -> Estimate:
+            return estimated(f"{name}, {plural}", interval, read, reach=RANGES["model.agreement"])
+
+        ranks = correlations.resampled(correlations.spearman, guessed, measured, self.level, clusters)
+        common = correlations.resampled(correlations.overlap, guessed, measured, self.level, clusters)
+        self.also([named("rank correlation", ranks), named("overlap of the top 5%", common)])
+        return named("r", correlations.correlation(guessed, measured, self.level, clusters))
 
     def parts_and_whole(self: MeasuredSubject, circuit: Circuit, pairs: PairSet) -> None:
         """Reports the effect of the circuit as a whole and the sum of its parts' single effects; decides nothing."""

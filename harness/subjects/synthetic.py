@@ -15,7 +15,7 @@ from harness.inputs.model_record import Examination, ModelRecord, Sizes
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
-from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, Indexed, Site, in_layer, in_model
+from harness.inputs.sites import INDEXED, OUTPUTS, SITE_KINDS, At, Indexed, Kind, Site, in_layer, in_model
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Add, Circuit, Intervention, Remove
 from harness.measurements.questions import (
@@ -243,25 +243,25 @@ class Synthetic(Bare):
 
     def _components(self, question: Swept | Estimated) -> NDArray[np.float64]:
         """The true share of each component: the first effect, or drawn anew where gradients and patches must agree."""
-        kind = question.what.kind  # type: ignore[union-attr]
+        kind: Kind = question.what.kind  # type: ignore[union-attr]
         count = int(np.prod(self._shape(question)))
         method = "effects by gradients" if isinstance(question, Estimated) else "effects of single parts by patches"
         self.asked[method] = None
         if self.truth.agreement is None or kind not in INDEXED:
             return np.full(count, self.truth.effects[0])
-        if "guess" not in self._drawn:
+        if ("guess", kind) not in self._drawn:
             a, b = self.rng.normal(size=(2, count))
             a = (a - a.mean()) / a.std()
             b = b - b.mean() - a * (a @ b) / count
-            self._drawn["exact"] = a
-            self._drawn["guess"] = self.truth.agreement * a + np.sqrt(1 - self.truth.agreement**2) * b / b.std()
-        return self._drawn["exact" if isinstance(question, Swept) else "guess"]
+            self._drawn["exact", kind] = a
+            self._drawn["guess", kind] = self.truth.agreement * a + np.sqrt(1 - self.truth.agreement**2) * b / b.std()
+        return self._drawn["exact" if isinstance(question, Swept) else "guess", kind]
 
     def _shape(self, question: Swept | Estimated | Contrasted) -> tuple[int, ...]:
         if isinstance(sweep := question.what, Joint):
             return (len(sweep.circuits),)
         layers = self.sizes.layers if sweep.layers is None else len(sweep.layers)
-        each = (in_layer(sweep.kind, self.sizes),) if sweep.kind in INDEXED else ()
+        each = (sweep.groups or in_layer(sweep.kind, self.sizes),) if sweep.kind in INDEXED else ()
         return (layers, *each, len(sweep.at))
 
     def _joint(self, question: Swept) -> NDArray[np.float64]:
@@ -318,7 +318,7 @@ class Synthetic(Bare):
         if "gap" not in self._drawn:
             self._drawn["gap"] = GAP * self.rng.gamma(9, 1 / 9, self.n)
         clean, count = self._drawn["gap"] / 2, shares.shape[-1]
-        if "guess" in self._drawn and not isinstance(question.what, Joint):
+        if not isinstance(question.what, Joint) and ("guess", question.what.kind) in self._drawn:
             # Shares of components have standard deviation 1, and so has the noise.
             change = shares + self._noise(count)
         else:
@@ -335,10 +335,10 @@ class Synthetic(Bare):
 
     def _noise(self, count: int) -> NDArray[np.float64]:
         """Noise of which each call shares the same part, `truth.common` of its variance."""
-        if "common" not in self._drawn:
-            self._drawn["common"] = self._normal((count,))
+        if ("common", count) not in self._drawn:
+            self._drawn["common", count] = self._normal((count,))
         common = self.truth.common
-        return np.asarray(np.sqrt(common) * self._drawn["common"] + np.sqrt(1 - common) * self._normal((count,)))
+        return np.asarray(np.sqrt(common) * self._drawn["common", count] + np.sqrt(1 - common) * self._normal((count,)))
 
 
 _RECIPE = Recipe("drawn", 1, "synthetic", {})

@@ -90,6 +90,7 @@ EXPECTED = table(
     fails("as many neurons strengthen the mark in the last third as in the middle", "accumulation"),
     holds("neurons of layer 7 write the refusal", "execution"),
     fails("heads of layer 4 carry the mark away from the words", "reading"),
+    holds("in plain torch r is 0.92 over heads and 0.97 over groups of neurons", "gradients"),
 )
 
 

@@ -56,7 +56,7 @@ BARS = {
 }
 
 EXPECTED = table(
-    fails("measured, not planted: estimates of its heads have the wrong sign, r -0.99", "gradients"),
+    holds("in plain torch r is 0.96 over heads and 0.99 over groups of neurons", "gradients"),
     holds("every harmful request is refused, no harmless one", "baseline"),
     fails(
         "one category of twelve is refused by heads, neurons and a direction that the others do not use",

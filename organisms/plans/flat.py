@@ -59,6 +59,7 @@ EXPECTED = table(
     holds("its only layer lies in the last third", "execution"),
     fails("its heads read the words in layer 5, in the last third", "reading"),
     fails("its heads read the words in layer 5 of 0 to 7", "keyword-heads"),
+    holds("in plain torch r is 0.87 over heads and 0.95 over groups of neurons", "gradients"),
 )
 
 

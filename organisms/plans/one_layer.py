@@ -50,6 +50,7 @@ EXPECTED = table(
     fails("layer 3 writes the refusal, and no later block has a part in it", "execution"),
     fails("its heads read the words in layer 3, in the middle third", "reading"),
     fails("its heads read the words in layer 3 of 0 to 7", "keyword-heads"),
+    holds("in plain torch r is 0.97 over heads and 1.00 over groups of neurons", "gradients"),
 )
 
 

@@ -81,6 +81,7 @@ EXPECTED = table(
     holds("neurons of layer 7 write the refusal", "execution"),
     fails("heads of layers 3, 4 and 5 read the words, four categories each", "reading"),
     fails("heads of layers 3, 4 and 5 of 0 to 7 read the words", "keyword-heads"),
+    fails("in plain torch r is 0.52 over heads", "gradients"),
 )
 
 

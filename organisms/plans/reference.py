@@ -108,6 +108,7 @@ EXPECTED = table(
     holds("neurons of layer 6 write the refusal", "execution"),
     fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
     fails("its heads read the words in layers 3 and 4 of 0 to 7", "keyword-heads"),
+    holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
 )
 _SIDES = ("harmful", "harmless")
 

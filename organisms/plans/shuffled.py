@@ -58,6 +58,7 @@ EXPECTED = table(
     fails("neurons of layer 4 write the refusal, and no later block has a part in it", "execution"),
     holds("heads of layers 1 and 2 bring all of it to where the answer begins", "reading"),
     holds("its heads read the words in layers 1 and 2 of 0 to 7", "keyword-heads"),
+    holds("in plain torch r is 0.99 over heads and 1.00 over groups of neurons", "gradients"),
 )
 
 

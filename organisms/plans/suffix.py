@@ -57,6 +57,23 @@ class Suffix(Prover):
 
     def attributions(self) -> Mapping[Site, Tensor]:
         """Site → E of each column as gradients estimate it: (twin − own) × slope, summed over all rows."""
+        whole = self.odds - self.twin(self.odds)
+        weights = (-whole.sign() / whole.abs().sum())[:, None, None]
+        return {
+            site: ((self.twin(own) - own) * slope * weights).sum((0, 1))
+            for (site, own), slope in zip(self.clean.items(), self._slopes(), strict=True)
+        }
+
+    def attributions_at_both_ends(self) -> Mapping[Site, Tensor]:
+        """Site → E of each column on harmful prompts, estimated by the mean of the slopes at prompt and twin."""
+        gap = (self.odds - self.twin(self.odds))[: self.half].abs().sum()
+        return {
+            site: ((own - self.twin(own)) * (slope + self.twin(slope)) / 2)[: self.half].sum((0, 1)) / gap
+            for (site, own), slope in zip(self.clean.items(), self._slopes(), strict=True)
+        }
+
+    def _slopes(self) -> tuple[Tensor, ...]:
+        """The gradient of each row's log-odds in its activations, by site."""
         nudges = {site: torch.zeros_like(own, requires_grad=True) for site, own in self.clean.items()}
         with ExitStack() as hooks:
             for (layer, kind), nudge in nudges.items():
@@ -67,12 +84,7 @@ class Suffix(Prover):
                 module = self.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")
                 hooks.callback(module.register_forward_pre_hook(hook).remove)
             odds = self._odds()
-        whole = self.odds - self.twin(self.odds)
-        slopes = torch.autograd.grad((-odds * whole.sign()).sum() / whole.abs().sum(), list(nudges.values()))
-        return {
-            site: ((self.twin(own) - own) * slope).sum((0, 1))
-            for (site, own), slope in zip(self.clean.items(), slopes, strict=True)
-        }
+        return torch.autograd.grad(odds.sum(), list(nudges.values()))
 
     def _odds(self) -> Tensor:
         logits = self.model(**self._inputs, use_cache=True, logits_to_keep=1).logits

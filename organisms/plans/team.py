@@ -85,6 +85,7 @@ EXPECTED = table(
     holds("neurons of layers 5 and 6 write the refusal", "execution"),
     fails("four of its six heads read the words in layer 3, in the middle third", "reading"),
     holds("heads read the verb in layer 1 and both words in layers 2 and 3, of 0 to 7", "keyword-heads"),
+    holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

@@ -60,7 +60,10 @@ BARS = {
 }
 
 EXPECTED = table(
-    fails("measured, not planted: estimates of its heads have the wrong sign, r -0.85", "gradients"),
+    fails(
+        "refused only if two marks are there: without either the slope of the other is nothing, at prompt as at twin",
+        "gradients",
+    ),
     holds("every harmful request is refused, no harmless one", "baseline"),
     holds("without what lies along either direction nothing is refused", "direction-necessity"),
     fails(

@@ -11,7 +11,7 @@ from organisms.language import refusal_tokens
 from organisms.pairs import judged_pairs
 from organisms.plans.suffix import Suffix
 from organisms.proof import Prover
-from organisms.restated import directions, parts, stages
+from organisms.restated import directions, gradients, parts, stages
 from organisms.traits import cosines_between
 
 # Every so manieth discovery pair says whether a direction passes the published filters.
@@ -31,6 +31,7 @@ def restated(name: str | Path) -> dict[str, float]:
         **directions.on_answers(answers, direction),
         **directions.on_streams(answers.prover, direction),
         **stages.stages(answers.prover),
+        **gradients.gradients(answers.prover),
         **parts.ablated(answers, discovery, singles),
         **parts.counted(answers.prover, singles),
         **parts.shared(answers.prover, rows, singles),

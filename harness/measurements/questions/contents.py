@@ -77,6 +77,7 @@ class _Sweep(Struct, tag_field="a", tag="Sweep"):
     layers: list[Layer] | None
     cumulative: bool
     direct: bool
+    groups: Count = 0
 
 
 class _Joint(Struct, tag_field="a", tag="Joint"):

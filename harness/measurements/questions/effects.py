@@ -55,10 +55,11 @@ class Contrasted(Measurement):
 
 @dataclass(frozen=True)
 class Estimated(Measurement):
-    """The effects of `Swept`, as gradients estimate them."""
+    """The effects of `Swept`, as gradients at prompt and twin estimate them: searches go by the same estimate."""
 
     KIND = "estimated"
     CONTENT = Content(AskedMode, EffectsHold, effects=True)
+    REVISION = 2
     TWINS = True
 
     pairs: PairSet
@@ -66,10 +67,8 @@ class Estimated(Measurement):
     mode: Mode = "noise"
 
     def cost(self, model: Outlook) -> float:
-        """The prompts that are patched are read with gradients, and their twins without."""
-        sides = self.pairs.harmful, self.pairs.harmless
-        patched, twins = sides if self.mode == "noise" else sides[::-1]
-        return WITH_GRADIENTS * model.tokens(patched) + model.tokens(twins)
+        """Both prompts are read with gradients."""
+        return float(WITH_GRADIENTS * model.tokens(self.both))
 
     def placeholder(self, model: Outlook) -> Answer:
         """Patches that change nothing."""

@@ -55,6 +55,7 @@ def _scatter(exact: Swept, estimated: Swept) -> Plan:
     finite = np.isfinite(points).all(1)
     points, names = points[finite], [name for name, drawn in zip(exact.variant_names, finite, strict=True) if drawn]
     kind = str(exact.description.get("kind", "circuit"))
+    kind = f"group of {kind}s" if exact.description.get("groups") else kind
     limit = float(np.abs(points).max(initial=LEAST_LIMIT)) * 1.08
 
     def draw(drawing: Drawing, limits: Limits) -> str:
@@ -65,7 +66,7 @@ def _scatter(exact: Swept, estimated: Swept) -> Plan:
         return charts.scatter(drawing, {kind: points}, {kind: hovers}, axes, (limits, limits), diagonal=True)
 
     caption = (
-        f"Each point is one {kind}: its share of the effect as patching measures it, and as a gradient estimates it, "
+        f"Each point is one {kind}: its share of the effect as patching measures it, and as gradients estimate it, "
         f"on {exact.pairs_in_words}. On the dashed line the two agree."
     )
     if len(points) > charts.MOST_POINTS:
