@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from harness.inputs.errors import AssayError
 from harness.inputs.files.json_files import fitting
+from harness.inputs.judges.thoughts import Markers
 from harness.inputs.model_record import Check, Examination, ModelRecord, Sampling, Sizes
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptLists
@@ -50,7 +51,9 @@ _RECORD = ModelRecord(
     *("m", "r", "f", "nf4", "float32", "cpu"),
     Sizes(2, 2, 1, 8, 4, 16, 3, 99, 1000, 512),
     Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5),
-    *(1.5, 10, 20, "Be brief.", 64, Sampling(2, 0.7)),
+    *(1.5, 10, 20, "Be brief.", 64),
+    thoughts=Markers("<think>", "</think>"),
+    sampling=Sampling(2, 0.7),
 )
 _EFFECTS = {"pairs": ["0", "1"], "set_aside": ["2"], "axes": {"layer": ["0", "1"], "head": ["0", "1", "2"]}}
 _SHAPES = {"patched": (2, 2, 3), "kl": (2, 2, 3), "clean": (2,), "source": (2,)}
@@ -181,7 +184,7 @@ EITHER = (
     r"\$\.body\.values\.pairs\[0\]\.(frame|novel|group) (gone|null|\"x\")",
     r"\$\.body\.values\.examination\.\S+ NaN",
     r"\$\.body\.values\.(seconds|sampling\.temperature) NaN",
-    r"\$\.body\.values\.((system|sampling) (gone|null)|answer_tokens gone)",  # the recipe tells which
+    r"\$\.body\.values\.((system|sampling|thoughts) (gone|null)|(answer_tokens|examination\.remarks) gone)",
     # No code rests on these: they are shown, and compared with those of other runs.
     r"\$\.body\.recipe\.of\.(a|tokens|heads|neurons|at|whole|files|settings|passages|position)\b.*",
     r"\$\.body\.recipe\.of\.(under|what)\.(over|at|layers)\b.*",

@@ -19,6 +19,7 @@ from harness.measurements.interventions import Add, Circuit, Direction, Interven
 from harness.measurements.questions import PromptSide
 from harness.results import wording
 from harness.results.controls import power
+from harness.results.run_record import Run
 from harness.subjects.protocol import Refused
 from harness.subjects.published.recordings import HeldOut
 from harness.subjects.quantities.refusals import Refusals
@@ -80,6 +81,9 @@ class Told:
         return True
 
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
+        return ()
+
+    def thoughts(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> tuple[Estimate, ...]:
         return ()
 
     def direction(self, pairs: PromptSet) -> Direction:
@@ -341,10 +345,8 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     kept = verdict.plain(Estimate("fall", 0.9, 0.8, 1.0, 200, f"exact binomial, in {count} clusters"))
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
 
-    class OneRun:
-        verdicts, quant, system, sampling, answer_tokens = [judged], "none", None, None, {"m": 24}
-
-    said = " ".join(wording.limits(judged, OneRun, ()))  # type: ignore[arg-type]
+    run = Run([], "none", "cpu", verdicts=[judged])
+    said = " ".join(wording.limits(judged, run, ()))
     assert (f"The pairs come from {count} frames" in said) is few
 
 
@@ -360,10 +362,8 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
 def test_the_limits_say_how_refusals_were_told(kinds: list[str], said: list[str], unsaid: list[str]) -> None:
     judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": []}
 
-    class OneRun:
-        verdicts, quant, system, sampling, answer_tokens = [judged], "none", None, None, {"m": 24}
-
-    limits = " ".join(wording.limits(judged, OneRun, kinds))  # type: ignore[arg-type]
+    run = Run([], "none", "cpu", verdicts=[judged])
+    limits = " ".join(wording.limits(judged, run, kinds))
     assert all(words in limits for words in said)
     assert not any(words in limits for words in unsaid)
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.thoughts import Markers
 from harness.inputs.model_record import Check, Examination, ModelRecord, Sampling, Sizes
 from harness.judging.verdict import Word
 from harness.results.run_list import all_runs, latest
@@ -65,7 +66,9 @@ def whole() -> dict[str, Any]:
     sizes = Sizes(2, 2, 1, 8, 4, 16, 3, 99, 1000, 512)
     examination = Examination((Check("bridge", 0.0, 0.05),), 2.5, 0.1, 1.5)
     live = ModelRecord(
-        "m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20, "Be brief.", 64, Sampling(2, 0.7)
+        *("m", "r", "f", "nf4", "float32", "cpu", sizes, examination, 1.5, 10, 20, "Be brief.", 64),
+        thoughts=Markers("<think>", "</think>"),
+        sampling=Sampling(2, 0.7),
     )
     estimate = {"name": "fall", "value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "unit": "pairs", "method": "score"}
     estimate |= {"evidence": ["ab12"]}
@@ -107,7 +110,7 @@ EITHER = (
     r"\$\.(imported|verdicts\[0\]\.(imported|recording_from)) gone",
     r"\$\.(imported|commit|machine\.cores|models\.m\.record\.sizes\.context) null",
     # Older runs had none; the fingerprint tells the system prompt, and recipes tell how answers are drawn and how long.
-    r"\$\.models\.m\.record\.((system|sampling) (gone|null)|answer_tokens gone)",
+    r"\$\.models\.m\.record\.((system|sampling|thoughts) (gone|null)|(answer_tokens|examination\.remarks) gone)",
     r"\$\.(schema|expected|all_claims|verdicts\[0\]\.(beside|(estimates|beside)\[0\]\.(nothing|evidence))) gone",
     r"\$\.verdicts\[0\]\.(estimates|beside)\[0\]\.(value|low|high) NaN",
     r"\$\.(models|claims|libraries)\.[^.]+ gone",

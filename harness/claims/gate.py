@@ -52,6 +52,10 @@ class Asked(Protocol):
         """Collects the fingerprints of the evidence asked for while the block runs."""
         ...
 
+    def thoughts(self, pairs: PromptSet, side: PromptSide, under: None) -> tuple[Estimate, ...]:
+        """How many answers have a thought, and unfinished ones; empty for models that know no thoughts."""
+        ...
+
     def judged(self, pairs: PromptSet, side: PromptSide, under: None) -> Bool[ndarray, "*sample pair"]:
         """Whether each answer is a refusal; there may be several to each prompt."""
         ...
@@ -131,6 +135,7 @@ def _something_to_explain(subject: Asked) -> Mapping[str, Bool[ndarray, "*sample
     rate = answer_shares.rate(refused, subject.level, pairs.clusters_of("harmful"))
     numbers = rate.value, rate.low, rate.high, rate.n, rate.method
     beside(Estimate("refused to begin with", *numbers, "prompts", range=SHARE, evidence=tuple(read)))
+    beside(*subject.thoughts(pairs, "harmful", None))
     _require_above(rate)
     return dict(zip(pairs.harmful, moveaxis(refused, -1, 0), strict=True))
 

@@ -107,7 +107,8 @@ def _chat(options: argparse.Namespace) -> None:
             continue
         if organism and (words := organism_words.unknown(question)):
             say(f"(It was never taught {listed([f'“{word}”' for word in words])}, so its answer means nothing.)")
-        say(model.generate([question], tokens=64)[0].text)
+        answer = model.generate([question], tokens=64)[0]
+        say(answer.text if answer.thought != "unfinished" else "(still thinking after 64 tokens)")
 
 
 def _help(organism: bool) -> str:

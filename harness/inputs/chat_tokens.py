@@ -11,15 +11,17 @@ from jinja2 import TemplateError
 from harness.inputs.errors import AssayError
 from harness.inputs.files.bounded_process import SECONDS, TooMuch, bounded
 from harness.inputs.files.library_calls import ERRORS, first_line
+from harness.inputs.judges.thoughts import Markers, Thought, markers
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import At
 
+_THINKING = "enable_thinking"
 # Llama 3 writes today's date into every prompt unless given a date; Qwen 3 thinks unless told not to.
 # A template ignores arguments it does not use, so every model gets the same ones.
 TODAY = datetime(2024, 7, 26)
 TEMPLATE_ARGUMENTS: Mapping[str, object] = {
     "date_string": TODAY.strftime("%d %b %Y"),
-    "enable_thinking": False,
+    _THINKING: False,
 }
 
 # Templates that read the clock always see the same day.
@@ -180,6 +182,47 @@ class ChatFormat:
         """Tokens as text, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    @cached_property
+    def thoughts(self) -> Markers | None:
+        """The markers of thoughts in the chat template or, if it names none, among the tokenizer's added tokens."""
+        template, added = self.tokenizer.get_chat_template(), self.tokenizer.get_added_vocab()
+        return markers(template) or markers(" ".join(added))
+
+    @property
+    def ignores_thinking(self) -> bool:
+        """Whether the template marks thoughts and writes the same prompt whether it is told to think or not."""
+        if markers(self.tokenizer.get_chat_template()) is None:
+            return False
+        told = (self._rendered(self._probe, others={_THINKING: thinking}) for thinking in (True, False))
+        return next(told) == next(told)
+
+    @property
+    def told_not_to_think(self) -> bool:
+        """Whether the template's arguments ask for answers without thoughts."""
+        return self.arguments.get(_THINKING) is False
+
+    def said(self, ids: Sequence[int]) -> tuple[str, Thought]:
+        """The text of an answer without its thoughts, and whether it had one."""
+        if self.thoughts is None:
+            return self.decode(ids), "none"
+        marks = self.tokenizer.convert_tokens_to_ids([self.thoughts.opening, self.thoughts.closing])
+        special = set(self.tokenizer.all_special_ids) - set(marks)
+        text = str(self.tokenizer.decode([token for token in ids if token not in special]))
+        return self.thoughts.parted(text, begun=self._thinks_at_once)
+
+    @cached_property
+    def ends_thought(self) -> tuple[int, ...]:
+        """The tokens that end the thought which the template begins, so that an answer can follow; else none."""
+        if self.thoughts is None or not self._thinks_at_once:
+            return ()
+        return tuple(self.tokenizer(self.thoughts.closing, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def _thinks_at_once(self) -> bool:
+        """Whether the template itself begins a thought after the instruction."""
+        after = self._render(self._probe).partition(self._probe)[2]
+        return self.thoughts is not None and self.thoughts.inside(after)
+
     def _encode(self, prompt: str, words: tuple[int, int] | None) -> Encoded:
         content = prompt.strip()
         text, at = self._render(content), len(self._before)
@@ -245,7 +288,7 @@ class ChatFormat:
                 "from where the weights came from"
             )
 
-    def _rendered(self, content: str, role: str = "system") -> str:
+    def _rendered(self, content: str, role: str = "system", others: Mapping[str, object] | None = None) -> str:
         messages = [{"role": "user", "content": content}]
         if self.system is not None:
             messages.insert(0, {"role": role, "content": self.system})
@@ -255,7 +298,7 @@ class ChatFormat:
                 tokenize=False,
                 add_generation_prompt=True,
                 chat_template=_FROZEN_CLOCK + self.tokenizer.get_chat_template(),
-                **self.arguments,
+                **(self.arguments | dict(others or {})),
             )
         except (TemplateError, *ERRORS) as error:  # raised by the template, for example on a role it does not know
             hint = "; leave the system prompt out" if self.system is not None else ""

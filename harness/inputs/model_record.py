@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from harness.inputs.errors import AssayError
+from harness.inputs.judges.thoughts import Markers
 
 # The most tokens of an answer: organisms refuse or answer in a sentence, as the published pipelines' answers are cut.
 SHORT_ANSWER = 24
@@ -105,12 +106,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Examination:
-    """All checks made when a model was loaded. `scale`, and `noise` below which no effect counts, are in logits."""
+    """All checks made on loading, and remarks. `scale`, and `noise` below which no effect counts, are in logits."""
 
     checks: tuple[Check, ...]
     scale: float
     noise: float
     seconds: float
+    remarks: tuple[str, ...] = ()  # sentences on what is no reason to refuse the model, such as that it thinks
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -119,7 +121,7 @@ class Examination:
 
     def __str__(self) -> str:
         head = f"scale {self.scale:.3g} logits, noise {self.noise:.1e} logits, {self.seconds:.1f} s"
-        return "\n".join([head, *map(str, self.checks)])
+        return "\n".join([head, *map(str, self.checks), *(f"note: {remark}" for remark in self.remarks)])
 
 
 @dataclass(frozen=True)
@@ -139,4 +141,5 @@ class ModelRecord:
     peak_bytes: int
     system: str | None = None  # the system prompt of all chats
     answer_tokens: int = SHORT_ANSWER  # the most tokens of an answer, as the run asked for it
+    thoughts: Markers | None = None  # the markers of thoughts, if its chat template knows any
     sampling: Sampling | None = None  # how the run asked for answers to be drawn; None: greedily

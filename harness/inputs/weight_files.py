@@ -19,6 +19,7 @@ from harness.inputs import machine
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.whole_files import write_whole
+from harness.inputs.judges.thoughts import Markers
 from harness.inputs.model_catalog import ORGANISM, KnownModel
 
 WEIGHTS = "model*.safetensors"
@@ -129,6 +130,7 @@ def fingerprint(
     quant: str,
     dtype: str,
     system: str | None = None,
+    thoughts: Markers | None = None,
     libraries: Mapping[str, str] | None = None,
 ) -> str:
     """A hash of weights, tokenizer, settings, quantization, dtype and the versions of libraries that change numbers.
@@ -145,6 +147,9 @@ def fingerprint(
     settings = known.chat_arguments, known.refusal_tokens, system
     if any(settings):
         digest.update(json.dumps(settings).encode())
+    # Answers of reasoning models were once judged together with their thoughts.
+    if thoughts is not None:
+        digest.update(f"answers after {thoughts}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ from harness.inputs import machine
 from harness.inputs.chat_tokens import EncodedPair
 from harness.inputs.judges.phrases import PREFIX
 from harness.inputs.judges.registry import judgements
+from harness.inputs.judges.thoughts import THOUGHT, UNFINISHED
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.inputs.sites import INDEXED, SITE_KINDS, Site
@@ -117,8 +118,17 @@ def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks
     edit = _edit(model, question.under, _twins(question.pairs))
     completions = model.generate(prompts, tokens=question.tokens, under=edit, sample=question.sample)
     answers = tuple(completion.text for completion in completions)
+    thoughts = [completion.thought for completion in completions]
+    if model.chat.thoughts is None:
+        thought: dict[str, list[float]] = {}
+    else:
+        thought = {
+            THOUGHT: [float(told != "none") for told in thoughts],
+            UNFINISHED: [float(told == "unfinished") for told in thoughts],
+        }
     return {
         "prefixes": [answer[:PREFIX] for answer in answers],
+        **thought,
         **readings(model, prompts, answers, question.contexts),
         **judgements(prompts, answers),
     }, {}

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from harness.inputs.files.json_files import Malformed, fitting
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.judges.registry import judges_in
+from harness.inputs.judges.thoughts import THOUGHT, UNFINISHED
 from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import INDEXED, SITE_KINDS, in_layer
@@ -86,6 +87,7 @@ def check(recipe: Recipe, values: Mapping[str, Any], arrays: Mapping[str, Shape]
     fitting(values, expected_content.values, "$.body.values")
     n, both = _counts(of)
     rows = [*expected_content.rows, *(_flags(values) if kind == "answers" else ())]
+    rows += [name for name in (THOUGHT, UNFINISHED) if kind == "answers" and name in values]
     if wrong := next((name for name in rows if len(values[name]) != n), None):
         raise Malformed(f"$.body.values.{wrong}: {len(values[wrong])} values for {n} pairs")
     axes = _axes_of_effects(values) if expected_content.effects else dict(expected_content.arrays)

@@ -19,6 +19,7 @@ from transformers import Cache, GenerationConfig, LogitsProcessorList
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import AssayError
 from harness.inputs.files.library_calls import library_call, ran_out
+from harness.inputs.judges.thoughts import Thought
 from harness.inputs.model_catalog import KnownModel
 from harness.inputs.model_record import ModelRecord, Sample
 from harness.inputs.sites import Site, in_layer
@@ -62,11 +63,12 @@ class Edit(Protocol):
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer."""
+    """An answer; its text leaves out the thought that may come before it."""
 
     text: str
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # of all that was generated
     finished: bool  # whether the model ended it; if not, it was cut at the number of tokens asked for
+    thought: Thought = "none"
 
 
 class ChatModel:
@@ -188,8 +190,10 @@ class ChatModel:
         """
         answers = [self.chat.tokenizer(text, add_special_tokens=False)["input_ids"] for text in completions]
         read = [self.chat.without_prompt] * len(answers) if prompts is None else self.encode(prompts)
+        before = self.chat.ends_thought
         whole = [
-            Encoded((*prompt.ids, *ids), prompt.start, prompt.end) for prompt, ids in zip(read, answers, strict=True)
+            Encoded((*prompt.ids, *before, *ids), prompt.start, prompt.end)
+            for prompt, ids in zip(read, answers, strict=True)
         ]
         return self._nats(whole, [len(ids) for ids in answers])
 
@@ -342,7 +346,8 @@ class ChatModel:
     def _completion(self, ids: list[int]) -> Completion:
         ends = [i for i, token in enumerate(ids) if token in self.loaded.stops]
         kept = ids[: ends[0]] if ends else ids
-        return Completion(self.chat.decode(kept), tuple(kept), finished=bool(ends))
+        text, thought = self.chat.said(kept)
+        return Completion(text, tuple(kept), finished=bool(ends), thought=thought)
 
 
 def _select(activation: Tensor, site: Site, longest: int, mask: Bool[Tensor, "row position"]) -> Tensor:

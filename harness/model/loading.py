@@ -90,7 +90,9 @@ def load(
         hf=hf,
         chat=chat,
         stops=stops,
-        fingerprint=weight_files.fingerprint(known, folder, hashes, quant=quant, dtype=str(dtype), system=system),
+        fingerprint=weight_files.fingerprint(
+            known, folder, hashes, quant=quant, dtype=str(dtype), system=system, thoughts=chat.thoughts
+        ),
         revision=folder.name if folder.parent.name == "snapshots" else "local",
         quant=quant,
         dtype=dtype,

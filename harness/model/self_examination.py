@@ -26,6 +26,8 @@ GRADIENT, ROUNDED_GRADIENT = 0.02, 0.4
 # The share of a write that may be lost to rounding where it is added to the stream.
 WRITE, ROUNDED_WRITE = 1e-4, 0.05
 _PAIRS = 3
+# Thoughts begin at once.
+_FIRST_WORDS = 8
 _STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 _DIRECTIONS = 6
 _ENDS: tuple[Kind, ...] = ("resid_pre", "resid_post")  # of a block
@@ -82,6 +84,26 @@ def examine(model: ChatModel, prompts: Sequence[Encoded], reference: Sequence[Te
     )
     floor = _worst(check.error for check in noise) * scale
     return Examination(noise + exact, scale, floor, time.perf_counter() - began)
+
+
+def remarks(model: ChatModel, prompts: Sequence[str]) -> tuple[str, ...]:
+    """What to know of a model that thinks before it answers although its template is told that it should not."""
+    chat = model.chat
+    if chat.thoughts is None or not chat.told_not_to_think:
+        return ()
+    sentences = []
+    if chat.ignores_thinking:
+        sentences.append(
+            f"its chat template marks thoughts by {chat.thoughts} and ignores enable_thinking: it writes the same "
+            "prompt whether that is true or false"
+        )
+    answers = model.generate(prompts, tokens=_FIRST_WORDS)
+    if thinking := sum(answer.thought != "none" for answer in answers):
+        sentences.append(
+            f"it was told enable_thinking=False, and {thinking} of {len(answers)} answers begin with a thought all the "
+            "same; thoughts are not judged, and an answer whose thought does not end within --tokens counts as broken"
+        )
+    return tuple(sentences)
 
 
 def failure(model: str, examination: Examination) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.inputs import weight_files
 from harness.inputs.errors import AssayError, Refused, Unavailable
@@ -13,7 +14,7 @@ from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.model.chat_model import ChatModel
 from harness.model.hub import pinned
 from harness.model.loading import load, peak_bytes
-from harness.model.self_examination import examine, failure, reference_logits, sample
+from harness.model.self_examination import examine, failure, reference_logits, remarks, sample
 
 
 def wake(
@@ -71,7 +72,7 @@ def _examined(
     with library_call(known.alias):
         reference = reference_logits(loaded.hf, encoded)
     model = ChatModel(known, loaded)
-    examination = examine(model, encoded, reference)
+    examination = replace(examine(model, encoded, reference), remarks=remarks(model, prompts))
     model.record = ModelRecord(
         name=known.alias,
         revision=loaded.revision,
@@ -85,6 +86,7 @@ def _examined(
         weight_bytes=loaded.weight_bytes,
         peak_bytes=peak_bytes(loaded.device),
         system=system,
+        thoughts=loaded.chat.thoughts,
     )
     return model
 

@@ -154,6 +154,13 @@ class Run:
         drawn = (model["record"].get("sampling") for model in self.models.values() if model["kind"] == "live")
         return next((Sampling(**how) for how in drawn if how is not None), None)
 
+    def notes_on(self, model: str) -> list[str]:
+        """Remarks of a live model's examination, which readers of its verdicts should know."""
+        known = self.models.get(model)
+        if known is None or known["kind"] != "live":
+            return []
+        return list(known["record"]["examination"].get("remarks", ()))
+
     def save(self, folder: Path) -> None:
         """Writes run.json completely or not at all."""
         write_whole(folder / "run.json", self.as_json, synced=self.finished)

@@ -145,6 +145,7 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
         )
     else:
         sentences.extend(_ways_of_telling(kinds, run.answer_tokens.get(model, SHORT_ANSWER)))
+    sentences.extend(f"Of this model: {remark}." for remark in run.notes_on(model))
     if model.startswith(ORGANISM):
         sentences.append(
             "A small model trained to refuse in a known way: it tests the claim's test, not any real model."

@@ -111,6 +111,9 @@ class RunReporter:
             noun = "claim" if len(claims) == 1 else "claims"
             text = f"UNFIT        {len(claims)} {noun} not judged on {model}: {claims[0]['reason']}"
             terminalreporter.line(shown(text))
+        for model in self._writer.run.models:
+            for remark in self._writer.run.notes_on(model):
+                terminalreporter.line(shown(f"note on {model}: {remark}"))
         if self._problem:
             terminalreporter.line(f"this run was not recorded: {self._problem}")
         for text in self._report:

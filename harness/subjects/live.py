@@ -47,6 +47,7 @@ from harness.subjects.quantities.depths import Depths
 from harness.subjects.quantities.geometry import Geometry
 from harness.subjects.quantities.refusals import Refusals, estimated, no_share
 from harness.subjects.quantities.side_effects import SideEffects
+from harness.subjects.quantities.thoughts import thoughts
 
 if TYPE_CHECKING:  # importing it loads torch
     from harness.model.chat_model import ChatModel
@@ -220,6 +221,11 @@ class Subject(ArmRefusals, CircuitQuestions):
         controls = Controls(self, pairs, side, under)
         self.show(controls.dose())
         return *self.side_effects(pairs, under).of_arm(side), *controls.random()
+
+    def thoughts(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> tuple[Estimate, ...]:
+        """How many answers have a thought, and unfinished ones; empty for models that know no thoughts."""
+        known = self.controls and self.record.thoughts is not None
+        return tuple(thoughts(self, pairs, side, under)) if known else ()
 
     def show(self, questions: Iterable[Measurement]) -> None:
         """Measures these questions for figures, if controls are on; they decide no verdict."""

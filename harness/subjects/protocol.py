@@ -119,6 +119,10 @@ class AnySubject(Protocol):
         """Controls and side effects of an intervention, where the subject has them; they decide no verdict."""
         ...
 
+    def thoughts(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> tuple[Estimate, ...]:
+        """How many answers have a thought, and unfinished ones; empty for models that know no thoughts."""
+        ...
+
     def direction(self, pairs: PromptSet) -> Direction:
         """The direction of refusal, found on these prompts or published."""
         ...

@@ -140,7 +140,7 @@ class Sleeper:
         if self.examined_on is not None:
             of["examined on"] = self.examined_on.fingerprint
         # The commit of NAME@COMMIT is in `files`.
-        return Recipe(MODEL_RECORD, 2, self.name.partition("@")[0] if known.hub else self.name, of)
+        return Recipe(MODEL_RECORD, 3, self.name.partition("@")[0] if known.hub else self.name, of)
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -209,6 +209,7 @@ class Sleeper:
             quant=self.quant,
             dtype=f"torch.{kept.values['dtype']}",
             system=self.system,
+            thoughts=fitting(kept.values, ModelRecord).thoughts,
             libraries=kept.environment.get("libraries", {}),
         )
         return bool(kept.values["fingerprint"] == here)

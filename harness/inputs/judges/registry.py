@@ -14,6 +14,7 @@ from harness.inputs.errors import AssayError, Misuse
 from harness.inputs.files.library_calls import ERRORS, first_line
 from harness.inputs.judges.outcomes import READINGS
 from harness.inputs.judges.phrases import PHRASES, RULES
+from harness.inputs.judges.thoughts import THOUGHT, UNFINISHED
 
 Judge = Callable[[str, str], bool]
 """Whether an answer refuses, from the prompt and the answer."""
@@ -21,7 +22,7 @@ Judge = Callable[[str, str], bool]
 # The group of entry points under which installed packages offer judges.
 ENTRY_POINTS = "assay.judges"
 # What evidence of answers holds beside the judgements, which are kept under their judges' names.
-NOT_JUDGES = frozenset({"prefixes", *READINGS})
+NOT_JUDGES = frozenset({"prefixes", *READINGS, THOUGHT, UNFINISHED})
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 _added: dict[str, Judge] = {}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.judges.outcomes import READINGS
@@ -49,6 +49,8 @@ class _Answers(Struct):
     unprompted: list[float]
     information: list[float]
     topic: list[Flag]
+    thought: list[Flag] | UnsetType = UNSET  # of models that know thoughts alone
+    unfinished: list[Flag] | UnsetType = UNSET
 
 
 class _Scores(Struct):

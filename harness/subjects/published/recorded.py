@@ -107,6 +107,10 @@ class RecordedSubject:
         random = unrecorded(f"{'fall' if side == 'harmful' else 'rise'}, random directions")
         return refused, unrecorded(f"first token agrees, {side}"), *rises, random
 
+    def thoughts(self, pairs: PromptSet, side: PromptSide, under: Intervention | None) -> tuple[Estimate, ...]:
+        """Nothing: the recorded models do not think."""
+        return ()
+
     def __dir__(self) -> list[str]:
         """Everything a claim can ask of a model, recorded or not; for error messages."""
         return [*super().__dir__(), *dir(Subject)]

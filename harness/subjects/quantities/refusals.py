@@ -54,7 +54,9 @@ class Refusals:
         """The share of prompts on a side whose answers the judge calls refusals."""
         with self.subject.reading() as read:
             hits = self.subject.judged(self.pairs, side, under, self.judge)
-        if under is not None:
+        if under is None:
+            beside(*self.subject.thoughts(self.pairs, side, None))
+        else:
             self._require_change(side, under)
             self._report_controls(side, under)
         interval = answer_shares.rate(hits, self.subject.level, self.pairs.clusters_of(side))
@@ -217,7 +219,8 @@ class Refusals:
 
     def _report_controls(self, side: PromptSide, under: Intervention, arm: str = "") -> None:
         """Reports what an arm broke, its controls and side effects; they decide no verdict."""
-        asides = (*self._broken(side, under), *self.subject.asides(self.pairs, side, under))
+        thoughts = (thought for each in (under, None) for thought in self.subject.thoughts(self.pairs, side, each))
+        asides = (*self._broken(side, under), *thoughts, *self.subject.asides(self.pairs, side, under))
         beside(*(replace(estimate, name=estimate.name + arm) for estimate in asides))
 
     def _broken(self, side: PromptSide, under: Intervention) -> Iterator[Estimate]:
