@@ -354,7 +354,7 @@ def test_the_precision_is_part_of_the_record(tmp_path: Path) -> None:
 
 
 def test_records_of_organisms_are_named_as_they_always_were(tmp_path: Path) -> None:
-    """Else all evidence that people have would be measured again."""
+    """But for the revision: the third names the markers of thoughts, and models are examined once more for them."""
     known = find("organism:reference")
     assert known.folder is not None
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(known.folder.iterdir())}
@@ -362,7 +362,7 @@ def test_records_of_organisms_are_named_as_they_always_were(tmp_path: Path) -> N
     settings = {"chat": {}, "refusing": [], "dtype": "float32"}
     assert Sleeper(known.alias, "nf4", "auto", Store(tmp_path)).recipe.as_json() == {
         "kind": "model-record",
-        "revision": 2,
+        "revision": 3,
         "subject": "organism:reference",
         "of": {"quant": "nf4", "device": "auto", "files": files, "settings": settings},
     }
