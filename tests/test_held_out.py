@@ -9,8 +9,6 @@ import pytest
 
 from harness.claims.claim import Claim, claim, claims_in
 from harness.inputs.errors import AssayError
-from harness.inputs.places import DATA
-from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import Site
 from harness.judging.estimate import Estimate
@@ -32,6 +30,7 @@ from harness.subjects.live import Subject
 from harness.subjects.published.recorded import RecordedSubject
 from harness.subjects.published.recordings import recording
 from harness.subjects.synthetic import Synthetic, Truth
+from tests.tools import golden
 
 SAME = "found on and judged on the same pairs"
 BY_HAND = Circuit.of(heads=[(1, 0)])
@@ -165,19 +164,22 @@ def test_a_category_is_judged_by_what_was_found_on_others_and_not_on_itself() ->
             model.effect(circuit, judged)
 
 
-SOME = PairSet("some", load_pairs(DATA / "pairs.jsonl").pairs[:24])
+# Fixed prompts, and a token by which the tiny model tells them from their twins in either half: by others they are
+# all alike, and then there is nothing to compare.
+SOME = PairSet("some", golden.PAIRS.pairs)
+TOKEN = 337
 
 
 @pytest.fixture
 def tiny(awake: Callable[..., ChatModel], tmp_path: Path) -> Subject:
     """A tiny model that is told which token refuses, and where directions lie."""
     model, store = awake(), Store(tmp_path)
-    store.put(Evidence(RefusalTokens(SOME).recipe(model.record.fingerprint, ()), {"tokens": [5]}))
+    store.put(Evidence(RefusalTokens(SOME).recipe(model.record.fingerprint, ()), {"tokens": [TOKEN]}))
     for on in (SOME.discovery, SOME.heldout):
         # Found on all of them, of which some trained and none of the rest is named in the direction.
         prompts = {"harmful": list(on.harmful[1:3]), "harmless": list(on.harmless[1:3])}
         there = {"layer": 1, "position": -1, "valid": True, "reason": "", **prompts}
-        store.put(Evidence(FoundDirection(on).recipe(model.record.fingerprint, (5,)), there))
+        store.put(Evidence(FoundDirection(on).recipe(model.record.fingerprint, (TOKEN,)), there))
     made = Subject(model.record, SOME, store, lambda: model, 0.05)
     vars(made)["area"] = 1.0
     return made
