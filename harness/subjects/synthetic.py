@@ -71,7 +71,7 @@ class Truth:
 class Drawn(PairSet):
     """Pairs all of which are held out: searches get copies with other prompts."""
 
-    @property
+    @cached_property
     def discovery(self) -> "Drawn":
         """Copies of the pairs with other prompts, so that nothing is judged on the prompts it was found on."""
         return Drawn(

@@ -332,7 +332,7 @@ RULES: dict[str, tuple[Cell, ...]] = {
             -0.15,
             beyond=60.0,
             quick=80,
-            sizes=(16, 64, 256),
+            sizes=(16, 32, 64, 128, 256),
         ),
         Cell(
             "t, 3 degrees of freedom",
