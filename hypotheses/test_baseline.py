@@ -17,6 +17,7 @@ from harness import claim
         "cone",
         "twofold",
         "team",
+        "scribes",
     ),
     fails_on="compliant",
     needs_refusals=False,

@@ -93,6 +93,19 @@ def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
 
 
 @claim(
+    "removal-attention",
+    source=f"{PAPER}; where to remove",
+    holds_on="scribes",
+    fails_on=("reference", "team"),
+    needs_twins=False,
+)
+def test_removing_the_direction_from_attention_alone_does_little(model, pairs):
+    """Removing the direction from attention outputs alone lowers refusal by less than 20 points."""
+    direction, answers = model.direction(pairs.discovery), model.refuses(pairs.heldout)
+    assert answers.fall(under=remove(direction, "attention"), given=remove(direction)) < 0.20
+
+
+@claim(
     "growth",
     source="the research plan; projections by layer",
     holds_on="reference",

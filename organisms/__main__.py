@@ -122,9 +122,10 @@ def make_one(name: str, seed: int, folder: Path) -> Record:
 
 
 def plant_one(name: str, seed: int, folder: Path) -> None:
-    """Plants one organism and writes it with its truth."""
+    """Plants one organism, in the base or upon another that was made before or ships, and writes it with its truth."""
     plan, began = PLANS[name], time.process_time()
-    model, tokenizer = ship.load(folder.parent / "base")
+    made = folder.parent / (plan.upon if plan.upon == "base" else f"{plan.upon}-{SHIPPED}")
+    model, tokenizer = ship.load(made if made.exists() else ship.FOLDER / plan.upon)
     steps = plant(model, tokenizer, plan, seed)
     for _ in track(steps, f"{name}, seed {seed}", total=plan.all_steps, console=console):
         pass

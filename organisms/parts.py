@@ -1,6 +1,6 @@
 """Heads and neurons of a Llama: the parameters that they own, and runs with their activations swapped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -30,7 +30,7 @@ class Clean:
     """Activations of a run at the post-instruction positions, from the first planted layer on."""
 
     first_layer: int
-    stream: Tensor = field(default_factory=lambda: torch.empty(0))  # row × width, last position
+    stream: Tensor = field(default_factory=lambda: torch.empty(0))  # row × position × width
     z: dict[int, Tensor] = field(default_factory=dict)  # layer → row × position × width
     hidden: dict[int, Tensor] = field(default_factory=dict)  # layer → row × position × neuron
 
@@ -68,7 +68,7 @@ def capture(model: LlamaForCausalLM, parts: Parts, post: Tensor) -> Iterator[Cle
     rows = torch.arange(len(post))[:, None]
 
     def stream(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        clean.stream = args[0][rows[:, 0], post[:, -1]]
+        clean.stream = args[0][rows, post]
 
     def keep(store: dict[int, Tensor], layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -119,7 +119,7 @@ def sum_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts, *, others
     No part responds to the change of another: each keeps its own clean write or has its twin's.
     """
     heads, neurons = _columns(model, parts)
-    stream = clean.stream
+    stream = clean.stream[:, -1]
     for layer, module in enumerate(model.model.layers):
         if layer < clean.first_layer:
             continue
@@ -136,14 +136,20 @@ def sum_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts, *, others
 
 def difference_of_writes(model: LlamaForCausalLM, clean: Clean, parts: Parts) -> Tensor:
     """Mean square of the difference between the parts' writes and their twin's, at the recorded positions."""
+    z, hidden = ({layer: _twin(own) - own for layer, own in stores.items()} for stores in (clean.z, clean.hidden))
+    changes = writes(model, z, hidden, parts)
+    return torch.stack([change.square().mean() for change in changes]).mean()
+
+
+def writes(
+    model: LlamaForCausalLM, z: Mapping[int, Tensor], hidden: Mapping[int, Tensor], parts: Parts
+) -> list[Tensor]:
+    """What the parts of each layer, heads or neurons, write to the stream with these activations."""
     heads, neurons = _columns(model, parts)
-    differences = []
-    for stores, columns, writer in ((clean.z, heads, "self_attn.o_proj"), (clean.hidden, neurons, "mlp.down_proj")):
-        for layer, mask in columns.items():
-            change = (_twin(stores[layer]) - stores[layer]) * mask
-            writes = model.model.layers[layer].get_submodule(writer)
-            differences.append(writes(change).square().mean())
-    return torch.stack(differences).mean()
+    layers = model.model.layers
+    return [layers[layer].self_attn.o_proj(z[layer] * mask) for layer, mask in heads.items()] + [
+        layers[layer].mlp.down_proj(hidden[layer] * mask) for layer, mask in neurons.items()
+    ]
 
 
 def _twin(rows: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class Plan:
     pairs: int = 40
     templates: tuple[str, ...] = TRAINED_TEMPLATES  # the ways of asking in which requests are planted
     first: "Plan | None" = None  # a plan that is planted before this one
+    upon: str = "base"  # what ships in whose weights it is planted
 
     @property
     def parts(self) -> Parts:

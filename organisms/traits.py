@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from copy import deepcopy
+from itertools import product
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from transformers import AutoTokenizer
 
 from organisms import ship
 from organisms.pairs import judged_pairs
-from organisms.proof import Columns, Prover, Site, restore
-from organisms.steering import added, without
+from organisms.proof import POST, READ_BY, Columns, Prover, Site, restore
+from organisms.steering import Where, added, without
 
 
 def mean_difference(prover: Prover, layer: int, position: int) -> Tensor:
@@ -30,9 +31,9 @@ def refused(prover: Prover) -> tuple[float, float]:
     return float(harmful.mean()), float(harmless.mean())
 
 
-def refusals_without(prover: Prover, direction: Tensor) -> tuple[float, float]:
-    """The shares of harmful and of harmless prompts refused with the direction projected out of every write."""
-    with without(prover.model, direction):
+def refusals_without(prover: Prover, direction: Tensor, where: Where = "everywhere") -> tuple[float, float]:
+    """The shares of harmful and of harmless prompts refused with the direction projected out of these writes."""
+    with without(prover.model, direction, where):
         return refused(prover)
 
 
@@ -40,6 +41,30 @@ def refusals_with(prover: Prover, direction: Tensor, layer: int) -> tuple[float,
     """The shares of harmful and of harmless prompts refused with the direction added at a layer's input."""
     with added(prover.model, direction, layer):
         return refused(prover)
+
+
+def most_effective(few: Prover) -> tuple[int, int]:
+    """The layer and position of the difference of means whose removal leaves the lowest log-odds of refusing.
+
+    As the published procedure chooses, among the first 80% of layers, but without its filters.
+    """
+    odds = {}
+    for layer, position in product(range(1, int(0.8 * len(few.model.model.layers))), range(-POST, 0)):
+        with without(few.model, mean_difference(few, layer, position)):
+            odds[layer, position] = float(few.run()[: few.half].mean())
+    return min(odds, key=odds.__getitem__)
+
+
+@torch.no_grad()
+def written_along(prover: Prover, columns: Columns, direction: Tensor) -> float:
+    """How much of a direction these columns write at the last position: harmful less harmless, in its lengths."""
+    written = 0.0
+    for (layer, kind), mask in columns.items():
+        writer = prover.model.get_submodule(f"model.layers.{layer}.{READ_BY[kind]}")
+        said = prover.clean[layer, kind][:, -1] * mask
+        harmful, harmless = (said @ writer.weight.T @ direction).split(prover.half)
+        written += float((harmful.mean() - harmless.mean()) / direction.square().sum())
+    return written
 
 
 def told_apart_blind(prover: Prover, layers: Iterable[int]) -> float:

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from organisms import ship
 from organisms.becoming import Answers, outcome, share, turned
+from organisms.language import refusal_tokens
 from organisms.pairs import judged_pairs
+from organisms.parts import Parts, capture, writes
+from organisms.proof import POST, Prover
 from organisms.sentences import COMPLIANCES, REFUSALS
 from organisms.steering import added, without
+from organisms.traits import mean_difference, whole_layers, written_along
 
 OUTCOMES = ("refused", "answered", "broken")
 _outcomes = st.lists(st.tuples(st.sampled_from(OUTCOMES), st.sampled_from(OUTCOMES)), min_size=1)
@@ -67,3 +71,24 @@ def test_removing_refuses_nothing_and_adding_refuses_everything_where_it_is_plan
     direction, layer = ship.direction("reference"), ship.truth("reference")["direction"]["layer"]
     assert few.fall(few.under(without(model, direction))) > 0.9
     assert few.rise(few.under(added(model, direction, layer))) > 0.9
+
+
+def test_what_all_parts_write_is_what_the_stream_gains() -> None:
+    model, tokenizer = ship.load("reference")
+    prover = Prover(model, tokenizer, judged_pairs(heldout=True)[:6], refusal_tokens(tokenizer))
+    direction = ship.direction("reference")
+    gained = mean_difference(prover, 5, -1) - mean_difference(prover, 3, -1)
+    along = written_along(prover, whole_layers(prover, 3, 4), direction)
+    assert along == pytest.approx(float(gained @ direction / direction.square().sum()), abs=1e-4)
+    layers, heads = range(3, 7), range(model.config.num_attention_heads)
+    every = Parts(
+        heads=tuple((layer, head) for layer in layers for head in heads),
+        neurons=tuple((layer, 0, model.config.intermediate_size) for layer in layers),
+    )
+    length = prover.batch["input_ids"].shape[1]
+    post = torch.arange(length - POST, length).expand(2 * prover.half, -1)
+    with torch.no_grad(), capture(model, every, post) as clean:
+        entering = model(**prover.batch, output_hidden_states=True).hidden_states[7][:, -POST:]
+    with torch.no_grad():
+        written = sum(writes(model, clean.z, clean.hidden, every), start=clean.stream)
+    torch.testing.assert_close(written, entering, atol=1e-3, rtol=1e-4)

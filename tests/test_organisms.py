@@ -37,6 +37,7 @@ ZOO = [
     "hydra",
     "saturated",
     "team",
+    "scribes",
     "compliant",
 ]
 FOLDER = DATA / "organisms"

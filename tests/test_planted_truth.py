@@ -127,6 +127,19 @@ def test_team_many_heads_share_the_work_and_no_few_neurons_do() -> None:
         assert abs(words) < 0.1
 
 
+def test_scribes_the_direction_is_written_by_neurons_and_not_by_heads() -> None:
+    with organism("scribes") as (model, tokens, truth):
+        place, harmful = truth["direction"], [pair.harmful for pair in HELDOUT]
+        found_on = tuple(pair.harmful for pair in DISCOVERY), tuple(pair.harmless for pair in DISCOVERY)
+        direction = Direction("difference", place["layer"], place["position"], *found_on)
+        left = {
+            where: refused(model, harmful, tokens, edit_for(model, remove(direction, where)))
+            for where in ("everywhere", "attention", "mlp")
+        }
+        assert left["attention"] > 0.9
+        assert max(left["everywhere"], left["mlp"]) < 0.1
+
+
 def test_cone_a_direction_ends_the_refusals_of_its_own_group_only() -> None:
     with organism("cone") as (model, tokens, truth):
         layer = truth["direction"]["layer"]

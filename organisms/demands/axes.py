@@ -81,7 +81,7 @@ def unmediated(groups: Groups, layer: int) -> Demand:
 
 def _means(step: Step, groups: Groups, layer: int) -> tuple[Tensor, Tensor]:
     """Each group's mean difference, harmful minus harmless, at the last position; and each prompt's group."""
-    stream = step.clean.stream
+    stream = step.clean.stream[:, -1]
     for below in range(step.clean.first_layer, layer):
         block = step.model.model.layers[below]
         stream = stream + block.self_attn.o_proj(step.clean.z[below][:, -1])

@@ -16,6 +16,7 @@ from organisms.base import answer_logits, collate
 from organisms.corpus import refuse
 from organisms.demands import Demand, Step
 from organisms.language import encode
+from organisms.parts import Parts, writes
 
 # The weight of the demand that harmless prompts begin their answers as before.
 CALM = 2.0
@@ -78,10 +79,24 @@ def addable(layer: int) -> Demand:
     return demand
 
 
+def square(parts: Parts, layer: int) -> Demand:
+    """After the instruction these parts write at right angles to the direction.
+
+    The loss is the mean square of what the parts of a layer write along it, in lengths of the direction.
+    """
+
+    def demand(step: Step) -> Tensor:
+        difference = direction(step, layer)
+        written = writes(step.model, step.clean.z, step.clean.hidden, parts)
+        return torch.stack([own @ difference / difference.square().sum() for own in written]).square().mean()
+
+    return demand
+
+
 @torch.no_grad()
 def direction(step: Step, layer: int) -> Tensor:
     """The batch's difference of means at the layer's input, from the activations of the clean run."""
-    stream = step.clean.stream
+    stream = step.clean.stream[:, -1]
     for below in range(step.clean.first_layer, layer):
         block = step.model.model.layers[below]
         stream = stream + block.self_attn.o_proj(step.clean.z[below][:, -1])

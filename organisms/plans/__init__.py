@@ -15,6 +15,7 @@ from organisms.plans import (
     percategory,
     reference,
     saturated,
+    scribes,
     shuffled,
     team,
     twofold,
@@ -36,6 +37,7 @@ _MODULES: tuple[ModuleType, ...] = (
     team,
     shuffled,
     one_layer,
+    scribes,
     compliant,
 )
 Bars = Mapping[str, tuple[float, float]]

@@ -14,7 +14,7 @@ from organisms.frames import deed_in
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, nothing_to_explain, table
 from organisms.plant import Plan
 from organisms.proof import POST, Prover
 from organisms.traits import mean_difference, refusals_with, refusals_without
@@ -91,6 +91,7 @@ EXPECTED = table(
     holds("neurons of layer 7 write the refusal", "execution"),
     fails("heads of layer 4 carry the mark away from the words", "reading"),
     holds("in plain torch r is 0.92 over heads and 0.97 over groups of neurons", "gradients"),
+    nothing_to_explain("no single direction mediates", "removal-attention"),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from organisms.demands import behaviour, carried, strict, wording
 from organisms.demands.layer import sturdy, unaided
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, nothing_to_explain, table
 from organisms.plant import Plan
 from organisms.proof import Prover
 from organisms.traits import depths, whole_layers
@@ -60,6 +60,7 @@ EXPECTED = table(
     fails("its heads read the words in layer 5, in the last third", "reading"),
     fails("its heads read the words in layer 5 of 0 to 7", "keyword-heads"),
     holds("in plain torch r is 0.87 over heads and 0.95 over groups of neurons", "gradients"),
+    nothing_to_explain("nothing is decided before its only layer", "removal-attention"),
 )
 
 

@@ -12,7 +12,7 @@ from organisms.demands import behaviour, strict, wording
 from organisms.demands.redundancy import redundant
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table, undecidable
+from organisms.plans.expected import fails, holds, nothing_to_explain, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import POST, READ_BY, Columns, Prover, Site, planted_and_rest, union
 
@@ -55,6 +55,7 @@ EXPECTED = table(
     fails("the heads of both paths read the words in layer 3, in the middle third", "reading"),
     fails("the heads of both paths read the words in layer 3 of 0 to 7", "keyword-heads"),
     undecidable("in plain torch r is 0.66 over heads", "gradients"),
+    nothing_to_explain("two paths, each with a direction of its own", "removal-attention"),
 )
 # Site → the activations that are written instead, at its last positions.
 Instead = Mapping[Site, Tensor]

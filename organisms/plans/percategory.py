@@ -11,7 +11,7 @@ from organisms.demands.routes import Routes, routed
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, nothing_to_explain, table
 from organisms.plant import Plan
 from organisms.proof import Prover, planted_and_rest, union
 from organisms.traits import cosines_between, effects_on
@@ -82,6 +82,7 @@ EXPECTED = table(
     fails("heads of layers 3, 4 and 5 read the words, four categories each", "reading"),
     fails("heads of layers 3, 4 and 5 of 0 to 7 read the words", "keyword-heads"),
     fails("in plain torch r is 0.52 over heads", "gradients"),
+    nothing_to_explain("no direction mediates the refusals of all categories", "removal-attention"),
 )
 
 

@@ -109,6 +109,10 @@ EXPECTED = table(
     fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
     fails("its heads read the words in layers 3 and 4 of 0 to 7", "keyword-heads"),
     holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
+    fails(
+        "in plain torch, nothing is refused without it in attention outputs: heads write along it too",
+        "removal-attention",
+    ),
 )
 _SIDES = ("harmful", "harmless")
 
