@@ -13,7 +13,7 @@ from harness.claims.claim import claim_named
 from harness.inputs.judges.outcomes import Outcomes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.judging import proportions, verdict
+from harness.judging import means, proportions, verdict
 from harness.judging.estimate import Estimate, Inconclusive, asides, decided
 from harness.measurements.interventions import Add, Circuit, Direction, Intervention, Remove, add, patch, remove
 from harness.measurements.questions import PromptSide
@@ -348,6 +348,18 @@ def test_under_twenty_frames_are_called_few(count: int, few: bool) -> None:
     run = Run([], "none", "cpu", verdicts=[judged])
     said = " ".join(wording.limits(judged, run, ()))
     assert (f"The pairs come from {count} frames" in said) is few
+
+
+@pytest.mark.parametrize(("bounds", "frames"), [((-np.inf, np.inf), 116), ((-np.inf, np.inf), 117), ((-9.0, 9.0), 116)])
+def test_a_mean_without_bounds_says_that_rare_outliers_can_be_missing(bounds: tuple[float, float], frames: int) -> None:
+    values = np.random.default_rng(0).normal(size=2 * frames)
+    mean = means.mean(values, 0.0025, np.repeat(np.arange(frames), 2), bounds)
+    kept = verdict.plain(Estimate("E", mean.value, mean.low, mean.high, mean.n, mean.method))
+    judged: Any = {"claim": "c", "model": "m", "word": "REFUTED", "estimates": [kept | {"sign": ">", "bar": 0.3}]}
+    said = " ".join(wording.limits(judged, Run([], "none", "cpu", verdicts=[judged]), ()))
+    # A value in twenty is missing from so many units with a chance above the level.
+    missing = 0.95**frames > 0.0025
+    assert (f"of {frames} units: outliers too rare" in said) is (missing and bounds[0] == -np.inf)
 
 
 @pytest.mark.parametrize(

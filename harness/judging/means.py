@@ -13,6 +13,8 @@ from harness.judging.proportions import Interval
 
 Floats = NDArray[np.float64]
 UNBOUNDED = (-np.inf, np.inf)
+# The method of an end on a side without bounds, on which nothing allows for outliers that are not in the data.
+WITHOUT_BOUNDS = "Student's, corrected for skewness"
 # Units from which on their skewness is seen well enough to correct for it.
 FEW = 32
 # How much more skewed the population is taken to be than the units observed, which rarely contain its tail.
@@ -82,7 +84,7 @@ def ratio_of_means(
     if lowest > 1e-9 * size or highest < -1e-9 * size:
         raise ValueError(f"The value {value:g} lies beyond its bounds {bounds}.")
     low, high = _low(rest, below, lowest, level), -_low(-rest, below, -highest, level)
-    names = {True: "Gaffke's bound", False: "Student's, corrected for skewness"}
+    names = {True: "Gaffke's bound", False: WITHOUT_BOUNDS}
     method = " and ".join(dict.fromkeys(names[bool(np.isfinite(bound))] for bound in bounds))
     return Interval(
         value, float(max(value + low, bounds[0])), float(min(value + high, bounds[1])), units, method + said

@@ -9,6 +9,7 @@ from typing import Any
 from harness.inputs.model_catalog import ORGANISM
 from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.prompt_rows import short
+from harness.judging.means import WITHOUT_BOUNDS
 from harness.judging.numerals import printed
 from harness.judging.verdict import NOT_JUDGED, Word
 from harness.measurements.questions import Answers, OpeningScores, Scores, Swept
@@ -21,6 +22,8 @@ from harness.subjects.published.recordings import RECORDED
 FEW = 50
 # With fewer clusters, the page says so: pairs of one frame are not independent.
 FEW_CLUSTERS = 20
+# Of fewer units than this a share of one in twenty can be missing with a chance above the level of claims, 0.0025.
+RARE = 117
 # The one quantity that is yes or no, and the method of published means, which have no interval.
 PASSES, PUBLISHED_MEAN = "direction passes the published filters", "published mean"
 # Stands in for the word of a verdict that its numbers contradict.
@@ -136,6 +139,11 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     clusters = [count for estimate in estimates if (count := _clusters(estimate["method"])) is not None]
     if clusters and min(clusters) < FEW_CLUSTERS:
         sentences.append(f"The pairs come from {min(clusters)} frames only; pairs of one frame are not independent.")
+    units = [_clusters(e["method"]) or e["n"] for e in estimates if WITHOUT_BOUNDS in e["method"]]
+    if units and min(units) < RARE:
+        sentences.append(
+            f"A mean without bounds, of {min(units)} units: outliers too rare to be among them are not covered."
+        )
     judged = (other for other in run.verdicts if other["word"] not in NOT_JUDGED)
     if len({other["model"] for other in judged if other["claim"] == verdict["claim"]}) == 1:
         sentences.append("One model: this run did not ask whether the claim holds on others.")
