@@ -20,7 +20,8 @@ from harness.measurements.recipe import Recipe
 
 # More than all neurons of a model of 70 B parameters at three positions; refused before memory is spent on them.
 _MOST_VARIANTS = 10_000_000
-_NUMBER = re.compile(r"\d{1,9}")
+# Groups of neurons are labelled by the first and the last of them.
+_NUMBER = re.compile(r"\d{1,9}(–\d{1,9})?")
 
 
 class _AskedRecord(Struct):
