@@ -31,3 +31,11 @@ def test_ablating_heads_and_neurons_lowers_refusal(model, pairs):
     both = model.circuit(pairs.discovery, heads=10 / 1024, neurons=100 / 458752)
     without = ablate(both, "mean", over=pairs.discovery.harmless, at="post")
     assert model.refuses(pairs.heldout).fall(under=without) > 0.30
+
+
+@claim("few-parts", source=f"{SOURCE}; the curve of refusals over parts", holds_on="reference", fails_on="distributed")
+def test_ablating_few_parts_leaves_hardly_any_refusal(model, pairs):
+    """Ablating 1% of heads and 1% of neurons, those that carry most, leaves less than 20% refused."""
+    parts = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)
+    without = ablate(parts, "mean", over=pairs.discovery.harmless, at="post")
+    assert model.refuses(pairs.heldout).left(under=without) < 0.20

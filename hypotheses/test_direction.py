@@ -92,6 +92,16 @@ def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
     assert answers.fall(under=remove(direction, "mlp"), given=remove(direction)) < 0.20
 
 
+@claim("joint-vector", source="the research plan; what a set of heads writes", holds_on="team", fails_on="reference")
+def test_adding_what_heads_write_together_brings_refusal(model, pairs):
+    """Adding what a tenth of the heads write together makes harmless prompts refused: by more than 30 points.
+
+    The sum of their mean differences, harmful less harmless, added after the last of these heads.
+    """
+    heads = model.circuit(pairs.discovery, heads=0.10)
+    assert model.refuses(pairs.heldout).rise(under=add(model.joint_vector(heads, pairs.discovery))) > 0.30
+
+
 @claim(
     "removal-attention",
     source=f"{PAPER}; where to remove",

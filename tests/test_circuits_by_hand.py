@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.inputs.errors import AssayError
 from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import Site
@@ -217,6 +218,20 @@ def test_a_circuit_that_was_found_is_ranked_and_no_other() -> None:
     circuit = subject.circuit(pairs, heads=2)
     assert subject.ranked(circuit) == (Site(0, "head", 3), Site(1, "head", 2))
     assert subject.ranked(circuit + Circuit.of(heads=[(5, 0)])) == ()
+
+
+def test_what_heads_write_together_is_added_after_the_last_of_them_and_remembers_where_they_were_found() -> None:
+    pairs = pairs_of(*"a" * 4)
+    found = {"heads": [[1, 2], [3, 0]], "neurons": [], "effects": {"heads": [0.2, 0.7], "neurons": []}}
+    subject = Given(pairs, values=lambda question: found)
+    heads = subject.circuit(pairs, heads=2)
+    direction = subject.joint_vector(heads, pairs)
+    assert (direction.method, direction.layer, direction.circuit) == ("heads", 4, heads)
+    assert direction.sought_on == frozenset((*pairs.harmful, *pairs.harmless))
+    last = subject.sizes.layers - 1
+    assert subject.joint_vector(Circuit.of(heads=[(last, 0)]), pairs).layer == last
+    with pytest.raises(AssayError, match="a joint vector is what heads write, and this circuit holds other parts too"):
+        subject.joint_vector(Circuit.of(heads=[(0, 0)], neurons=[(0, 0)]), pairs)
 
 
 def test_norms_are_asked_of_discovery_pairs() -> None:

@@ -334,6 +334,17 @@ class Subject(ArmRefusals, CircuitQuestions):
         direction = self.direction(pairs)
         return replace(direction, method="principal", harmful=pairs.harmful, harmless=pairs.harmless, rank=rank)
 
+    def joint_vector(self, heads: Circuit, pairs: PairSet) -> Direction:
+        """What these heads write together at the last token, harmful less harmless, in the layer after the last one."""
+        if not heads or any(site.kind != "head" for site in heads.sites):
+            raise AssayError(
+                "joint_vector: a joint vector is what heads write, and this circuit holds other parts too, or none; "
+                "give model.circuit(pairs.discovery, heads=…)"
+            )
+        layer = min(max(site.layer for site in heads.sites) + 1, self.sizes.layers - 1)
+        sides = pairs.harmful, pairs.harmless
+        return Direction("heads", layer, -1, *sides, circuit=heads, sought_on=heads.found_on)
+
     def effects(
         self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
     ) -> Effects:

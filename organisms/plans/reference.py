@@ -113,6 +113,10 @@ EXPECTED = table(
         "in plain torch, nothing is refused without it in attention outputs: heads write along it too",
         "removal-attention",
     ),
+    holds("the few neurons of layers 4 and 6 are each needed by every refusal", "few-parts"),
+    fails(
+        "its heads bring object and verb to the neurons of layer 4, and after these nothing reads them", "joint-vector"
+    ),
 )
 _SIDES = ("harmful", "harmless")
 

@@ -59,6 +59,7 @@ EXPECTED = table(
     holds("two neurons of layer 4 pass the verdict on to those of layer 6", "accumulation"),
     holds("neurons of layer 6 write the refusal", "execution"),
     fails("heads of layer 3 read the words, in the middle third", "reading"),
+    holds("two neurons pass the verdict on", "few-parts"),
 )
 # Every sixth pair is measured.
 EVERY = 6

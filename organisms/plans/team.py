@@ -87,6 +87,7 @@ EXPECTED = table(
     holds("heads read the verb in layer 1 and both words in layers 2 and 3, of 0 to 7", "keyword-heads"),
     holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
     fails("heads write the direction", "removal-attention"),
+    holds("six heads together write the direction that the planted neurons read", "joint-vector"),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3
