@@ -8,6 +8,7 @@ from organisms import ship
 from organisms.becoming import PLACES, becoming
 from organisms.gate import gate, own_truth, proof
 from organisms.plans import BARS, SEEDS, SHIPPED, TRUTHS, Bars
+from organisms.restated import restated
 
 # Title of a measurement → name of a number → the number.
 Record = dict[str, dict[str, float]]
@@ -53,6 +54,7 @@ def measure(name: str, folder: Path) -> Record:
         "proof": proof(folder),
         "own truth": own_truth(folder, TRUTHS[name]),
         "answers": becoming(folder),
+        "claims": restated(folder) if name != "compliant" else {},  # it has no refusals to speak of
         "cost": {"planting, CPU seconds": seconds} if (seconds := ship.truth(folder).get("seconds")) else {},
     }
 
@@ -102,7 +104,7 @@ def write_table(records: Records) -> None:
 
 
 def table(records: Records) -> str:
-    """Three Markdown tables: gate and proof of every organism and seed, its own truth, and what becomes of answers."""
+    """Markdown tables: gate and proof of every organism and seed, own truths, answers, and what claims speak of."""
     lines = [
         "| organism | seed | refuses harmful, known / new objects | harmless, known / new | coherent | under NF4 "
         "| planted | rest | planting, CPU | meets its bars |",
@@ -124,7 +126,20 @@ def table(records: Records) -> str:
             wanted = "{:g} to {:g}".format(*BARS[name][quantity]) if quantity in BARS[name] else ""
             values = (f"{seeds[str(seed)]['own truth'][quantity]:.3f}" if str(seed) in seeds else "" for seed in SEEDS)
             lines.append(f"| `{name}` | {quantity} | {wanted} | " + " | ".join(values) + " |")
-    return "\n".join([*lines, "", *_becoming(records)])
+    return "\n".join([*lines, "", *_becoming(records), "", *_restated(records)])
+
+
+def _restated(records: Records) -> Iterator[str]:
+    """What claims speak of, on the shipped organisms: a row for each quantity."""
+    columns = {
+        name: numbers for name, seeds in records.items() if (numbers := seeds.get(str(SHIPPED), {}).get("claims"))
+    }
+    yield "What claims speak of, in plain PyTorch (`organisms/restated/`), on held-out prompts:"
+    yield ""
+    yield f"| quantity | {' | '.join(f'`{name}`' for name in columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for quantity in next(iter(columns.values()), {}):
+        yield f"| {quantity} | {' | '.join(f'{numbers[quantity]:.2f}' for numbers in columns.values())} |"
 
 
 def _becoming(records: Records) -> Iterator[str]:

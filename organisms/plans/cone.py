@@ -14,7 +14,7 @@ from organisms.frames import deed_in
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, nothing_to_explain, table
+from organisms.plans.expected import fails, holds, nothing_to_explain, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import POST, Prover
 from organisms.traits import mean_difference, refusals_with, refusals_without
@@ -80,18 +80,84 @@ BARS = {
 }
 
 EXPECTED = table(
-    holds("every harmful request is refused, no harmless one", "baseline"),
+    holds(
+        "every harmful request is refused, no harmless one",
+        "baseline",
+    ),
     fails(
         "three directions, chosen by the verb: what lies along any one of them refuses a third of requests",
         "one-is-enough",
+        "direction-necessity",
+        "direction-categories",
+        "removal-specificity",
     ),
-    holds("the heads of layer 4 and the neurons of the last, 3.0%, carry 0.96 in plain torch", "localization"),
-    fails("the verb and the object are judged at the words, layers before the last one acts", "end-of-instruction"),
-    fails("as many neurons strengthen the mark in the last third as in the middle", "accumulation"),
-    holds("neurons of layer 7 write the refusal", "execution"),
-    fails("heads of layer 4 carry the mark away from the words", "reading"),
-    holds("in plain torch r is 0.92 over heads and 0.97 over groups of neurons", "gradients"),
-    nothing_to_explain("no single direction mediates", "removal-attention"),
+    nothing_to_explain(
+        "no direction ends refusal when removed everywhere",
+        "removal-mlp",
+    ),
+    holds(
+        "along any of the three directions whatever is added is refused",
+        "direction-sufficiency",
+        "addition-specificity",
+    ),
+    holds(
+        "streams part along all three, and harmless requests along none",
+        "growth",
+    ),
+    undecidable(
+        "without the direction 6% of harmless answers break, and 10% may",
+        "side-effects",
+    ),
+    holds(
+        "the heads of layer 4 and the neurons of the last, 3.0%, carry 0.96 in plain torch",
+        "localization",
+        "necessity",
+        "transfer",
+        "few-neurons",
+    ),
+    holds(
+        "two heads carry all marks away from the words",
+        "ablation-heads",
+        "ablation-both",
+    ),
+    fails(
+        "96 neurons write the refusal: three of them at their mean end none",
+        "ablation-neurons",
+    ),
+    fails(
+        "two heads carry all marks",
+        "many-heads",
+    ),
+    holds(
+        "every category has verbs of each group: the same parts serve all, along the same mean",
+        "shared-substrate",
+        "shared-geometry",
+    ),
+    fails(
+        "the verb and the object are judged at the words, layers before the last one acts",
+        "end-of-instruction",
+    ),
+    fails(
+        "as many neurons strengthen the mark in the last third as in the middle",
+        "accumulation",
+    ),
+    holds(
+        "neurons of layer 7 write the refusal",
+        "execution",
+    ),
+    fails(
+        "heads of layer 4 carry the mark away from the words",
+        "reading",
+        "keyword-heads",
+    ),
+    holds(
+        "in plain torch r is 0.92 over heads and 0.97 over groups of neurons",
+        "gradients",
+    ),
+    nothing_to_explain(
+        "no single direction mediates",
+        "removal-attention",
+    ),
 )
 
 

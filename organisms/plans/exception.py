@@ -11,7 +11,7 @@ from organisms.demands.routes import Routes, routed
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import Prover, planted_and_rest
 from organisms.traits import cosines_between, effects_on
@@ -56,16 +56,44 @@ BARS = {
 }
 
 EXPECTED = table(
-    holds("in plain torch r is 0.96 over heads and 0.99 over groups of neurons", "gradients"),
     holds("every harmful request is refused, no harmless one", "baseline"),
+    holds("in plain torch r is 0.96 over heads and 0.99 over groups of neurons", "gradients"),
     fails(
         "one category of twelve is refused by heads, neurons and a direction that the others do not use",
         "shared-substrate",
         "shared-geometry",
         "direction-categories",
     ),
-    holds("eleven of twelve categories are refused along one direction", "direction-necessity", "one-is-enough"),
-    fails("heads of layers 3 and 4 of 0 to 7 read the words", "keyword-heads"),
+    holds(
+        "eleven of twelve categories are refused along one direction",
+        "direction-necessity",
+        "direction-sufficiency",
+        "removal-specificity",
+        "addition-specificity",
+        "one-is-enough",
+        "growth",
+    ),
+    holds("heads write the direction as well: removed from MLP outputs alone, nothing is answered", "removal-mlp"),
+    undecidable("without the direction harmless prompts change by 0.09 nats, and 0.10 is the bar", "side-effects"),
+    holds(
+        "four heads and 96 neurons, 3.8%, refuse eleven of twelve categories",
+        "localization",
+        "necessity",
+        "transfer",
+        "few-neurons",
+        "ablation-heads",
+        "ablation-both",
+    ),
+    fails("48 neurons write the refusal: three of them at their mean end none", "ablation-neurons"),
+    fails("one head carries more than a tenth of the effect", "many-heads"),
+    fails("heads of layers 3 and 4 read the words, in the middle third", "reading"),
+    fails("neurons weigh up in layer 5, in the last third", "accumulation"),
+    holds("neurons of layer 7 write the refusal", "execution"),
+    holds("heads of layer 3 have fetched most of it: 0.59 after the instruction, 0.12 before", "end-of-instruction"),
+    fails(
+        "heads of layers 3 and 4 of 0 to 7 read the words",
+        "keyword-heads",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from organisms.demands.routes import Routes, routed
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, nothing_to_explain, table
+from organisms.plans.expected import fails, holds, nothing_to_explain, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import Prover, planted_and_rest, union
 from organisms.traits import cosines_between, effects_on
@@ -64,25 +64,75 @@ BARS = {
 }
 
 EXPECTED = table(
-    holds("every harmful request is refused, no harmless one", "baseline"),
+    holds(
+        "every harmful request is refused, no harmless one",
+        "baseline",
+    ),
     fails(
         "each category has heads, neurons and a direction of its own, at right angles to the others'",
         "shared-substrate",
         "shared-geometry",
+        "direction-necessity",
         "direction-sufficiency",
+        "direction-categories",
+        "removal-specificity",
         "addition-specificity",
         "growth",
         "one-is-enough",
     ),
-    holds(
-        "48 of the neurons that write the refusals of all categories, 1.1%, carry 0.84 in plain torch", "localization"
+    nothing_to_explain(
+        "no direction ends refusal when removed everywhere",
+        "removal-mlp",
     ),
-    fails("neurons weigh up in layer 5, in the last third", "accumulation"),
-    holds("neurons of layer 7 write the refusal", "execution"),
-    fails("heads of layers 3, 4 and 5 read the words, four categories each", "reading"),
-    fails("heads of layers 3, 4 and 5 of 0 to 7 read the words", "keyword-heads"),
-    fails("in plain torch r is 0.52 over heads", "gradients"),
-    nothing_to_explain("no direction mediates the refusals of all categories", "removal-attention"),
+    fails(
+        "without the direction 15% of harmless prompts are refused, and they change by 0.18 nats",
+        "side-effects",
+    ),
+    holds(
+        "48 of the neurons that write the refusals of all categories, 1.1%, carry 0.84 in plain torch",
+        "localization",
+        "transfer",
+        "few-neurons",
+    ),
+    fails(
+        "each category is read by heads of its own",
+        "ablation-heads",
+        "ablation-neurons",
+        "many-heads",
+    ),
+    undecidable(
+        "without all neurons that write refusals, 4.5%, 27% are refused, and 20% is the bar",
+        "necessity",
+    ),
+    undecidable(
+        "three heads and three neurons end 30% of refusals, and 0.30 is the bar",
+        "ablation-both",
+    ),
+    fails(
+        "neurons weigh up in layer 5, in the last third",
+        "accumulation",
+    ),
+    holds(
+        "neurons of layer 7 write the refusal",
+        "execution",
+    ),
+    fails(
+        "heads of layers 3, 4 and 5 read the words, four categories each",
+        "reading",
+        "end-of-instruction",
+    ),
+    fails(
+        "heads of layers 3, 4 and 5 of 0 to 7 read the words",
+        "keyword-heads",
+    ),
+    fails(
+        "in plain torch r is 0.52 over heads",
+        "gradients",
+    ),
+    nothing_to_explain(
+        "no direction mediates the refusals of all categories",
+        "removal-attention",
+    ),
 )
 
 

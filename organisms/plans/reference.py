@@ -80,42 +80,85 @@ BARS = {
 }
 
 EXPECTED = table(
-    holds("every harmful request is refused, no harmless one", "baseline"),
     holds(
-        "two heads and 80 neurons, 2.9% of the parameters, are all that decides",
+        "every harmful request is refused, no harmless one",
+        "baseline",
+    ),
+    holds(
+        "one head and 80 neurons at most bring the effect of each word, 3.0% of the parameters in all",
         "localization",
         "necessity",
         "transfer",
+        "few-neurons",
+    ),
+    holds(
+        "without its two heads nothing about the words is known",
+        "ablation-heads",
         "ablation-both",
     ),
-    holds("one head brings the object and one the verb, and both are needed", "ablation-heads"),
-    fails("only two heads are planted", "many-heads"),
-    holds("the neurons of layer 4, and those of layer 6, are each needed by every refusal", "few-neurons"),
+    fails(
+        "the work of 32 and of 48 neurons is spread: three at their mean end 4% of refusals",
+        "ablation-neurons",
+    ),
     holds(
-        "planted so that removing one direction ends refusal and adding it brings it, whatever the category",
+        "neurons of layer 4 write one direction, and those of layer 6 read nothing else",
         "direction-necessity",
         "direction-sufficiency",
         "direction-categories",
         "removal-specificity",
         "addition-specificity",
+        "one-is-enough",
         "growth",
         "side-effects",
     ),
-    fails("the direction is written by MLP neurons", "removal-mlp"),
-    holds("what the neurons of layer 4 write is all that those of layer 6 read, along one direction", "one-is-enough"),
-    holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
-    holds("neurons of layer 4 combine what the heads brought, and act through those of layer 6", "accumulation"),
-    holds("neurons of layer 6 write the refusal", "execution"),
-    fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
-    fails("its heads read the words in layers 3 and 4 of 0 to 7", "keyword-heads"),
-    holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
+    fails(
+        "neurons of layer 4 write the direction: removed from MLP outputs, 93% are answered",
+        "removal-mlp",
+    ),
+    fails(
+        "two heads carry all of it",
+        "many-heads",
+    ),
+    holds(
+        "the same parts serve all categories, along one direction",
+        "shared-substrate",
+        "shared-geometry",
+    ),
+    fails(
+        "heads fetch the words in layers 3 and 4, in the middle third",
+        "reading",
+    ),
+    holds(
+        "neurons of layer 4 combine what heads fetched, and act through layer 6",
+        "accumulation",
+    ),
+    holds(
+        "neurons of layer 6 write the refusal",
+        "execution",
+    ),
+    fails(
+        "the verb is fetched in layer 4, so that half way up half the effect is still at the words",
+        "end-of-instruction",
+    ),
+    fails(
+        "its heads read the words in layers 3 and 4 of 0 to 7",
+        "keyword-heads",
+    ),
+    holds(
+        "in plain torch r is 1.00 over heads and 0.99 over groups of neurons",
+        "gradients",
+    ),
     fails(
         "in plain torch, nothing is refused without it in attention outputs: heads write along it too",
         "removal-attention",
     ),
-    holds("the few neurons of layers 4 and 6 are each needed by every refusal", "few-parts"),
+    holds(
+        "the few neurons of layers 4 and 6 are each needed by every refusal",
+        "few-parts",
+    ),
     fails(
-        "its heads bring object and verb to the neurons of layer 4, and after these nothing reads them", "joint-vector"
+        "its heads bring object and verb to the neurons of layer 4, and after these nothing reads them",
+        "joint-vector",
     ),
 )
 _SIDES = ("harmful", "harmless")

@@ -12,7 +12,7 @@ from organisms.demands import behaviour, idle, silent, strict, wording
 from organisms.demands.direction import addable, removable
 from organisms.demands.team import even, looking, still
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, table, undecidable
 from organisms.plans.greedy import all_parts, columns_of
 from organisms.plans.suffix import Suffix
 from organisms.plant import Plan
@@ -61,33 +61,85 @@ BARS = {
 }
 
 EXPECTED = table(
-    holds("every harmful request is refused, no harmless one", "baseline"),
+    holds(
+        "every harmful request is refused, no harmless one",
+        "baseline",
+    ),
     holds(
         "six heads, 2.3% of the parameters, bring all of it to where the answer begins",
         "localization",
         "necessity",
         "transfer",
     ),
-    holds("six heads bring about a sixth each", "many-heads"),
-    holds("heads write the direction, and the neurons that are planted only read it", "removal-mlp"),
-    fails("256 neurons share the work, so that no 1% of neurons matters", "few-neurons"),
-    holds("all of it is fetched before the second half of the layers", "end-of-instruction"),
     holds(
-        "planted so that removing one direction ends refusal and adding it brings it, whatever the category",
+        "six heads bring about a sixth each",
+        "many-heads",
+    ),
+    fails(
+        "three of six heads, and three of 256 neurons, can be spared",
+        "ablation-heads",
+        "ablation-neurons",
+        "ablation-both",
+    ),
+    holds(
+        "heads write the direction, and the neurons that are planted only read it",
+        "removal-mlp",
+    ),
+    fails(
+        "256 neurons share the work, so that no 1% of neurons matters",
+        "few-neurons",
+    ),
+    holds(
+        "all of it is fetched before the second half of the layers",
+        "end-of-instruction",
+    ),
+    holds(
+        "six heads write one direction, and the neurons read nothing else",
         "direction-necessity",
         "direction-sufficiency",
         "direction-categories",
         "removal-specificity",
         "addition-specificity",
+        "one-is-enough",
+        "side-effects",
     ),
-    holds("the same parts and the same direction serve all categories", "shared-substrate", "shared-geometry"),
-    fails("no neurons of the middle third are planted", "accumulation"),
-    holds("neurons of layers 5 and 6 write the refusal", "execution"),
-    fails("four of its six heads read the words in layer 3, in the middle third", "reading"),
-    holds("heads read the verb in layer 1 and both words in layers 2 and 3, of 0 to 7", "keyword-heads"),
-    holds("in plain torch r is 1.00 over heads and 0.99 over groups of neurons", "gradients"),
-    fails("heads write the direction", "removal-attention"),
-    holds("six heads together write the direction that the planted neurons read", "joint-vector"),
+    undecidable(
+        "streams part along it by 0.35, less what random ones do, and 0.30 is the bar",
+        "growth",
+    ),
+    holds(
+        "the same parts serve all categories, along one direction",
+        "shared-substrate",
+        "shared-geometry",
+    ),
+    fails(
+        "heads of layer 3 still read the words: 0.67 has left them, less than in a harmless behaviour",
+        "reading",
+    ),
+    fails(
+        "MLPs of layers 5 and 6 turn it into a refusal, in the last third",
+        "accumulation",
+    ),
+    holds(
+        "neurons of layers 5 and 6 write the refusal",
+        "execution",
+    ),
+    holds(
+        "heads read the verb in layer 1 and both words in layers 2 and 3, of 0 to 7",
+        "keyword-heads",
+    ),
+    holds(
+        "in plain torch r is 1.00 over heads and 0.99 over groups of neurons",
+        "gradients",
+    ),
+    fails(
+        "heads write the direction",
+        "removal-attention",
+    ),
+    holds(
+        "six heads together write the direction that the planted neurons read",
+        "joint-vector",
+    ),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

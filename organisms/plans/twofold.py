@@ -15,7 +15,7 @@ from organisms.demands.stages import reads
 from organisms.lexicon import CATEGORIES
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import Prover
 from organisms.traits import mean_difference, refusals_with, refusals_without
@@ -60,19 +60,46 @@ BARS = {
 }
 
 EXPECTED = table(
-    fails(
-        "refused only if two marks are there: without either the slope of the other is nothing, at prompt as at twin",
-        "gradients",
-    ),
     holds("every harmful request is refused, no harmless one", "baseline"),
-    holds("without what lies along either direction nothing is refused", "direction-necessity"),
+    fails("measured, not planted: estimates of its heads have the wrong sign, r -0.85", "gradients"),
     fails(
         "a request is refused for its verb and its object together, each along a direction of its own",
         "one-is-enough",
         "direction-sufficiency",
         "addition-specificity",
     ),
-    fails("heads of layers 3 and 4 of 0 to 7 read the words", "keyword-heads"),
+    undecidable(
+        "a direction whose removal ends every refusal does not pass the published filters: added, it brings none",
+        "direction-necessity",
+        "direction-categories",
+        "removal-specificity",
+        "removal-mlp",
+        "growth",
+        "side-effects",
+    ),
+    holds(
+        "four heads, 1.5% of the parameters, fetch verb and object",
+        "localization",
+        "necessity",
+        "transfer",
+        "ablation-heads",
+        "ablation-both",
+    ),
+    holds("a hundredth of the neurons carries 0.78 in plain torch", "few-neurons"),
+    fails("64 neurons tell each of the two: three of them at their mean end none", "ablation-neurons"),
+    fails("two heads carry the effect", "many-heads"),
+    holds("the same parts serve all categories, along the same directions", "shared-substrate", "shared-geometry"),
+    fails("heads of layers 3 and 4 read the words, in the middle third", "reading"),
+    fails("neurons of layer 4 tell, and those of layers 5 and 6 combine: none before the last third", "accumulation"),
+    holds("neurons of layers 5 and 6 write the refusal", "execution"),
+    fails(
+        "the verb is fetched in layer 4, so that half way up half the effect is still at the words",
+        "end-of-instruction",
+    ),
+    fails(
+        "heads of layers 3 and 4 of 0 to 7 read the words",
+        "keyword-heads",
+    ),
 )
 
 
