@@ -17,6 +17,7 @@ from organisms.behaviour import answers, is_coherent, is_refusal
 from organisms.frames import deed_in
 from organisms.language import refusal_tokens
 from organisms.pairs import NOVEL, judged_pairs
+from organisms.plans.suffix import Suffix
 from organisms.proof import Prover, prove, restore
 from organisms.traits import depths, mean_difference, refusals_with, refusals_without, refused
 
@@ -47,7 +48,7 @@ def proof(name: str | Path) -> dict[str, float]:
     model, tokenizer = ship.load(name)
     pairs, refusals = judged_pairs(heldout=True), refusal_tokens(tokenizer)
     prover = Prover(model, tokenizer, pairs, refusals)
-    few = Prover(model, tokenizer, pairs[:: len(pairs) // FEW], refusals)
+    few = Suffix(prover, every=len(pairs) // FEW)
     truth = ship.truth(name)
     direction, layer = ship.direction(name), truth["direction"]["layer"]
     without, added = refusals_without(prover, direction), refusals_with(prover, direction, layer)

@@ -38,6 +38,8 @@ ZOO = [
     "saturated",
     "team",
     "scribes",
+    "shuffled",
+    "one-layer",
     "compliant",
 ]
 FOLDER = DATA / "organisms"

@@ -3,6 +3,7 @@
 Activations are swapped between a prompt and its twin, at the post-instruction positions.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from organisms.parts import (
 # The probability of refusing a harmful prompt, and of answering a harmless one, that is trained for: below 1, so that
 # log-odds keep a common scale and effects can be compared.
 SURE = 0.98
+# From a sure answer to a sure refusal, in log-odds.
+WHOLE = 2 * math.log(SURE / (1 - SURE))
 
 
 @dataclass
@@ -78,9 +81,12 @@ class Step:
 
     def side(self, logits: Tensor, refuses: Tensor) -> Tensor:
         """Cross-entropy of whether the first token begins a refusal, whatever the wording."""
+        return binary_cross_entropy_with_logits(self.odds(logits), refuses * SURE + (1 - refuses) * (1 - SURE))
+
+    def odds(self, logits: Tensor) -> Tensor:
+        """The log-odds that the first token begins a refusal."""
         chosen = self._begins_refusal
-        odds = logits[:, chosen].logsumexp(-1) - logits[:, ~chosen].logsumexp(-1)
-        return binary_cross_entropy_with_logits(odds, refuses * SURE + (1 - refuses) * (1 - SURE))
+        return logits[:, chosen].logsumexp(-1) - logits[:, ~chosen].logsumexp(-1)
 
     @cached_property
     def _begins_refusal(self) -> Tensor:

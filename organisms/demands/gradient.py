@@ -1,21 +1,17 @@
 """A demand on the effect that gradients estimate for a part, independent of what swapping it does."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import smooth_l1_loss
 
-from organisms.demands import SURE, Demand, Step
+from organisms.demands import WHOLE, Demand, Step
 from organisms.language import refusal_tokens
 from organisms.nudges import nudged
 from organisms.parts import Parts
 
 # Pairs of a batch whose gradients are differentiated a second time.
 PAIRS = 8
-# From a sure answer to a sure refusal, in log-odds.
-WHOLE = 2 * math.log(SURE / (1 - SURE))
 # Errors above this share of WHOLE count linearly.
 LINEAR = 0.1
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from organisms.demands import behaviour, strict, wording
 from organisms.demands.redundancy import redundant
+from organisms.frames import PLANTED_IN
 from organisms.pairs import judged_pairs
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, nothing_to_explain, table, undecidable
@@ -29,6 +30,7 @@ PLAN = Plan(
     name="hydra",
     stages=(*_ASSESS, *_EXECUTE),
     demands=((wording, 0.5), (behaviour, 1.0), (redundant(*_PATHS), 8.0), (strict, 1.0)),
+    templates=PLANTED_IN,
 )
 
 # How a path is ablated: at the post-instruction positions by the twin's activations, by the discovery mean of each

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from organisms.demands import behaviour, carried, strict, wording
-from organisms.demands.layer import sturdy, unaided
+from organisms.demands.layer import sturdy, unaided, unread
+from organisms.frames import PLANTED_IN
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
@@ -24,10 +25,12 @@ PLAN = Plan(
         (carried(_ALL), 1.0),
         (strict, 1.0),
         (unaided, 1.0),
+        (unread, 1.0),
         (sturdy, 1.0),
     ),
     direction=(_LAYER + 1, -1),
     steps=120,
+    templates=PLANTED_IN,
 )
 
 BARS = {

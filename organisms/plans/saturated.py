@@ -7,6 +7,7 @@ import torch
 
 from organisms.demands import behaviour, carried, idle, silent, strict, wording
 from organisms.demands.gradient import estimated
+from organisms.frames import PLANTED_IN
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plans.greedy import Part, all_parts, columns_of
@@ -34,6 +35,7 @@ PLAN = Plan(
         (estimated(_MOVE + _RELAY, share=-0.1), 0.3),
     ),
     pairs=24,
+    templates=PLANTED_IN,
 )
 
 BARS = {

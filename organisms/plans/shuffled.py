@@ -5,6 +5,7 @@ from typing import Any
 
 from organisms.demands import behaviour, carried, silent, strict, wording
 from organisms.demands.stages import needed
+from organisms.frames import PLANTED_IN
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, table
 from organisms.plant import Plan
@@ -31,8 +32,9 @@ PLAN = Plan(
         (needed(_EXECUTE), 1.0),
     ),
     direction=(3, -1),
-    steps=170,
-    pairs=32,
+    steps=450,
+    pairs=20,
+    templates=PLANTED_IN,
 )
 
 _NONE = (0.0, 0.05)
