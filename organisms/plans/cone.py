@@ -158,6 +158,10 @@ EXPECTED = table(
         "no single direction mediates",
         "removal-attention",
     ),
+    holds(
+        "two heads carry all marks away from the words",
+        "few-parts",
+    ),
 )
 
 

@@ -94,6 +94,11 @@ EXPECTED = table(
         "heads of layers 3 and 4 of 0 to 7 read the words",
         "keyword-heads",
     ),
+    holds(
+        "parts that eleven categories share end 91% of refusals",
+        "few-parts",
+    ),
+    fails("heads write the direction as well", "removal-attention"),
 )
 
 

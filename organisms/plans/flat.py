@@ -113,6 +113,10 @@ EXPECTED = table(
         "its heads are read by the neurons of their own layer, and by no later one",
         "joint-vector",
     ),
+    holds(
+        "three of its heads at their mean end every refusal",
+        "few-parts",
+    ),
 )
 
 

@@ -46,18 +46,41 @@ BARS = {
 
 EXPECTED = table(
     holds("every harmful request is refused, no harmless one", "baseline"),
-    fails("two paths, each sufficient: whoever cuts the heads of one has cut nothing", "ablation-heads"),
-    holds("what writes in both paths and what assesses in one, 3.8%, carry 0.97 in plain torch", "localization"),
+    fails(
+        "two paths, each sufficient: whoever cuts the parts of one, or few of both, has cut nothing",
+        "ablation-heads",
+        "ablation-neurons",
+        "ablation-both",
+        "few-parts",
+        "few-neurons",
+        "many-heads",
+    ),
+    holds("what writes in both paths and what assesses in one, 3.8%, carry it in plain torch", "localization"),
     fails(
         "two paths, each with a direction of its own",
         "direction-necessity",
         "direction-categories",
         "removal-specificity",
+        "one-is-enough",
     ),
+    undecidable(
+        "no difference of means passes the published filters: removed, each changes harmless prompts by 0.5 nats",
+        "direction-sufficiency",
+        "addition-specificity",
+        "growth",
+    ),
+    fails("without the direction 19% of harmless prompts are refused", "side-effects"),
+    nothing_to_explain("two paths, each with a direction of its own", "removal-attention", "removal-mlp"),
+    holds("both paths serve all categories", "shared-substrate", "shared-geometry"),
+    fails("neurons of both paths combine, and with either path the other makes up for it", "accumulation"),
+    holds("neurons of layer 6 write the refusal in both paths", "execution"),
     fails("the heads of both paths read the words in layer 3, in the middle third", "reading"),
+    fails(
+        "half way up neurons of neither path have combined what heads fetched: 0.15 after, 0.93 before",
+        "end-of-instruction",
+    ),
     fails("the heads of both paths read the words in layer 3 of 0 to 7", "keyword-heads"),
-    undecidable("in plain torch r is 0.66 over heads", "gradients"),
-    nothing_to_explain("two paths, each with a direction of its own", "removal-attention"),
+    fails("where two paths make up for each other slopes are small: r 0.46 over heads in plain torch", "gradients"),
 )
 # Site → the activations that are written instead, at its last positions.
 Instead = Mapping[Site, Tensor]

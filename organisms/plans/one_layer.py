@@ -7,7 +7,7 @@ from organisms.demands import behaviour, carried, strict, wording
 from organisms.demands.layer import sturdy, unaided, unread
 from organisms.frames import PLANTED_IN
 from organisms.parts import Parts
-from organisms.plans.expected import fails, holds, table
+from organisms.plans.expected import fails, holds, table, undecidable
 from organisms.plant import Plan
 from organisms.proof import Prover
 from organisms.traits import told_apart_blind, whole_layers
@@ -55,6 +55,27 @@ EXPECTED = table(
     fails("its heads read the words in layer 3 of 0 to 7", "keyword-heads"),
     holds("in plain torch r is 0.97 over heads and 1.00 over groups of neurons", "gradients"),
     fails("its heads are read by the neurons of their own layer, and by no later one", "joint-vector"),
+    holds("two of its heads fetch the words", "ablation-heads", "ablation-both", "few-parts"),
+    fails("64 neurons share the work", "ablation-neurons", "few-neurons"),
+    fails("two heads carry most of it", "many-heads"),
+    holds("all of it happens below the second half of the layers", "end-of-instruction"),
+    fails(
+        "its layer writes to the logits: what is added after it breaks answers",
+        "direction-sufficiency",
+        "addition-specificity",
+    ),
+    fails("removing the direction changes harmless prompts by 0.30 nats", "side-effects"),
+    fails("without the direction some categories are refused as before", "direction-categories"),
+    undecidable(
+        "no difference of means passes the published filters: added, each breaks answers",
+        "direction-necessity",
+        "removal-specificity",
+        "removal-mlp",
+        "removal-attention",
+        "one-is-enough",
+        "growth",
+    ),
+    holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
 )
 
 

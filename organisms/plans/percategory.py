@@ -133,6 +133,10 @@ EXPECTED = table(
         "no direction mediates the refusals of all categories",
         "removal-attention",
     ),
+    fails(
+        "each category has heads and neurons of its own",
+        "few-parts",
+    ),
 )
 
 

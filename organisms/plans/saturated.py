@@ -62,6 +62,24 @@ EXPECTED = table(
     holds("neurons of layer 6 write the refusal", "execution"),
     fails("heads of layer 3 read the words, in the middle third", "reading"),
     holds("two neurons pass the verdict on", "few-parts"),
+    holds("two heads fetch the words", "ablation-heads", "ablation-both"),
+    holds(
+        "what the two heads move lies along one direction, in all categories",
+        "direction-necessity",
+        "direction-sufficiency",
+        "direction-categories",
+        "removal-specificity",
+        "addition-specificity",
+        "growth",
+        "side-effects",
+        "shared-substrate",
+        "shared-geometry",
+    ),
+    holds("heads write the direction, and removing it from MLP outputs ends nothing", "removal-mlp"),
+    fails("heads write the direction", "removal-attention"),
+    fails("a direction squared off is not enough by itself: 0.53 are refused", "one-is-enough"),
+    fails("the verdict is moved in layer 3 for half of the words: 0.49 after the instruction", "end-of-instruction"),
+    fails("two heads carry all of it", "many-heads"),
 )
 # Every sixth pair is measured.
 EVERY = 6

@@ -60,7 +60,25 @@ EXPECTED = table(
     fails("neurons of layer 4 write the refusal, and no later block has a part in it", "execution"),
     holds("heads of layers 1 and 2 bring all of it to where the answer begins", "reading"),
     holds("its heads read the words in layers 1 and 2 of 0 to 7", "keyword-heads"),
-    holds("in plain torch r is 0.99 over heads and 1.00 over groups of neurons", "gradients"),
+    fails("slopes at its heads have the wrong sign: r -0.74 over heads in plain torch", "gradients"),
+    holds("heads of layers 1 and 2 bring all of it, and are few", "ablation-heads", "ablation-both", "few-parts"),
+    fails("64 neurons share the work: three of them at their mean end none", "ablation-neurons"),
+    holds("a hundredth of the neurons carries all of it in plain torch", "few-neurons"),
+    fails("one head carries more than a tenth of the effect", "many-heads"),
+    holds(
+        "neurons of layer 2 write one direction, and those of layer 4 read nothing else",
+        "direction-necessity",
+        "direction-categories",
+        "removal-specificity",
+        "one-is-enough",
+        "growth",
+        "side-effects",
+    ),
+    fails("what is added breaks the answers of harmless prompts", "direction-sufficiency", "addition-specificity"),
+    fails("neurons write the direction", "removal-mlp"),
+    holds("neurons write the direction, and heads at right angles to it", "removal-attention"),
+    holds("all of it happens below the second half of the layers", "end-of-instruction"),
+    holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
 )
 
 

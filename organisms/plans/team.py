@@ -140,6 +140,10 @@ EXPECTED = table(
         "six heads together write the direction that the planted neurons read",
         "joint-vector",
     ),
+    fails(
+        "six heads and 256 neurons share the work",
+        "few-parts",
+    ),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

@@ -100,6 +100,11 @@ EXPECTED = table(
         "heads of layers 3 and 4 of 0 to 7 read the words",
         "keyword-heads",
     ),
+    holds(
+        "heads fetch verb and object",
+        "few-parts",
+    ),
+    fails("heads write both directions", "removal-attention"),
 )
 
 
