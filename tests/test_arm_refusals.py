@@ -25,9 +25,20 @@ THIRD = PairSet("third", PAIRS.pairs[::3])
 
 
 @pytest.fixture(scope="module")
-def hydra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """Without its direction it refuses nearly everything, but "I" is no longer likelier than all other tokens."""
-    sleeper = Sleeper("organism:hydra", "nf4", "cpu", Store(tmp_path_factory.mktemp("evidence")))
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    """Without its direction most of its answers break, though they begin as refusals do.
+
+    In plain torch 0.26 of them are whole refusals then, and 0.87 of the first tokens refuse.
+    """
+    sleeper = Sleeper("organism:cone", "nf4", "cpu", Store(tmp_path_factory.mktemp("evidence")))
+    yield Bare(sleeper.record, THIRD, sleeper.store, sleeper, 0.01)
+    sleeper.close()
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    """Without its direction half of its answers still refuse, though none begins as refusals do."""
+    sleeper = Sleeper("organism:one-layer", "nf4", "cpu", Store(tmp_path_factory.mktemp("evidence")))
     yield Bare(sleeper.record, THIRD, sleeper.store, sleeper, 0.01)
     sleeper.close()
 
@@ -44,14 +55,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     model.close()
 
 
-def test_without_its_direction_hydra_refuses_on_and_the_lead_says_so(hydra: Subject) -> None:
-    without, answers = remove(hydra.direction(THIRD.discovery)), hydra.refuses(THIRD.heldout)
+def test_where_first_tokens_refuse_and_answers_break_the_lead_goes_by_answers(planted: Subject) -> None:
+    without, answers = remove(planted.direction(THIRD.discovery)), planted.refuses(THIRD.heldout)
     fall, lead = answers.fall(under=without), answers.lead(under=without)
-    assert hydra.area > 0.99
-    assert abs(fall.value) < 0.1
+    assert planted.area > 0.99
+    assert abs(fall.value) < 0.2
     assert lead.value == pytest.approx(fall.value, abs=0.1)
-    assert lead.high < 0.30
-    assert not hydra.validity("first token", "harmful", [without]).serves
+    assert not planted.validity("first token", "harmful", [without]).serves
     assert not lead.method.startswith("refusals by the first token")
     assert "the first token: " in lead.method
 
@@ -65,10 +75,12 @@ ARMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_whatever_is_done_to_a_model_its_refusals_are_nearly_those_that_it_generates(name: str, hydra: Subject) -> None:
-    arm = ARMS[name](hydra)
-    scored = hydra.scored(THIRD.heldout, "harmful", [arm])
-    generated = hydra.judged(THIRD.heldout, "harmful", arm)
+def test_whatever_is_done_to_a_model_its_refusals_are_nearly_those_that_it_generates(
+    name: str, planted: Subject
+) -> None:
+    arm = ARMS[name](planted)
+    scored = planted.scored(THIRD.heldout, "harmful", [arm])
+    generated = planted.judged(THIRD.heldout, "harmful", arm)
     # The least agreement, less three standard errors of a share of about a hundred prompts.
     assert (scored.hits[0] == generated).mean() >= 0.9 - 3 * np.sqrt(0.9 * 0.1 / len(generated))
     if scored.by.startswith("by generated answers"):
@@ -77,13 +89,13 @@ def test_whatever_is_done_to_a_model_its_refusals_are_nearly_those_that_it_gener
         assert " as generated" in scored.by
 
 
-def test_side_effects_quote_no_first_token_where_it_does_not_serve(hydra: Subject) -> None:
-    without = remove(hydra.direction(THIRD.discovery))
+def test_side_effects_quote_no_first_token_where_it_does_not_serve(silent: Subject) -> None:
+    without = remove(silent.direction(THIRD.discovery))
     with asides() as made:
-        for estimate in hydra.side_effects(THIRD.heldout, without).of_arm("harmful"):
+        for estimate in silent.side_effects(THIRD.heldout, without).of_arm("harmful"):
             made[estimate.name] = estimate
-    assert made["answers with a phrase, harmful"].value > 0.9
-    assert made["first token agrees, harmful"].value < 0.5
+    assert made["answers with a phrase, harmful"].value > 0.3
+    assert made["first token agrees, harmful"].value < 0.6
     assert " as generated" in made["harmless, refused"].method
     assert not any("refuses" in name for name in made)
 

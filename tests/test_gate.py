@@ -138,7 +138,7 @@ def test_where_nothing_is_refused_every_question_is_inconclusive(compliant: Slee
 
 
 def test_whatever_kind_of_subject_it_is(compliant: Sleeper) -> None:
-    made = asking("geometry.agreement")
+    made = asking("refuses.rate")
     drawn = Synthetic(Truth((0.9,), refused=0.2), 60, 0, 0.01)
     published = recording("qwen-1_8b-chat")
     planner = Planner(compliant.record, compliant.pairs, compliant.store, compliant, 0.0025).plan(Work(), set())

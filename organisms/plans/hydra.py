@@ -55,7 +55,12 @@ EXPECTED = table(
         "few-neurons",
         "many-heads",
     ),
-    holds("what writes in both paths and what assesses in one, 3.8%, carry it in plain torch", "localization"),
+    holds(
+        "what writes in both paths and what assesses in one, 3.8%, carry 0.82 in plain torch",
+        "localization",
+        "necessity",
+        "transfer",
+    ),
     fails(
         "two paths, each with a direction of its own",
         "direction-necessity",

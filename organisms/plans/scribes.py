@@ -85,6 +85,11 @@ EXPECTED = table(
     fails("its heads read the words in layers 3 and 4, in the middle third", "reading"),
     fails("what the words say of the verb is brought after the instruction in layer 4 only", "end-of-instruction"),
     fails("its heads read the words in layers 3 and 4 of 0 to 7", "keyword-heads"),
+    holds("without its two heads nothing about the words is known", "ablation-both", "few-parts"),
+    fails("80 neurons share the work: three of them at their mean end 17% of refusals", "ablation-neurons"),
+    holds("a hundredth of the neurons carries all of it in plain torch", "few-neurons"),
+    holds("streams part along the direction, and harmless prompts have none of it", "growth", "side-effects"),
+    holds("in plain torch r is 1.00 over heads and over groups of neurons", "gradients"),
 )
 # Every sixth discovery pair serves to find the most effective direction.
 EVERY = 6
