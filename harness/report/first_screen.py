@@ -20,6 +20,7 @@ def tables(material: RunMaterial, controls: ClaimControls) -> list[dict[str, Any
     for models in filter(None, (live, recorded)):
         asked = [claim for claim in material.claims if any((claim, model) in material.verdicts for model in models)]
         shown = asked if models is live else [claim for claim in asked if _decided(material, claim, models)]
+        shown = sorted(shown, key=lambda claim: _is_exploratory(material, claim))  # what is registered comes first
         filled.append(
             {
                 "recorded": models is recorded,
@@ -49,6 +50,10 @@ def _decided(material: RunMaterial, claim: str, models: Sequence[str]) -> bool:
     return any(word != "SKIPPED" for word in words)
 
 
+def _is_exploratory(material: RunMaterial, claim: str) -> bool:
+    return claim in material.run.claims and not material.run.claims[claim].get("primary")
+
+
 def _row(material: RunMaterial, controls: ClaimControls, claim: str, models: Sequence[str]) -> dict[str, Any]:
     cells = [material.verdicts.get((claim, model)) for model in models]
     judged = [cell for cell in cells if cell is not None and cell["word"] not in NOT_JUDGED]
@@ -59,7 +64,7 @@ def _row(material: RunMaterial, controls: ClaimControls, claim: str, models: Seq
     return {
         "title": title_of(material, claim),
         "slug": slug(claim),
-        "exploratory": claim in material.run.claims and not material.run.claims[claim].get("primary"),
+        "exploratory": _is_exploratory(material, claim),
         "cells": cells,
         "marks": list(_marks(drawn, height)),
         "height": height,
