@@ -157,8 +157,8 @@ def test_other_pairs_are_named_as_the_input(tmp_path: Path) -> None:
     for change in differences.estimates:
         assert "pairs" in change.because.split(", ")
         held_out = change.item == "refused to begin with (beside)"  # what every claim is asked before it is judged
-        assert f", n={12 if held_out else 24} prompts, " in change.before
-        assert f", n={8 if held_out else 16} prompts, " in change.after
+        assert f", n={12 if held_out else 24} prompts" in change.before
+        assert f", n={8 if held_out else 16} prompts" in change.after
     # Without the evidence it is known that other evidence was read, and no more.
     (gone,) = {change.item for change in compare(before, after, Store(tmp_path / "nowhere")).inputs}
     assert gone == "evidence that is not here"
