@@ -67,7 +67,7 @@ $(JUDGING) $(TESTING) $(LINTING):
 	@$(INSTALL) -c constraints.txt -e '.$(EXTRAS)'
 	@rm -f $(@:$(SETUP)=*) && touch $@
 
-# How often every rule errs at its bar, and claims on placebos: about an hour of one core. Interrupted, it goes on.
+# How often every rule errs at its bar, and claims on placebos: some hours of one core. Interrupted, it goes on.
 calibrate: $(JUDGING)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.tools.calibrate
 

@@ -50,7 +50,7 @@ class Singles:
 
 def ablated(answers: Answers, discovery: Prover, singles: Singles) -> dict[str, float]:
     """Falls where the strongest heads, neurons, or both, have their mean over harmless discovery prompts."""
-    found = {
+    strongest = {
         "heads": singles.strongest(ABLATED, 0),
         "neurons": singles.strongest(0, ABLATED),
         "both": singles.strongest(ABLATED, ABLATED),
@@ -65,7 +65,7 @@ def ablated(answers: Answers, discovery: Prover, singles: Singles) -> dict[str, 
 
     return {
         f"strongest {which} at their mean: fall": answers.fall(answers.under(swapped(answers.model, means(columns))))
-        for which, columns in found.items()
+        for which, columns in strongest.items()
     }
 
 
