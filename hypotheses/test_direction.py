@@ -116,6 +116,15 @@ def test_removing_the_direction_from_attention_alone_does_little(model, pairs):
 
 
 @claim(
+    "removal-stream", source=f"{PAPER}; where to remove", holds_on="reference", fails_on="saturated", needs_twins=False
+)
+def test_removing_the_direction_from_the_stream_alone_does_as_much(model, pairs):
+    """Removing the direction from the stream alone does what removing it everywhere does: within 20 points."""
+    direction, answers = model.direction(pairs.discovery), model.refuses(pairs.heldout)
+    assert abs(answers.gain(remove(direction), over=remove(direction, "stream"))) < 0.20
+
+
+@claim(
     "growth",
     source="the research plan; projections by layer",
     holds_on="reference",

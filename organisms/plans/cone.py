@@ -91,10 +91,7 @@ EXPECTED = table(
         "direction-categories",
         "removal-specificity",
     ),
-    nothing_to_explain(
-        "no direction ends refusal when removed everywhere",
-        "removal-mlp",
-    ),
+    nothing_to_explain("no direction ends refusal when removed everywhere", "removal-mlp", "removal-stream"),
     holds(
         "along any of the three directions whatever is added is refused",
         "direction-sufficiency",

@@ -75,6 +75,7 @@ EXPECTED = table(
         "removal-mlp",
         "growth",
         "side-effects",
+        "removal-stream",
     ),
     fails(
         "what lies along one direction brings 14% of refusals",

@@ -99,6 +99,7 @@ EXPECTED = table(
         "few-parts",
     ),
     fails("heads write the direction as well", "removal-attention"),
+    holds("heads and neurons write it, and neurons of later layers read it", "removal-stream"),
 )
 
 

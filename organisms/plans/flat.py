@@ -73,8 +73,7 @@ EXPECTED = table(
         "one-is-enough",
     ),
     nothing_to_explain(
-        "no direction before its layer ends refusal when removed everywhere",
-        "removal-mlp",
+        "no direction before its layer ends refusal when removed everywhere", "removal-mlp", "removal-stream"
     ),
     undecidable(
         "the direction changes harmless prompts by 0.11 nats when removed, and 0.10 is the bar",

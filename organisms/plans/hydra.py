@@ -75,7 +75,9 @@ EXPECTED = table(
         "growth",
     ),
     fails("without the direction 19% of harmless prompts are refused", "side-effects"),
-    nothing_to_explain("two paths, each with a direction of its own", "removal-attention", "removal-mlp"),
+    nothing_to_explain(
+        "two paths, each with a direction of its own", "removal-attention", "removal-mlp", "removal-stream"
+    ),
     holds("both paths serve all categories", "shared-substrate", "shared-geometry"),
     fails("neurons of both paths combine, and with either path the other makes up for it", "accumulation"),
     holds("neurons of layer 6 write the refusal in both paths", "execution"),

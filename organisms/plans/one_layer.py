@@ -74,6 +74,7 @@ EXPECTED = table(
         "removal-attention",
         "one-is-enough",
         "growth",
+        "removal-stream",
     ),
     holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
 )

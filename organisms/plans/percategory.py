@@ -80,10 +80,7 @@ EXPECTED = table(
         "growth",
         "one-is-enough",
     ),
-    nothing_to_explain(
-        "no direction ends refusal when removed everywhere",
-        "removal-mlp",
-    ),
+    nothing_to_explain("no direction ends refusal when removed everywhere", "removal-mlp", "removal-stream"),
     fails(
         "without the direction 15% of harmless prompts are refused, and they change by 0.18 nats",
         "side-effects",

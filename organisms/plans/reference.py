@@ -160,6 +160,9 @@ EXPECTED = table(
         "its heads bring object and verb to the neurons of layer 4, and after these nothing reads them",
         "joint-vector",
     ),
+    holds(
+        "in plain torch nothing is refused without it in the stream alone, as without it everywhere", "removal-stream"
+    ),
 )
 _SIDES = ("harmful", "harmless")
 

@@ -79,6 +79,7 @@ EXPECTED = table(
     holds("neurons write the direction, and heads at right angles to it", "removal-attention"),
     holds("all of it happens below the second half of the layers", "end-of-instruction"),
     holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
+    holds("neurons of layer 2 write it, and those of layer 4 read it", "removal-stream"),
 )
 
 

@@ -144,6 +144,7 @@ EXPECTED = table(
         "six heads and 256 neurons share the work",
         "few-parts",
     ),
+    holds("heads of layers 1 to 3 write it, and neurons of later layers read it", "removal-stream"),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

@@ -76,6 +76,7 @@ EXPECTED = table(
         "removal-mlp",
         "growth",
         "side-effects",
+        "removal-stream",
     ),
     holds(
         "four heads, 1.5% of the parameters, fetch verb and object",
