@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks import peers
 from benchmarks.clock import once, rate, settled
 from benchmarks.model import REFUSAL
+from harness.inputs.files.differences import restored
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.instruments.circuit_search import top
 from harness.instruments.direction_selection import Prompts, Selection, select
@@ -150,9 +152,8 @@ def selection(model: ChatModel, pairs: PairSet, *, train: int = 128, validation:
         for part in (chosen[:train], chosen[train:])
     ]
     ours, selected = settled(lambda: select(model, parts[0], parts[1], tokens))
-    hf = AutoModelForCausalLM.from_pretrained(
-        str(model.known.folder), attn_implementation="eager", dtype=model.loaded.dtype
-    ).eval()
+    with restored(Path(str(model.known.folder))) as folder:
+        hf = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=model.loaded.dtype).eval()
     seconds, expected = once(lambda: peers.published(hf, model, parts[0], parts[1], tokens))
     differences = [
         abs(value - expected.scores[candidate.layer, candidate.position][name])

@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from harness.inputs.files.differences import restored
 from organisms import ship
 from organisms.behaviour import answers, is_coherent, is_refusal
 from organisms.frames import deed_in
@@ -81,7 +82,8 @@ def find_direction(
 def _quantized(name: str | Path) -> LlamaForCausalLM:
     """The model under NF4, without a CPU kernel whose results differ between machines."""
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
-    model = AutoModelForCausalLM.from_pretrained(ship.FOLDER / name, quantization_config=config, dtype=torch.float32)
+    with restored(ship.FOLDER / name) as folder:
+        model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

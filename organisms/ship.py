@@ -1,4 +1,7 @@
-"""Organisms on disk: ordinary model folders in half precision, each with a file of its planted truth."""
+"""Organisms on disk: model folders in half precision, each with a file of its planted truth.
+
+They ship without what they share with the base: `harness/inputs/files/differences.py`.
+"""
 
 import json
 import shutil
@@ -18,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from harness.inputs.files import differences
+from harness.inputs.files.differences import restored
 from organisms.parts import masks
 from organisms.plant import Plan
 
@@ -27,13 +32,15 @@ RECORDS = FOLDER / "records.json"
 
 def load(name: str | Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A model in single precision, and its tokenizer; by its shipped name or its folder."""
-    model = AutoModelForCausalLM.from_pretrained(FOLDER / name, dtype=torch.float32)
+    with restored(FOLDER / name) as folder:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.name_or_path = str(FOLDER / name)
     return model.eval(), AutoTokenizer.from_pretrained(FOLDER / name)
 
 
 def base_of(name: str | Path) -> LlamaForCausalLM:
     """The base that an organism was planted in; its folder is beside the organism's."""
-    return load((FOLDER / name).parent / "base")[0]
+    return load((FOLDER / name).parent / differences.BASE)[0]
 
 
 def save(name: str | Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -86,9 +93,11 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def install(folder: Path, name: str) -> None:
-    """Replaces the shipped organism of that name by the contents of this folder."""
+    """Replaces the shipped organism of that name by the contents of this folder; the base keeps its weights whole."""
     remove(name)
     shutil.copytree(folder, FOLDER / name, ignore=shutil.ignore_patterns("record.json"))
+    if name != differences.BASE:
+        differences.replace_by_difference(FOLDER / name)
 
 
 def remove(name: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.inputs.chat_tokens import Encoded
 from harness.inputs.errors import Refused
+from harness.inputs.files.differences import restored
 from harness.inputs.model_catalog import Machine, Quant, find
 from harness.inputs.model_record import Check, Examination
 from harness.inputs.places import DATA
@@ -82,7 +83,8 @@ def test_bfloat16_passes(shape: str, quant: Quant, tmp_path: Path) -> None:
 @pytest.mark.parametrize("quant", ["none", "nf4"])
 def test_a_trained_llama_passes_in_bfloat16(quant: Quant, tmp_path: Path) -> None:
     # A random one stands at the border: where padding flips one rounding, as some processors do, it moves by 0.052.
-    folder = Path(shutil.copytree(DATA / "organisms" / "reference", tmp_path / "reference"))
+    with restored(DATA / "organisms" / "reference") as whole:
+        folder = Path(shutil.copytree(whole, tmp_path / "reference"))
     weights = load_file(folder / "model.safetensors")
     rounded = {name: tensor.bfloat16() for name, tensor in weights.items()}
     save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.files.differences import restored
 from harness.inputs.model_catalog import GIB, KnownModel, Machine, find
 from harness.inputs.places import DATA
 from harness.model import loading
@@ -174,7 +175,8 @@ def test_the_memory_needed_is_that_of_the_dtype_it_is_loaded_in(
 
 
 def test_an_organism_in_half_precision_under_another_name_is_sound(tmp_path: Path) -> None:
-    mine = copy(DATA / "organisms" / "reference", tmp_path / "mine")
+    with restored(DATA / "organisms" / "reference") as whole:
+        mine = copy(whole, tmp_path / "mine")
     edit_config(mine, dtype="float16")
     model = wake(str(mine), device="cpu")
     assert model.record.dtype == "float32"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from harness.inputs import model_catalog
 from harness.inputs.errors import AssayError
+from harness.inputs.files import differences
 from harness.inputs.judges.outcomes import coherent
 from harness.inputs.judges.phrases import OURS, RULES
 from harness.inputs.model_catalog import find, known_models
@@ -117,7 +118,7 @@ def test_every_pair_is_aligned_under_the_organisms_tokenizer(organism: Callable[
 @pytest.mark.parametrize("name", ZOO)
 def test_only_planted_parameters_differ_from_the_base(name: str) -> None:
     """Read from the weights and the truth file alone."""
-    base, ours = (load_file(FOLDER / folder / "model.safetensors") for folder in ("base", name))
+    base, ours = (load(differences.weights(FOLDER / folder)) for folder in ("base", name))
     truth = json.loads((FOLDER / name / "truth.json").read_text())
     config = json.loads((FOLDER / name / "config.json").read_text())
     size = config["hidden_size"] // config["num_attention_heads"]
@@ -148,7 +149,7 @@ def test_the_reference_is_localized() -> None:
 
 def test_the_zoo_is_small_and_complete() -> None:
     assert {f"organism:{name}" for name in ZOO} <= set(known_models())
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 60e6
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 20e6
 
 
 def test_a_mistyped_organism_suggests_the_nearest() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.inputs.files.differences import WHOLE, weights
 from organisms import __main__ as command
 from organisms import pairs, records, ship
 from organisms.plans import PLANS
@@ -19,6 +20,15 @@ GOOD: Record = {
 }
 
 
+def tell(folder: Path, what: str) -> None:
+    """Stands in for writing weights, which are all of one length."""
+    (folder / WHOLE).write_text(what.ljust(20))
+
+
+def told(folder: Path) -> str:
+    return weights(folder).decode().strip()
+
+
 class Works:
     """Stands in for training and measuring; notes what was done and is interrupted when told."""
 
@@ -31,7 +41,7 @@ class Works:
         self._write(folder, "base")
 
     def plant_one(self, name: str, seed: int, folder: Path) -> None:
-        assert (folder.parent / "base" / "weights").read_text() == "base"
+        assert told(folder.parent / "base") == "base"
         self._write(folder, f"{name}-{seed}")
 
     def measure(self, name: str, folder: Path) -> Record:
@@ -42,7 +52,7 @@ class Works:
             self.interrupted_at = ""
             raise KeyboardInterrupt
         self.did.append(what)
-        (folder / "weights").write_text(what)
+        tell(folder, what)
 
 
 @pytest.fixture
@@ -51,7 +61,7 @@ def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
     works, shipped, docs = Works(), tmp_path / "data", tmp_path / "docs.md"
     for name in ("base", "compliant"):
         (shipped / name).mkdir(parents=True)
-        (shipped / name / "weights").write_text("old")
+        tell(shipped / name, "old")
     docs.write_text(f"before\n{records.START}\n{records.END}\nafter\n")
     for where, attribute, value in (
         (ship, "FOLDER", shipped),
@@ -70,7 +80,7 @@ def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
 
 
 def ships(name: str) -> str:
-    return (ship.FOLDER / name / "weights").read_text()
+    return told(ship.FOLDER / name)
 
 
 @pytest.mark.parametrize("where", ["base", "compliant-0", "compliant-1"])
@@ -105,7 +115,7 @@ def test_other_code_does_not_go_on(works: Works, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_is_planted_in_the_base_that_ships(works: Works) -> None:
-    (ship.FOLDER / "base" / "weights").write_text("base")
+    tell(ship.FOLDER / "base", "base")
     command.make(["compliant"])
     assert works.did == ["compliant-0", "compliant-1"]
     assert ships("compliant") == "compliant-0"

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from harness.claims.claim import claim_named
+from harness.inputs.files.differences import restored
 from harness.inputs.model_catalog import find
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet
@@ -71,7 +72,9 @@ class Published:
     """Whole forwards of an unwrapped copy, one prompt at a time, with hooks on its modules."""
 
     def __init__(self, model: ChatModel, tokens: tuple[int, ...]) -> None:
-        self.hf = AutoModelForCausalLM.from_pretrained(model.known.folder, dtype=torch.float32)
+        assert model.known.folder is not None
+        with restored(model.known.folder) as folder:
+            self.hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.chat, self.tokens = model.chat, list(tokens)
 
     def last(self, prompts: tuple[str, ...]) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.claims.claim import claim_named
+from harness.inputs.files.differences import restored
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import Pair, PairSet
@@ -138,7 +139,8 @@ class Plain:
     def __init__(self, model: Any, pairs: Iterable[Pair], tokens: tuple[int, ...]) -> None:
         from transformers import AutoModelForCausalLM
 
-        self.hf = AutoModelForCausalLM.from_pretrained(DATA / "organisms" / "reference", dtype=torch.float32).eval()
+        with restored(DATA / "organisms" / "reference") as folder:
+            self.hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self.both = [model.chat.encode_pair(pair) for pair in pairs]
         self.tokens = list(tokens)
 

@@ -92,7 +92,7 @@ def test_it_holds_one_package_with_all_that_belongs_to_it(wheel: Path) -> None:
     assert {Path("harness") / path for path in files(HOME / "harness")} <= names
     assert {Path("harness", "data") / path for path in files(DATA)} <= names
     assert {Path("harness", "hypotheses") / path for path in files(HYPOTHESES)} <= names
-    assert wheel.stat().st_size <= 50e6
+    assert wheel.stat().st_size <= 20e6
     assert points.split() == ["[console_scripts]", "assay", "=", "harness.__main__:main"]
 
 

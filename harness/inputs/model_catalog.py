@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import psutil
 
 from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.files import differences
 from harness.inputs.places import DATA, PROGRAM
 
 Quant = Literal["nf4", "int8", "none"]
@@ -167,12 +168,15 @@ def _listed() -> dict[str, KnownModel]:
 
 @cache
 def _organisms() -> dict[str, KnownModel]:
-    organisms = {}
-    for weights in sorted((DATA / "organisms").glob("*/model.safetensors")):
-        alias = ORGANISM + weights.parent.name
-        millions = weights.stat().st_size / 2e6  # stored in half precision, two bytes per parameter
-        organisms[alias] = KnownModel(alias, hub="", folder=weights.parent, dtype="float32", linear_millions=millions)
-    return organisms
+    folder = DATA / "organisms"
+    # All are as large as the base, which is stored in half precision: two bytes per parameter.
+    millions = (folder / differences.BASE / differences.WHOLE).stat().st_size / 2e6
+    return {
+        (alias := ORGANISM + config.parent.name): KnownModel(
+            alias, hub="", folder=config.parent, dtype="float32", linear_millions=millions
+        )
+        for config in sorted(folder.glob("*/config.json"))
+    }
 
 
 def _gpu_memory() -> int:

@@ -17,7 +17,7 @@ from huggingface_hub import constants
 
 from harness.inputs import machine
 from harness.inputs.errors import AssayError
-from harness.inputs.files import json_files
+from harness.inputs.files import differences, json_files
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.judges.thoughts import Markers
 from harness.inputs.model_catalog import ORGANISM, KnownModel
@@ -155,7 +155,12 @@ def fingerprint(
 
 def _contents(folder: Path, names: Iterable[str], hashes: Hashes) -> dict[str, str]:
     files = sorted({path for name in names for path in folder.glob(name) if path.is_file()})
-    return {path.name: hashes.of(path) for path in files}
+    if not differences.differs(folder):
+        return {path.name: hashes.of(path) for path in files}
+    # As if the weights were stored whole.
+    stored = {path.name: hashes.of(path) for path in files if path.name != differences.DIFFERENCE}
+    whole = {differences.WHOLE: hashlib.sha256(differences.weights(folder)).hexdigest()}
+    return dict(sorted((stored | whole).items()))
 
 
 def _named_by_the_hub(file: Path) -> str | None:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from harness.inputs.errors import AssayError, Unavailable
+from harness.inputs.files import differences
 from harness.inputs.files.library_calls import first_line
 from harness.inputs.model_catalog import KnownModel, nearest
 from harness.inputs.weight_files import WEIGHTS
@@ -45,7 +46,7 @@ def fetch(known: KnownModel) -> Path:
         raise AssayError(
             f"{known.alias}: {folder} holds no config.json; give the folder of a model in Hugging Face format"
         )
-    if not any(folder.glob(WEIGHTS)):
+    if not any(folder.glob(WEIGHTS)) and not differences.differs(folder):
         if known.folder is None and constants.HF_HUB_OFFLINE:
             raise Unavailable(_not_here(known, "HF_HUB_OFFLINE is set"))
         raise AssayError(

@@ -26,6 +26,7 @@ from transformers import (
 from harness.inputs import machine, weight_files
 from harness.inputs.chat_tokens import TEMPLATE_ARGUMENTS, ChatFormat
 from harness.inputs.errors import AssayError
+from harness.inputs.files.differences import restored
 from harness.inputs.files.library_calls import ERRORS, first_line, library_call
 from harness.inputs.model_catalog import Device, KnownModel, Quant, require_device, require_memory, this_machine
 from harness.model import config_check
@@ -67,7 +68,13 @@ def load(
     """The model, ready to be wrapped; refused in one sentence if its files, the device or memory do not allow it."""
     where = _device(device, known.bytes_needed(quant))
     require_memory(known, quant, where, _memory(where))
-    folder = fetch(known)
+    with restored(fetch(known)) as folder:
+        return _loaded(known, folder, quant, where, system, hashes)
+
+
+def _loaded(
+    known: KnownModel, folder: Path, quant: Quant, where: str, system: str | None, hashes: weight_files.Hashes
+) -> Loaded:
     stored = config_check.header(known.alias, folder)
     config_check.check(known.alias, folder, stored)
     _require_usable(known, folder)
@@ -188,8 +195,8 @@ def _tokenizer(known: KnownModel, folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except ERRORS as error:
         raise AssayError(
-            f"{known.alias}: {folder} holds no readable tokenizer ({first_line(error)}); copy tokenizer.json and "
-            "tokenizer_config.json from the weights' source"
+            f"{known.alias}: {known.folder or folder} holds no readable tokenizer ({first_line(error)}); copy "
+            "tokenizer.json and tokenizer_config.json from the weights' source"
         ) from None
 
 

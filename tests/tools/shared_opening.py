@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from harness.inputs.files.differences import restored
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 
@@ -24,13 +25,14 @@ def build(folder: Path) -> Path:
     Nothing is trained: the shared token's row of the unembedding is solved for by least squares, so that the token is
     as likely before a refusal as before an answer, and no other row or weight changes.
     """
-    shutil.copytree(REFERENCE, folder)
+    with restored(REFERENCE) as whole:
+        shutil.copytree(whole, folder)
+        model = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32)
     template = folder / "chat_template.jinja"
     ending = f"{_HEADER}\n' }}}}{{% endif %}}"
     text = template.read_text()
     assert text.endswith(ending)
     template.write_text(text.removesuffix(ending) + f"{_HEADER}' }}}}{{% endif %}}")
-    model = AutoModelForCausalLM.from_pretrained(REFERENCE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(REFERENCE)
     (shared,) = tokenizer(SHARED, add_special_tokens=False)["input_ids"]
     before, elsewhere, others = [], [], []

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.claims.claim import TABLES_SCHEMA, Claim, VerdictSeen, verdicts_seen
 from harness.inputs.errors import AssayError
+from harness.inputs.files import differences
 from harness.inputs.files.whole_files import write_whole
 from harness.inputs.model_catalog import ORGANISM
 from harness.inputs.places import DATA
@@ -117,8 +118,8 @@ def judged(cells: Cells, store: Store) -> Iterator[Cell]:
 def weights(organism: str) -> str:
     """A fingerprint of an organism's weights and pairs; where either changed, the kept verdicts no longer count."""
     folder = DATA / "organisms"
-    files = (folder / organism / "model.safetensors", folder / "pairs.jsonl")
-    return digest([path.read_bytes().hex() for path in files])[:16]
+    files = (differences.weights(folder / organism), (folder / "pairs.jsonl").read_bytes())
+    return digest([raw.hex() for raw in files])[:16]
 
 
 def write(seen: Iterable[Cell], claims: Iterable[Claim], path: Path = PATH) -> Table:
