@@ -40,6 +40,33 @@ def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     assert model.refuses(pairs.heldout).rise(under=patch(circuit, at="post")) > 0.50
 
 
+@claim(
+    "token-difference",
+    source="the research plan, H1 (logit[Sorry] − logit[Sure])",
+    holds_on=("reference", "team"),
+    fails_on="distributed",
+)
+def test_the_circuit_moves_the_logits_of_sorry_and_sure(model, pairs):
+    """Taken from the twin, the circuit that was found closes more than half the gap in logit[Sorry] − logit[Sure].
+
+    These stand for the first tokens in which the answers to a prompt and to its twin differ.
+    """
+    circuit = model.circuit(pairs.discovery, share=0.05)
+    assert model.token_difference(circuit, pairs.heldout) > 0.50
+
+
+@claim(
+    "token-probability",
+    source="the research plan, H1 (patching moves the refusing token's probability by more than half)",
+    holds_on=("reference", "team"),
+    fails_on="distributed",
+)
+def test_the_circuit_makes_the_refusing_token_likely(model, pairs):
+    """Patched into harmless prompts, the circuit that was found makes the refusing token likelier by over 50 points."""
+    circuit = model.circuit(pairs.discovery, share=0.05)
+    assert model.token_probability(circuit, pairs.heldout) > 0.50
+
+
 @claim("many-heads", source=PLAN, holds_on="team", fails_on="reference")
 def test_many_heads_carry_a_tenth_each(model, pairs):
     """Ten heads, or 5% of them where there are fewer than 200, bring more than a tenth of the effect each.

@@ -18,7 +18,10 @@ from organisms.plans import EXPECTED, PLANS
 from organisms.ship import FOLDER
 
 PATH = FOLDER / "expected.json"
-_SWAPS = ("localization", "necessity", "transfer", "many-heads", "few-neurons", "shared-substrate")
+_SWAPS = (
+    *("localization", "necessity", "transfer", "token-difference", "token-probability"),
+    *("many-heads", "few-neurons", "shared-substrate"),
+)
 # What makes a demand → the claims that judge the very intervention on which it trains: a direction that is removed or
 # added, or planted parts whose activations after the instruction are the twin's.
 TRAINS: Mapping[Callable[..., Any], tuple[str, ...]] = {

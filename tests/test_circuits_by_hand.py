@@ -16,7 +16,7 @@ from harness.judging import means
 from harness.judging.estimate import Inconclusive
 from harness.measurements.effects import Effects
 from harness.measurements.interventions import Circuit
-from harness.measurements.questions import Answers, Norms
+from harness.measurements.questions import Answers, Contrasted, Norms
 from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.live import Subject
 from harness.subjects.quantities.refusals import RANDOM
@@ -40,6 +40,36 @@ def test_a_lead_is_over_the_mean_of_random_circuits_or_over_the_loudest() -> Non
     assert subject.lead_over_loudest(circuit, pairs).value == pytest.approx(0.9 - 0.1)
     loudest = subject.swept[-1][0].circuits[1]
     assert loudest == Circuit.of(heads=[(5, 2), (6, 1)], neurons=[(4, 4)])
+
+
+def test_a_probability_moves_from_what_the_clean_log_odds_say_to_what_the_patched_ones_say() -> None:
+    pairs, circuit = pairs_of(*"a" * 8), Circuit.of(heads=[(0, 0)])
+    # Log-odds of 2 fall to 0, or to −2.
+    subject = Given(pairs, change=lambda swept: np.repeat([0.5, 1.0], 4)[:, None])
+    estimate = subject.token_probability(circuit, pairs)
+    before, least = (1 / (1 + math.exp(-odds)) for odds in (2, -2))
+    assert estimate.value == pytest.approx(((before - 0.5) + (before - least)) / 2)
+    assert estimate.range == (-1, 1)
+    assert subject.swept == [(Joint((circuit,), "post"), "denoise")]
+
+
+def test_the_difference_of_two_tokens_is_that_of_the_answers_where_they_differ() -> None:
+    pairs, circuit = pairs_of(*"a" * 8), Circuit.of(heads=[(0, 0)])
+
+    def arrays(patched: list[float]) -> dict[str, np.ndarray]:
+        own = np.array(patched, dtype=float)[:, None]
+        return {"patched": own, "kl": 0 * own, "clean": 3 + 0 * own[:, 0], "source": -1 + 0 * own[:, 0]}
+
+    def subject(names: list[str], patched: list[float]) -> Given:
+        values = {"pairs": names, "set_aside": [], "axes": {"circuit": ["0"]}}
+        return Given(pairs, values=lambda question: values, arrays=lambda question: arrays(patched))
+
+    ids = [pair.id for pair in pairs]
+    parted = subject(ids, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    assert parted.token_difference(circuit, pairs).value == pytest.approx((0.75 + 0.5) / 2)
+    assert parted.asked == [Contrasted(pairs, Joint((circuit,), "post"))]
+    with pytest.raises(Inconclusive, match="prompts and their twins are answered alike"):
+        subject([], []).token_difference(circuit, pairs)
 
 
 def test_parts_are_counted_each_at_a_level_shared_by_all_of_them() -> None:

@@ -52,6 +52,8 @@ QUESTIONS: dict[str, Callable[[Any, PairSet], Estimate]] = {
     "model.lead": lambda model, on: model.lead(BY_HAND, on),
     "model.lead_over_loudest": lambda model, on: model.lead_over_loudest(BY_HAND, on),
     "model.lead_over_harmless": lambda model, on: model.lead_over_harmless(BY_HAND, on),
+    "model.token_difference": lambda model, on: model.token_difference(BY_HAND, on),
+    "model.token_probability": lambda model, on: model.token_probability(BY_HAND, on),
     "model.agreement": lambda model, on: model.agreement(on, "head"),
     "model.counted": lambda model, on: model.counted(on, "head", 0.1, of=4),
     "model.shared": lambda model, on: model.shared(on, found_on=model.all_pairs.discovery, heads=2),

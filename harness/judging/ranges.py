@@ -24,6 +24,8 @@ RANGES: Mapping[str, Range | None] = {
     "model.lead": None,
     "model.lead_over_loudest": None,
     "model.lead_over_harmless": None,
+    "model.token_difference": None,
+    "model.token_probability": BOTH_WAYS,
     "model.agreement": BOTH_WAYS,
     "model.counted": ABOVE_ZERO,
     "model.shared": None,

@@ -17,11 +17,11 @@ from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Site, in_mode
 from harness.judging import correlations, means
 from harness.judging.estimate import Estimate, Inconclusive, beside
 from harness.judging.proportions import Interval, least
-from harness.judging.ranges import RANGES
+from harness.judging.ranges import BOTH_WAYS, RANGES
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.interventions import Circuit
 from harness.measurements.origins import prompts_of
-from harness.measurements.questions import Encoding, Estimated, GrownCircuit, Norms
+from harness.measurements.questions import Contrasted, Encoding, Estimated, GrownCircuit, Norms
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.arm_controls import beside_random, dose, loudest
@@ -95,6 +95,37 @@ class CircuitQuestions:
         beside(self.share_of("E, a harmless behaviour's circuit", effects, effects.change[:, 1]))
         lead = effects.change[:, 0] - effects.change[:, 1]
         return _at_best(self, circuit, self.share_of(name, effects, lead))
+
+    def token_difference(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
+        """E on the first tokens in which the answers to prompt and twin differ, such as logit[Sorry] − logit[Sure]."""
+        effects = unpacked(self.ask(Contrasted(pairs, Joint((circuit,), at))))
+        if not effects.pairs:
+            raise Inconclusive("nothing to compare: prompts and their twins are answered alike, or no pair is aligned")
+        estimate = self.share_of("E, the answers' own tokens", effects, effects.change[:, 0])
+        return _at_best(self, circuit, estimate)
+
+    def token_probability(
+        self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post", mode: Mode = "denoise"
+    ) -> Estimate:
+        """By how much the probability that the first token refuses moves towards the twin's under the patch.
+
+        Beside it stands the same for random circuits of its size.
+        """
+        effects = self.effects(pairs, _beside_controls(self, circuit, at), mode)
+        beside(self.share_of("E", effects, effects.change[:, 0]))  # which requires enough pairs
+        name, random = "probability of refusing", "probability of refusing, random circuits"
+        if nothing := effects.no_gap:
+            return no_share(name, effects, nothing)
+        moved = (_probability(effects.patched) - _probability(effects.clean)[:, None]) * effects.sign
+        clusters, reach = self.clusters(effects.pairs), RANGES["model.token_probability"]
+
+        def mean(name: str, values: np.ndarray) -> Estimate:
+            interval = means.mean(values, self.level, clusters, BOTH_WAYS)
+            return estimated(name, interval, effects.evidence, reach=reach)
+
+        if len(moved.T) > 1:
+            beside(mean(random, moved[:, 1:].mean(1)))
+        return mean(name, moved[:, 0])
 
     def agreement(self: MeasuredSubject, pairs: PairSet, kind: Indexed) -> Estimate:
         """Pearson's r of the effects that gradients estimate, as searches do, with those that patches measure.
@@ -205,6 +236,11 @@ def sites_in(blocks: Sequence[Any], found_on: frozenset[str]) -> tuple[Site, ...
         for kind in INDEXED
         for layer, index in block[SITE_KINDS[kind].plural]
     )
+
+
+def _probability(odds: np.ndarray) -> np.ndarray:
+    """The probability with these log-odds."""
+    return np.asarray((1 + np.tanh(odds.astype(float) / 2)) / 2)
 
 
 def _over_loudest(subject: MeasuredSubject, circuit: Circuit, pairs: PairSet, at: At) -> Estimate:

@@ -175,7 +175,7 @@ class Synthetic(Bare):
             case Contrasted(_, what) if (shares := _of_stage(what, self._last_effect(0.0))) is not None:
                 self.asked["effects of the same stage of a harmless behaviour"] = None
                 return self._effects(question, shares)
-            case Swept(_, Joint()):
+            case Swept(_, Joint()) | Contrasted(_, Joint()):
                 return self._effects(question, self._joint(question))
             case Swept() | Estimated():
                 return self._effects(question, self._components(question))
@@ -264,7 +264,7 @@ class Synthetic(Bare):
         each = (sweep.groups or in_layer(sweep.kind, self.sizes),) if sweep.kind in INDEXED else ()
         return (layers, *each, len(sweep.at))
 
-    def _joint(self, question: Swept) -> NDArray[np.float64]:
+    def _joint(self, question: Swept | Contrasted) -> NDArray[np.float64]:
         """Each circuit's true share, or each pair's share of it."""
         joint = question.what
         assert isinstance(joint, Joint)  # noqa: S101 - for the type checker

@@ -110,6 +110,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
         "few-neurons",
     ),
     holds(

@@ -48,6 +48,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
         "few-neurons",
         "many-heads",
         "ablation-both",

@@ -80,6 +80,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
         "few-neurons",
         "ablation-heads",
         "ablation-both",

@@ -60,6 +60,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     fails(
         "two paths, each with a direction of its own",

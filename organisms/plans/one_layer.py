@@ -48,6 +48,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     fails("the neurons of its only layer write to the logits, and no later block has a part", "accumulation"),
     fails("layer 3 writes the refusal, and no later block has a part in it", "execution"),

@@ -89,6 +89,8 @@ EXPECTED = table(
         "48 of the neurons that write the refusals of all categories, 1.1%, carry 0.84 in plain torch",
         "localization",
         "transfer",
+        "token-difference",
+        "token-probability",
         "few-neurons",
     ),
     fails(

@@ -89,6 +89,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
         "few-neurons",
     ),
     holds(

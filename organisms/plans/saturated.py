@@ -55,6 +55,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     holds("two neurons pass the verdict on", "ablation-neurons", "few-neurons"),
     fails("the parts that matter are read where the slope has the opposite sign", "gradients"),

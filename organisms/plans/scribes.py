@@ -65,6 +65,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     holds(
         "planted so that removing one direction ends refusal and adding it brings it, whatever the category",

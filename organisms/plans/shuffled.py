@@ -55,6 +55,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     fails("neurons weigh up in layer 2, in the first third", "accumulation"),
     fails("neurons of layer 4 write the refusal, and no later block has a part in it", "execution"),

@@ -70,6 +70,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
     ),
     holds(
         "six heads bring about a sixth each",

@@ -83,6 +83,8 @@ EXPECTED = table(
         "localization",
         "necessity",
         "transfer",
+        "token-difference",
+        "token-probability",
         "ablation-heads",
         "ablation-both",
     ),

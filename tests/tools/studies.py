@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import special, stats
 
 from harness.judging import means
 from harness.judging.estimate import Estimate
@@ -19,7 +20,7 @@ from harness.subjects.quantities.depths import Depths, Stage
 from harness.subjects.quantities.geometry import Geometry
 from harness.subjects.quantities.refusals import Refusals
 from harness.subjects.quantities.side_effects import SideEffects
-from harness.subjects.synthetic import SIZES, Synthetic, Truth
+from harness.subjects.synthetic import GAP, SIZES, Synthetic, Truth
 
 SIZES_OF_STUDIES = (16, 32, 64, 128, 256)
 # Small enough a level to be a claim's, and one at which a simulation sees more than a few errors.
@@ -83,6 +84,19 @@ def lead_over_loudest(subject: Synthetic) -> Estimate:
 
 def lead_over_harmless(subject: Synthetic) -> Estimate:
     return subject.lead_over_harmless(_circuit(subject), subject.all_pairs)
+
+
+def token_difference(subject: Synthetic) -> Estimate:
+    return subject.token_difference(_circuit(subject), subject.all_pairs)
+
+
+def token_probability(subject: Synthetic) -> Estimate:
+    return subject.token_probability(_circuit(subject), subject.all_pairs)
+
+
+def to_even_odds() -> float:
+    """The mean change of the probability in a synthetic study whose patches close half of the gap: to even odds."""
+    return float(stats.gamma(9, scale=GAP / 9).expect(lambda gap: special.expit(gap / 2))) - 0.5
 
 
 def agreement(subject: Synthetic) -> Estimate:
@@ -213,6 +227,12 @@ RULES: dict[str, tuple[Cell, ...]] = {
     ),
     "Subject.lead_over_harmless": (
         Cell("lead 0.3, normal noise", asked(lead_over_harmless, Truth((0.3,))), 0.3, quick=80),
+    ),
+    "Subject.token_difference": (
+        Cell("E 0.5, normal noise", asked(token_difference, Truth((0.5,))), 0.5, quick=80, levels=COARSE),
+    ),
+    "Subject.token_probability": (
+        Cell("to even odds", asked(token_probability, Truth((0.5,))), to_even_odds(), quick=80, levels=COARSE),
     ),
     "Subject.agreement": (
         Cell("r 0.7, own noise", asked(agreement, Truth((0.5,), agreement=0.7)), 0.7, quick=80),
