@@ -27,7 +27,16 @@ from harness.instruments.answer import measure
 from harness.instruments.editing import edit_for
 from harness.measurements.evidence import Damaged, Evidence, Store, read
 from harness.measurements.interventions import Circuit, Intervention, ablate, add, patch, remove
-from harness.measurements.questions import KINDS, Answers, FoundOpenings, Measurement, Openings, RefusalTokens, Swept
+from harness.measurements.questions import (
+    KINDS,
+    Answers,
+    DealtAnswers,
+    FoundOpenings,
+    Measurement,
+    Openings,
+    RefusalTokens,
+    Swept,
+)
 from harness.measurements.questions.contents import Done
 from harness.measurements.questions.measurement import described
 from harness.measurements.recipe import Recipe
@@ -92,6 +101,7 @@ def changed(question: Measurement) -> Iterator[tuple[str, Measurement]]:
         "pairs": dataclasses.replace(pairs, pairs=pairs.pairs[:7]),
         "side": "harmless",
         "under": add(golden.DIRECTION),
+        "arms": (add(golden.DIRECTION),),
         "tokens": 7,
         "sample": Sample(3, 0.5),
         "what": Sweep("mlp_out"),
@@ -153,7 +163,9 @@ def test_a_cost_is_within_a_quarter_of_what_was_counted(
 ) -> None:
     question = QUESTIONS[kind]
     # Answers of the organism end early, which no plan can know; those of a random model never do.
-    model = awake("llama") if isinstance(question, Answers | RefusalTokens | FoundOpenings) else reference
+    model = (
+        awake("llama") if isinstance(question, Answers | DealtAnswers | RefusalTokens | FoundOpenings) else reference
+    )
     with token_counter(model) as counted:
         measure(question, model, tokens)
     cost = question.cost(outlook(model, tmp_path))

@@ -21,7 +21,7 @@ from harness.judging.estimate import asides
 from harness.measurements.effects_evidence import unpacked
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.measurements.questions import Encoding, Lens, Products, Scores, Swept
+from harness.measurements.questions import DealtAnswers, Encoding, Lens, Products, Scores, Swept
 from harness.measurements.sweep_plan import Joint
 from harness.model.chat_model import ChatModel
 from harness.subjects.live import Bare, Subject
@@ -92,12 +92,10 @@ def test_beside_the_removed_direction_stand_random_ones_that_do_next_to_nothing(
     assert fall.value > 0.95
     assert beside.value < 0.2
     assert beside.low <= beside.value <= beside.high
-    assert beside.method.startswith("mean of 20 random directions, by the first token, ")
+    assert beside.method.startswith("each prompt under one of 20 random directions; ")
     assert beside.n == len(pairs)
     # By another way: what it falls more than random ones do, and what those do, is all.
-    scored = np.array(subject.ask(Scores(pairs, "harmful", without)).values["odds"]) > 0
-    before = np.array(subject.ask(Scores(pairs, "harmful")).values["odds"]) > 0
-    assert lead.value + beside.value == pytest.approx(before.mean() - scored.mean())
+    assert beside.low <= fall.value - lead.value <= beside.high
 
 
 def test_beside_the_added_direction_stand_random_ones(subject: Subject) -> None:
@@ -124,17 +122,20 @@ def test_beside_a_circuit_stand_random_ones(subject: Subject, circuit: Circuit, 
         beside = made[f"{word}, random circuits"]
         assert found.value > 0.95
         assert abs(beside.value) < 0.05
-        assert beside.method.startswith("mean of 20 random circuits taken from the twin, by the first token, ")
+        assert beside.method.startswith("each prompt under one of 20 random circuits taken from the twin; ")
 
 
-def test_a_random_circuits_fall_is_that_of_its_patches_one_by_one(subject: Subject, circuit: Circuit) -> None:
-    pairs = PairSet("few", SOME.heldout.pairs[:8])
-    few = Circuit(circuit.sites[:3])
-    with asides() as made:
-        subject.refuses(pairs).left(under=patch(few, at="post"))
-    arms = [None, *(patch(few.random(subject.sizes, seed), at="post") for seed in range(20))]
-    hits = [np.mean(np.array(subject.ask(Scores(pairs, "harmful", arm)).values["odds"]) > 0) for arm in arms]
-    assert made["fall, random circuits"].value == pytest.approx(hits[0] - np.mean(hits[1:]))
+def test_prompts_are_dealt_out_to_arms_in_turn(subject: Subject, circuit: Circuit) -> None:
+    pairs, random = PairSet("few", SOME.heldout.pairs[:22]), range(1, 20)
+    means = ablate(circuit, "mean", over=SOME.discovery.harmless, at="post")
+    arms = (means, *(patch(circuit.random(subject.sizes, seed), at="post") for seed in random))
+    dealt = subject.ask(DealtAnswers(pairs, "harmful", arms)).values["refused"]
+    one_by_one = [
+        float(subject.judged(PairSet("one", (pair,)), "harmful", arms[number % 20])[0])
+        for number, pair in enumerate(pairs)
+    ]
+    assert dealt == one_by_one
+    assert [number for number, refused in enumerate(dealt) if not refused] == [0, 20]  # whose arm is no random circuit
 
 
 def test_beside_the_effect_stands_that_of_the_random_circuits_that_the_lead_is_over(

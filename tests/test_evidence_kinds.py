@@ -74,6 +74,11 @@ EXAMPLES: dict[str, tuple[Any, Any, dict[str, tuple[int, ...]]]] = {
         {},
     ),
     "contrasted": (described(questions.Contrasted(PAIRS, SWEPT[0])), _EFFECTS, _SHAPES),
+    "dealt-answers": (
+        described(questions.DealtAnswers(PAIRS, "harmful", (remove(DIRECTION), add(DIRECTION)))),
+        {"refused": [1.0, 0.0, 1.0]},
+        {},
+    ),
     "direction": (
         described(questions.FoundDirection(PAIRS)),
         {"layer": 1, "position": -1, "valid": True, "reason": "", "harmful": ["a"], "harmless": ["b"]},
@@ -187,7 +192,7 @@ EITHER = (
     r"\$\.body\.values\.((system|sampling|thoughts) (gone|null)|(answer_tokens|examination\.remarks) gone)",
     # No code rests on these: they are shown, and compared with those of other runs.
     r"\$\.body\.recipe\.of\.(a|tokens|heads|neurons|at|whole|files|settings|passages|position)\b.*",
-    r"\$\.body\.recipe\.of\.(under|what)\.(over|at|layers)\b.*",
+    r"\$\.body\.recipe\.of\.(under|what|arms\[\d\])\.(over|at|layers)\b.*",
     r"\$\.body\.recipe\.of\.under null",
 )
 

@@ -1,7 +1,7 @@
 """Geometry, depths, side effects and random arms, from measurements that are given: no model, no draws."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,11 @@ from harness.inputs.judges.phrases import PHRASES
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.judging import proportions
 from harness.judging.estimate import Inconclusive, asides
-from harness.measurements.interventions import Circuit, remove
-from harness.measurements.questions import PlainText, Products, Projected, Scores
-from harness.measurements.sweep_plan import Joint, Mode, Sweep
+from harness.measurements.interventions import Circuit, Intervention, Patch, Remove, patch, remove
+from harness.measurements.questions import Answers, DealtAnswers, PlainText, Products, Projected
+from harness.measurements.sweep_plan import Joint, Sweep
 from harness.subjects.quantities.arm_controls import Controls, beside_random
-from harness.subjects.quantities.refusals import RANDOM
+from harness.subjects.quantities.refusals import RANDOM, random_arms
 from tests.tools import studies
 from tests.tools.given import FOUND, LEVEL, PATCH, Given, fluent, pairs_of
 
@@ -251,25 +251,28 @@ def test_refusals_beside_count_templates() -> None:
 # Random ones beside.
 
 
-@pytest.mark.parametrize(("side", "mode", "fall"), [("harmful", "noise", 0.75), ("harmless", "denoise", -0.75)])
-def test_random_circuits_fall_or_rise_as_the_arm_does(side: Any, mode: Mode, fall: float) -> None:
-    # Of the random circuits' patched runs a quarter is refused still; the circuit's own does not count.
-    pairs = pairs_of(*"a" * 8)
-    table = np.zeros((8, 1 + RANDOM))
-    table[:, 1:] = np.arange(RANDOM) >= RANDOM // 4
-    subject = Given(pairs, values=lambda question: {"odds": [1.0] * 8}, change=lambda swept: table)
-    (found,) = Controls(subject, pairs, side, PATCH).random()
-    assert found.name == f"{'fall' if side == 'harmful' else 'rise'}, random circuits"
-    assert found.value == pytest.approx(fall)
-    assert subject.swept == [(beside_random(Circuit.of(heads=[(0, 0)]), subject, "post"), mode)]
-
-
-@pytest.mark.parametrize(("side", "value"), [("harmful", 0.5), ("harmless", -0.5)])
-def test_random_directions_fall_or_rise_as_the_arm_does(side: Any, value: float) -> None:
+@pytest.mark.parametrize(("side", "change"), [("harmful", 0.5), ("harmless", -0.5)])
+@pytest.mark.parametrize(("under", "what"), [(PATCH, "circuits"), (remove(FOUND), "directions")])
+def test_random_ones_fall_or_rise_as_the_arm_does(under: Patch | Remove, what: str, side: Any, change: float) -> None:
+    # Of six that are refused as they are five are answered under random ones; of the two others one is refused.
     pairs = pairs_of(*"a" * 8)
 
-    def values(what: Scores) -> Mapping[str, Any]:
-        return {"odds": [1.0] * 8 if what.under is None else [1.0] * 4 + [-1.0] * 4}
+    def values(question: Answers | DealtAnswers) -> Mapping[str, Any]:
+        if isinstance(question, DealtAnswers):
+            return {"refused": [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]}
+        return {PHRASES: [1.0] * 6 + [0.0] * 2}
 
-    (found,) = Controls(Given(pairs, values=values), pairs, side, remove(FOUND)).random()
-    assert found.value == pytest.approx(value)
+    subject = Given(pairs, values=values)
+    (made,) = Controls(subject, pairs, side, under).random()
+    assert made.name == f"{'fall' if side == 'harmful' else 'rise'}, random {what}"
+    assert made.value == pytest.approx(change)
+    (dealt,) = (asked for asked in subject.asked if isinstance(asked, DealtAnswers))
+    random: Sequence[Intervention] = (
+        random_arms(under)
+        if isinstance(under, Remove)
+        else [
+            patch(circuit, at="post") for circuit in beside_random(Circuit(under.sites), subject, "post").circuits[1:]
+        ]
+    )
+    assert dealt.arms == tuple(random)
+    assert under not in dealt.arms

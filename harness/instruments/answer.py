@@ -10,7 +10,7 @@ import torch
 
 from harness.inputs import machine
 from harness.inputs.chat_tokens import EncodedPair
-from harness.inputs.judges.phrases import PREFIX
+from harness.inputs.judges.phrases import PHRASES, PREFIX
 from harness.inputs.judges.registry import judgements
 from harness.inputs.judges.thoughts import THOUGHT, UNFINISHED
 from harness.inputs.prompts.pairs import Pair, PairSet
@@ -31,6 +31,7 @@ from harness.measurements.questions import (
     Answers,
     Attended,
     Contrasted,
+    DealtAnswers,
     Encoding,
     Estimated,
     FoundCircuit,
@@ -132,6 +133,17 @@ def _(question: Answers, model: ChatModel, tokens: Sequence[int], chunks: Chunks
         **readings(model, prompts, answers, question.contexts),
         **judgements(prompts, answers),
     }, {}
+
+
+@measure.register
+def _(question: DealtAnswers, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    refused, twins = [0.0] * len(question.prompts), _twins(question.pairs)
+    for number, (arm, prompts) in enumerate(question.dealt):
+        edit = edit_for(model, arm, twins=twins[number :: len(question.arms)])
+        completions = model.generate(prompts, tokens=question.tokens, under=edit, sample=question.sample)
+        answers = tuple(completion.text for completion in completions)
+        refused[number :: len(question.arms)] = judgements(prompts, answers)[PHRASES]
+    return {"refused": refused}, {}
 
 
 @measure.register

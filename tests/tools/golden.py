@@ -11,11 +11,12 @@ from harness.inputs.judges.phrases import RULES
 from harness.inputs.judges.registry import judges
 from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.instruments.answer import measure
-from harness.measurements.interventions import Circuit, Direction, patch, remove
+from harness.measurements.interventions import Circuit, Direction, ablate, patch, remove
 from harness.measurements.questions import (
     Answers,
     Attended,
     Contrasted,
+    DealtAnswers,
     Encoding,
     Estimated,
     FoundCircuit,
@@ -44,6 +45,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 ROWS = map(json.loads, Path(__file__).with_name("golden_pairs.jsonl").read_text(encoding="utf-8").splitlines())
 PAIRS = PairSet("golden", tuple(Pair(**{name: row[name] for name in row if name != "words"}) for row in ROWS))
 DIRECTION = Direction("difference", 5, -1, PAIRS.harmful, PAIRS.harmless)
+CARRYING = Circuit.of(heads=[(3, 1)])
 # "I cannot", "I'm" and "I am" against "Certainly" and "Sure": three that share a first token, and two that do not.
 OPENINGS = Openings(((45, 1718), (45, 1792), (45, 1828)), ((1975,), (1803,)))
 # So few are kept one by one.
@@ -52,10 +54,11 @@ HEADS = Sweep("head", ("post",), layers=(3, 4))
 ASKED: tuple[Measurement, ...] = (
     Encoding(PAIRS),
     RefusalTokens(PAIRS),
-    Answers(PAIRS, "harmful", patch(Circuit.of(heads=[(3, 1)], neurons=[]), at="post")),
+    Answers(PAIRS, "harmful", patch(CARRYING, at="post")),
     Scores(PAIRS, "harmful", remove(DIRECTION)),
     FoundOpenings(PAIRS),
     OpeningScores(PAIRS, "harmful", OPENINGS, remove(DIRECTION)),
+    DealtAnswers(PAIRS, "harmful", (patch(CARRYING, at="post"), ablate(CARRYING, "zero"))),
     Swept(PAIRS, HEADS),
     Contrasted(PAIRS.harmless_alike, HEADS),
     Estimated(PAIRS, HEADS),

@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from harness.inputs.prompts.pairs import PromptSide
-from harness.measurements.questions.answers import Answers, Encoding, PlainText, RefusalTokens, Scores
+from harness.measurements.questions.answers import Answers, DealtAnswers, Encoding, PlainText, RefusalTokens, Scores
 from harness.measurements.questions.effects import Contrasted, Estimated, Swept
 from harness.measurements.questions.measurement import KINDS, Answer, Measurement, Outlook, described
 from harness.measurements.questions.openings import FoundOpenings, Openings, OpeningScores
@@ -20,6 +20,7 @@ __all__ = [
     "Answers",
     "Attended",
     "Contrasted",
+    "DealtAnswers",
     "Encoding",
     "Estimated",
     "FoundCircuit",

@@ -1,5 +1,6 @@
 """Questions about what a model says: tokens, answers, the first token's score, and plain text."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, Struct, UnsetType
@@ -10,8 +11,15 @@ from harness.inputs.judges.registry import judges
 from harness.inputs.model_record import SHORT_ANSWER, Sample
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.measurements.interventions import LATER, Intervention
-from harness.measurements.questions.contents import Asked, AskedUnder, Content, Done, Flag
-from harness.measurements.questions.measurement import Answer, Measurement, Outlook, forget_answers, read_for
+from harness.measurements.questions.contents import Asked, AskedSide, AskedUnder, Content, Done, Flag
+from harness.measurements.questions.measurement import (
+    Answer,
+    Measurement,
+    Outlook,
+    forget_answers,
+    read_for,
+    require_twins,
+)
 
 
 class _Aligned(Struct):
@@ -51,6 +59,15 @@ class _Answers(Struct):
     topic: list[Flag]
     thought: list[Flag] | UnsetType = UNSET  # of models that know thoughts alone
     unfinished: list[Flag] | UnsetType = UNSET
+
+
+class _AskedDealt(AskedSide):
+    arms: list[Done]
+    sample: _Drawn | None = None
+
+
+class _Refused(Struct):
+    refused: list[Flag]
 
 
 class _Scores(Struct):
@@ -151,6 +168,44 @@ class Answers(Measurement):
         n = len(self.prompts)
         judged = {name: [1.0] * n for name in judges()}
         return judged | {"prefixes": [""] * n} | {name: [0.0] * n for name in READINGS}, {}
+
+
+@dataclass(frozen=True)
+class DealtAnswers(Measurement):
+    """Whether each answer of one side refuses, when its prompt is under one of several interventions, dealt in turn.
+
+    The first prompt is under the first of them, the second under the second, and after the last the first again. So a
+    mean over as many interventions costs as many answers as a single one.
+    """
+
+    KIND = "dealt-answers"
+    CONTENT = Content(_AskedDealt, _Refused, ("refused",))
+    SCORED = False
+
+    side: PromptSide
+    arms: tuple[Intervention, ...]
+    tokens: int = SHORT_ANSWER
+    sample: Sample | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_twins(self.pairs, self.arms)
+
+    @property
+    def dealt(self) -> Iterator[tuple[Intervention, tuple[str, ...]]]:
+        """Each intervention with its prompts; none that has no prompt."""
+        for number, arm in enumerate(self.arms[: len(self.prompts)]):
+            yield arm, self.prompts[number :: len(self.arms)]
+
+    def cost(self, model: Outlook) -> float:
+        """Answers of full length are generated, and what each intervention needs is read."""
+        arms = enumerate(self.arms[: len(self.prompts)])
+        read = sum(model.tokens(read_for(arm, self.twins[number :: len(self.arms)])) for number, arm in arms)
+        return model.tokens(self.prompts) + len(self.prompts) * self.tokens + read
+
+    def placeholder(self, model: Outlook) -> Answer:
+        """Refusals."""
+        return {"refused": [1.0] * len(self.prompts)}, {}
 
 
 @dataclass(frozen=True)

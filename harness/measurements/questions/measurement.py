@@ -82,8 +82,9 @@ class Measurement(ABC):
 
     def __post_init__(self) -> None:
         under = getattr(self, "under", None)
-        if self.TWINS or (under is not None and any(map(_needs_twins, under.parts))):
+        if self.TWINS:
             twins(self.pairs)
+        require_twins(self.pairs, () if under is None else (under,))
 
     @abstractmethod
     def cost(self, model: Outlook) -> float:
@@ -169,6 +170,12 @@ def forget_answers(asked: Measurement, under: Intervention | None) -> None:
     """Removes `during` from the intervention of a question that generates nothing, so that it is in no recipe."""
     if under is not None:
         object.__setattr__(asked, "under", under.when_scored)
+
+
+def require_twins(prompts: PromptSet, arms: Sequence[Intervention]) -> None:
+    """Raises AssayError if an intervention takes something from twins and the prompts have none."""
+    if any(_needs_twins(part) for arm in arms for part in arm.parts):
+        twins(prompts)
 
 
 def _needs_twins(part: Intervention) -> bool:

@@ -1,23 +1,24 @@
 """Controls beside every intervention: the same quantity under random circuits or directions, and a dose curve."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-from jaxtyping import Bool
 
+from harness.inputs.judges.phrases import PHRASES
+from harness.inputs.judges.registry import judged_by
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.sites import INDEXED, SITE_KINDS, At, Site
-from harness.judging import means
+from harness.judging import answer_shares
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import BOTH_WAYS
 from harness.measurements.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
-from harness.measurements.questions import Encoding, Measurement, PromptSide, Swept
+from harness.measurements.questions import DealtAnswers, Encoding, Measurement, PromptSide, Swept
 from harness.measurements.sweep_plan import Joint, Mode
 from harness.subjects.protocol import MeasuredSubject
-from harness.subjects.quantities.refusals import RANDOM, estimated, moved, random_arms, unmeasured
+from harness.subjects.quantities.refusals import RANDOM, estimated, random_arms, unmeasured
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Controls:
     under: Intervention
 
     def random(self) -> tuple[Estimate, ...]:
-        """The mean fall of refusal (rise on harmless prompts) under random circuits or directions instead."""
+        """The fall of refusals (rise on harmless prompts) under random circuits or directions in their place."""
         match self.under:
             case Remove() | Add():
                 return (self._directions(self.under),)
@@ -48,7 +49,7 @@ class Controls:
         name = f"{self._word}, random directions" + (f" of rank {rank}" if rank > 1 else "")
         if not under.direction.harmful:
             return unmeasured(name, "not measured: the prompts on which the direction was found are not known")
-        return self._estimated(name, self.pairs, random_arms(under), f"mean of {RANDOM} random directions")
+        return self._estimated(name, self.pairs, random_arms(under), f"{RANDOM} random directions")
 
     def _circuits(self, circuit: Circuit, at: At) -> Estimate:
         name = f"{self._word}, random circuits"
@@ -56,32 +57,23 @@ class Controls:
             return unmeasured(name, "not measured: a layer has no other attention or MLP to put in its place")
         if not (pairs := self._comparable(at)):
             return unmeasured(name, "not measured: no pair is aligned, so nothing there has a counterpart in its twin")
-        # Random circuits are patched from the twin for ablations too: one sweep then covers them all.
-        beside = beside_random(circuit, self.subject, at)
-        arms = [Patch(other.sites, at) for other in beside.circuits[1:]]
+        arms = [Patch(other.sites, at) for other in beside_random(circuit, self.subject, at).circuits[1:]]
+        return self._estimated(name, pairs, arms, f"{RANDOM} random circuits taken from the twin")
 
-        def swept() -> Bool[np.ndarray, "arm prompt"]:
-            return self.subject.effects(pairs, beside, self._mode).patched[:, 1:].T > 0
-
-        by = f"mean of {RANDOM} random circuits taken from the twin"
-        return self._estimated(name, pairs, arms, by, swept if self.subject.score_serves else None)
-
-    def _estimated(
-        self,
-        name: str,
-        pairs: PromptSet,
-        arms: Sequence[Intervention],
-        of: str,
-        first_token: Callable[[], Bool[np.ndarray, "arm prompt"]] | None = None,
-    ) -> Estimate:
-        """The mean change of refusal over all arms, from the unchanged model's."""
+    def _estimated(self, name: str, pairs: PromptSet, arms: Sequence[Intervention], of: str) -> Estimate:
+        """The net change of refusals when each prompt is answered under one of the arms."""
         with self.subject.reading() as read:
-            before = self.subject.scored(pairs, self.side, [None])
-            after = self.subject.scored(pairs, self.side, arms, first_token)
-        values = moved(self.side, before.shares[0], after.shares.mean(0))
-        interval = means.mean(values, self.subject.level, pairs.clusters_of(self.side), BOTH_WAYS)
+            first = self.subject.to_answer(self.pairs, self.side)[0]
+            refused = np.array(judged_by(PHRASES, self.subject.ask(first).values)) > 0
+            dealt = DealtAnswers(pairs, self.side, tuple(arms), first.tokens, first.sample)
+            after = np.array(self.subject.ask(dealt).values["refused"]) > 0
+        known = dict(zip(getattr(self.pairs, self.side), refused, strict=True))
+        before = np.array([known[prompt] for prompt in getattr(pairs, self.side)])
+        ways = [before & ~after, after & ~before]
+        there, back = ways if self.side == "harmful" else ways[::-1]
+        interval = answer_shares.net_share(there, back, self.subject.level, pairs.clusters_of(self.side))
         estimate = estimated(name, interval, read, unit=self.pairs.unit, reach=BOTH_WAYS)
-        return replace(estimate, method=f"{of}, {after.by}; {estimate.method}")
+        return replace(estimate, method=f"each prompt under one of {of}; {estimate.method}")
 
     def _comparable(self, at: At) -> PairSet:
         """The pairs in which these positions of a prompt have a counterpart in its twin."""
