@@ -13,7 +13,7 @@ from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 
-from harness.claims import family, gate, mistakes
+from harness.claims import family, gate, mistakes, rivals
 from harness.inputs.errors import AssayError
 from harness.inputs.files import json_files
 from harness.inputs.files.json_files import Count, Finite
@@ -130,7 +130,7 @@ class Claim:
     def run(self, **given: Any) -> None:
         """Runs the claim's test behind the gate (`claims/gate.py`): pytest, tables and simulations all call this."""
         with gate.opened(given["model"], self.bars, self.needs_refusals):
-            self.test(**given)
+            rivals.run(self.test, given)
 
     def judge(self, model: Any, pairs: PromptSet) -> tuple[Outcome, str]:
         """The outcome on a subject, outside of pytest, and why it is open; AssayError if the claim's code is broken."""

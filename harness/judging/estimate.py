@@ -42,7 +42,7 @@ class Estimate:
     n: int
     method: str
     unit: str = "pairs"
-    nothing: str = ""  # why there is nothing to explain, such as a model that refuses nothing
+    nothing: str = ""  # why nothing can be decided, such as that the model refuses nothing
     absent: str = ""  # why it could not be measured; its bar then counts as not met
     range: Range | None = None  # the lowest and highest value it can have; None where nothing bounds it
     evidence: tuple[str, ...] = ()  # fingerprints of the evidence that value and interval were computed from
@@ -57,7 +57,8 @@ class Estimate:
 
     def _held_to(self, sign: Sign, bar: float) -> "Comparison":
         excluded = "; ".join(dict.fromkeys(filter(None, [self.excluded, *_exclusions.get([])])))
-        held = replace(self, excluded=excluded) if excluded else self
+        nothing = "; ".join(filter(None, [self.nothing, *_doubts.get([])]))
+        held = replace(self, excluded=excluded, nothing=nothing) if excluded or nothing else self
         return Comparison(((held, sign, self._bar(bar)),))
 
     def __abs__(self) -> "Estimate":
@@ -170,14 +171,20 @@ def exclude(why: str) -> None:
     _exclusions.get([]).append(why)
 
 
+def doubt(why: str) -> None:
+    """From here on bars of the running claim are neither supported nor refuted, for this reason."""
+    _doubts.get([]).append(why)
+
+
 @contextmanager
 def exclusions() -> Iterator[None]:
-    """Forgets, when the block ends, what was excluded in it."""
-    token = _exclusions.set([])
+    """Forgets, when the block ends, what was excluded or doubted in it."""
+    tokens = _exclusions.set([]), _doubts.set([])
     try:
         yield
     finally:
-        _exclusions.reset(token)
+        _exclusions.reset(tokens[0])
+        _doubts.reset(tokens[1])
 
 
 @contextmanager
@@ -225,6 +232,7 @@ def unsupported(made: Sequence[Comparison]) -> str:
 _ledger: ContextVar[list[Comparison]] = ContextVar("decisions")
 _asides: ContextVar[dict[str, Estimate]] = ContextVar("asides")
 _exclusions: ContextVar[list[str]] = ContextVar("exclusions")
+_doubts: ContextVar[list[str]] = ContextVar("doubts")
 
 
 def _number(bar: object) -> float:

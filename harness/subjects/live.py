@@ -42,6 +42,7 @@ from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.arm_refusals import ArmRefusals
 from harness.subjects.circuits import CircuitQuestions, sites_in
+from harness.subjects.other_directions import OtherDirections, Preference, place_of
 from harness.subjects.quantities.arm_controls import Controls
 from harness.subjects.quantities.depths import Depths
 from harness.subjects.quantities.geometry import Geometry
@@ -65,7 +66,7 @@ class Wake(Protocol):
 
 
 @all_checked
-class Subject(ArmRefusals, CircuitQuestions):
+class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
     """One model as claims see it, at the error level of the claim that asks."""
 
     asking_is_free: bool = False  # a question may have to be measured
@@ -73,6 +74,8 @@ class Subject(ArmRefusals, CircuitQuestions):
 
     def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Wake, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
+        self._prefers: Preference | None = None  # which direction stands in the place of the chosen one
+        self._sought: list[FoundDirection] = []  # the searches for directions so far
         self._site_ranks: dict[Site, float] = {}  # the rank of each site found by a search, least first
         self._limits: dict[Circuit, float] = {}  # circuits found by the joint search, with the share they had to fit
         self._reading: list[list[str]] = []  # fingerprints of the evidence asked for in each open `reading` block
@@ -304,10 +307,12 @@ class Subject(ArmRefusals, CircuitQuestions):
     def direction(self, pairs: PromptSet) -> Direction:
         """The direction that the published procedure chooses here.
 
-        If none passes its filters, the nearest: the claim can then be refuted but not supported.
+        If none passes its filters, the nearest: the claim can then be refuted but not supported. And it is refuted only
+        if it is with the other directions of `rivals` too.
         """
         self._require_score("its choice among directions goes")
-        evidence = self.seek(FoundDirection(pairs))
+        self._sought.append(FoundDirection(pairs))
+        evidence = self.seek(self._sought[-1])
         values = evidence.values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
@@ -327,7 +332,8 @@ class Subject(ArmRefusals, CircuitQuestions):
             )
         )
         prompts = tuple(values["harmful"]), tuple(values["harmless"])
-        return Direction("difference", values["layer"], values["position"], *prompts, sought_on=prompts_of(pairs))
+        layer, position = place_of(values, self._prefers)
+        return Direction("difference", layer, position, *prompts, sought_on=prompts_of(pairs))
 
     def subspace(self, pairs: PairSet, rank: int) -> Direction:
         """The directions that hold most of the paired differences, at the layer and position of `direction`."""

@@ -72,6 +72,10 @@ class Placebo(Bare):
         """As many random directions."""
         return self._direction(pairs, rank)
 
+    def rivals(self) -> Iterator[tuple[str, "Placebo"]]:
+        """None: a random direction was not chosen among others."""
+        yield from ()
+
     def _direction(self, pairs: PromptSet, rank: int) -> Direction:
         original = super().direction(pairs)
         self.replaced = True

@@ -1,6 +1,6 @@
 """A recording as claims see it: a subject without weights, which can answer only what was recorded."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +52,10 @@ class RecordedSubject:
     def direction(self, pairs: PromptSet) -> Direction:
         """The published direction, as if found on these prompts: a claim that also judges on them is then refused."""
         return replace(self.recording.direction, sought_on=prompts_of(pairs))
+
+    def rivals(self) -> Iterator[tuple[str, "RecordedSubject"]]:
+        """None: what other directions do was not published."""
+        yield from ()
 
     def judged(
         self, pairs: PromptSet, side: PromptSide, under: Intervention | None, judge: str = ""
