@@ -33,6 +33,7 @@ def restated(name: str | Path) -> dict[str, float]:
         **stages.stages(answers.prover),
         **gradients.gradients(answers.prover),
         **parts.ablated(answers, discovery, singles),
+        **parts.together(answers, discovery, singles),
         **parts.counted(answers.prover, singles),
         **parts.shared(answers.prover, rows, singles),
         "cosine of a category's direction with the others', least": _least_cosine(answers.prover, rows),
