@@ -154,7 +154,7 @@ def test_the_marks_of_a_claim_stay_in_its_row_and_leave_no_room_for_models_witho
     run.save(tmp_path / "runs" / "one")
     text = write(tmp_path / "runs" / "one", Store(tmp_path / "evidence")).page.read_text(encoding="utf-8")
     ((place, half),) = re.findall(r'class="bar" d="M[\d.]+ ([\d.]+)m2.5-([\d.]+)', text)
-    assert (place, half) == ("12.0", "8.0")  # in the middle of 24
+    assert (place, half) == ("9.0", "7.0")  # in the middle of 18
     assert re.findall(r'data-model="estimate"><span title="fall">(.*?)</span>', text) == [
         "+0.70 [+0.50, +0.90] &gt; 0.30"
     ]

@@ -60,7 +60,7 @@ def _row(material: RunMaterial, controls: ClaimControls, claim: str, models: Seq
     first = cells[0]
     estimate = wording.deciding(first) if first is not None and first in judged else None
     drawn = [(verdict, deciding) for verdict in judged if (deciding := wording.deciding(verdict)) is not None]
-    height = max(24, 5 * len(drawn) + 4)
+    height = max(18, 5 * len(drawn) + 4)
     return {
         "title": title_of(material, claim),
         "slug": slug(claim),
@@ -80,7 +80,7 @@ def _marks(drawn: Sequence[tuple[Judged, Mapping[str, Any]]], height: int) -> It
         each = (height - 4) / len(drawn)  # two pixels of room above and below
         yield {
             "y": f"{2 + each * (place + 0.5):.1f}",
-            "half": f"{min(8.0, each / 2):.1f}",
+            "half": f"{min(7.0, each / 2):.1f}",
             "low": f"{across(estimate['low']):.1f}",
             "high": f"{across(estimate['high']):.1f}",
             "value": f"{across(estimate['value']):.1f}",

@@ -1,7 +1,9 @@
 """One run with all that its verdicts read and that is still here: pairs, evidence, recordings, tables of pairs."""
 
+import itertools
 import json
-from collections.abc import Mapping
+import string
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +13,7 @@ from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.judging.verdict import NOT_JUDGED
 from harness.measurements import pairs_evidence
 from harness.measurements.evidence import Damaged, Evidence, Store, read
-from harness.results.pair_table import Table, recorded_table, row_of, table
+from harness.results.pair_table import Column, Table, recorded_table, row_of, table
 from harness.results.run_record import Judged, Run
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import RECORDED, Recording, recording
@@ -22,6 +24,7 @@ ROWS = 24_000
 MOST_ROWS = 5_000
 # Texts in tables are cut to this length.
 SHOWN = 300
+_DIGITS = string.digits + string.ascii_lowercase
 
 
 class RunMaterial:
@@ -110,7 +113,7 @@ class RunMaterial:
 
     @property
     def data(self) -> dict[str, Any]:
-        """JSON from which the page's script fills tables; equal texts, columns and lists of rows are written once."""
+        """JSON from which the page's script fills tables; equal texts, columns and lists of rows stand once."""
         texts: dict[str, int] = {}
 
         def number_of(text: str) -> int:
@@ -123,19 +126,42 @@ class RunMaterial:
         for (_, model), rows in self._tables:
             used.setdefault(model, set()).update(rows.places)
             own = [
-                {
-                    "title": column.title,
-                    "kind": column.kind,
-                    "values": [*map(number_of, column.values)] if column.kind == "text" else column.values,
-                }
+                {"title": column.title, "kind": column.kind, "values": _values(column, number_of)}
                 for column in rows.columns
             ]
             numbers = [columns.setdefault(json.dumps(column), len(columns)) for column in own]
             at = places.setdefault(tuple(rows.places), len(places))
             tables.append({"model": model, "places": at, "columns": numbers, "whole": rows.whole})
-        pairs: dict[str, dict[int, list[int]]] = {}
+        pairs: dict[str, int] = {}
+        rows_of_models: dict[str, int] = {}
         for model, shown in used.items():
             if (whole := self.pairs(model)) is not None:
-                pairs[model] = {place: [*map(number_of, row_of(whole, place))] for place in sorted(shown)}
-        shared = {"columns": [*map(json.loads, columns)], "places": list(places)}
-        return {"words": list(texts), "pairs": pairs, "tables": tables} | shared
+                own_rows = {place: [*map(number_of, row_of(whole, place))] for place in sorted(shown)}
+                pairs[model] = rows_of_models.setdefault(json.dumps(own_rows), len(rows_of_models))
+        shared = {"columns": columns, "rows": rows_of_models}
+        return {"words": words_in_short(texts), "pairs": pairs, "tables": tables, "places": list(places)} | {
+            name: [*map(json.loads, alike)] for name, alike in shared.items()
+        }
+
+
+def words_in_short(texts: Iterable[str]) -> list[str]:
+    """Each text without its beginning that the text before it has too, behind that one's length (one digit, base 36).
+
+    JavaScript counts a character beyond U+FFFF as two, so none is part of a shared beginning.
+    """
+    short, before = [], ""
+    for text in texts:
+        same = itertools.takewhile(lambda both: both[0] == both[1] <= "\uffff", zip(text, before, strict=False))
+        shared = min(sum(1 for _ in same), len(_DIGITS) - 1)
+        short.append(_DIGITS[shared] + text[shared:])
+        before = text
+    return short
+
+
+def _values(column: Column, number_of: Callable[[str], int]) -> list[Any] | str:
+    """A column's values as the page's script reads them: numbers of texts, numbers, or a character for each answer."""
+    if column.kind == "text":
+        return [*map(number_of, column.values)]
+    if column.kind == "number":
+        return list(column.values)
+    return "".join(" " if value is None else "-" if value < 0 else str(value) for value in column.values)

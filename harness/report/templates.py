@@ -7,29 +7,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.inputs.model_catalog import readable
+from harness.report.inline_svg import inline
 
 PAGE = Path(__file__).parent / "template"
 # Scale of the forest plots: shares, with some room on both sides; values beyond it are drawn at its edge.
 LEAST, MOST = -0.25, 1.1
 TICKS = (0, 0.5, 1)
-# Replacements that shorten a figure's SVG where the page's style sheet and caption already say the same.
-_ON_PAGES = tuple(
-    (re.compile(pattern, re.DOTALL), instead)
-    for pattern, instead in (
-        (r"var\((--\w+),[^)]*\)", r"var(\1)"),
-        (r' xmlns="[^"]*"| font-family="[^"]*"|<desc id=.*?</desc>', ""),
-        (r'aria-labelledby="[^"]*"([^>]*>)<title id="[^"]*">([^<"]*)</title>', r'aria-label="\2"\1'),
-        (r'text-anchor="end" fill="var\(--ink\)"', 'class="e i"'),
-        (r'text-anchor="(e|m)\w+"', r'class="\1"'),
-    )
-)
 
 
 def environment(templates: Path) -> Environment:
     """A Jinja environment that escapes every value, and fails on an undefined one."""
     files = FileSystemLoader(templates)
     jinja = Environment(loader=files, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    jinja.filters |= {"coded": _coded, "inline": _inline, "short": _short, "seconds": _seconds, "size": readable}
+    jinja.filters |= {"coded": _coded, "inline": inline, "short": _short, "seconds": _seconds, "size": readable}
     jinja.globals["anchor"] = anchor
     return jinja
 
@@ -58,13 +48,6 @@ def across(value: float) -> float:
 def _coded(text: str) -> Markup:
     """Escaped text in which parts between backticks are <code>."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
-
-
-def _inline(svg: str) -> Markup:
-    """A figure's SVG for the page, which sets its colours and font and shows its description as a caption."""
-    for pattern, instead in _ON_PAGES:
-        svg = pattern.sub(instead, svg)
-    return Markup(svg)  # noqa: S704
 
 
 def _short(text: str, most: int) -> str:

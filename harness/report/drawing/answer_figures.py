@@ -93,7 +93,11 @@ def refused_by_category(
 
     share = f"The share of {len(categories)} {side} prompts that are refused, by category, with {material.intervals}."
     return Plan(
-        "categories" if side != "harmless" else "categories-harmless", "Refusals by category", share + remark, draw
+        "categories" if side != "harmless" else "categories-harmless",
+        "Refusals by category",
+        share + remark,
+        draw,
+        once=True,
     )
 
 
@@ -107,7 +111,7 @@ def arm_by_arm(recording: Recording, level: float) -> Plan:
 
     n, intervals = len(recording.categories), Material((), recording.pairs, level).intervals
     caption = f"The share of {n} prompts of each side that are refused, with {intervals}."
-    return Plan("arms", "Refusals under each intervention", caption, draw)
+    return Plan("arms", "Refusals under each intervention", caption, draw, once=True)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ MOST_POINTS = 300
 # A heat map of at most MOST_CELLS draws each cell with its number or hover text. A larger one draws its MOST_SMALL
 # strongest cells, and gives a hover text to the MOST_HOVERS strongest.
 MOST_CELLS, MOST_HOVERS, MOST_SMALL = 200, 100, 2000
-# The most layers in a row of a circuit diagram: on a desk, and on a phone.
-MOST_COLUMNS, MOST_NARROW = 18, 9
+# A circuit diagram of at most MOST_LAYERS shows all of them, MOST_COLUMNS in a row.
+MOST_LAYERS, MOST_COLUMNS = 18, 9
 # Colour, dash and marker of each series.
 LOOKS = (
     (VERMILLION, "", "dot"),
@@ -182,10 +182,9 @@ def diagram(
     Layers without components are drawn only if all layers fit in one row.
     """
     held = sorted(set(heads) | set(neurons))
-    most = MOST_NARROW if drawing.narrow else MOST_COLUMNS
-    shown = list(range(layers)) if layers <= MOST_COLUMNS else held
-    lines = [shown[start : start + most] for start in range(0, len(shown), most)]
-    step, left = (drawing.width - 70) / max(min(len(shown), most) - 1, 1), 40.0
+    shown = list(range(layers)) if layers <= MOST_LAYERS else held
+    lines = [shown[start : start + MOST_COLUMNS] for start in range(0, len(shown), MOST_COLUMNS)]
+    step, left = (drawing.width - 80) / max(min(len(shown), MOST_COLUMNS) - 1, 1), 40.0
     step, y = min(step, 70.0), drawing.legend(22, 16, _PARTS, drawing.width)
     for line in lines:
         stream = y + 16 + 26.0 * max([len(heads.get(layer, ())) for layer in line] + [1])
@@ -222,17 +221,21 @@ def _cells(
 ) -> None:
     """Draws every finite cell, each with its number in it or with its hover text."""
     left, top, width, height = grid
+    finite = [(int(row), int(column)) for row, column in np.argwhere(np.isfinite(values))]
+    if numbered or drawing.narrow:
+        _shaded(drawing, values, finite, limit, grid)
     drawing.grid(len(rows), len(columns), *grid)
-    for row, column in np.argwhere(np.isfinite(values)):
+    for row, column in finite:
         value = float(values[row, column])
         x, y, opacity = left + column * width, top + row * height, min(abs(value) / limit, 1)
-        hover = "" if numbered else f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
-        drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
         if numbered:
             # On a strong colour the page's own ink may lack contrast.
             ink = INK if opacity < 0.6 else "#1b1b1b" if value > 0 else "#ffffff"
             number = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
             drawing.text(x + width / 2, y + height / 2 + 4, number, anchor="middle", color=ink, size=11)
+        elif not drawing.narrow:
+            hover = f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
+            drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
 
 
 def _small_cells(
@@ -249,19 +252,30 @@ def _small_cells(
     drawing.box(left, top, width * len(columns), height * len(rows), PAPER, stroke=GRID)
     flat = np.nan_to_num(values.ravel())
     order = np.argsort(-np.abs(flat), kind="stable")[:MOST_SMALL]
-    strokes: dict[tuple[str, float], list[tuple[int, int]]] = {}
-    for at in sorted(order[MOST_HOVERS:].tolist()):
-        # Eyes tell fewer than twenty steps apart.
-        opacity = round(20 * min(abs(float(flat[at])) / limit, 1)) / 20
-        if opacity:
-            strokes.setdefault((_tint(float(flat[at])), opacity), []).append(divmod(at, len(columns)))
-    for (color, opacity), places in strokes.items():
-        drawing.cells(places, left, top, width, height, color, opacity)
+    _shaded(drawing, values, [divmod(at, len(columns)) for at in sorted(order[MOST_HOVERS:].tolist())], limit, grid)
     for at in order[:MOST_HOVERS]:
         (row, column), value = divmod(int(at), len(columns)), float(flat[at])
         hover = f"{axes[0]} {rows[row]}, {axes[1]} {columns[column]}: {value:+z.3f}"
         x, y, opacity = left + column * width, top + row * height, min(abs(value) / limit, 1)
         drawing.box(x, y, width, height, _tint(value), opacity=opacity, hover=hover)
+
+
+def _shaded(
+    drawing: Drawing,
+    values: Float[np.ndarray, "row column"],
+    places: Sequence[tuple[int, int]],
+    limit: float,
+    grid: tuple[float, float, float, float],
+) -> None:
+    """Draws cells without hover text, one path for each colour."""
+    strokes: dict[tuple[str, float], list[tuple[int, int]]] = {}
+    for place in places:
+        # Eyes tell fewer than twenty steps apart.
+        value = float(np.nan_to_num(values[place]))
+        if opacity := round(20 * min(abs(value) / limit, 1)) / 20:
+            strokes.setdefault((_tint(value), opacity), []).append(place)
+    for (color, opacity), alike in strokes.items():
+        drawing.cells(alike, *grid, color, opacity)
 
 
 def _tint(value: float) -> str:

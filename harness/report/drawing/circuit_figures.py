@@ -251,4 +251,4 @@ def found_circuit(material: Material) -> Iterator[Plan]:
         f"The circuit found on {len(material.pairs.discovery)} discovery pairs: {_parts(tuple(circuit))}, by layer "
         "along the residual stream."
     )
-    yield Plan("circuit", "The circuit", caption, draw)
+    yield Plan("circuit", "The circuit", caption, draw, once=True)

@@ -31,6 +31,7 @@ class Plan:
     caption: str
     draw: Callable[[Drawing, Limits], str]
     limits: Limits = (0.0, 0.0)
+    once: bool = False  # one drawing, as narrow as a phone, serves on a desk too
 
 
 def strip_of(
@@ -47,7 +48,7 @@ def strip_of(
         return row_charts.strip(drawing, rows, axis, limits)
 
     bounds = (bound for _, intervals in rows for bound in bounds_of(intervals))
-    return Plan(name, title, caption, draw, scale([holds, *bounds]))
+    return Plan(name, title, caption, draw, scale([holds, *bounds]), once=True)
 
 
 def grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:

@@ -22,7 +22,7 @@ from harness.report.drawing.circuit_figures import (
 from harness.report.drawing.figure_plan import Limits, Plan
 from harness.report.drawing.site_figures import gradients, head_sums, heads, positions, ranking, single_sites, stages
 from harness.report.drawing.stream_figures import logit_lens, projections, stream_map
-from harness.report.drawing.svg import DESK, PHONE, Drawing
+from harness.report.drawing.svg import DESK, ONCE, PHONE, Drawing
 from harness.results.verdict_evidence import Material
 from harness.subjects.published.recordings import Arm, Recording
 
@@ -38,7 +38,7 @@ class Figure:
     title: str
     caption: str
     svg: str
-    phone: str  # the same figure, laid out for a phone
+    phone: str  # the same figure, laid out for a phone; empty where `svg` serves there too
 
 
 def figures(claim: str, by_model: Mapping[str, Material]) -> dict[str, list[Figure]]:
@@ -78,9 +78,11 @@ def _planned(material: Material) -> dict[str, Plan]:
 
 
 def figure(owner: str, name: str, plan: Plan, limits: Limits) -> Figure:
-    """Draws a plan on a scale, for a desk and for a phone; owner and name make ids that are unique on the page."""
-    wide, narrow = (Drawing(f"{owner}-{name}", plan.title, plan.caption, width, 300) for width in (DESK, PHONE))
-    return Figure(name, plan.title, plan.caption, plan.draw(wide, limits), plan.draw(narrow, limits))
+    """Draws a plan on a scale, once or for each place; owner and name make ids that are unique on the page."""
+    widths = (ONCE,) if plan.once else (DESK, PHONE)
+    drawings = (Drawing(f"{owner}-{name}", plan.title, plan.caption, width, 300) for width in widths)
+    svg, *phone = (plan.draw(drawing, limits) for drawing in drawings)
+    return Figure(name, plan.title, plan.caption, svg, "".join(phone))
 
 
 # Functions that plan figures; those that say most about what a claim asserts come first.

@@ -21,12 +21,9 @@ def judged(verdicts: Sequence[Judged], level: float) -> Plan | None:
     def draw(drawing: Drawing, limits: Limits) -> str:
         return judged_rows(drawing, rows, limits)
 
-    caption = (
-        f"{100 * (1 - 2 * level):g}% intervals. A claim is supported or refuted only where the whole line lies on one "
-        "side of its bar."
-    )
+    caption = f"{100 * (1 - 2 * level):g}% intervals. A line that crosses its bar decides nothing."
     drawn = [number for row in rows for number in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]
-    return Plan("judged", "What is judged", caption, draw, scale(drawn))
+    return Plan("judged", "What is judged", caption, draw, scale(drawn), once=True)
 
 
 def is_placebo(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Charts of named rows: bars, strips of values, rankings, and estimates with the bars they must clear.
 
-Names stand at the left of their rows; on a drawing as narrow as a phone, above them.
+Short names stand at the left of their rows and long ones above them, so that the same drawing fits a phone.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from harness.report.drawing.svg import (
     BLUE,
     GREEN,
     INK,
-    LONGEST,
     MUTED,
     VERMILLION,
     Axis,
@@ -32,52 +31,75 @@ _OUTCOMES: dict[str, tuple[str, str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Where the names of rows stand, and where their marks begin."""
+# The most characters of a name that stands at the left of its row.
+LONGEST_AT_LEFT = 12
 
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where the names and the marks of rows stand."""
+
+    top: float
     left: float  # where marks begin
     above: float  # height of a name that stands above its row; 0 if names stand at the left
+    height: float  # of the marks of a row
+    room: float  # between a row's marks and the next row
+    names: Sequence[str]
 
     @classmethod
-    def of(cls, drawing: Drawing, names: Sequence[str]) -> "_Names":
-        """Above their rows if the drawing is narrow and a name is long, else at the left."""
-        longest = min(max(map(len, names)), LONGEST)
-        return cls(16.0, 15.0) if drawing.narrow and longest > 12 else cls(26 + 6.6 * longest, 0.0)
+    def of(cls, names: Sequence[str], top: float, height: float, room: float) -> "_Rows":
+        """Rows whose names stand above them if one is long, else at the left."""
+        longest = max(map(len, names))
+        left, above = (16.0, 15.0) if longest > LONGEST_AT_LEFT else (26 + 6.6 * longest, 0.0)
+        return cls(top, left, above, height, room, names)
 
-    def put(self, drawing: Drawing, name: str, top: float, height: float) -> None:
-        """Draws the name of the row that begins at `top` and whose marks take `height`."""
-        if self.above:
-            drawing.text(6, top + 11, name, color=INK)
-        else:
-            drawing.text(self.left - 8, top + height / 2 + 4, name, anchor="end", color=INK)
+    def start(self, place: int) -> float:
+        """Where the marks of a row begin."""
+        return self.top + place * (self.above + self.height + self.room) + self.above
+
+    def middle(self, place: int) -> float:
+        """The middle of a row's marks."""
+        return self.start(place) + self.height / 2
+
+    @property
+    def below(self) -> float:
+        """Where the last row ends."""
+        return self.start(len(self.names)) - self.above
+
+    def put_names(self, drawing: Drawing) -> None:
+        """Draws the names of the rows."""
+        for place, name in enumerate(self.names):
+            if self.above:
+                drawing.text(6, self.start(place) - 4, name, color=INK)
+            else:
+                drawing.text(self.left - 8, self.middle(place) + 4, name, anchor="end", color=INK)
 
 
 def bars(
     drawing: Drawing, names: Sequence[str], series: Sequence[Series], axes: tuple[str, str], limits: tuple[float, float]
 ) -> str:
     """Horizontal bars with intervals, grouped by name; each series has its own colour and marker."""
-    labels, thick = _Names.of(drawing, names), 14.0 if len(series) == 1 else 10.0
-    group = labels.above + thick * len(series) + 6
-    top, below = 10.0, 10.0 + group * len(names)
-    axis = Axis(*limits, labels.left, drawing.width - 20)
-    drawing.across(axis, below + 2, axes[1], grid=top)
-    for place, name in enumerate(names):
-        labels.put(drawing, name, top + place * group, thick * len(series))
+    thick = 14.0 if len(series) == 1 else 10.0
+    rows = _Rows.of(names, 10, thick * len(series), room=6)
+    axis = Axis(*limits, rows.left, drawing.width - 20)
+    drawing.across(axis, rows.below + 2, axes[1], grid=rows.top)
+    rows.put_names(drawing)
     for number, line in enumerate(series):
         color, _, shape = LOOKS[number % len(LOOKS)]
         finite = [place for place in range(len(names)) if np.isfinite(line.values[place])]
-        upper = {place: top + place * group + labels.above + number * thick for place in finite}
+        middle = {place: rows.start(place) + (number + 0.5) * thick for place in finite}
         spans = {place: sorted((axis.at(0), axis.at(float(line.values[place])))) for place in finite}
-        drawing.boxes(((a, upper[at] + 1, b - a, thick - 2) for at, (a, b) in spans.items()), color, opacity=0.35)
+        bodies = ((a, middle[at], b, middle[at]) for at, (a, b) in spans.items())
+        drawing.lines(bodies, color, width=thick - 2, opacity=0.35)
         if line.low is not None and line.high is not None:
-            bounds = ((axis.at(line.low[at]), axis.at(line.high[at]), upper[at] + thick / 2) for at in finite)
-            drawing.lines(((low, y, high, y) for low, high, y in bounds), color, width=1.6)
+            bounds = ((axis.at(line.low[at]), middle[at], axis.at(line.high[at]), middle[at]) for at in finite)
+            drawing.lines(bounds, color, width=1.6)
         for place in finite:
             value = float(line.values[place])
             hover = f"{names[place]}: {line.name} {with_interval(line, place)}"
-            put(drawing, shape, axis.at(value), upper[place] + thick / 2, color, hover)
-    last = drawing.legend(20, below + 56, legend_entries(series), drawing.width) if len(series) > 1 else below + 38
+            put(drawing, shape, axis.at(value), middle[place], color, hover)
+    several = len(series) > 1
+    last = drawing.legend(20, rows.below + 56, legend_entries(series), drawing.width) if several else rows.below + 38
     drawing.height = last + 8
     return drawing.svg
 
@@ -89,14 +111,13 @@ def strip(
     limits: tuple[float, float],
 ) -> str:
     """A row for each name: one value with its interval, or several values as dots."""
-    labels, row, top = _Names.of(drawing, [name for name, _ in rows]), 26.0, 10.0
-    axis, below = Axis(*_roomy(limits), labels.left, drawing.width - 20), top + (row + labels.above) * len(rows)
-    drawing.across(axis, below + 2, axis_name, grid=top)
-    drawing.line([(axis.at(0), top), (axis.at(0), below)], MUTED, width=1)
+    places = _Rows.of([name for name, _ in rows], 10, 14, room=9)
+    axis = Axis(*_roomy(limits), places.left, drawing.width - 20)
+    drawing.across(axis, places.below + 2, axis_name, grid=places.top)
+    drawing.line([(axis.at(0), places.top), (axis.at(0), places.below)], MUTED, width=1)
+    places.put_names(drawing)
     for place, (name, intervals) in enumerate(rows):
-        start = top + place * (row + labels.above)
-        labels.put(drawing, name, start, row)
-        y = start + labels.above + row / 2
+        y = places.middle(place)
         for number, interval in enumerate(intervals, 1):
             value = interval.value
             if not np.isfinite(value):
@@ -107,7 +128,7 @@ def strip(
             drawing.line([(axis.at(interval.low), y), (axis.at(interval.high), y)], VERMILLION, width=2)
             hover = f"{name}: {with_bounds(value, interval.low, interval.high)}"
             drawing.diamond(axis.at(value), y, VERMILLION, radius=5, hover=hover)
-    drawing.height = below + 44
+    drawing.height = places.below + 44
     return drawing.svg
 
 
@@ -120,13 +141,12 @@ def ranking(
     band: Sequence[float] = (),
 ) -> str:
     """A row for each name with its value and interval; the grey band, if given, is what chance alone would reach."""
-    labels, top, row = _Names.of(drawing, names), 26.0, 17.0
-    axis, below = Axis(*_roomy(limits), labels.left, drawing.width - 20), top + (row + labels.above) * len(names)
-    drawing.across(axis, below + 4, axis_name, grid=top - 4)
+    rows = _Rows.of(names, 26, 13, room=4)
+    axis = Axis(*_roomy(limits), rows.left, drawing.width - 20)
+    drawing.across(axis, rows.below + 4, axis_name, grid=rows.top - 4)
+    rows.put_names(drawing)
     for place, (name, interval) in enumerate(zip(names, intervals, strict=True)):
-        start = top + place * (row + labels.above)
-        labels.put(drawing, name, start, row)
-        y = start + labels.above + row / 2
+        y = rows.middle(place)
         if band:
             least, most = axis.at(-band[place]), axis.at(band[place])
             drawing.box(least, y - 6, most - least, 12, MUTED, opacity=0.22)
@@ -137,12 +157,8 @@ def ranking(
         drawing.line([(axis.at(interval.low), y), (axis.at(interval.high), y)], color, width=2)
         draw(axis.at(value), y, color, hover=f"{name}: {with_bounds(value, interval.low, interval.high)}")
     if band:
-        drawing.legend(
-            8 if drawing.narrow else labels.left,
-            14,
-            [("box", MUTED, "chance: any of them exceeds it in 5% of draws")],
-        )
-    drawing.height = below + 46
+        drawing.legend(8, 14, [("box", MUTED, "chance: any of them exceeds it in 5% of draws")])
+    drawing.height = rows.below + 46
     return drawing.svg
 
 
@@ -161,14 +177,13 @@ class JudgedRow:
 
 def judged_rows(drawing: Drawing, rows: Sequence[JudgedRow], limits: tuple[float, float]) -> str:
     """Estimates with their bars on one scale; a bar's flag points to the side on which the whole interval must lie."""
-    labels, step, top = _Names.of(drawing, [row.name for row in rows]), 24.0, 8.0
-    axis, below = Axis(*_roomy(limits), labels.left, drawing.width - 20), top + (step + labels.above) * len(rows)
-    drawing.across(axis, below + 2, "", grid=top)
-    drawing.line([(axis.at(0), top), (axis.at(0), below)], MUTED, width=1)
+    places = _Rows.of([row.name for row in rows], 8, 20, room=5)
+    axis = Axis(*_roomy(limits), places.left, drawing.width - 20)
+    drawing.across(axis, places.below + 2, "", grid=places.top)
+    drawing.line([(axis.at(0), places.top), (axis.at(0), places.below)], MUTED, width=1)
+    places.put_names(drawing)
     for place, row in enumerate(rows):
-        start = top + place * (step + labels.above)
-        labels.put(drawing, row.name, start, step)
-        y = start + labels.above + step / 2
+        y = places.middle(place)
         if not np.isfinite(row.value):
             continue
         shape, color, _ = _OUTCOMES["" if row.bar is None else row.outcome]
@@ -179,9 +194,9 @@ def judged_rows(drawing: Drawing, rows: Sequence[JudgedRow], limits: tuple[float
         hover = f"{row.name}: {with_bounds(row.value, row.low, row.high)}"
         put(drawing, shape, axis.at(row.value), y, color, hover)
     outcomes = dict.fromkeys("" if row.bar is None else row.outcome for row in rows)
-    bar = [("bar", INK, "the bar; its flag points where the line must lie")] if any(outcomes) else []
+    bar = [("bar", INK, "bar and the side to be on")] if any(outcomes) else []
     entries = [*bar, *(_OUTCOMES[outcome] for outcome in outcomes)]
-    drawing.height = drawing.legend(16, below + 40, entries, drawing.width) + 8
+    drawing.height = drawing.legend(16, places.below + 40, entries, drawing.width) + 8
     return drawing.svg
 
 

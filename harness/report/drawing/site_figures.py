@@ -100,7 +100,7 @@ def _ranked(sweep: Swept) -> Plan:
         "every head would stay within it in 95% of draws."
     )
     limits = scale([*bounds_of(shares), *band, *(-reached for reached in band)])
-    return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, limits)
+    return Plan(f"ranking-{sweep.mode}", "Heads by effect", caption, draw, limits, once=True)
 
 
 def heads(material: Material) -> Iterator[Plan]:

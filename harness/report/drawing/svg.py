@@ -13,8 +13,8 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69
 # A page sets these variables; in a file the defaults hold: dark on white.
 INK, MUTED, GRID, PAPER = "var(--ink,#1b1b1b)", "var(--muted,#585858)", "var(--grid,#d4d4d0)", "var(--paper,#fff)"
 SIZE = 11.5
-# Widths of figures in pixels: on a desk, and on a phone, where they are shown at their own size.
-DESK, PHONE = 560.0, 330.0
+# Widths of figures in pixels: on a desk, on a phone, where they are shown at their own size, and of one for both.
+DESK, PHONE, ONCE = 560.0, 330.0, 340.0
 # Labels longer than this are cut.
 LONGEST = 48
 # Height of a line of a legend.
@@ -95,22 +95,13 @@ class Drawing:
             f'<polyline points="{_points(points)}" fill="none" stroke="{color}" stroke-width="{width:g}"{dashed}/>'
         )
 
-    def lines(self, lines: Iterable[tuple[float, float, float, float]], color: str, *, width: float) -> None:
+    def lines(
+        self, lines: Iterable[tuple[float, float, float, float]], color: str, *, width: float, opacity: float = 1
+    ) -> None:
         """Adds many lines of one colour and width as one path; each is (x, y, end x, end y)."""
-        strokes = "".join(
-            f"M{_pixels(x)} {_pixels(y)}L{_pixels(end_x)} {_pixels(end_y)}" for x, y, end_x, end_y in lines
-        )
+        strokes = "".join(f"M{_pixels(x)} {_pixels(y)}{_to(x, y, end_x, end_y)}" for x, y, end_x, end_y in lines)
         if strokes:
-            self._path(strokes, f'stroke="{color}" stroke-width="{width:g}"')
-
-    def boxes(self, places: Iterable[tuple[float, float, float, float]], color: str, *, opacity: float) -> None:
-        """Adds many rectangles of one colour as one path; each is (x, y, width, height)."""
-        shapes = "".join(
-            f"M{_pixels(x)} {_pixels(y)}h{_pixels(wide)}v{_pixels(high)}h-{_pixels(wide)}z"
-            for x, y, wide, high in places
-        )
-        if shapes:
-            self.parts.append(f'<path d="{shapes}" fill="{color}"{_opacity(opacity)}/>')
+            self._path(strokes, f'stroke="{color}" stroke-width="{width:g}"{_stroke_opacity(opacity)}')
 
     def area(self, points: Sequence[tuple[float, float]], color: str, opacity: float) -> None:
         """Adds the polygon that the points enclose."""
@@ -169,7 +160,7 @@ class Drawing:
         """Adds a disc, or a ring if `hollow`."""
         if not hollow and (self.narrow or not hover):
             look = f'stroke="{color}" stroke-width="{2 * radius:g}" stroke-linecap="round"'
-            self._path(f"M{_pixels(x)} {_pixels(y)}h0", look + _opacity(opacity).replace("fill", "stroke"))
+            self._path(f"M{_pixels(x)} {_pixels(y)}h0", look + _stroke_opacity(opacity))
             return
         fill = f'fill="{PAPER}" stroke="{color}" stroke-width="1.5"' if hollow else f'fill="{color}"'
         self._mark("circle", f'cx="{_pixels(x)}" cy="{_pixels(y)}" r="{radius:g}" {fill}{_opacity(opacity)}', hover)
@@ -179,11 +170,11 @@ class Drawing:
     ) -> None:
         """Adds a square that stands on its corner."""
         r = _pixels(radius)
-        self._mark(
-            "path",
-            f'd="M{_pixels(x)} {_pixels(y - radius)}l{r} {r}-{r} {r}-{r}-{r}z" fill="{color}"{_opacity(opacity)}',
-            hover,
-        )
+        strokes, look = f"M{_pixels(x)} {_pixels(y - radius)}l{r} {r}-{r} {r}-{r}-{r}z", f'fill="{color}"'
+        if opacity == 1 and (self.narrow or not hover):
+            self._path(strokes, look)
+        else:
+            self._mark("path", f'd="{strokes}" {look}{_opacity(opacity)}', hover)
 
     def across(
         self,
@@ -301,6 +292,17 @@ def _ticks(axis: Axis, given: Iterable[tuple[float, str]] | None) -> list[tuple[
 
 def _opacity(opacity: float) -> str:
     return "" if opacity == 1 else f' fill-opacity="{opacity:.3g}"'
+
+
+def _stroke_opacity(opacity: float) -> str:
+    return _opacity(opacity).replace("fill", "stroke")
+
+
+def _to(x: float, y: float, end_x: float, end_y: float) -> str:
+    """A line to its end, in the shortest command of a path."""
+    if y == end_y:
+        return f"H{_pixels(end_x)}"
+    return f"V{_pixels(end_y)}" if x == end_x else f"L{_pixels(end_x)} {_pixels(end_y)}"
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:

@@ -9,17 +9,22 @@
     if (name) node.className = name;
     return node;
   };
-  const WORDS = { flip: { "-1": "no longer refused", "0": "same", "1": "newly refused", "2": "broken" }, flag: { "0": "no", "1": "yes" } };
+  const WORDS = { flip: { "-": "no longer refused", "0": "same", "1": "newly refused", "2": "broken" }, flag: { "0": "no", "1": "yes" } };
+  // A text stands without its beginning that the text before it has too, behind that one's length.
+  let before = "";
+  const words = data.words.map((text) => (before = before.slice(0, parseInt(text[0], 36)) + text.slice(1)));
 
   function fill(box) {
     const kept = data.tables[Number(box.dataset.table)];
     const table = { ...kept, places: data.places[kept.places], columns: kept.columns.map((at) => data.columns[at]) };
-    const pairs = data.pairs[table.model] || {};
-    const word = (at) => data.words[at];
+    const pairs = data.rows[data.pairs[table.model]] || {};
+    const word = (at) => words[at];
+    const cell = ({ kind, values }, at) => (kind === "text" ? word(values[at]) : values[at] === " " ? null : values[at]);
     const rows = table.places.map((place, at) => {
       const pair = (pairs[place] || []).map(word);
-      const cells = table.columns.map((column) => (column.kind === "text" ? word(column.values[at]) : column.values[at]));
-      return { pair, cells, text: [...pair, ...cells.filter((cell) => typeof cell === "string")].join(" ").toLowerCase() };
+      const cells = table.columns.map((column) => cell(column, at));
+      const texts = cells.filter((_, column) => table.columns[column].kind === "text");
+      return { pair, cells, text: [...pair, ...texts].join(" ").toLowerCase() };
     });
     const heads = ["pair", "category", "prompt, and its twin", ...table.columns.map((column) => column.title)];
     const value = (row, at) => (at < 3 ? row.pair[at] || "" : row.cells[at - 3]);
