@@ -65,6 +65,15 @@ def test_it_is_refuted_only_if_every_other_direction_refutes_it() -> None:
         assert reported["beside"].value == 0.1
 
 
+def test_a_direction_with_which_there_is_nothing_to_compare_is_no_rival() -> None:
+    def compared(model: Chosen) -> None:
+        nothing = "" if model.does else "nothing to compare with"
+        assert abs(Estimate("gain", model.does, model.does - 0.1, model.does + 0.1, 9, "given", nothing=nothing)) < 0.2
+
+    assert judged(Chosen(0.7, (0.0,)), compared)[0] == "REFUTED"
+    assert "the claim is not refuted" in judged(Chosen(0.7, (0.0, 0.15)), compared)[0]
+
+
 def test_what_is_supported_or_open_asks_no_other_direction() -> None:
     assert judged(Chosen(0.8, (0.0,)))[0] == "SUPPORTED"
     assert judged(Chosen(0.35, (0.0,)))[0].startswith("fall")

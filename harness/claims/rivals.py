@@ -29,16 +29,21 @@ def run(test: Callable[..., None], given: Mapping[str, Any]) -> None:
 
 
 def _hangs_on_the_choice(test: Callable[..., None], given: Mapping[str, Any]) -> str:
-    """The direction with which the claim is not refuted, in words; empty if it is refuted with each."""
+    """The direction with which the claim is not refuted, in words; empty if it is refuted with each.
+
+    A direction with which there is nothing to compare, since refusals do not depend on it, is not one of them.
+    """
     model: Choosing = given["model"]
     for direction, rival in model.rivals():
-        with unheard(), exclusions():
+        with unheard(), exclusions(), decisions() as made:
             try:
                 test(**{**given, "model": rival})
                 came = "the claim holds"
             except Refuted:
                 continue
             except Inconclusive as error:
+                if any(estimate.nothing for comparison in made for estimate, *_ in comparison.bars):
+                    continue
                 came = f"the claim is not refuted ({error})"
         return f"it hangs on the choice of a direction: with that {direction} {came}"
     return ""
