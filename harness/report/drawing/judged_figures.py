@@ -21,7 +21,7 @@ def judged(verdicts: Sequence[Judged], level: float) -> Plan | None:
     def draw(drawing: Drawing, limits: Limits) -> str:
         return judged_rows(drawing, rows, limits)
 
-    caption = f"{100 * (1 - 2 * level):g}% intervals. A line that crosses its bar decides nothing."
+    caption = f"{100 * (1 - 2 * level):g}% intervals."
     drawn = [number for row in rows for number in (row.value, row.low, row.high, 0 if row.bar is None else row.bar)]
     return Plan("judged", "What is judged", caption, draw, scale(drawn), once=True)
 

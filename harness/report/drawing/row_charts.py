@@ -196,7 +196,7 @@ def judged_rows(drawing: Drawing, rows: Sequence[JudgedRow], limits: tuple[float
     outcomes = dict.fromkeys("" if row.bar is None else row.outcome for row in rows)
     bar = [("bar", INK, "bar and the side to be on")] if any(outcomes) else []
     entries = [*bar, *(_OUTCOMES[outcome] for outcome in outcomes)]
-    drawing.height = drawing.legend(16, places.below + 40, entries, drawing.width) + 8
+    drawing.height = drawing.legend(16, places.below + 34, entries, drawing.width) + 8
     return drawing.svg
 
 
