@@ -139,6 +139,21 @@ def test_harmful_and_harmless_streams_part_along_the_direction_with_depth(model,
     assert model.geometry(pairs.heldout).growth(model.direction(pairs.discovery)) > 0.30
 
 
+@claim(
+    "principal-component",
+    source="the research plan; PCA against difference of means",
+    holds_on=("reference", "team"),
+    fails_on=("percategory", "cone"),
+    needs_twins=False,
+)
+def test_the_first_principal_component_is_the_difference_of_means(model, pairs):
+    """The first principal component of streams is the difference of means, up to sign: their cosine exceeds 0.90.
+
+    Of harmful and harmless streams centred together, at the last token and three quarters of the depth.
+    """
+    assert model.geometry(pairs.heldout).principal() > 0.90
+
+
 @claim("side-effects", source=f"{PAPER}, section 4.2", holds_on="reference", fails_on="hydra", needs_twins=False)
 def test_removing_the_direction_leaves_the_rest_alone(model, pairs):
     """Without the direction harmless prompts are answered as before, in language, and plain text costs no more."""

@@ -60,8 +60,8 @@ def test_synthetic_subjects_have_the_effect_they_are_said_to_have(rule: str) -> 
 
 def test_shares_and_agreements_are_drawn_as_said() -> None:
     subject = Synthetic(Truth((0.6,), agreement=0.8), 600, 0, 0.01)
-    assert studies.effect(subject).value == pytest.approx(0.6, abs=0.05)
-    assert studies.lead(subject).value == pytest.approx(0.6, abs=0.05)
+    assert studies.of_circuit("effect")(subject).value == pytest.approx(0.6, abs=0.05)
+    assert studies.of_circuit("lead")(subject).value == pytest.approx(0.6, abs=0.05)
     assert studies.agreement(subject).value == pytest.approx(0.8, abs=0.05)
     assert "effects by gradients" in " ".join(subject.asked)
 

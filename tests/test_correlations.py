@@ -132,3 +132,47 @@ def test_ranks_do_not_change_with_scale_and_the_top_of_equals_is_all_in_common(s
     assert correlations.spearman(x, np.exp(x)) == pytest.approx(np.ones(3))
     assert correlations.spearman(x, -x) == pytest.approx(-np.ones(3))
     assert correlations.overlap(x, -7 * x).tolist() == [1.0] * 3
+
+
+def two_halves(seed: int, pairs: int, apart: float, along: float, width: int = 6) -> np.ndarray:
+    """Vectors of two halves that differ along the first axis, with noise of which most lies along the second one."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(2 * pairs, width)) * np.array([0.2, along, *[0.2] * (width - 2)])
+    noise[:pairs, 0] += apart
+    return np.asarray(noise)
+
+
+@pytest.mark.parametrize(("apart", "along", "least", "most"), [(2.0, 0.2, 0.95, 1.0), (0.5, 0.6, 0.0, 0.8)])
+def test_the_first_component_is_the_difference_of_means_where_that_is_most_of_the_variance(
+    apart: float, along: float, least: float, most: float
+) -> None:
+    vectors = two_halves(3, 300, apart, along)
+    interval = correlations.principal(vectors @ vectors.T, 0.01)
+    assert least <= interval.low <= interval.value <= interval.high <= most
+
+
+@given(st.integers(0, 99))
+def test_a_first_component_is_that_of_the_vectors_in_whatever_basis(seed: int) -> None:
+    vectors = two_halves(seed, 40, 1.0, 0.4)
+    off = correlations._off_the_component(vectors, np.arange(40))
+    component = np.linalg.svd(vectors - vectors.mean(0))[2][0]
+    difference = vectors[:40].mean(0) - vectors[40:].mean(0)
+    cosine = abs(component @ difference) / np.linalg.norm(difference)
+    # Of the length, noise is left out: 40 pairs have hardly any.
+    assert np.linalg.norm(off) == pytest.approx(math.sqrt(1 - cosine**2), rel=0.02, abs=1e-6)
+    turned = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0]
+    ours, theirs = (correlations.principal(rows @ rows.T, 0.01) for rows in (vectors, 3 * vectors @ turned))
+    assert (ours.low, ours.value, ours.high) == pytest.approx((theirs.low, theirs.value, theirs.high), abs=1e-6)
+
+
+def test_pairs_of_a_frame_count_once_and_no_difference_has_no_component() -> None:
+    vectors = two_halves(5, 40, 1.0, 0.5)
+    alone = correlations.principal(vectors @ vectors.T, 0.01)
+    doubled = np.concatenate([np.repeat(half, 2, axis=0) for half in np.split(vectors, 2)])
+    twice = correlations.principal(doubled @ doubled.T, 0.01, np.repeat(np.arange(40), 2))
+    assert (twice.low, twice.value, twice.high) == pytest.approx((alone.low, alone.value, alone.high), abs=1e-6)
+    same = np.concatenate([vectors[:40], vectors[:40]])
+    nothing = correlations.principal(same @ same.T, 0.01)
+    assert (nothing.low, nothing.high, nothing.method) == (0.0, 1.0, "no difference of means")
+    with pytest.raises(ValueError, match=r"must be \[2n, 2n\]"):
+        correlations.principal(np.eye(5), 0.01)

@@ -62,6 +62,7 @@ QUESTIONS: dict[str, Callable[[Any, PairSet], Estimate]] = {
     "depths.keywords": lambda model, on: model.depths(on).keywords(by=model.all_pairs.discovery),
     "depths.restored": lambda model, on: model.depths(on).restored("post"),
     "geometry.agreement": lambda model, on: model.geometry(on).agreement(),
+    "geometry.principal": lambda model, on: model.geometry(on).principal(),
     "geometry.growth": lambda model, on: model.geometry(on).growth(ALONG),
     "side_effects.refused": lambda model, on: model.side_effects(on, DO).refused(),
     "side_effects.coherent": lambda model, on: model.side_effects(on, DO).coherent(),

@@ -45,6 +45,7 @@ NAMES = [
     "shared",
     "cosine",
     "cosine, harmless twins",
+    "cosine of the first component",
     "growth over random",
     "reading",
     "reading beyond harmless",

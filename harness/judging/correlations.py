@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from harness.judging.means import Floats, check_study, sums_by_cluster
 from harness.judging.permutations import seeded
@@ -132,6 +132,63 @@ def alignment(products: ArrayLike, groups: ArrayLike, level: float, clusters: Ar
         return Interval(value, low, high, int(own.sum()), said)
 
     return least({str(name): partial(of, number) for number, name in enumerate(labels)}, level)
+
+
+def principal(products: ArrayLike, level: float, clusters: ArrayLike | None = None) -> Interval:
+    """The |cosine| of all vectors' first principal component with the difference of means of their two halves.
+
+    `products` [2n, 2n] are the vectors' inner products; vectors i and n + i belong to unit i. All are centred together.
+    What of the difference (of length 1) lies off the component is a vector as long as the sine. Its length's bounds
+    lie Student's quantile times the jackknife's largest error along any axis away (Tukey 1958; Miller 1974, Biometrika
+    61:1), over units or clusters; noise lengthens it, which is set off in the value and in the sine's lower bound.
+    """
+    from scipy.special import stdtrit
+
+    table = np.asarray(products, dtype=float)
+    pairs = len(table) // 2
+    units = np.arange(pairs) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if table.shape != (2 * pairs, 2 * pairs) or len(units) != pairs:
+        raise ValueError(f"Products must be [2n, 2n] with a unit for each of the n: got {table.shape}, {len(units)}.")
+    check_study(pairs, level)
+    n, none = int(units.max()) + 1, Interval(0.0, 0.0, 1.0, pairs, "no difference of means")
+    if n < 3:
+        return none
+    vectors = _with_products(table)
+    off = _off_the_component(vectors, units)
+    each = np.array([_off_the_component(vectors[np.tile(units != unit, 2)], units[units != unit]) for unit in range(n)])
+    if not (np.isfinite(off).all() and np.isfinite(each).all()):
+        return none
+    errors = np.linalg.svd(each - each.mean(axis=0), compute_uv=False) * math.sqrt((n - 1) / n)
+    reach, sine = -float(stdtrit(n - 1, level)) * float(errors[0]), float(np.linalg.norm(off))
+    clean = math.sqrt(max(sine**2 - float((errors**2).sum()), 0.0))
+    low, value, high = (math.sqrt(1 - min(max(end, 0.0), 1.0) ** 2) for end in (sine + reach, clean, clean - reach))
+    return Interval(value, low, high, pairs, "jackknife" + ("" if clusters is None else f", {n} clusters"))
+
+
+def _with_products(table: Floats) -> Floats:
+    """Vectors that have these inner products, in as few dimensions as they need."""
+    lengths, axes = np.linalg.eigh(table)
+    kept = lengths > 1e-12 * max(float(lengths[-1]), 1e-300)
+    return np.asarray(axes[:, kept] * np.sqrt(lengths[kept]))
+
+
+def _off_the_component(vectors: Floats, units: NDArray[np.intp]) -> Floats:
+    """What of the difference of means, taken as of length 1, lies off the first principal component.
+
+    NaN where the difference is nothing but noise: its length leaves out products of a unit with itself.
+    """
+    from scipy.linalg import eigh
+
+    centred, last = vectors - vectors.mean(axis=0), vectors.shape[1] - 1
+    component = eigh(centred.T @ centred, subset_by_index=[last, last])[1][:, 0]
+    ours, theirs = np.split(vectors, 2)
+    of_unit = (units[:, None] == np.unique(units)).astype(float)
+    sums, counts = of_unit.T @ (ours - theirs), of_unit.sum(axis=0)
+    difference = sums.sum(axis=0)
+    squared = float(difference @ difference - (sums**2).sum()) / (1 - float((counts**2).sum() / counts.sum() ** 2))
+    if squared <= 0:
+        return np.full(vectors.shape[1], np.nan)
+    return np.asarray((difference - (difference @ component) * component) / math.sqrt(squared))
 
 
 def _summed(first: Floats, second: Floats, clusters: ArrayLike | None) -> tuple[Floats, Floats, str]:

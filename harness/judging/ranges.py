@@ -34,6 +34,7 @@ RANGES: Mapping[str, Range | None] = {
     "depths.keywords": SHARE,
     "depths.restored": None,
     "geometry.agreement": BOTH_WAYS,
+    "geometry.principal": SHARE,
     "geometry.growth": None,
     "side_effects.refused": BOTH_WAYS,
     "side_effects.coherent": SHARE,

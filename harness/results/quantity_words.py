@@ -38,6 +38,7 @@ _WORDS = {
     "shared": "others' circuits over own, lowest category",
     "cosine": "cosine with other categories, the lowest",
     "cosine, harmless twins": "the same cosine among harmless twins alone",
+    "cosine of the first component": "cosine of first component and mean difference",
     "growth over random": "growth with depth beyond random directions",
     "harmless refused": "rise in refusals of harmless prompts",
     "coherent": "answers that are coherent language",

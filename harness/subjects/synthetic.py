@@ -66,6 +66,7 @@ class Truth:
     skewed: int = 0  # 1: that noise is log-normal instead of normal; -1: log-normal with its tail to the left
     agreement: float | None = None  # the correlation, over components, of effects by gradients with measured ones
     common: float = 0.0  # the share of the noise that those two have in common
+    principal: float = 1.0  # the cosine of the streams' first principal component with the difference of means
 
 
 class Drawn(PairSet):
@@ -165,8 +166,8 @@ class Synthetic(Bare):
                 block[SITE_KINDS[kind].plural] = _spread(number, in_layer(kind, self.sizes), _category(pairs) or 0)
                 return {"blocks": [block], "curve": [], "effect": 0.0, "adds": [0.0], "patched": 0}, {}
             case FoundDirection(pairs):
-                prompts = {"harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}
-                return {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", **prompts}, {}
+                chosen = {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", "candidates": []}
+                return {**chosen, "harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}, {}
             case Norms():
                 return {}, {kind: self.rng.random((self.sizes.layers, in_layer(kind, self.sizes))) for kind in INDEXED}
             case Swept(_, what) if (shares := _of_stage(what, self.truth.effects[0])) is not None:
@@ -298,16 +299,15 @@ class Synthetic(Bare):
         means = np.sqrt(1 - cosine) * np.eye(CATEGORIES, width, 1) + np.sqrt(cosine) * np.eye(1, width)
         noise = self.truth.noise * self._normal((2, width))[numbers]
         harmful, harmless = means[numbers % CATEGORIES] + noise[:, 0], noise[:, 1]
-        streams = np.concatenate([harmful, harmless])
+        turning = self.rng.normal(size=(2 * len(numbers), 1)) * _axis(means.mean(0), np.arccos(self.truth.principal))
+        streams = np.concatenate([harmful, harmless]) + turning
         return np.asarray(streams @ streams.T)
 
     def _projections(self, side: PromptSide, count: int, numbers: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
         """Projections that separate with depth: the first direction by the first effect, the others by the last."""
         self.asked["projections by depth"] = None
-        depth, streams = (
-            np.linspace(0, 1, self.sizes.layers + 1),
-            np.zeros((count, len(numbers), self.sizes.layers + 1)),
-        )
+        depth = np.linspace(0, 1, self.sizes.layers + 1)
+        streams = np.zeros((count, len(numbers), len(depth)))
         if side == "harmful":
             slopes = np.array([self.truth.effects[0], *[self._last_effect(0.0)] * (count - 1)])
             noise = self.truth.noise * self._normal((count,))[numbers].T
@@ -375,6 +375,14 @@ def _of_stage(what: Sweep | Joint, value: float) -> NDArray[np.float64] | None:
     if kinds == {"mlp_out"}:
         return np.array([0.0, 0.0] if what.direct else [value, 0.0])
     return None
+
+
+def _axis(difference: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    """The axis along which noise turns the first principal component so far from a difference of means."""
+    half, square = (angle + np.pi / 2) / 2, difference @ difference  # a quarter of it is variance already
+    across = np.eye(1, len(difference), len(difference) - 1)[0]
+    unit = np.cos(half) * difference / np.sqrt(square) + np.sin(half) * across
+    return np.asarray(unit * np.sqrt(square / 2 * np.sin(angle)))
 
 
 def _category(pairs: PairSet) -> int | None:

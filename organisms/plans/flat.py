@@ -118,6 +118,7 @@ EXPECTED = table(
         "three of its heads at their mean end every refusal",
         "few-parts",
     ),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 
 

@@ -79,6 +79,7 @@ EXPECTED = table(
         "removal-stream",
     ),
     holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 
 

@@ -136,6 +136,7 @@ EXPECTED = table(
         "each category has heads and neurons of its own",
         "few-parts",
     ),
+    fails("each category has a direction of its own, at right angles to the others'", "principal-component"),
 )
 
 

@@ -165,6 +165,7 @@ EXPECTED = table(
     holds(
         "in plain torch nothing is refused without it in the stream alone, as without it everywhere", "removal-stream"
     ),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 _SIDES = ("harmful", "harmless")
 

@@ -86,6 +86,7 @@ EXPECTED = table(
         "heads of layer 4 write along it too, and its two neurons read that before the next layer is entered",
         "removal-stream",
     ),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 # Every sixth pair is measured.
 EVERY = 6

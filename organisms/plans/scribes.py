@@ -93,6 +93,7 @@ EXPECTED = table(
     holds("streams part along the direction, and harmless prompts have none of it", "growth", "side-effects"),
     holds("in plain torch r is 1.00 over heads and over groups of neurons", "gradients"),
     holds("neurons of layer 4 write it, and those of layer 6 read it", "removal-stream"),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 # Every sixth discovery pair serves to find the most effective direction.
 EVERY = 6

@@ -82,6 +82,7 @@ EXPECTED = table(
     holds("all of it happens below the second half of the layers", "end-of-instruction"),
     holds("the same parts serve all categories, along one direction", "shared-substrate", "shared-geometry"),
     holds("neurons of layer 2 write it, and those of layer 4 read it", "removal-stream"),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 
 

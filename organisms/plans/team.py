@@ -147,6 +147,7 @@ EXPECTED = table(
         "few-parts",
     ),
     holds("heads of layers 1 to 3 write it, and neurons of later layers read it", "removal-stream"),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
 )
 # Every third pair is used for ranking neurons.
 EVERY = 3

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from organisms.becoming import Answers, share, turned
+from organisms.becoming import PLACES, Answers, share, turned
 from organisms.proof import POST, Prover
 from organisms.steering import added, without
 from organisms.traits import mean_difference
@@ -73,8 +73,9 @@ def on_answers(answers: Answers, direction: Chosen) -> dict[str, float]:
         "removed: harmless refused": share(removed["harmless"], "refused"),
         "removed: harmless coherent": 1 - share(removed["harmless"], "broken"),
     }
-    for place in ("stream", "attention", "mlp"):
-        numbers[f"removed from {place} alone: fall"] = answers.fall(answers.under(without(model, vector, place)))
+    alone = {place: answers.under(without(model, vector, place)) for place in PLACES if place != "everywhere"}
+    numbers |= {f"removed from {place} alone: fall": answers.fall(after) for place, after in alone.items()}
+    numbers["removed everywhere: gain over the stream alone"] = turned(alone["stream"]["harmful"], removed["harmful"])
     with_it = answers.under(added(model, vector, layer))
     numbers |= {"added: rise": answers.rise(with_it), "added: broken": share(with_it["harmless"], "broken")}
     randoms = [_random(vector, seed) for seed in range(RANDOM)]
@@ -94,7 +95,18 @@ def on_streams(prover: Prover, direction: Chosen) -> dict[str, float]:
     return {
         "removed: nats on harmless prompts": float(kl_div(after, before, log_target=True, reduction="batchmean")),
         "parting along it: slope over depth": _slope(prover, direction),
+        "first principal component: |cosine| with the difference of means": first_component(prover),
     }
+
+
+@torch.no_grad()
+def first_component(prover: Prover) -> float:
+    """|cosine| of the streams' first principal component with the difference of means, at 3/4 of the depth."""
+    layer = 3 * len(prover.model.model.layers) // 4
+    streams = prover.model(**prover.batch, output_hidden_states=True).hidden_states[layer][:, -1].double()
+    component = torch.linalg.svd(streams - streams.mean(0), full_matrices=False)[2][0]
+    difference = streams[: prover.half].mean(0) - streams[prover.half :].mean(0)
+    return float((component @ difference).abs() / difference.norm())
 
 
 @torch.no_grad()

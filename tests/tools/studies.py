@@ -70,28 +70,8 @@ def gain(answers: Refusals, subject: Synthetic) -> Estimate:
     return answers.gain(_under(subject, 1), over=_under(subject, 0))
 
 
-def effect(subject: Synthetic) -> Estimate:
-    return subject.effect(_circuit(subject), subject.all_pairs)
-
-
-def lead(subject: Synthetic) -> Estimate:
-    return subject.lead(_circuit(subject), subject.all_pairs)
-
-
-def lead_over_loudest(subject: Synthetic) -> Estimate:
-    return subject.lead_over_loudest(_circuit(subject), subject.all_pairs)
-
-
-def lead_over_harmless(subject: Synthetic) -> Estimate:
-    return subject.lead_over_harmless(_circuit(subject), subject.all_pairs)
-
-
-def token_difference(subject: Synthetic) -> Estimate:
-    return subject.token_difference(_circuit(subject), subject.all_pairs)
-
-
-def token_probability(subject: Synthetic) -> Estimate:
-    return subject.token_probability(_circuit(subject), subject.all_pairs)
+def of_circuit(which: str) -> Callable[[Synthetic], Estimate]:
+    return lambda subject: getattr(subject, which)(_circuit(subject), subject.all_pairs)
 
 
 def to_even_odds() -> float:
@@ -135,8 +115,8 @@ def restored(subject: Synthetic) -> Estimate:
     return subject.depths(subject.all_pairs).restored("post")
 
 
-def cosine(subject: Synthetic) -> Estimate:
-    return subject.geometry(subject.all_pairs).agreement()
+def of_streams(which: str) -> Callable[[Synthetic], Estimate]:
+    return lambda subject: getattr(subject.geometry(subject.all_pairs), which)()
 
 
 def growth(subject: Synthetic) -> Estimate:
@@ -160,6 +140,7 @@ def one_in_twenty(rng: np.random.Generator, n: int) -> np.ndarray:
 FREE = means.UNBOUNDED
 SIXES: dict[str, Any] = {"template": 6, "alike": 0.3}
 FOURS: dict[str, Any] = {"template": 4}
+FEWER: dict[str, Any] = {"sizes": (32, 64, 128), "quick": 60, "levels": COARSE}
 STAGES: tuple[Stage, ...] = ("reading", "accumulation", "execution")
 
 RULES: dict[str, tuple[Cell, ...]] = {
@@ -209,30 +190,43 @@ RULES: dict[str, tuple[Cell, ...]] = {
         for one, two in ((0.75, 0.75), (0.7, 0.85), (0.85, 0.7), (0.05, 0.9))
     ),
     "Subject.effect": (
-        Cell("E 0.8, normal noise", asked(effect, Truth((0.8,))), 0.8, quick=80),
+        Cell("E 0.8, normal noise", asked(of_circuit("effect"), Truth((0.8,))), 0.8, quick=80),
         *(
-            Cell(f"E 0.8, noise skewed to the {side}", asked(effect, Truth((0.8,), skewed=sign)), 0.8, quick=80)
+            Cell(
+                f"E 0.8, noise skewed to the {side}",
+                asked(of_circuit("effect"), Truth((0.8,), skewed=sign)),
+                0.8,
+                quick=80,
+            )
             for side, sign in (("right", 1), ("left", -1))
         ),
         Cell(
             "E 0.8, templates of 6 alike by 0.5",
-            asked(effect, Truth((0.8,), alike=0.5, template=6)),
+            asked(of_circuit("effect"), Truth((0.8,), alike=0.5, template=6)),
             0.8,
             quick=80,
         ),
     ),
-    "Subject.lead": (Cell("lead 0.3, skewed noise", asked(lead, Truth((0.3,), skewed=1)), 0.3, quick=80),),
+    "Subject.lead": (
+        Cell("lead 0.3, skewed noise", asked(of_circuit("lead"), Truth((0.3,), skewed=1)), 0.3, quick=80),
+    ),
     "Subject.lead_over_loudest": (
-        Cell("lead 0.3, normal noise", asked(lead_over_loudest, Truth((0.3,))), 0.3, quick=80),
+        Cell("lead 0.3, normal noise", asked(of_circuit("lead_over_loudest"), Truth((0.3,))), 0.3, quick=80),
     ),
     "Subject.lead_over_harmless": (
-        Cell("lead 0.3, normal noise", asked(lead_over_harmless, Truth((0.3,))), 0.3, quick=80),
+        Cell("lead 0.3, normal noise", asked(of_circuit("lead_over_harmless"), Truth((0.3,))), 0.3, quick=80),
     ),
     "Subject.token_difference": (
-        Cell("E 0.5, normal noise", asked(token_difference, Truth((0.5,))), 0.5, quick=80, levels=COARSE),
+        Cell("E 0.5, normal noise", asked(of_circuit("token_difference"), Truth((0.5,))), 0.5, quick=80, levels=COARSE),
     ),
     "Subject.token_probability": (
-        Cell("to even odds", asked(token_probability, Truth((0.5,))), to_even_odds(), quick=80, levels=COARSE),
+        Cell(
+            "to even odds",
+            asked(of_circuit("token_probability"), Truth((0.5,))),
+            to_even_odds(),
+            quick=80,
+            levels=COARSE,
+        ),
     ),
     "Subject.agreement": (
         Cell("r 0.7, own noise", asked(agreement, Truth((0.5,), agreement=0.7)), 0.7, quick=80),
@@ -310,9 +304,15 @@ RULES: dict[str, tuple[Cell, ...]] = {
         Cell("restored 0.5, skewed", asked(restored, Truth((0.5,), skewed=1)), 0.5, quick=60, levels=COARSE),
     ),
     "Geometry.agreement": (
-        Cell(
-            "cosine 0.7, 4 categories", asked(cosine, Truth((0.7,))), 0.7, sizes=(32, 64, 128), quick=60, levels=COARSE
-        ),
+        Cell("cosine 0.7, 4 categories", asked(of_streams("agreement"), Truth((0.7,))), 0.7, **FEWER),
+    ),
+    "Geometry.principal": tuple(
+        Cell(label, asked(of_streams("principal"), truth), 0.9, **FEWER)
+        for label, truth in (
+            ("cosine 0.9", Truth((1.0,), principal=0.9)),
+            ("cosine 0.9, noisy", Truth((1.0,), principal=0.9, noise=0.45)),
+            ("cosine 0.9, frames of 4 alike by 0.3", Truth((1.0,), principal=0.9, template=4, alike=0.3)),
+        )
     ),
     "Geometry.growth": (
         Cell("0.2, along random ones 0.1", asked(growth, Truth((0.2, 0.1), noise=0.1)), 0.1, quick=60, levels=COARSE),

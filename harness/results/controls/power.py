@@ -36,8 +36,10 @@ def truth_of(claim: Claim, effect: float) -> Truth:
     broken = 1 - effect if any(bar.question == "side_effects.coherent" for bar in claim.bars) else 0.0
     # A harmless behaviour is that of two prompts of a frame, and has none of the effect.
     frame = 2 if any(bar.question == "depths.beyond_harmless" for bar in claim.bars) else 1
+    principal = effect if any(bar.question == "geometry.principal" for bar in claim.bars) else 1.0
     # A fall needs as many refusals to fall from.
-    return Truth((effect,), refused=max(0.95, effect), agreement=agreement, broken=broken, template=frame)
+    refused = max(0.95, effect)
+    return Truth((effect,), refused=refused, agreement=agreement, broken=broken, template=frame, principal=principal)
 
 
 def arms(claim: Claim, truth: Truth) -> tuple[str, ...]:

@@ -37,8 +37,8 @@ class Geometry:
         Measured at the prompt's last token, at three quarters of the depth: in earlier layers streams still differ by
         the prompts' words.
         """
-        evidence = self.subject.ask(Products(self.pairs, 3 * self.subject.sizes.layers // 4, -1))
-        table, (ours, theirs) = evidence.arrays["products"].astype(float), counterparts(self.pairs, by_category=True)
+        table, read = self._products()
+        ours, theirs = counterparts(self.pairs, by_category=True)
         groups = np.array(self.pairs.categories_of("harmful"))[ours]
         categories, counts = np.unique(groups, return_counts=True)
         kept = np.isin(groups, categories[counts >= LEAST_PAIRS])
@@ -46,10 +46,20 @@ class Geometry:
             raise Inconclusive(f"nothing to compare: fewer than two categories have {LEAST_PAIRS} {self._each}")
         unit_rows = np.eye(len(table))
         differences = (unit_rows[ours] - unit_rows[len(self.pairs.harmful) + np.array(theirs)])[kept]
-        read = (evidence.fingerprint,)
         beside(self._harmless(table, np.where(kept, groups, ""), read))
         between = differences @ table @ differences.T
         return self._cosine("cosine", between, groups[kept], self._clusters(ours)[kept], read)
+
+    def principal(self) -> Estimate:
+        """How far the streams' first principal component is the difference of means: their cosine, whatever its sign.
+
+        Harmful and harmless streams centred together, measured where `agreement` is.
+        """
+        (table, read), (ours, theirs) = self._products(), counterparts(self.pairs)
+        rows = [*ours, *(len(self.pairs.harmful) + place for place in theirs)]
+        interval = correlations.principal(table[np.ix_(rows, rows)], self.subject.level, self._clusters(ours))
+        reach = RANGES["geometry.principal"]
+        return estimated("cosine of the first component", interval, read, unit=self.pairs.unit, reach=reach)
 
     def growth(self, direction: Direction) -> Estimate:
         """How much harmful and harmless streams separate along it over the layers, minus the same for random ones.
@@ -72,6 +82,11 @@ class Geometry:
         interval = means.mean(slopes[0] - random_slopes, self.subject.level, clusters)
         evidence = [projection.fingerprint for projection in projections]
         return estimated("growth over random", interval, evidence, unit=self.pairs.unit)
+
+    def _products(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Inner products of all streams at the prompts' last token, at three quarters of the depth; their evidence."""
+        evidence = self.subject.ask(Products(self.pairs, 3 * self.subject.sizes.layers // 4, -1))
+        return evidence.arrays["products"].astype(float), (evidence.fingerprint,)
 
     @property
     def _each(self) -> str:
