@@ -166,8 +166,8 @@ class Synthetic(Bare):
                 block[SITE_KINDS[kind].plural] = _spread(number, in_layer(kind, self.sizes), _category(pairs) or 0)
                 return {"blocks": [block], "curve": [], "effect": 0.0, "adds": [0.0], "patched": 0}, {}
             case FoundDirection(pairs):
-                chosen = {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", "candidates": []}
-                return {**chosen, "harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}, {}
+                place = {"layer": self.sizes.layers // 2, "position": -1, "valid": True, "reason": "", "candidates": []}
+                return {**place, "harmful": list(pairs.harmful), "harmless": list(pairs.harmless)}, {}
             case Norms():
                 return {}, {kind: self.rng.random((self.sizes.layers, in_layer(kind, self.sizes))) for kind in INDEXED}
             case Swept(_, what) if (shares := _of_stage(what, self.truth.effects[0])) is not None:
