@@ -201,8 +201,8 @@ def test_small_cells_stand_where_they_belong_and_are_as_strong_as_their_size() -
 def test_two_figures_of_one_kind_have_names_of_their_own() -> None:
     shares = np.full((2, 2), 0.1)
     other = heads(shares)
-    what = {**other.recipe.of["what"], "at": ["all"]}
-    again = Evidence(Recipe("swept", 1, "m", {**other.recipe.of, "what": what}), other.values, other.arrays)
+    description = {**other.recipe.of["what"], "at": ["all"]}
+    again = Evidence(Recipe("swept", 1, "m", {**other.recipe.of, "what": description}), other.values, other.arrays)
     shown = figures("a claim", {"m": Material([heads(shares), again], PAIRS, 0.01)})["m"]
     assert len({figure.name for figure in shown}) == len(shown) == MOST
     ids = [name for figure in shown for name in re.findall(r' id="([^"]+)"', figure.svg)]

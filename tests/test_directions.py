@@ -179,10 +179,12 @@ def test_all_heads_together_are_the_difference_of_what_attention_writes(awake: W
 def test_a_basis_is_orthonormal_and_spans_the_same() -> None:
     rows = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     dependent = torch.cat([rows, rows[:1] - 2 * rows[1:2], torch.zeros(1, 8)])
-    for some in (rows, dependent, 1e-12 * rows):
-        found = basis(some)
-        torch.testing.assert_close(found @ found.T, torch.eye(3, dtype=torch.float64))
-        torch.testing.assert_close(some @ found.T @ found, some, rtol=1e-9, atol=0 if some is not dependent else 1e-12)
+    for given in (rows, dependent, 1e-12 * rows):
+        rows_of_basis = basis(given)
+        torch.testing.assert_close(rows_of_basis @ rows_of_basis.T, torch.eye(3, dtype=torch.float64))
+        torch.testing.assert_close(
+            given @ rows_of_basis.T @ rows_of_basis, given, rtol=1e-9, atol=0 if given is not dependent else 1e-12
+        )
     assert basis(torch.zeros(2, 8, dtype=torch.float64)).shape == (0, 8)
 
 

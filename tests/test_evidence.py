@@ -26,12 +26,12 @@ def evidence(recipe: Recipe = RECIPE) -> Evidence:
 
 def test_what_was_put_comes_back(store: Store) -> None:
     store.put(evidence())
-    found = Store(store.folder).get(RECIPE)
-    assert found is not None
-    assert found.values["refused"] == [1.0, 0.0]
-    assert np.isnan(found.values["nan"])
-    assert np.array_equal(found.arrays["effects"], evidence().arrays["effects"])
-    assert found.computed_from == ("other",)
+    kept = Store(store.folder).get(RECIPE)
+    assert kept is not None
+    assert kept.values["refused"] == [1.0, 0.0]
+    assert np.isnan(kept.values["nan"])
+    assert np.array_equal(kept.arrays["effects"], evidence().arrays["effects"])
+    assert kept.computed_from == ("other",)
     assert [kept_evidence.fingerprint for kept_evidence in store] == [RECIPE.fingerprint]
 
 

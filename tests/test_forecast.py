@@ -25,13 +25,13 @@ SECONDS = st.floats(0, 1e6)
 
 @given(TOKENS, SECONDS, TOKENS | st.just(math.inf), st.floats(1e-3, 1e3))
 def test_it_is_never_negative_and_free_of_scale(done: float, seconds: float, left: float, times: float) -> None:
-    found = seconds_left(Progress(done=done, seconds=seconds, left=left))
-    assert found is None or 0 <= found < math.inf
+    expected = seconds_left(Progress(done=done, seconds=seconds, left=left))
+    assert expected is None or 0 <= expected < math.inf
     # Powers of two, so that no rounding moves the tenth.
-    two = 2.0 ** round(math.log2(times))
-    assert seconds_left(Progress(done=two * done, seconds=seconds, left=two * left)) == found
-    slower = seconds_left(Progress(done=done, seconds=two * seconds, left=left))
-    assert slower == (found if found is None else pytest.approx(two * found))
+    factor = 2.0 ** round(math.log2(times))
+    assert seconds_left(Progress(done=factor * done, seconds=seconds, left=factor * left)) == expected
+    slower = seconds_left(Progress(done=done, seconds=factor * seconds, left=left))
+    assert slower == (expected if expected is None else pytest.approx(factor * expected))
 
 
 @given(TOKENS, SECONDS, TOKENS, TOKENS)

@@ -278,9 +278,9 @@ def test_a_report_does_not_take_what_the_gate_asked_for_what_a_claim_judged_by()
     gated = Answers(pairs, "harmful")
 
     def kinds(*asked: Measurement) -> list[str]:
-        found = [Evidence(question.recipe("model", ()), {PHRASES: [1.0] * 12}) for question in asked]
-        drawn = [plan.name for plan in refused_unchanged(Material(found, pairs, 0.01))]
-        return [*kinds_asked(found, pairs), *drawn]
+        evidence = [Evidence(question.recipe("model", ()), {PHRASES: [1.0] * 12}) for question in asked]
+        drawn = [plan.name for plan in refused_unchanged(Material(evidence, pairs, 0.01))]
+        return [*kinds_asked(evidence, pairs), *drawn]
 
     assert kinds(gated, Swept(pairs, Joint((BY_HAND,)))) == ["swept"]
     assert kinds(gated, Products(pairs, 3, -1)) == ["products"]

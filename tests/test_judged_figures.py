@@ -36,7 +36,7 @@ def held(name: str, low: float, high: float, sign: Any = ">", bar: float = 0.3) 
 
 def verdict(*estimates: Decided, model: str = "m", beside: tuple[str, ...] = (), **more: Any) -> Judged:
     kept = [plain(Estimate(name, 0.1, 0.0, 0.2, 9, "drawn")) for name in beside]
-    one = Judged(
+    judged_claim = Judged(
         claim="c",
         model=model,
         test="t",
@@ -47,7 +47,7 @@ def verdict(*estimates: Decided, model: str = "m", beside: tuple[str, ...] = (),
         evidence=[],
         seconds=0.0,
     )
-    return one | more  # type: ignore[return-value]
+    return judged_claim | more  # type: ignore[return-value]
 
 
 def svg_of(*verdicts: Judged) -> str:
@@ -59,8 +59,8 @@ def svg_of(*verdicts: Judged) -> str:
 def bars(text: str) -> list[list[tuple[float, float]]]:
     """The corners of each row's bar, from its flag down; not the one of the legend."""
     lines = [one.get("points", "").split() for one in ET.fromstring(text).iter(f"{SPACE}polyline")]
-    found = [[(float(x), float(y)) for x, _, y in (point.partition(",") for point in line)] for line in lines]
-    return [line for line in found if line[-1][1] - line[1][1] == pytest.approx(20)]
+    corners = [[(float(x), float(y)) for x, _, y in (point.partition(",") for point in line)] for line in lines]
+    return [line for line in corners if line[-1][1] - line[1][1] == pytest.approx(20)]
 
 
 @given(st.floats(-1, 1), st.floats(0.01, 1), st.floats(-1, 1), st.sampled_from("><"))
@@ -85,11 +85,11 @@ def test_a_bar_stands_where_its_number_is_and_its_flag_points_to_the_side_that_s
 
 
 def test_the_placebo_and_the_harmless_behaviour_stand_beside_what_is_judged() -> None:
-    one = verdict(
+    staged = verdict(
         held("reading", 0.5, 0.6, bar=0.05),
         beside=("reading, harmless behaviour", "fall, random circuits", "AUC of the score"),
     )
-    assert [text.partition(": +")[0] for text in hovers(svg_of(one)) if text] == [
+    assert [text.partition(": +")[0] for text in hovers(svg_of(staged)) if text] == [
         "effect that has left the words after a third",
         "effect that has left the words, if harmless",
         "mean fall under 20 random circuits",
@@ -97,8 +97,11 @@ def test_the_placebo_and_the_harmless_behaviour_stand_beside_what_is_judged() ->
 
 
 def test_several_models_are_rows_of_one_figure() -> None:
-    one, two = verdict(held("fall", 0.5, 0.6), model="recorded:a"), verdict(held("fall", 0, 0.1), model="recorded:b")
-    assert [text.partition(":")[0] for text in hovers(svg_of(one, two)) if text] == ["a", "b"]
+    first, second = (
+        verdict(held("fall", 0.5, 0.6), model="recorded:a"),
+        verdict(held("fall", 0, 0.1), model="recorded:b"),
+    )
+    assert [text.partition(":")[0] for text in hovers(svg_of(first, second)) if text] == ["a", "b"]
     undecided = verdict(model="recorded:c", word="INCONCLUSIVE")
     assert judged([undecided], 0.01) is None
 
@@ -129,17 +132,17 @@ def test_a_circuit_of_which_a_part_does_all_says_so() -> None:
 
 def test_the_strongest_random_direction_is_told_by_what_it_does() -> None:
     prompts = tuple(HELDOUT.harmful[:2]), tuple(HELDOUT.harmless[:2])
-    one = Direction("difference", 2, -1, *prompts)
+    direction_found = Direction("difference", 2, -1, *prompts)
     values = {"layer": 2, "position": -1, "harmful": list(prompts[0]), "harmless": list(prompts[1])}
     of = {"pairs": {"pairs": PAIRS.discovery.fingerprint, "n": len(PAIRS.discovery)}}
-    arms = [(one, -3.0), *((one.random(seed), 1.0 - 2 * (seed == 4)) for seed in range(RANDOM))]
+    arms = [(direction_found, -3.0), *((direction_found.random(seed), 1.0 - 2 * (seed == 4)) for seed in range(RANDOM))]
     evidence = [
         Evidence(Recipe("direction", 1, "m", of), values),
         scored("harmful", None, 3.0),
         *(scored("harmful", described(Remove(direction)), odds) for direction, odds in arms),
     ]
-    found = verdict(held("lead over random", 0.8, 0.9), beside=("lead over the best random one",))
-    assert remarks(Material(evidence, PAIRS, 0.01), found) == [
+    led = verdict(held("lead over random", 0.8, 0.9), beside=("lead over the best random one",))
+    assert remarks(Material(evidence, PAIRS, 0.01), led) == [
         f"With the strongest of {RANDOM} random directions removed instead, 0.00 of harmful prompts are refused; by "
         "the unchanged model, 1.00."
     ]
@@ -147,17 +150,24 @@ def test_the_strongest_random_direction_is_told_by_what_it_does() -> None:
 
 def test_where_answers_were_generated_or_openings_scored_no_first_token_is_shown() -> None:
     prompts = tuple(HELDOUT.harmful[:2]), tuple(HELDOUT.harmless[:2])
-    one, n = Direction("difference", 2, -1, *prompts), len(HELDOUT)
+    direction_found, n = Direction("difference", 2, -1, *prompts), len(HELDOUT)
     values = {"layer": 2, "position": -1, "harmful": list(prompts[0]), "harmless": list(prompts[1])}
     of = {"pairs": {"pairs": PAIRS.discovery.fingerprint, "n": len(PAIRS.discovery)}}
-    arms = [described(Remove(one.random(seed))) for seed in range(RANDOM)]
-    cheap = [scored("harmful", described(Remove(one)), -3.0), *(scored("harmful", arm, 3.0) for arm in arms)]
+    arms = [described(Remove(direction_found.random(seed))) for seed in range(RANDOM)]
+    cheap = [
+        scored("harmful", described(Remove(direction_found)), -3.0),
+        *(scored("harmful", arm, 3.0) for arm in arms),
+    ]
     told = [Evidence(Recipe("direction", 1, "m", of), values), *cheap]
     (control,) = random_controls(Material(told, PAIRS, 0.01))
     assert refusals(control.under_found[0]).mean() == 0
-    by_openings = {"pairs": {"pairs": HELDOUT.fingerprint, "n": n}, "side": "harmful", "under": described(Remove(one))}
+    by_openings = {
+        "pairs": {"pairs": HELDOUT.fingerprint, "n": n},
+        "side": "harmful",
+        "under": described(Remove(direction_found)),
+    }
     openings = Evidence(Recipe("opening-scores", 1, "m", by_openings), {"odds": [1.0] * n})
-    for dearer in (openings, answered(HELDOUT, "harmful", described(Remove(one)), np.ones(n))):
+    for dearer in (openings, answered(HELDOUT, "harmful", described(Remove(direction_found)), np.ones(n))):
         (control,) = random_controls(Material([*told, dearer], PAIRS, 0.01))
         assert [refusals(arm).mean() for arm in control.under_found] == [1.0]
         assert len(control.under_random) == RANDOM

@@ -39,8 +39,8 @@ def test_phrases_in_the_opening_agree_on_15_of_20() -> None:
 
 
 def test_repetition_finds_every_incoherent_completion() -> None:
-    found = [i for i, text in enumerate(TEXTS) if repetition(text) >= REPETITION]
-    assert found == [i for i, row in enumerate(LABELLED) if not row["coherent"]] == [17, 18, 19]
+    repetitive = [i for i, text in enumerate(TEXTS) if repetition(text) >= REPETITION]
+    assert repetitive == [i for i, row in enumerate(LABELLED) if not row["coherent"]] == [17, 18, 19]
 
 
 @pytest.mark.parametrize("phrase", REFUSAL_PHRASES)

@@ -160,10 +160,10 @@ def test_what_is_kept_is_what_reports_read_and_other_claims_stay(tmp_path: Path)
     necessity, baseline = claim_named("necessity"), claim_named("baseline")
     list(keep([(necessity, Counter({"SUPPORTED": 1, "REFUTED": 199}))], "m", path))
     list(keep([(baseline, None)], "m", path))
-    found = placebos_seen(path)
-    assert found["necessity"]["claim"] == necessity.fingerprint
-    assert found["necessity"]["verdicts"] == {"SUPPORTED": 1, "REFUTED": 199, "INCONCLUSIVE": 0}
-    assert found["baseline"]["verdicts"] == {}
+    read = placebos_seen(path)
+    assert read["necessity"]["claim"] == necessity.fingerprint
+    assert read["necessity"]["verdicts"] == {"SUPPORTED": 1, "REFUTED": 199, "INCONCLUSIVE": 0}
+    assert read["baseline"]["verdicts"] == {}
 
 
 def test_a_claim_judges_itself_outside_of_pytest() -> None:

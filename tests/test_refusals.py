@@ -53,10 +53,10 @@ def test_pairs_of_one_template_widen_every_interval(name: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 60])
 @pytest.mark.parametrize("truth", [Truth((1.0, 0.0), refused=1.0, answered=1.0), Truth((0.0,), refused=1.0)])
 def test_one_pair_and_answers_that_all_agree_have_proper_intervals(name: str, n: int, truth: Truth) -> None:
-    found = EVERY[name](answers(truth, n))
-    assert -1 <= found.low <= found.value <= found.high <= 1
-    assert found.low < found.high
-    assert np.isfinite([found.low, found.high]).all()
+    estimate = EVERY[name](answers(truth, n))
+    assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert estimate.low < estimate.high
+    assert np.isfinite([estimate.low, estimate.high]).all()
 
 
 def test_one_pair_decides_no_bar_of_ours() -> None:

@@ -42,8 +42,8 @@ def compared(bars: list[tuple[list[float], str, float, str]]) -> Verdict:
     whole, error = None, None
     for (low, high), sign, bar, nothing in bars:
         estimate = Estimate("e", (low + high) / 2, low, high, 9, "drawn", nothing=nothing)
-        one = estimate > bar if sign == ">" else estimate < bar
-        whole = one if whole is None else whole & one
+        decided = estimate > bar if sign == ">" else estimate < bar
+        whole = decided if whole is None else whole & decided
     with decisions() as made:
         try:
             assert whole
@@ -62,11 +62,11 @@ def test_every_verdict_that_pytest_gives_follows_from_its_numbers(
 
 @given(st.lists(_bars, min_size=1, max_size=4), st.sampled_from(["SUPPORTED", "REFUTED", "INCONCLUSIVE"]))
 def test_any_other_word_does_not(bars: list[tuple[list[float], str, float, str]], word: Word) -> None:
-    found = compared(bars)
-    said = doubt(judged(found) | {"word": word}, "")
-    assert bool(said) == (word != found.word)
+    pytest_said = compared(bars)
+    said = doubt(judged(pytest_said) | {"word": word}, "")
+    assert bool(said) == (word != pytest_said.word)
     if said:
-        assert f"it says {word}, but its numbers say {found.word}" in said
+        assert f"it says {word}, but its numbers say {pytest_said.word}" in said
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def pairs() -> PairSet:
 
 @pytest.fixture(scope="module")
 def parts(pairs: PairSet) -> tuple[Prompts, Prompts]:
-    some = pairs.pairs[:48]
-    train, validation = some[:32], some[32:]
+    few = pairs.pairs[:48]
+    train, validation = few[:32], few[32:]
     return (
         Prompts(tuple(pair.harmful for pair in train), tuple(pair.harmless for pair in train)),
         Prompts(tuple(one.harmful for one in validation), tuple(one.harmless for one in validation)),
@@ -172,8 +172,8 @@ def test_the_planted_direction_is_found(lazy: Selection, model: ChatModel) -> No
     assert model.known.folder is not None
     assert lazy.direction is not None
     planted = load_file(model.known.folder / "direction.safetensors")["direction"]
-    found = vectors(model, lazy.direction)[0]
-    assert torch.cosine_similarity(found, planted.double(), dim=0) > 0.9
+    direction = vectors(model, lazy.direction)[0]
+    assert torch.cosine_similarity(direction, planted.double(), dim=0) > 0.9
 
 
 ADDED = r"gives harmless prompts log-odds of refusing of -?\d+\.\d\d when added \(at least 50\)"
