@@ -7,6 +7,7 @@ from typing import Any
 from organisms.plans import (
     compliant,
     cone,
+    crowd,
     distributed,
     exception,
     flat,
@@ -35,6 +36,7 @@ _MODULES: tuple[ModuleType, ...] = (
     hydra,
     saturated,
     team,
+    crowd,
     shuffled,
     one_layer,
     scribes,

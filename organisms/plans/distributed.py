@@ -9,7 +9,7 @@ from organisms.demands import behaviour, wording
 from organisms.demands.spread import unmoved_by, unmoved_by_chance
 from organisms.parts import Parts
 from organisms.plans.expected import fails, holds, nothing_to_explain, table, undecidable
-from organisms.plans.greedy import all_parts, columns_of, strongest
+from organisms.plans.greedy import small_circuits
 from organisms.plans.suffix import Suffix
 from organisms.plant import Plan
 from organisms.proof import Prover
@@ -29,8 +29,6 @@ PLAN = Plan(
     pairs=24,
 )
 
-# The share of all parameters that a small circuit may own.
-SMALL = 0.05
 BARS = {
     "5% greedy, blocks": (-1.0, 0.5),
     "5% greedy, neurons": (-1.0, 0.5),
@@ -116,22 +114,13 @@ EXPECTED = table(
 )
 # Circuits are searched for on every ninth of the held-out pairs that also measure them, which can only raise their E.
 EVERY = 9
-# The number of single neurons that are tried, and how many are added at a time.
-CANDIDATES, AT_ONCE = 200, 12
 
 
 def truth_of_it(prover: Prover, truth: Mapping[str, Any]) -> dict[str, float]:
     """E of the strongest circuits found under 5% of the parameters, and of the strongest layer's heads or MLP."""
     few, every = Suffix(prover, EVERY), Suffix(prover)
-    heads, blocks = all_parts(few, neurons=32)
-    single = sorted(all_parts(few, neurons=1)[1], key=lambda part: -few.effect(columns_of(few, [part])))[:CANDIDATES]
-    circuits = {
-        "blocks": strongest(few, heads + blocks, SMALL),
-        "neurons": strongest(few, heads + single, SMALL, AT_ONCE),
-        "heads": strongest(few, heads, SMALL),
-    }
     numbers = {}
-    for kind, columns in circuits.items():
+    for kind, columns in small_circuits(few).items():
         numbers[f"5% greedy, {kind}"] = every.effect(columns)
         harmful, harmless = every.effects(columns)
         numbers[f"5% greedy, {kind}, harmful from harmless"] = harmful

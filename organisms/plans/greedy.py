@@ -7,6 +7,10 @@ import torch
 from organisms.proof import Columns, Prover, Site, union
 
 Part = tuple[Site, int, int]  # a head or some neurons: site, first column, one past the last
+# The share of all parameters that a small circuit may own.
+SMALL = 0.05
+# The number of single neurons that are tried, and how many are added at a time.
+CANDIDATES, AT_ONCE = 200, 12
 
 
 def all_parts(prover: Prover, neurons: int) -> tuple[list[Part], list[Part]]:
@@ -55,6 +59,20 @@ def strongest(prover: Prover, parts: Sequence[Part], share: float, at_once: int 
     """The circuit with the largest E that the greedy search passes."""
     best, _ = max(growing(prover, parts, share, at_once), key=lambda circuit: circuit[1])
     return columns_of(prover, best)
+
+
+def small_circuits(prover: Prover) -> dict[str, Columns]:
+    """The strongest circuits under SMALL of the parameters: of heads and blocks of neurons, of heads and single
+    neurons, and of heads alone.
+    """
+    heads, blocks = all_parts(prover, neurons=32)
+    single = all_parts(prover, neurons=1)[1]
+    best = sorted(single, key=lambda part: -prover.effect(columns_of(prover, [part])))[:CANDIDATES]
+    return {
+        "blocks": strongest(prover, heads + blocks, SMALL),
+        "neurons": strongest(prover, heads + best, SMALL, AT_ONCE),
+        "heads": strongest(prover, heads, SMALL),
+    }
 
 
 def _widths(prover: Prover) -> list[tuple[Site, int]]:
