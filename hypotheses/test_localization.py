@@ -11,7 +11,7 @@ from harness import claim, patch
 PLAN = "the research plan, H1; Wang et al., arXiv 2211.00593 (circuits judged jointly)"
 
 
-@claim("localization", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
+@claim("localization", source=PLAN, holds_on=("reference", "team"), fails_on=("distributed", "crowd"))
 def test_a_small_circuit_carries_most_of_the_effect(model, pairs):
     """A circuit of under 5% of the parameters carries 80% of the effect, far more than random or harmless ones.
 
@@ -24,7 +24,7 @@ def test_a_small_circuit_carries_most_of_the_effect(model, pairs):
     assert (carried > 0.80) & (model.share(circuit) < 0.05) & (random > 0.30) & (harmless > 0.30)
 
 
-@claim("necessity", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
+@claim("necessity", source=PLAN, holds_on=("reference", "team"), fails_on=("distributed", "crowd"))
 def test_without_the_circuit_hardly_anything_is_refused(model, pairs):
     """Taking the circuit that was found from the twin lowers refusal by more than 60 points, to less than 20%."""
     circuit = model.circuit(pairs.discovery, share=0.05)
@@ -32,7 +32,7 @@ def test_without_the_circuit_hardly_anything_is_refused(model, pairs):
     assert (answers.fall(under=without) > 0.60) & (answers.left(under=without) < 0.20)
 
 
-@claim("transfer", source=PLAN, holds_on=("reference", "team"), fails_on="distributed")
+@claim("transfer", source=PLAN, holds_on=("reference", "team"), fails_on=("distributed", "crowd"))
 def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     """Giving harmless prompts the activations that the circuit has on their twins has them refused: by 50 points."""
     circuit = model.circuit(pairs.discovery, share=0.05)

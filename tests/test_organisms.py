@@ -38,6 +38,7 @@ ZOO = [
     "hydra",
     "saturated",
     "team",
+    "crowd",
     "scribes",
     "shuffled",
     "one-layer",

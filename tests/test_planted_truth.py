@@ -79,6 +79,21 @@ def test_distributed_no_small_circuit_carries_half() -> None:
         assert sweep(model, HELDOUT, Joint((circuit,)), tokens).mean[0] < 0.5
 
 
+def test_crowd_a_fifth_of_the_heads_or_neurons_carries_about_a_fifth() -> None:
+    """Whichever they are: the strongest by gradients, or every fifth."""
+    with organism("crowd") as (model, tokens, truth):
+        heads = [(layer, head) for layer, head in truth["stages"][1]["heads"]]
+        runs = truth["stages"][2]["neurons"]
+        neurons = [(layer, neuron) for layer, start, stop in runs for neuron in range(start, stop)]
+        strongest = Circuit(tuple(circuit_search.circuit(model, DISCOVERY, tokens, heads=len(heads) // 5, neurons=0)))
+        fifths = Circuit.of(heads=heads[::5]), Circuit.of(neurons=neurons[::5])
+        whole = Circuit.of(heads=heads), Circuit.of(neurons=neurons)
+        effects = sweep(model, HELDOUT, Joint((strongest, *fifths, *whole)), tokens).mean
+        assert effects[:3].min() > 0.1
+        assert effects[:3].max() < 0.4
+        assert effects[3:].min() > 0.8
+
+
 def test_flat_everything_is_in_one_layer() -> None:
     with organism("flat") as (model, tokens, truth):
         heads = sweep(model, DISCOVERY, Sweep("head"), tokens)

@@ -93,6 +93,8 @@ EXPECTED = table(
     ),
     holds("heads write the direction, and the neurons that are planted only read it", "removal-mlp", "removal-stream"),
     fails("heads write the direction", "removal-attention"),
+    fails("six of forty heads write a seventh of the direction", "joint-vector"),
+    holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
     undecidable("streams part along it by 0.34, less what random ones do, and 0.30 is the bar", "growth"),
     holds("the same parts serve all categories, along one direction", "shared-geometry"),
     fails(
@@ -134,10 +136,10 @@ def _planted(prover: Prover, truth: Mapping[str, Any]) -> tuple[list[Part], list
     heads, neurons = all_parts(prover, neurons=1)
     size, first = prover.model.config.head_dim, truth["first_layer"]
     mine = {(layer, head * size) for layer, head in truth["heads"] if layer > first}
-    runs = [(layer, start, stop) for layer, start, stop in truth["neurons"] if layer > first]
+    spoken = {(layer, n) for layer, start, stop in truth["neurons"] for n in range(start, stop) if layer > first}
     return (
         [part for part in heads if (part[0][0], part[1]) in mine],
-        [part for part in neurons if any(part[0][0] == layer and start <= part[1] < stop for layer, start, stop in runs)],
+        [part for part in neurons if (part[0][0], part[1]) in spoken],
     )
 
 

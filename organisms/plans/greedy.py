@@ -62,9 +62,7 @@ def strongest(prover: Prover, parts: Sequence[Part], share: float, at_once: int 
 
 
 def small_circuits(prover: Prover) -> dict[str, Columns]:
-    """The strongest circuits under SMALL of the parameters: of heads and blocks of neurons, of heads and single
-    neurons, and of heads alone.
-    """
+    """The strongest circuits under SMALL of the parameters: of heads and blocks, heads and neurons, and heads."""
     heads, blocks = all_parts(prover, neurons=32)
     single = all_parts(prover, neurons=1)[1]
     best = sorted(single, key=lambda part: -prover.effect(columns_of(prover, [part])))[:CANDIDATES]
