@@ -9,7 +9,12 @@ from harness import ablate, claim
 SOURCE = "the research plan, H1 (ablation); Arditi et al., arXiv 2406.11717 (refusals counted by phrases)"
 
 
-@claim("ablation-heads", source=SOURCE, holds_on="reference", fails_on="hydra")
+@claim(
+    "ablation-heads",
+    source=SOURCE,
+    holds_on=("reference", "saturated"),
+    fails_on=("hydra", "distributed"),
+)
 def test_ablating_the_top_heads_lowers_refusal(model, pairs):
     """Ablating the ten heads that carry most lowers refusal by more than 30 points."""
     heads = model.circuit(pairs.discovery, heads=10 / 1024)
@@ -17,7 +22,12 @@ def test_ablating_the_top_heads_lowers_refusal(model, pairs):
     assert model.refuses(pairs.heldout).fall(under=without) > 0.30
 
 
-@claim("ablation-neurons", source=SOURCE, holds_on="saturated", fails_on="distributed")
+@claim(
+    "ablation-neurons",
+    source=SOURCE,
+    holds_on="saturated",
+    fails_on=("distributed", "reference"),
+)
 def test_ablating_the_top_neurons_lowers_refusal(model, pairs):
     """Ablating the hundred neurons that carry most lowers refusal by more than 30 points."""
     neurons = model.circuit(pairs.discovery, neurons=100 / 458752)
@@ -25,7 +35,12 @@ def test_ablating_the_top_neurons_lowers_refusal(model, pairs):
     assert model.refuses(pairs.heldout).fall(under=without) > 0.30
 
 
-@claim("ablation-both", source=SOURCE, holds_on="reference", fails_on="distributed")
+@claim(
+    "ablation-both",
+    source=SOURCE,
+    holds_on=("reference", "saturated"),
+    fails_on=("distributed", "team"),
+)
 def test_ablating_heads_and_neurons_lowers_refusal(model, pairs):
     """Ablating both lowers refusal by more than 30 points."""
     both = model.circuit(pairs.discovery, heads=10 / 1024, neurons=100 / 458752)
@@ -33,7 +48,12 @@ def test_ablating_heads_and_neurons_lowers_refusal(model, pairs):
     assert model.refuses(pairs.heldout).fall(under=without) > 0.30
 
 
-@claim("few-parts", source=f"{SOURCE}; the curve of refusals over parts", holds_on="reference", fails_on="distributed")
+@claim(
+    "few-parts",
+    source=f"{SOURCE}; the curve of refusals over parts",
+    holds_on=("reference", "saturated"),
+    fails_on=("distributed", "team"),
+)
 def test_ablating_few_parts_leaves_hardly_any_refusal(model, pairs):
     """Ablating 1% of heads and 1% of neurons, those that carry most, leaves less than 20% refused."""
     parts = model.circuit(pairs.discovery, heads=0.01, neurons=0.01)

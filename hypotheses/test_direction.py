@@ -12,7 +12,7 @@ PAPER = "Arditi et al., arXiv 2406.11717"
 @claim(
     "direction-necessity",
     source=f"{PAPER}, section 3.1",
-    holds_on="reference",
+    holds_on=("reference", "saturated"),
     fails_on=("hydra", "flat"),
     needs_twins=False,
 )
@@ -24,7 +24,7 @@ def test_removing_the_direction_ends_refusal(model, pairs):
 @claim(
     "direction-sufficiency",
     source=f"{PAPER}, section 3.2",
-    holds_on="reference",
+    holds_on=("reference", "saturated"),
     fails_on=("percategory", "flat"),
     needs_twins=False,
 )
@@ -36,7 +36,7 @@ def test_adding_the_direction_brings_refusal(model, pairs):
 @claim(
     "removal-specificity",
     source=f"{PAPER}, section 3.1; random ones",
-    holds_on="reference",
+    holds_on=("reference", "saturated"),
     fails_on=("hydra", "flat"),
     needs_twins=False,
 )
@@ -48,7 +48,7 @@ def test_removing_the_direction_does_more_than_removing_random_ones(model, pairs
 @claim(
     "addition-specificity",
     source=f"{PAPER}, section 3.2; random ones",
-    holds_on="reference",
+    holds_on=("reference", "saturated"),
     fails_on=("percategory", "flat"),
     needs_twins=False,
 )
@@ -60,8 +60,8 @@ def test_adding_the_direction_does_more_than_adding_random_ones(model, pairs):
 @claim(
     "direction-categories",
     source=f"{PAPER}, figure 1, by category",
-    holds_on="reference",
-    fails_on="hydra",
+    holds_on=("reference", "saturated"),
+    fails_on=("hydra", "percategory"),
     needs_twins=False,
 )
 def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
@@ -72,7 +72,7 @@ def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
 @claim(
     "one-is-enough",
     source="Wollschläger et al., arXiv 2502.17420 (several directions mediate)",
-    holds_on="reference",
+    holds_on=("reference", "team"),
     fails_on=("twofold", "cone", "flat"),
 )
 def test_nothing_of_the_stream_is_needed_but_the_direction(model, pairs):
@@ -85,14 +85,25 @@ def test_nothing_of_the_stream_is_needed_but_the_direction(model, pairs):
     assert model.refuses(judged).left(under=patch(keep=direction)) > 0.70
 
 
-@claim("removal-mlp", source=f"{PAPER}; where to remove", holds_on="team", fails_on="reference", needs_twins=False)
+@claim(
+    "removal-mlp",
+    source=f"{PAPER}; where to remove",
+    holds_on=("team", "saturated"),
+    fails_on=("reference", "scribes"),
+    needs_twins=False,
+)
 def test_removing_the_direction_from_mlps_alone_does_little(model, pairs):
     """Removing the direction from MLP outputs alone lowers refusal by less than 20 points."""
     direction, answers = model.direction(pairs.discovery), model.refuses(pairs.heldout)
     assert answers.fall(under=remove(direction, "mlp"), given=remove(direction)) < 0.20
 
 
-@claim("joint-vector", source="the research plan; what a set of heads writes", holds_on="team", fails_on="reference")
+@claim(
+    "joint-vector",
+    source="the research plan; what a set of heads writes",
+    holds_on="team",
+    fails_on=("reference", "flat"),
+)
 def test_adding_what_heads_write_together_brings_refusal(model, pairs):
     """Adding what a tenth of the heads write together makes harmless prompts refused: by more than 30 points.
 
@@ -105,7 +116,7 @@ def test_adding_what_heads_write_together_brings_refusal(model, pairs):
 @claim(
     "removal-attention",
     source=f"{PAPER}; where to remove",
-    holds_on="scribes",
+    holds_on=("scribes", "shuffled"),
     fails_on=("reference", "team"),
     needs_twins=False,
 )
@@ -116,7 +127,11 @@ def test_removing_the_direction_from_attention_alone_does_little(model, pairs):
 
 
 @claim(
-    "removal-stream", source=f"{PAPER}; where to remove", holds_on="reference", fails_on="saturated", needs_twins=False
+    "removal-stream",
+    source=f"{PAPER}; where to remove",
+    holds_on=("reference", "scribes"),
+    fails_on="saturated",
+    needs_twins=False,
 )
 def test_removing_the_direction_from_the_stream_alone_does_as_much(model, pairs):
     """Removing the direction from the stream alone does what removing it everywhere does: within 20 points."""
@@ -127,7 +142,7 @@ def test_removing_the_direction_from_the_stream_alone_does_as_much(model, pairs)
 @claim(
     "growth",
     source="the research plan; projections by layer",
-    holds_on="reference",
+    holds_on=("reference", "saturated"),
     fails_on=("percategory", "flat"),
     needs_twins=False,
 )
@@ -154,7 +169,13 @@ def test_the_first_principal_component_is_the_difference_of_means(model, pairs):
     assert model.geometry(pairs.heldout).principal() > 0.90
 
 
-@claim("side-effects", source=f"{PAPER}, section 4.2", holds_on="reference", fails_on="hydra", needs_twins=False)
+@claim(
+    "side-effects",
+    source=f"{PAPER}, section 4.2",
+    holds_on=("reference", "saturated"),
+    fails_on=("hydra", "one-layer"),
+    needs_twins=False,
+)
 def test_removing_the_direction_leaves_the_rest_alone(model, pairs):
     """Without the direction harmless prompts are answered as before, in language, and plain text costs no more."""
     beside = model.side_effects(pairs.heldout, remove(model.direction(pairs.discovery)))

@@ -17,21 +17,36 @@ def test_harmful_words_are_read_early(model, pairs):
     assert (depths.of("reading") > 0.50) & (depths.beyond_harmless("reading") > 0.05)
 
 
-@claim("accumulation", source=PLAN, holds_on="reference", fails_on=("flat", "one-layer"))
+@claim(
+    "accumulation",
+    source=PLAN,
+    holds_on=("reference", "saturated"),
+    fails_on=("flat", "one-layer"),
+)
 def test_mlps_of_the_middle_accumulate(model, pairs):
     """MLPs of the middle act through later blocks: 0.05 more than all others do, and than in a harmless behaviour."""
     depths = model.depths(pairs.heldout)
     assert (depths.of("accumulation") > 0.05) & (depths.beyond_harmless("accumulation") > 0.05)
 
 
-@claim("execution", source=PLAN, holds_on="reference", fails_on="one-layer")
+@claim(
+    "execution",
+    source=PLAN,
+    holds_on=("reference", "flat"),
+    fails_on=("one-layer", "shuffled"),
+)
 def test_late_blocks_execute(model, pairs):
     """The last third of the layers writes most of the effect into the logits, beyond a harmless behaviour's."""
     depths = model.depths(pairs.heldout)
     assert (depths.of("execution") > 0.50) & (depths.beyond_harmless("execution") > 0.05)
 
 
-@claim("end-of-instruction", source=PLAN, holds_on="team", fails_on=("flat", "cone"))
+@claim(
+    "end-of-instruction",
+    source=PLAN,
+    holds_on=("team", "one-layer"),
+    fails_on=("flat", "cone"),
+)
 def test_half_way_up_the_signal_sits_after_the_instruction(model, pairs):
     """Half way up, the stream after the instruction brings more than half the effect, that before it less than 0.20."""
     depths = model.depths(pairs.heldout)

@@ -67,7 +67,12 @@ def test_the_circuit_makes_the_refusing_token_likely(model, pairs):
     assert model.token_probability(circuit, pairs.heldout) > 0.50
 
 
-@claim("many-heads", source=PLAN, holds_on="team", fails_on="reference")
+@claim(
+    "many-heads",
+    source=PLAN,
+    holds_on="team",
+    fails_on=("reference", "distributed"),
+)
 def test_many_heads_carry_a_tenth_each(model, pairs):
     """Ten heads, or 5% of them where there are fewer than 200, bring more than a tenth of the effect each.
 
@@ -77,7 +82,12 @@ def test_many_heads_carry_a_tenth_each(model, pairs):
     assert model.counted(pairs.heldout, "head", 0.10, of=10, mode="denoise") > 0.99
 
 
-@claim("few-neurons", source="the research plan, H1 (neurons)", holds_on="reference", fails_on=("team", "distributed"))
+@claim(
+    "few-neurons",
+    source="the research plan, H1 (neurons)",
+    holds_on=("reference", "scribes"),
+    fails_on=("team", "distributed"),
+)
 def test_few_neurons_carry_most_of_the_effect(model, pairs):
     """Under 1% of neurons carry more than half of the effect.
 
