@@ -21,7 +21,7 @@ from harness.inputs.prompts.pairs import Pair, PairSet
 from harness.instruments.circuit_search import top
 from harness.instruments.direction_selection import Prompts, Selection, select
 from harness.instruments.sweep import planned, sweep
-from harness.measurements.sweep_plan import Sweep, per_block
+from harness.measurements.sweep_plan import Sweep
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import refusal_tokens
 
@@ -211,5 +211,5 @@ def _selection_floor(model: ChatModel, selected: Selection, train: Prompts, vali
 def _forward(model: ChatModel, prompts: Sequence[str]) -> float:
     """Operations of a run of these prompts, including the logits at their last position."""
     sizes, encoded = model.sizes, model.encode(prompts)
-    blocks = sum(map(len, encoded)) * sizes.layers * per_block(sizes)
+    blocks = sum(map(len, encoded)) * sizes.layers * sizes.per_block
     return 2.0 * (blocks + len(encoded) * sizes.d_model * sizes.vocabulary)

@@ -5,18 +5,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from harness.claims.claim import claim_named
 from harness.inputs.places import DATA
 from harness.inputs.prompts.pair_files import load_pairs
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptLists, one_of_each_cluster, portion
-from harness.judging.estimate import Inconclusive, asides
+from harness.inputs.sites import INDEXED
+from harness.instruments.directions import vectors
+from harness.judging.estimate import asides
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, ablate, remove
 from harness.measurements.questions import RefusalTokens
 from harness.model.wake import wake
 from harness.subjects.live import Bare, Subject
 from harness.subjects.protocol import Validity
+from harness.subjects.score import LEAST_AREA
 from harness.subjects.sleeper import Sleeper
 from tests.tools import shared_opening
 
@@ -100,19 +106,41 @@ def test_side_effects_quote_no_first_token_where_it_does_not_serve(silent: Subje
     assert not any("refuses" in name for name in made)
 
 
-def test_where_all_answers_begin_alike_nothing_is_searched_for_by_the_first_token(shared: Subject) -> None:
+def test_where_all_answers_begin_alike_searches_go_by_openings_and_find_what_was_planted(shared: Subject) -> None:
+    """Two heads, neurons 0 to 31 of layer 4 and 0 to 47 of layer 6 are planted (organisms/plans/reference.py)."""
     assert shared.judged(THIRD.discovery, "harmful", None).mean() > 0.9
     assert shared.judged(THIRD.discovery, "harmless", None).mean() < 0.1
     assert 0.3 < shared.area < 0.7
-    uses = (
-        lambda: shared.circuit(THIRD.discovery, heads=2),
-        lambda: shared.direction(THIRD.discovery),
-        lambda: shared.subspace(THIRD.discovery, rank=2),
-        lambda: shared.effect(Circuit.of([(3, 1)]), THIRD.heldout),
-    )
-    for use in uses:
-        with pytest.raises(Inconclusive, match="tells generated refusals from answers with an AUC of 0"):
-            use()
+    assert shared.opening_area > LEAST_AREA
+    circuit = shared.circuit(THIRD.discovery, heads=3, neurons=10)
+    places = {kind: {(site.layer, site.index) for site in circuit.sites if site.kind == kind} for kind in INDEXED}
+    assert places["head"] >= {(3, 1), (4, 2)}
+    assert places["neuron"] <= {(4, number) for number in range(32)} | {(6, number) for number in range(48)}
+    assert shared.effect(circuit, THIRD.heldout).low > 0.8
+    planted = load_file(shared_opening.REFERENCE / "direction.safetensors")["direction"].double()
+    direction = vectors(shared.wake(), shared.direction(THIRD.discovery))[0]
+    assert torch.cosine_similarity(direction, planted, dim=0) > 0.8
+    assert shared.refuses(THIRD.heldout).fall(under=remove(shared.direction(THIRD.discovery))).low > 0.3
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict", "why"),
+    # As the plan of `reference` has them; but that answers are decided where no patch of the prompt reaches.
+    [
+        ("few-neurons", "SUPPORTED", ""),
+        pytest.param("localization", "SUPPORTED", "", marks=pytest.mark.slow),
+        ("necessity", "INCONCLUSIVE", "in the prompt alone"),
+        ("token-probability", "INCONCLUSIVE", "no first token tells refusals"),
+    ],
+)
+def test_where_all_answers_begin_alike_claims_are_decided_by_openings(
+    claim: str, verdict: str, why: str, shared: Subject
+) -> None:
+    judged = claim_named(claim)
+    subject = Bare(shared.record, THIRD, shared.store, shared.wake, judged.level)
+    outcome, said = judged.judge(subject, THIRD)
+    assert outcome == verdict, said
+    assert why in said
 
 
 def test_where_all_answers_begin_alike_the_second_token_tells_them_apart(shared: Subject) -> None:

@@ -76,6 +76,9 @@ class Told:
 
         return Refused(np.array([hits(arm) for arm in arms]), "as given")
 
+    def beyond_reach(self, under: Intervention) -> str:
+        return ""
+
     def changes(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> bool:
         self.compared.append((side, under))
         return True
@@ -378,6 +381,13 @@ def test_the_limits_say_how_refusals_were_told(kinds: list[str], said: list[str]
     limits = " ".join(wording.limits(judged, run, kinds))
     assert all(words in limits for words in said)
     assert not any(words in limits for words in unsaid)
+
+
+def test_the_limits_of_a_sweep_say_where_openings_told() -> None:
+    judged: Any = {"claim": "c", "model": "m", "word": "SUPPORTED", "estimates": []}
+    limits = " ".join(wording.limits(judged, Run([], "none", "cpu", verdicts=[judged]), ["swept"], by_openings=True))
+    assert "the odds of openings of several tokens" in limits
+    assert "first token" not in limits
 
 
 def test_a_study_of_a_fall_has_at_least_as_many_refusals_to_fall_from() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.instruments.editing import edit_for
 from harness.measurements.interventions import Circuit, Direction, Intervention, ablate, add, patch, remove
-from harness.measurements.questions.openings import LONGEST, chains
+from harness.measurements.openings import LONGEST, Openings, chains
 from harness.model.chat_model import ChatModel
 from harness.model.refusal_score import opening_odds, telling
 from tests.tools.material import HARMFUL, HARMLESS, PAIRS
@@ -61,7 +61,7 @@ def test_no_opening_begins_another_and_no_answer_has_two(answers: list[tuple[tup
 @pytest.mark.parametrize("shape", ["llama", "gemma3", "gpt2"])
 def test_an_opening_is_as_likely_as_its_text_read_at_once(shape: str, awake: Callable[..., ChatModel]) -> None:
     model = awake(shape)
-    refusing, answering = [(7, 8, 9), (7, 10), (11,)], [(12, 13), (14,)]
+    refusing, answering = ((7, 8, 9), (7, 10), (11,)), ((12, 13), (14,))
     expected = []
     for prompt in model.encode(HARMFUL):
         logs = []
@@ -70,7 +70,7 @@ def test_an_opening_is_as_likely_as_its_text_read_at_once(shape: str, awake: Cal
             log = model.forward(whole, keep=0)[0].float().log_softmax(-1)
             logs.append(sum(float(log[len(prompt) - 1 + at, token]) for at, token in enumerate(opening)))
         expected.append(np.logaddexp.reduce(logs[:3]) - np.logaddexp.reduce(logs[3:]))
-    np.testing.assert_allclose(opening_odds(model, HARMFUL, refusing, answering), expected, atol=2e-3)
+    np.testing.assert_allclose(opening_odds(model, HARMFUL, Openings(refusing, answering)), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -85,7 +85,10 @@ def test_under_an_intervention_no_token_is_likelier_than_the_one_that_is_generat
         for length in range(1, len(answer.ids) + 1):
             *before, chosen = answer.ids[:length]
             rest = [(*before, int(other)) for other in others if other != chosen]
-            odds = [opening_odds(model, HARMFUL, [(*before, chosen)], [other], under=edit)[row] for other in rest[:8]]
+            odds = [
+                opening_odds(model, HARMFUL, Openings(((*before, chosen),), (other,)), under=edit)[row]
+                for other in rest[:8]
+            ]
             assert min(odds) > -1e-3, (row, length)
 
 
@@ -94,6 +97,6 @@ def test_all_second_tokens_together_are_as_likely_as_the_first(name: str, awake:
     model, under = awake(), EDITS[name]
     edit = None if under is None else edit_for(model, under, twins=PAIRS)
     logits = model.next_token(HARMFUL, under=edit)
-    every = [(9, token) for token in range(logits.shape[1])]
-    odds = opening_odds(model, HARMFUL, every, [(10,)], under=edit)
+    every = tuple((9, token) for token in range(logits.shape[1]))
+    odds = opening_odds(model, HARMFUL, Openings(every, ((10,),)), under=edit)
     np.testing.assert_allclose(odds, (logits[:, 9] - logits[:, 10]).numpy(), atol=2e-3)

@@ -12,7 +12,7 @@ from harness.inputs.prompts.prompt_lists import twins
 from harness.inputs.sites import Site
 from harness.judging.estimate import Inconclusive
 from harness.measurements.effects import Effects, joined
-from harness.measurements.sweep_plan import Sweep, after_instruction, differs, reaches, set_apart
+from harness.measurements.sweep_plan import Sweep, differs, reaches, set_apart
 from harness.subjects.synthetic import SIZES, Synthetic, Truth
 
 LEVEL = 0.01
@@ -67,15 +67,15 @@ def encoded(length: int, end: int, aligned: bool = True) -> EncodedPair:
 def test_of_prompts_of_unequal_length_only_what_follows_the_instruction_can_be_compared() -> None:
     pair = encoded(10, 7, aligned=False)
     assert not pair.aligned
-    assert after_instruction((-3, -1), pair)
-    assert not after_instruction((-4,), pair)
-    assert not after_instruction((0,), pair)
-    assert after_instruction("post", pair)
-    assert not after_instruction("later", pair)
+    assert pair.after_instruction((-3, -1))
+    assert not pair.after_instruction((-4,))
+    assert not pair.after_instruction((0,))
+    assert pair.after_instruction("post")
+    assert not pair.after_instruction("later")
     # Where what follows is of another length, that of the shorter is what both have.
     shorter = EncodedPair(replace(pair.harmful, end=8), pair.harmless)
-    assert after_instruction((-2,), shorter)
-    assert not after_instruction((-3,), shorter)
+    assert shorter.after_instruction((-2,))
+    assert not shorter.after_instruction((-3,))
     both = {"even": encoded(10, 7), "uneven": pair}
     assert set_apart(both, Sweep("head", ("post",))) == (["even", "uneven"], [])
     assert set_apart(both, Sweep("head", ("post", "all"))) == (["even"], ["uneven"])

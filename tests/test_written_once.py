@@ -26,7 +26,8 @@ OTHER_MEANING = {
     "harness/report/drawing/site_figures.py": {"circuit"},  # the label of what was patched
     "harness/report/drawing/stream_figures.py": {"lens", "products"},  # a figure's name, and an array of the evidence
     "harness/results/controls/placebo.py": {"circuit"},  # an axis of effects
-    "harness/results/verdict_evidence.py": {"circuit", "direction"},  # fields of sweeps and interventions in recipes
+    # Fields of sweeps, interventions and scores in recipes.
+    "harness/results/verdict_evidence.py": {"circuit", "direction", "openings"},
 }
 
 

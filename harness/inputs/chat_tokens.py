@@ -44,8 +44,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def positions(self, at: At) -> tuple[int, ...]:
-        """The positions, counted from the end (−1 is the last token), that `at` selects in this prompt."""
+    def positions(self, at: At, given: int = 0) -> tuple[int, ...]:
+        """The positions, counted from the end (−1 is the last token), that `at` selects in this prompt.
+
+        What runs to the end of the prompt (`all`, `post`, `later`) runs on over the tokens of an answer that are given
+        after it, from 0 on: all that the answer is decided by.
+        """
         n = len(self)
         if isinstance(at, tuple):
             return tuple(sorted(position for position in at if -n <= position < 0))
@@ -55,10 +59,10 @@ class Encoded:
         return tuple(
             range(
                 *{
-                    "all": (-n, 0),
-                    "post": (self.end - n, 0),
+                    "all": (-n, given),
+                    "post": (self.end - n, given),
                     "slot": (slot[0] - n, slot[1] - n),
-                    "later": (slot[1] - n, 0),
+                    "later": (slot[1] - n, given),
                     "before": (-n, self.end - n),
                 }[at]
             )
@@ -88,6 +92,13 @@ class EncodedPair:
             return False
         differ = [i for i, (a, b) in enumerate(zip(ours.ids, theirs.ids, strict=True)) if a != b]
         return bool(differ) and ours.slot[0] <= differ[0] and differ[-1] < ours.slot[1]
+
+    def after_instruction(self, at: At) -> bool:
+        """Whether these positions lie after the instruction, where they correspond even in pairs that do not align."""
+        if isinstance(at, str):
+            return at == "post"
+        post = min(len(prompt) - prompt.end for prompt in (self.harmful, self.harmless))
+        return all(-post <= position < 0 for position in at)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,12 @@ class Sizes:
     parameters: int
     context: int | None  # the longest prompt and answer it was made for, in tokens
 
+    @property
+    def per_block(self) -> int:
+        """Multiplications with weights for one token in one block."""
+        attention = 2 * (self.heads + self.kv_heads) * self.d_head
+        return self.d_model * (attention + self.mlp_matrices * self.d_mlp)
+
 
 @dataclass(frozen=True)
 class Check:

@@ -1,6 +1,6 @@
 """Where in a model something is read or written: the table of kinds of sites, and sites. Never touches a model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -180,3 +180,15 @@ def origins_kept() -> Iterator[None]:
 
 
 _found_sites: ContextVar[dict[tuple[int, Kind, int | None], frozenset[str]] | None] = ContextVar("sites", default=None)
+
+
+def label_of(at: At) -> str:
+    """Positions as an axis names them."""
+    if isinstance(at, str):
+        return at
+    return str(at[0]) if len(at) == 1 else f"{at[0]}…{at[-1]}"
+
+
+def label_of_group(numbers: Sequence[int | None]) -> str:
+    """Heads or neurons of a layer as an axis names them."""
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"

@@ -54,7 +54,7 @@ from harness.measurements.sweep_plan import AnySweep
 from harness.model.answer_readings import readings
 from harness.model.chat_model import ChatModel, Edit
 from harness.model.loading import peak_bytes
-from harness.model.refusal_score import Scorer, opening_odds, openings, refusal_tokens
+from harness.model.refusal_score import Refusing, Scorer, opening_odds, openings, refusal_tokens, scorer_of
 
 ChunksFor = Callable[[AnySweep], Chunks | None]
 """Gives the storage for a sweep's finished parts, or None where they are not stored."""
@@ -109,8 +109,7 @@ def _(question: FoundOpenings, model: ChatModel, tokens: Sequence[int], chunks: 
 @measure.register
 def _(question: OpeningScores, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     prompts, edit = getattr(question.pairs, question.side), _edit(model, question.under, _twins(question.pairs))
-    kinds = question.openings.refusing, question.openings.answering
-    return {"odds": opening_odds(model, prompts, *kinds, under=edit).tolist()}, {}
+    return {"odds": opening_odds(model, prompts, question.openings, under=edit).tolist()}, {}
 
 
 @measure.register
@@ -164,7 +163,9 @@ def _(question: Scores, model: ChatModel, tokens: Sequence[int], chunks: ChunksF
 
 @measure.register
 def _(question: Swept, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
-    return packed(sweep(model, question.pairs, question.what, tokens, mode=question.mode, chunks=chunks(question.what)))
+    refusing = question.openings or tokens
+    chunked = chunks(question.what)
+    return packed(sweep(model, question.pairs, question.what, refusing, mode=question.mode, chunks=chunked))
 
 
 @measure.register
@@ -174,13 +175,15 @@ def _(question: Contrasted, model: ChatModel, tokens: Sequence[int], chunks: Chu
 
 @measure.register
 def _(question: Estimated, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
-    return packed(estimate(model, question.pairs, question.what, tokens, mode=question.mode, ends="both"))
+    refusing = question.openings or tokens
+    return packed(estimate(model, question.pairs, question.what, refusing, mode=question.mode, ends="both"))
 
 
 @measure.register
 def _(question: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
+    refusing = question.openings or tokens
     effects = circuit(
-        model, question.pairs, tokens, heads=question.heads, neurons=question.neurons, at=question.at, chunks=chunks
+        model, question.pairs, refusing, heads=question.heads, neurons=question.neurons, at=question.at, chunks=chunks
     )
     ranked = {
         SITE_KINDS[kind].plural: [(site, effect) for site, effect in effects.items() if site.kind == kind]
@@ -193,7 +196,9 @@ def _(question: FoundCircuit, model: ChatModel, tokens: Sequence[int], chunks: C
 @measure.register
 def _(question: GrownCircuit, model: ChatModel, tokens: Sequence[int], chunks: ChunksFor = _unstored) -> Answer:
     pairs = question.searched.pairs
-    encoded, scorer = parted(model, pairs) if question.contrast else _refusals(model, pairs, tokens)
+    encoded, scorer = (
+        parted(model, pairs) if question.contrast else _refusals(model, pairs, question.openings or tokens)
+    )
     if not encoded:
         return {"blocks": [], "curve": [], "effect": 0.0, "adds": [], "patched": 0}, {}
     grown = grow(model, encoded, scorer, question.share, question.at)
@@ -214,7 +219,7 @@ def _(question: FoundDirection, model: ChatModel, tokens: Sequence[int], chunks:
     sides = question.pairs.harmful, question.pairs.harmless
     validation = Prompts(*(prompts[::VALIDATION] for prompts in sides))
     train = Prompts(*(tuple(prompt for at, prompt in enumerate(side) if at % VALIDATION) for side in sides))
-    selection = select(model, train, validation, tokens)
+    selection = select(model, train, validation, question.openings or tokens)
     best = selection.chosen or selection.fallback
     return {
         "layer": None if best is None else best.layer,
@@ -281,10 +286,11 @@ def _(question: Norms, model: ChatModel, tokens: Sequence[int], chunks: ChunksFo
 
 
 def _refusals(
-    model: ChatModel, pairs: Sequence[Pair], tokens: Sequence[int]
+    model: ChatModel, pairs: Sequence[Pair], refusing: Refusing
 ) -> tuple[dict[str, EncodedPair], Callable[[Sequence[str]], Scorer]]:
     """By pair id, both prompts; and the score of refusing."""
-    return {pair.id: model.chat.encode_pair(pair) for pair in pairs}, lambda names: Scorer(model, tokens)
+    score = scorer_of(model, refusing)
+    return {pair.id: model.chat.encode_pair(pair) for pair in pairs}, lambda names: score
 
 
 def _twins(prompts: PromptSet) -> Sequence[Pair]:

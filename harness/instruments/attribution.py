@@ -1,6 +1,7 @@
 """Gradients and attention of a prompt: cheap and fallible estimates of effects, which never decide a verdict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from harness.measurements.effects import Effects, joined
 from harness.measurements.sweep_plan import AnySweep, Mode, Part, parts, set_apart
 from harness.model.architecture import pattern_hook
 from harness.model.chat_model import Batch, ChatModel, Hook
-from harness.model.refusal_score import Scorer
+from harness.model.refusal_score import Refusing, Scorer, scorer_of
 
 Ends = Literal["base", "both"]
 """Which run's gradient is taken: that of the run to be patched, or the mean of that and of the twin's."""
@@ -27,7 +28,7 @@ def estimate(
     model: ChatModel,
     pairs: Iterable[Pair],
     swept: AnySweep,
-    tokens: Sequence[int],
+    refusing: Refusing,
     *,
     mode: Mode = "noise",
     ends: Ends = "base",
@@ -38,7 +39,8 @@ def estimate(
     Kramár et al., arXiv 2403.00745).
     """
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
-    return estimates_on(model, encoded, swept, lambda _: Scorer(model, tokens), mode=mode, ends=ends)
+    score = scorer_of(model, refusing)
+    return estimates_on(model, encoded, swept, lambda _: score, mode=mode, ends=ends)
 
 
 def estimates_on(
@@ -53,8 +55,8 @@ def estimates_on(
     """Estimates on any score of the last logits; `encoded` is by pair id, `scorer` makes the score of a part's ids."""
     used, aside = set_apart(encoded, swept)
     axes = swept.axes(model.sizes, [encoded[name] for name in used])
-    estimates = []
-    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
+    estimates, runs = [], scorer(used[:1]).runs
+    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode, runs):
         hooks, score = part.hooks, scorer(part.names)
         base_odds, base, base_slopes = gradients(model, model.batch(part.prompts), hooks, score)
         sources = model.batch(part.sources)
@@ -62,14 +64,17 @@ def estimates_on(
             source_odds, source, source_slopes = gradients(model, sources, hooks, score)
         else:
             source_odds, source = _without_gradients(model, sources, hooks, score)
-        products = {}
-        for hook in hooks:
-            width = min(base[hook].shape[1], source[hook].shape[1])
-            slope = base_slopes[hook][:, -width:]
-            if ends == "both":
-                slope = (slope + source_slopes[hook][:, -width:]) / 2
-            products[hook] = (source[hook][:, -width:] - base[hook][:, -width:]) * slope
-        patched = (base_odds[:, None] + _sums(part, products)).view(len(part.names), *map(len, axes.values()))
+            source_slopes = base_slopes
+        sums = []
+        for run, given in enumerate(runs):
+            products = {}
+            for hook in hooks:
+                width = min(base[run][hook].shape[1], source[run][hook].shape[1])
+                slope = (base_slopes[run][hook][:, -width:] + source_slopes[run][hook][:, -width:]) / 2
+                products[hook] = (source[run][hook][:, -width:] - base[run][hook][:, -width:]) * slope
+            sums.append(_sums(replace(part, run=run), products, len(given)))
+        changes = torch.stack(sums).sum(0)
+        patched = (base_odds[:, None] + changes).view(len(part.names), *map(len, axes.values()))
         estimates.append(
             Effects(
                 part.names,
@@ -87,8 +92,26 @@ def estimates_on(
 
 def gradients(
     model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
-) -> tuple[Float[Tensor, " row"], dict[str, Tensor], dict[str, Tensor]]:
-    """Log-odds of refusing, activations at the hooks, and the gradient of the former in the latter; on the CPU."""
+) -> tuple[Float[Tensor, " row"], list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Log-odds of refusing; for each run, activations at the hooks and the gradient of the log-odds; on the CPU.
+
+    A score of several runs has a backward pass in each, through what that run adds to the score.
+    """
+    total = None if len(scorer.runs) == 1 else _in_all_runs(model, batch, (), scorer)[0]
+    values, slopes = [], []
+    for run, given in enumerate(scorer.runs):
+        parts, activations = _forward_with_gradients(model, batch.followed_by(given), hooks, scorer, run)
+        total = parts.detach() if total is None else total
+        steep = torch.autograd.grad(parts, [activations[hook] for hook in hooks], _slopes_of_parts(scorer, total))
+        values.append({hook: activations[hook].detach().float().cpu() for hook in hooks})
+        slopes.append({hook: slope.float().cpu() for hook, slope in zip(hooks, steep, strict=True)})
+    return scorer.together(torch.as_tensor(total)).cpu(), values, slopes
+
+
+def _forward_with_gradients(
+    model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer, run: int
+) -> tuple[Float[Tensor, "row part"], dict[str, Tensor]]:
+    """What a run adds to the score, and the activations at the hooks, in the graph of the run."""
     activations: dict[str, Tensor] = {}
 
     def begin(activation: Tensor, hook: object) -> Tensor:
@@ -103,19 +126,36 @@ def gradients(
         return name, hook
 
     with model.hooked([(Site(0, "resid_pre").hook, begin), *map(keep, hooks)]):
-        odds = scorer.odds(model.forward(batch, gradients=True)[:, -1])
-    slopes = torch.autograd.grad(odds.sum(), [activations[hook] for hook in hooks])
-    values = {hook: activation.detach().float().cpu() for hook, activation in activations.items()}
-    return odds.detach().cpu(), values, {hook: slope.float().cpu() for hook, slope in zip(hooks, slopes, strict=True)}
+        logits = model.forward(batch, keep=batch.given + 1, gradients=True)
+        return scorer.parts(logits[:, -batch.given - 1 :], run), activations
 
 
-@torch.inference_mode()
+def _slopes_of_parts(scorer: Scorer, total: Float[Tensor, "row part"]) -> Float[Tensor, "row part"]:
+    """The gradient of the score in the parts of which it is put together."""
+    parts = total.detach().clone().requires_grad_(True)
+    scorer.together(parts).sum().backward()
+    return torch.as_tensor(parts.grad)
+
+
 def _without_gradients(
     model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
-) -> tuple[Float[Tensor, " row"], dict[str, Tensor]]:
-    """Log-odds of refusing and activations at the hooks, on the CPU."""
-    activations, logits = model.activations(batch, hooks)
-    return scorer.odds(logits).cpu(), {hook: activation.float().cpu() for hook, activation in activations.items()}
+) -> tuple[Float[Tensor, " row"], list[dict[str, Tensor]]]:
+    """Log-odds of refusing and, for each run, activations at the hooks; on the CPU."""
+    total, values = _in_all_runs(model, batch, hooks, scorer)
+    return scorer.together(total).cpu(), values
+
+
+@torch.no_grad()
+def _in_all_runs(
+    model: ChatModel, batch: Batch, hooks: Sequence[str], scorer: Scorer
+) -> tuple[Float[Tensor, "row part"], list[dict[str, Tensor]]]:
+    """The parts of the score, summed over the runs, and each run's activations at the hooks, which are on the CPU."""
+    total, values = [], []
+    for run, given in enumerate(scorer.runs):
+        activations, logits = model.activations(batch.followed_by(given), hooks)
+        total.append(scorer.parts(logits, run))
+        values.append({hook: activation.float().cpu() for hook, activation in activations.items()})
+    return torch.stack(total).sum(0), values
 
 
 def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> list[Float[Tensor, " position"]]:
@@ -124,7 +164,7 @@ def saliency(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) ->
 
     def work(batch: Batch) -> list[Tensor]:
         _, _, slopes = gradients(model, batch, [hook], scorer)
-        return [slopes[hook][row, -len(prompt) :].norm(dim=-1) for row, prompt in enumerate(batch.encoded)]
+        return [slopes[0][hook][row, -len(prompt) :].norm(dim=-1) for row, prompt in enumerate(batch.encoded)]
 
     return model.in_batches(model.encode(prompts), work)
 
@@ -176,7 +216,7 @@ def attention_flow(model: ChatModel, prompt: str, tokens: Sequence[int]) -> Floa
     hooks = [pattern_hook(layer) for layer in range(model.sizes.layers)]
     batch = model.batch(model.encode([prompt]))
     _, patterns, slopes = gradients(model, batch, hooks, Scorer(model, tokens))
-    return torch.stack([patterns[hook][0] * slopes[hook][0] for hook in hooks])
+    return torch.stack([patterns[0][hook][0] * slopes[0][hook][0] for hook in hooks])
 
 
 @torch.inference_mode()
@@ -193,8 +233,11 @@ def lens(
     return torch.cat(odds).view(streams.shape[:2])
 
 
-def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant"]:
-    """For each variant, the sum of the products over its sites; NaN for a variant without sites."""
+def _sums(part: Part, products: dict[str, Tensor], given: int) -> Float[Tensor, "row variant"]:
+    """For each variant, the sum of the products over its sites; NaN for a variant without sites.
+
+    Products are counted from the end of what was read, with so many given tokens after the prompt.
+    """
     by_hook: dict[str, list[tuple[int, Site]]] = {}
     for number, sites in enumerate(part.variants):
         for site in sites:
@@ -204,7 +247,7 @@ def _sums(part: Part, products: dict[str, Tensor]) -> Float[Tensor, "row variant
     for hook, writes in by_hook.items():
         first_site = writes[0][1]
         product = products[hook] if SITE_KINDS[first_site.kind].scalar else products[hook].sum(-1)
-        at: list[Any] = [torch.tensor([site.position for _, site in writes])]
+        at: list[Any] = [torch.tensor([(site.position or 0) - given for _, site in writes])]
         if first_site.index is not None:
             at.append(torch.tensor([site.index for _, site in writes]))
         elif product.dim() > 2:

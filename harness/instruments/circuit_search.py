@@ -1,6 +1,6 @@
 """Searches for the sites that carry most of an effect: gradients propose sites, exact patches rank them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.instruments.sweep import Chunks, sweep
 from harness.measurements.questions.searches import PROPOSED
 from harness.measurements.sweep_plan import AnySweep, Chosen, Mode, Sweep
 from harness.model.chat_model import ChatModel
+from harness.model.refusal_score import Refusing
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def top(
     model: ChatModel,
     pairs: Iterable[Pair],
     swept: Sweep,
-    tokens: Sequence[int],
+    refusing: Refusing,
     k: int,
     *,
     mode: Mode = "noise",
@@ -44,13 +45,13 @@ def top(
     The `PROPOSED` · k variants of largest estimated effect are patched, and the k largest of these are returned.
     """
     listed = list(pairs)
-    estimates = estimate(model, listed, swept, tokens, mode=mode, ends="both")
+    estimates = estimate(model, listed, swept, refusing, mode=mode, ends="both")
     shape = estimates.patched.shape[1:]
     estimated = np.nan_to_num(np.abs(estimates.mean.ravel()), nan=-1)
     order = np.argsort(-estimated, kind="stable")[: PROPOSED * k]
     proposed = tuple(int(number) for number in order if estimated[number] >= 0)
     chosen = Chosen(swept, proposed)
-    exact = sweep(model, listed, chosen, tokens, mode=mode, chunks=chunks(chosen)).mean
+    exact = sweep(model, listed, chosen, refusing, mode=mode, chunks=chunks(chosen)).mean
     best = np.argsort(-exact, kind="stable")[:k]
     places = tuple(tuple(int(i) for i in np.unravel_index(proposed[at], shape)) for at in best)
     return Ranking(places, tuple(float(exact[at]) for at in best), int(np.prod(shape)), len(proposed))
@@ -59,7 +60,7 @@ def top(
 def circuit(
     model: ChatModel,
     pairs: Iterable[Pair],
-    tokens: Sequence[int],
+    refusing: Refusing,
     *,
     heads: int = 0,
     neurons: int = 0,
@@ -73,7 +74,7 @@ def circuit(
     numbers: dict[Indexed, int] = {"head": heads, "neuron": neurons}
     for kind, k in numbers.items():
         if k:
-            ranking = top(model, listed, Sweep(kind, (at,)), tokens, k, mode=mode, chunks=chunks)
+            ranking = top(model, listed, Sweep(kind, (at,)), refusing, k, mode=mode, chunks=chunks)
             sites = (Site(layer, kind, index) for layer, index, _ in ranking.places)
             effects.update(zip(sites, ranking.effects, strict=True))
     return dict(sorted(effects.items(), key=lambda item: -item[1]))

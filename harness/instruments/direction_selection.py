@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.inputs.chat_tokens import Encoded
 from harness.inputs.sites import OUTPUTS, Site
-from harness.instruments.directions import differences
+from harness.instruments.directions import differences, every
 from harness.instruments.suffix_run import Layout, Recorded, last_logits, record, repeated, run_blocks
 from harness.measurements.interventions import Direction
+from harness.measurements.openings import Openings
 from harness.measurements.questions.searches import LAYERS
-from harness.model.chat_model import ChatModel, Hook
-from harness.model.refusal_score import Scorer, score
+from harness.model.chat_model import Batch, ChatModel, Hook
+from harness.model.refusal_score import Refusing, score, scorer_of
 
 # The filters of the paper: the most nats by which removal may change harmless prompts, and the least mean log-odds of
 # refusing harmless prompts to which adding the direction must lead.
@@ -63,26 +64,23 @@ class Selection:
 
 
 def select(
-    model: ChatModel, train: Prompts, validation: Prompts, tokens: Sequence[int], *, lazily: bool = True
+    model: ChatModel, train: Prompts, validation: Prompts, refusing: Refusing, *, lazily: bool = True
 ) -> Selection:
     """The direction whose removal leaves least refusal, among those that pass the filters on added refusal and KL.
 
     `lazily` skips measurements that cannot change the choice: a candidate that induces no refusal is not removed, and
     harmless prompts under removal are measured from the best candidate down, until one is valid.
     """
-    scorer = Scorer(model, tokens)
-    validation = _treated_as_labelled(model, validation, tokens)
+    validation = _treated_as_labelled(model, validation, refusing)
     positions = range(-len(model.chat.after_instruction), 0)
-    keep = (lambda logits: scorer.odds(logits) > 0, lambda logits: scorer.odds(logits) < 0)
-    vectors, kept = differences(model, (train.harmful, train.harmless), positions, keep)
-    train = Prompts(tuple(compress(train.harmful, kept[0])), tuple(compress(train.harmless, kept[1])))
+    train, vectors = _computed(model, train, positions, refusing)
     for prompts, name in ((train, "training"), (validation, "validation")):
         if not prompts.harmful or not prompts.harmless:
             side = "refuses no harmful" if not prompts.harmful else "answers no harmless"
             return Selection(
                 (), None, (), f"{model.name} {side} {name} prompt, so there is no direction to find", train
             )
-    trial = _Trial(model, validation, tokens, vectors)
+    trial = _Trial(model, validation, refusing, vectors)
     # The stream that enters the first block at a token of the template is the same for all prompts: no difference.
     places = [
         Candidate(layer, position)
@@ -102,6 +100,22 @@ def select(
         key=lambda candidate: candidate.bypassed or 0,
     )
     return _chosen(trial, candidates, ranked, train, lazily)
+
+
+def _computed(
+    model: ChatModel, train: Prompts, positions: range, refusing: Refusing
+) -> tuple[Prompts, Float[Tensor, "layer position width"]]:
+    """The prompts that are treated as labelled, and the differences between their means; empty without such prompts."""
+    if isinstance(refusing, Openings):
+        train = _treated_as_labelled(model, train, refusing)
+        if not train.harmful or not train.harmless:
+            return train, torch.empty(0)
+        return train, differences(model, (train.harmful, train.harmless), positions, (every, every))[0]
+    # The first token is read off while the streams are read.
+    scorer = scorer_of(model, refusing)
+    keep = (lambda logits: scorer.odds(logits) > 0, lambda logits: scorer.odds(logits) < 0)
+    vectors, kept = differences(model, (train.harmful, train.harmless), positions, keep)
+    return Prompts(tuple(compress(train.harmful, kept[0])), tuple(compress(train.harmless, kept[1]))), vectors
 
 
 def _chosen(
@@ -148,10 +162,10 @@ class _Trial:
     """Scores candidates on the validation prompts, several candidates in one batch."""
 
     def __init__(
-        self, model: ChatModel, prompts: Prompts, tokens: Sequence[int], vectors: Float[Tensor, "layer position width"]
+        self, model: ChatModel, prompts: Prompts, refusing: Refusing, vectors: Float[Tensor, "layer position width"]
     ) -> None:
         self.model, self.prompts, self.vectors = model, prompts, vectors
-        self.scorer = Scorer(model, tokens)
+        self.scorer = scorer_of(model, refusing)
         self.encoded = {side: model.encode(getattr(prompts, side)) for side in ("harmful", "harmless")}
 
     def induced(self, candidates: Sequence[Candidate]) -> list[float]:
@@ -162,54 +176,72 @@ class _Trial:
             added = self._rows(portion).repeat_interleave(len(layout.rows), 0)[:, None]
             streams = repeated(layout, clean.streams[layer][layout.rows]) + added.to(clean.streams[layer].dtype)
             ended = run_blocks(clean, layout, range(layer, len(clean.streams)), streams)
-            return self.scorer.odds(last_logits(clean, layout, ended)[:, :, 0])
+            return last_logits(clean, layout, ended)[:, :, 0]
 
-        return self._mean("harmless", candidates, run, key=lambda candidate: candidate.layer)
+        return self._odds("harmless", candidates, run, key=lambda candidate: candidate.layer)
 
     def bypassed(self, candidates: Sequence[Candidate]) -> list[float]:
         """Mean log-odds of harmful prompts, each direction removed everywhere."""
-
-        def run(clean: Recorded, layout: Layout, portion: Sequence[Candidate]) -> Tensor:
-            return self.scorer.odds(self._without(clean, layout, portion)[:, :, 0])
-
-        return self._mean("harmful", candidates, run, key=lambda candidate: 0)
+        return self._odds("harmful", candidates, self._without, key=lambda candidate: 0)
 
     def kl(self, candidates: Sequence[Candidate]) -> list[float]:
         """Mean divergence of harmless prompts' next token when each direction is removed everywhere."""
 
-        def run(clean: Recorded, layout: Layout, portion: Sequence[Candidate]) -> Tensor:
-            self.scorer.clean(clean.logits)
-            logits = self._without(clean, layout, portion)[:, :, 0].transpose(0, 1)
-            return self.scorer(logits, list(range(len(layout.rows))))[1].T
+        def divergence(clean: Recorded, logits: Tensor) -> Tensor:
+            self.scorer.clean(clean.logits[:, 0])
+            return self.scorer(logits[:, :, 0].transpose(0, 1), list(range(len(clean.batch.rows))))[1].T
 
-        return self._mean("harmless", candidates, run, key=lambda candidate: 0)
+        totals = dict.fromkeys(candidates, 0.0)
+        for batch in self._batches("harmless"):
+            values = self._values(batch, candidates, self._without, lambda candidate: 0, divergence)
+            for candidate, value in values.items():
+                totals[candidate] += float(value.sum())
+        return self._means("harmless", totals)
+
+    def _odds(
+        self, side: str, candidates: Sequence[Candidate], run: "_Run", key: Callable[[Candidate], int]
+    ) -> list[float]:
+        """Each candidate's log-odds, averaged over the side's prompts."""
+        totals = dict.fromkeys(candidates, 0.0)
+        for batch in self._batches(side):
+            runs = [
+                self._values(batch.followed_by(given), candidates, run, key, partial(self._parts, number))
+                for number, given in enumerate(self.scorer.runs)
+            ]
+            for candidate in candidates:
+                parts = torch.stack([values[candidate] for values in runs]).sum(0)
+                totals[candidate] += float(self.scorer.together(parts).sum())
+        return self._means(side, totals)
+
+    def _parts(self, number: int, clean: Recorded, logits: Tensor) -> Tensor:
+        return self.scorer.parts(logits, number)
+
+    def _means(self, side: str, totals: Mapping[Candidate, float]) -> list[float]:
+        return [total / len(self.encoded[side]) for total in totals.values()]
 
     @torch.inference_mode()
-    def _mean(
+    def _values(
         self,
-        side: str,
+        batch: Batch,
         candidates: Sequence[Candidate],
-        run: Callable[[Recorded, Layout, Sequence[Candidate]], Tensor],
+        run: "_Run",
         key: Callable[[Candidate], int],
-    ) -> list[float]:
-        """Each candidate's score, averaged over the side's prompts; candidates of equal `key` share batches."""
-        totals = dict.fromkeys(candidates, 0.0)
-        for prompts, clean in self._recorded(self.encoded[side]):
-            rows = torch.arange(len(prompts), device=clean.batch.ids.device)
-            at_once = max(1, self.model.budget // (len(prompts) * clean.width))
-            for portion in _portions(candidates, key, at_once):
-                layout = Layout(rows, len(portion), 1, 0)
-                sums = run(clean, layout, portion).sum(1).tolist()
-                for candidate, total in zip(portion, sums, strict=True):
-                    totals[candidate] += total
-        return [totals[candidate] / len(self.encoded[side]) for candidate in candidates]
+        read: Callable[[Recorded, Tensor], Tensor],
+    ) -> dict[Candidate, Tensor]:
+        """What `read` reads off each candidate's logits, row by row; candidates of equal `key` share batches."""
+        clean = record(self.model, batch)
+        values: dict[Candidate, Tensor] = {}
+        rows = torch.arange(len(batch.rows), device=batch.ids.device)
+        at_once = max(1, self.model.budget // (len(rows) * clean.width))
+        for portion in _portions(candidates, key, at_once):
+            values.update(zip(portion, read(clean, run(clean, Layout(rows, len(portion), 1, 0), portion)), strict=True))
+        return values
 
-    def _recorded(self, prompts: Sequence[Encoded]) -> Iterator[tuple[Sequence[Encoded], Recorded]]:
-        ordered = sorted(prompts, key=len)
-        size = max(1, self.model.budget // len(ordered[-1]))
+    def _batches(self, side: str) -> Iterator[Batch]:
+        ordered = sorted(self.encoded[side], key=len)
+        size = max(1, self.model.budget // (len(ordered[-1]) + max(map(len, self.scorer.runs))))
         for start in range(0, len(ordered), size):
-            portion = ordered[start : start + size]
-            yield portion, record(self.model, self.model.batch(portion))
+            yield self.model.batch(ordered[start : start + size])
 
     def _without(self, clean: Recorded, layout: Layout, candidates: Sequence[Candidate]) -> Tensor:
         """Last logits with each direction removed from the first block's input and from everything blocks write."""
@@ -225,11 +257,15 @@ class _Trial:
         with self.model.hooked(hooks):
             streams = removed(repeated(layout, clean.streams[0][layout.rows]))
             ended = run_blocks(clean, layout, range(len(clean.streams)), streams)
-        return last_logits(clean, layout, ended)
+        return last_logits(clean, layout, ended)[:, :, 0]
 
     def _rows(self, candidates: Sequence[Candidate]) -> Float[Tensor, "candidate width"]:
         rows = [self.vectors[candidate.layer, candidate.position] for candidate in candidates]
         return torch.stack(rows).float().to(self.model.device)
+
+
+_Run = Callable[[Recorded, Layout, Sequence[Candidate]], Tensor]
+"""Runs a batch for several candidates, and returns logits by candidate, row and place where they are read off."""
 
 
 def _portions(
@@ -244,10 +280,10 @@ def _portions(
             yield alike[start : start + size]
 
 
-def _treated_as_labelled(model: ChatModel, prompts: Prompts, tokens: Sequence[int]) -> Prompts:
-    """The harmful prompts that are refused and the harmless ones that are answered, judged by the first token."""
+def _treated_as_labelled(model: ChatModel, prompts: Prompts, refusing: Refusing) -> Prompts:
+    """The harmful prompts that are refused and the harmless ones that are answered, judged by the score."""
     odds: Mapping[str, Sequence[float]] = {
-        side: score(model, getattr(prompts, side), tokens).tolist() for side in ("harmful", "harmless")
+        side: score(model, getattr(prompts, side), refusing).tolist() for side in ("harmful", "harmless")
     }
     return Prompts(
         tuple(prompt for prompt, value in zip(prompts.harmful, odds["harmful"], strict=True) if value > 0),

@@ -110,7 +110,7 @@ def means_of(
 
     def work(batch: Batch) -> list[bool]:
         activations, logits = model.activations(batch, hooks)
-        kept = keep(logits)
+        kept = keep(logits[:, 0])
         mask = batch.mask & kept[:, None]
         start = longest - mask.shape[1]
         sums = {}

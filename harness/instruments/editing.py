@@ -17,7 +17,6 @@ from harness.inputs.prompts.pairs import Pair
 from harness.inputs.sites import SITE_KINDS, At, Kind, Site
 from harness.instruments.directions import basis, means, vectors
 from harness.measurements.interventions import Ablate, Add, Intervention, Patch, Remove
-from harness.measurements.sweep_plan import after_instruction
 from harness.model.architecture import attention_writer, entry_hook, mlp_writer
 from harness.model.chat_model import Batch, ChatModel, Edit, Hook
 
@@ -132,7 +131,7 @@ class _Patched:
 
     def _check(self, model: ChatModel, batch: Batch, at: At) -> None:
         for row in batch.rows:
-            if not self.twins[row].aligned and not after_instruction(at, self.twins[row]):
+            if not self.twins[row].aligned and not self.twins[row].after_instruction(at):
                 raise AssayError(
                     f"{model.name}: pair {row + 1} is not aligned (equal length, one slot that differs), so only "
                     "positions after the instruction can be patched; use at='post', or aligned pairs"

@@ -31,12 +31,17 @@ class Recorded:
     values: tuple[Float[Tensor, "row head position size"], ...]
     calls: tuple[Mapping[str, Any], ...]  # each block's other arguments
     activations: Mapping[str, Tensor]  # hook → row × position × …
-    logits: Float[Tensor, "row vocabulary"]  # of the last position
+    logits: Float[Tensor, "row kept vocabulary"]  # at the prompts' last token and at each given one of an answer
 
     @property
     def width(self) -> int:
-        """Positions of the batch, padding on the left included."""
+        """Positions of the batch, padding on the left and given tokens of an answer included."""
         return self.batch.ids.shape[1]
+
+    @property
+    def prompts(self) -> int:
+        """Positions of the prompts alone, padding on the left included."""
+        return self.width - self.batch.given
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,10 @@ def run_blocks(
 
 def last_logits(
     clean: Recorded, layout: Layout, streams: Float[Tensor, "row token width"]
-) -> Float[Tensor, "copy row variant vocabulary"]:
-    """The logits of each variant's last token."""
-    last = layout.split(streams)[:, :, :, -1]
-    return logits_of(clean.model, last.flatten(0, 2)).view(*last.shape[:3], -1)
+) -> Float[Tensor, "copy row variant kept vocabulary"]:
+    """The logits of each variant at its prompt's last token, and at each given token of an answer."""
+    last = layout.split(streams)[:, :, :, -clean.batch.given - 1 :]
+    return logits_of(clean.model, last.flatten(0, 3)).view(*last.shape[:4], -1)
 
 
 def first_stream(model: ChatModel, batch: Batch) -> Float[Tensor, "row position width"]:

@@ -1,6 +1,7 @@
 """Sweeps: patches many sites one variant at a time, from one recording, with the numbers of plain full forwards."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from harness.inputs.sites import OUTPUTS, SITE_KINDS, Site
 from harness.instruments.editing import mid_stream
 from harness.instruments.suffix_run import Layout, Recorded, first_stream, last_logits, logits_of, record, run_blocks
 from harness.measurements.effects import Effects, joined
+from harness.measurements.openings import FIRST_TOKEN, Opening
 from harness.measurements.sweep_plan import (
     STACKED_TOKENS,
     AnySweep,
@@ -32,8 +34,8 @@ from harness.measurements.sweep_plan import (
     plan,
     set_apart,
 )
-from harness.model.chat_model import ChatModel, Hook
-from harness.model.refusal_score import Scorer
+from harness.model.chat_model import Batch, ChatModel, Hook
+from harness.model.refusal_score import Refusing, Scorer, scorer_of
 
 # Bytes that a sweep may take besides the weights.
 MEMORY = 8 * 1024**3
@@ -60,18 +62,19 @@ def sweep(
     model: ChatModel,
     pairs: Iterable[Pair],
     swept: AnySweep,
-    tokens: Sequence[int],
+    refusing: Refusing,
     *,
     mode: Mode = "noise",
     chunks: Chunks | None = None,
     done: Callable[[int], None] = lambda pairs: None,
 ) -> Effects:
-    """Effects of every variant on the log-odds that the answer's first token is one of `tokens`.
+    """Effects of every variant on the log-odds of refusing, by the first token or by openings.
 
     `done` is called with the number of pairs of each part as soon as the part is measured.
     """
     encoded = {pair.id: model.chat.encode_pair(pair) for pair in pairs}
-    return effects_on(model, encoded, swept, lambda _: Scorer(model, tokens), mode=mode, chunks=chunks, done=done)
+    score = scorer_of(model, refusing)
+    return effects_on(model, encoded, swept, lambda _: score, mode=mode, chunks=chunks, done=done)
 
 
 def effects_on(
@@ -88,8 +91,8 @@ def effects_on(
     model.check(swept.named_sites)
     used, aside = set_apart(encoded, swept)
     axes = swept.axes(model.sizes, [encoded[name] for name in used])
-    measured = []
-    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode):
+    measured, runs = [], scorer(used[:1]).runs
+    for part in parts({name: encoded[name] for name in used}, swept, model.sizes, budget_of(model), mode, runs):
         effects = chunks.get(part.names) if chunks else None
         if effects is None:
             effects = _measured(model, part, swept, scorer(part.names), axes)
@@ -101,9 +104,9 @@ def effects_on(
     return Effects(whole.pairs, tuple(aside), axes, whole.patched, whole.kl, whole.clean, whole.source)
 
 
-def planned(model: ChatModel, pairs: Iterable[Pair], swept: AnySweep) -> Plan:
+def planned(model: ChatModel, pairs: Iterable[Pair], swept: AnySweep, runs: Sequence[Opening] = FIRST_TOKEN) -> Plan:
     """The sweep's cost on this model, without running it."""
-    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, swept, model.sizes, budget_of(model))
+    return plan({pair.id: model.chat.encode_pair(pair) for pair in pairs}, swept, model.sizes, budget_of(model), runs)
 
 
 def budget_of(model: ChatModel) -> Budget:
@@ -116,50 +119,67 @@ def _measured(
     model: ChatModel, part: Part, swept: AnySweep, scorer: Scorer, axes: Mapping[str, tuple[str, ...]]
 ) -> Effects:
     """The effects on one part's pairs."""
-    batch = model.batch(part.prompts)
-    if swept.direct:
-        source, source_logits = model.activations(model.batch(part.sources), _frozen_hooks(model, part.variants))
-        clean = record(model, batch, _frozen_hooks(model, part.variants))
-    else:
-        clean = record(model, batch)
-        source, source_logits = _twin_run(clean, part)
-    scorer.clean(clean.logits)
-    score, _ = scorer(clean.logits[:, None], list(range(len(part.names))))
-    patched = score.repeat(1, len(part.variants))
-    divergence = torch.zeros_like(patched)
+    runs = (_parts(model, replace(part, run=run), swept, scorer) for run in range(len(scorer.runs)))
+    clean, source, patched, divergence = (torch.stack(whole).sum(0) for whole in zip(*runs, strict=True))
+    score = scorer.together(patched)
     absent = [number for number, sites in enumerate(part.variants) if not sites and not isinstance(swept, Joint)]
-    patched[:, absent] = divergence[:, absent] = torch.nan
-    work = _direct_ends(clean, source, part) if swept.direct else _patched_ends(clean, source, part)
-    for rows, numbers, ends in work:
-        size = max(1, LOGITS // (len(rows) * model.sizes.vocabulary))
-        for start in range(0, len(numbers), size):
-            portion = ends[:, start : start + size]
-            logits = logits_of(model, portion.flatten(0, 1)).view(*portion.shape[:2], -1)
-            at = torch.tensor(rows)[:, None], torch.tensor(numbers[start : start + size])
-            patched[at], divergence[at] = scorer(logits, rows)
+    score[:, absent] = divergence[:, absent] = torch.nan
     shape = (len(part.names), *map(len, axes.values()))
     return Effects(
         part.names,
         (),
         axes,
-        patched.view(shape).numpy(),
+        score.view(shape).numpy(),
         divergence.view(shape).numpy(),
-        score[:, 0].numpy(),
-        scorer.odds(source_logits).cpu().numpy(),
+        scorer.together(clean).numpy(),
+        scorer.together(source).numpy(),
     )
 
 
-Ends = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant width"]]]
-"""Rows, numbers of variants, and the stream at the last position that leaves the last block in each of them."""
+def _parts(
+    model: ChatModel, part: Part, swept: AnySweep, scorer: Scorer
+) -> tuple[
+    Float[Tensor, "row part"],
+    Float[Tensor, "row part"],
+    Float[Tensor, "row variant part"],
+    Float[Tensor, "row variant"],
+]:
+    """What one run adds to the scores of clean, twins' and patched prompts; and the patched ones' divergence."""
+    run = part.run
+    batch, sources = (model.batch(prompts).followed_by(scorer.runs[run]) for prompts in (part.prompts, part.sources))
+    if swept.direct:
+        source, source_logits = model.activations(sources, _frozen_hooks(model, part.variants))
+        clean = record(model, batch, _frozen_hooks(model, part.variants))
+    else:
+        clean = record(model, batch)
+        source, source_logits = _twin_run(clean, part, sources)
+    if run == 0:
+        scorer.clean(clean.logits[:, 0])
+    own, _ = scorer.measured(clean.logits[:, None], list(range(len(part.names))), run)
+    patched = own.repeat(1, len(part.variants), 1)
+    divergence = torch.zeros(patched.shape[:2])
+    work = _direct_ends(clean, source, part) if swept.direct else _patched_ends(clean, source, part)
+    for rows, numbers, ends in work:
+        size = max(1, LOGITS // (len(rows) * ends.shape[2] * model.sizes.vocabulary))
+        for start in range(0, len(numbers), size):
+            portion = ends[:, start : start + size]
+            logits = logits_of(model, portion.flatten(0, 2)).view(*portion.shape[:3], -1)
+            at = torch.tensor(rows)[:, None], torch.tensor(numbers[start : start + size])
+            patched[at], divergence[at] = scorer.measured(logits, rows, run)
+    return own[:, 0], scorer.parts(source_logits, run).cpu(), patched, divergence
+
+
+Ends = Iterator[tuple[list[int], list[int], Float[Tensor, "row variant kept width"]]]
+"""Rows, numbers of variants, and the streams that leave the last block in each of them, where logits are read off."""
 
 
 def _patched_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Ends:
     """Runs every group's variants, as many at a time as the token budget holds, which halves when memory runs out."""
     sizes = clean.model.sizes
     for group in groups(part.variants, len(clean.streams)):
-        waiting, tokens = list(group.variants), -group.first
+        waiting, tokens = list(group.variants), clean.batch.given - group.first
         while waiting and (rows := part.rows(group)):
-            numbers = waiting[: max(1, budget_of(clean.model).batch(sizes, part.width) // (len(rows) * tokens))]
+            numbers = waiting[: max(1, budget_of(clean.model).batch(sizes, clean.width) // (len(rows) * tokens))]
             try:
                 ends = _run(clean, source, rows, group.first, [part.variants[number] for number in numbers])
             except (RuntimeError, MemoryError) as error:
@@ -173,21 +193,23 @@ def _patched_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> 
 
 def _run(
     clean: Recorded, source: Mapping[str, Tensor], rows: Sequence[int], first: int, variants: Sequence[Variant]
-) -> Float[Tensor, "row variant width"]:
+) -> Float[Tensor, "row variant kept width"]:
     """Runs variants together: each joins the batch at its first patched layer, and all share the blocks from there."""
     begins = [min(site.layer for site in sites) for sites in variants]
     chosen = torch.tensor(rows, device=clean.batch.ids.device)
-    streams = clean.streams[0].new_empty(0, len(rows), -first, clean.streams[0].shape[-1])
+    start = clean.prompts + first
+    tokens = clean.width - start
+    streams = clean.streams[0].new_empty(0, len(rows), tokens, clean.streams[0].shape[-1])
     for layer, following in pairwise([*sorted(set(begins)), len(clean.streams)]):
         running = [sites for sites, begin in zip(variants, begins, strict=True) if begin <= layer]
-        layout = Layout.compact(chosen, len(running), clean.width + first, most=max(1, STACKED_TOKENS // -first))
+        layout = Layout.compact(chosen, len(running), start, most=max(1, STACKED_TOKENS // tokens))
         # A layout may have room for more variants than there are, by less than one per copy: these run unpatched.
-        fresh = clean.streams[layer][chosen, first:].expand(layout.variants - len(streams), *streams.shape[1:])
+        fresh = clean.streams[layer][chosen, start:].expand(layout.variants - len(streams), *streams.shape[1:])
         merged = layout.merge(torch.cat([streams, fresh]))
         with clean.model.hooked(_write_hooks(clean, source, layout, running, range(layer, following))):
             ended = run_blocks(clean, layout, range(layer, following), merged)
         streams = layout.split(ended).transpose(1, 2).flatten(0, 1)[: len(running)]
-    return streams[:, :, -1].transpose(0, 1)
+    return streams[:, :, -clean.batch.given - 1 :].transpose(0, 1)
 
 
 def _write_hooks(
@@ -204,7 +226,7 @@ def _write_hooks(
             if site.layer in layers:
                 by_hook.setdefault(site.hook, []).append((place, site))
     for name, writes in by_hook.items():
-        write = _write_hook(layout, writes, source[name], clean.width)
+        write = _write_hook(layout, writes, source[name], clean)
         if SITE_KINDS[writes[0][1].kind].set_through is not None:
             yield from mid_stream(writes[0][1].layer, partial(_moved, write))
         else:
@@ -215,14 +237,14 @@ def _write_hook(
     layout: Layout,
     writes: Sequence[tuple[int, Site]],
     source: Tensor,
-    width: int,
+    clean: Recorded,
 ) -> Callable[..., Tensor]:
     """A hook that writes the source's activations at the sites of `writes`, minus those of `entered` if given."""
     copy, stack = zip(*(divmod(number, layout.stacked) for number, _ in writes), strict=True)
     positions = [site.position or 0 for _, site in writes]
-    tokens = [width + position - layout.first for position in positions]
+    tokens = [clean.prompts + position - layout.first for position in positions]
     at: list[Any] = [torch.tensor(values) for values in (copy, stack, tokens)]
-    source_at: list[Any] = [torch.tensor(positions) + source.shape[1]]
+    source_at: list[Any] = [torch.tensor(positions) + source.shape[1] - clean.batch.given]
     if writes[0][1].index is not None:
         index = torch.tensor([site.index for _, site in writes])
         at, source_at = [*at, index], [*source_at, index]
@@ -243,9 +265,12 @@ def _moved(write: Callable[..., Tensor], activation: Tensor, entered: Tensor) ->
 
 
 def _direct_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> Ends:
-    """Direct effects: every output keeps its unpatched value but the variant's own, which take the twin's."""
-    rows = list(range(len(part.names)))
-    end = clean.activations[Site(len(clean.streams) - 1, "resid_post").hook][:, -1]
+    """Direct effects: every output keeps its unpatched value but the variant's own, which take the twin's.
+
+    A variant that writes at the prompt's last token also writes at all given tokens of an answer, whose logits count.
+    """
+    rows, kept = list(range(len(part.names))), slice(-clean.batch.given - 1, None)
+    end = clean.activations[Site(len(clean.streams) - 1, "resid_post").hook][:, kept]
     size = max(1, clean.model.budget // len(rows))
     numbers = [number for number, sites in enumerate(part.variants) if sites]
     for start in range(0, len(numbers), size):
@@ -253,20 +278,20 @@ def _direct_ends(clean: Recorded, source: Mapping[str, Tensor], part: Part) -> E
         ends = []
         for number in portion:
             written = [site.hook for site in part.variants[number] if site.position == -1]
-            ends.append(end + sum(source[hook][:, -1] - clean.activations[hook][:, -1] for hook in written))
+            ends.append(end + sum(source[hook][:, kept] - clean.activations[hook][:, kept] for hook in written))
         yield rows, portion, torch.stack(ends, 1)
 
 
-def _twin_run(clean: Recorded, part: Part) -> tuple[dict[str, Tensor], Tensor]:
+def _twin_run(clean: Recorded, part: Part, sources: Batch) -> tuple[dict[str, Tensor], Tensor]:
     """The twins' activations and last logits; aligned twins are run only from where they differ from their prompts."""
     model, hooks = clean.model, part.hooks
     if None in part.first_differences:
-        return model.activations(model.batch(part.sources), hooks)
-    streams = first_stream(model, model.batch(part.sources))
+        return model.activations(sources, hooks)
+    streams = first_stream(model, sources)
     source: dict[str, Tensor] = {}
     logits = []
     for rows in _row_portions(part):
-        first = clean.width + _first_needed(part, rows)
+        first = clean.prompts + _first_needed(part, rows)
         layout = Layout(torch.tensor(rows, device=streams.device), copies=1, stacked=1, first=first)
 
         def keep(name: str, rows: list[int] = rows) -> Hook:

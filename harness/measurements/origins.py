@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from harness.inputs.prompts.prompt_lists import PromptSet
 from harness.measurements.interventions import Ablate, Circuit, Direction, Patch, Remove
+from harness.measurements.openings import Openings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def origins_in(value: Any) -> Iterator[Origin]:
             yield from origins_in(keep)
         case Direction():
             yield Origin("the direction", "was", value.found_on)
+        case Openings():
+            yield Origin("the openings of refusals", "were", value.sought_on)
         case Ablate() | Remove():
             yield from origins_in(value.circuit if isinstance(value, Ablate) else value.direction)
             yield Origin("the mean put in its place", "was", frozenset(value.over))

@@ -1,7 +1,7 @@
 """Sweeps as values, and their plans: which variants there are, how they are grouped, what they cost. Loads no model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -9,8 +9,20 @@ from harness.inputs.arguments import check_fields
 from harness.inputs.chat_tokens import Encoded, EncodedPair
 from harness.inputs.errors import AssayError
 from harness.inputs.model_record import Sizes
-from harness.inputs.sites import INDEXED, SITE_KINDS, At, Kind, Site, check_at, in_layer, width_at
+from harness.inputs.sites import (
+    INDEXED,
+    SITE_KINDS,
+    At,
+    Kind,
+    Site,
+    check_at,
+    in_layer,
+    label_of,
+    label_of_group,
+    width_at,
+)
 from harness.measurements.interventions import LATER, Circuit
+from harness.measurements.openings import FIRST_TOKEN, Opening
 
 # Variants that share a prefix are stacked on the query axis, about so many tokens at once. With more, attention between
 # variants (computed and masked away) costs more than copying the prefix would.
@@ -24,7 +36,7 @@ Mode = Literal["noise", "denoise"]
 """`noise` patches the harmless twin's activations into the harmful run, `denoise` the other way round."""
 
 Variant = tuple[Site, ...]
-"""Sites that are patched together, each at a position from the end."""
+"""Sites that are patched together, each at a position from the end of the prompt: 0 is the first given token."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,12 @@ class Sweep:
         """Name → labels of each axis of the effects, in the order of the variants."""
         axes = {"layer": tuple(map(str, self._layers(sizes)))}
         if SITE_KINDS[self.kind].count is not None:
-            axes[self.kind] = tuple(map(_group_label, self._numbers(sizes)))
-        return axes | {"position": tuple(map(_label, self._at(pairs)))}
+            axes[self.kind] = tuple(map(label_of_group, self._numbers(sizes)))
+        return axes | {"position": tuple(map(label_of, self._at(pairs)))}
 
-    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
+    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded, given: int = 0) -> tuple[tuple[int, ...], ...]:
         """The positions in this prompt for each element of `at`; empty where the prompt is too short for it."""
-        spans = tuple((at, prompt.positions(at)) for at in self._at(pairs))
+        spans = tuple((at, prompt.positions(at, given)) for at in self._at(pairs))
         return tuple(span if isinstance(at, str) or len(span) == len(at) else () for at, span in spans)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
@@ -111,9 +123,9 @@ class Joint:
         """One axis, the circuits by number."""
         return {"circuit": tuple(map(str, range(len(self.circuits))))}
 
-    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
+    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded, given: int = 0) -> tuple[tuple[int, ...], ...]:
         """The positions of `at` in this prompt, the same for all circuits."""
-        return (prompt.positions(self.at),)
+        return (prompt.positions(self.at, given),)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
         """A variant for each circuit: all of its sites at all positions of the span."""
@@ -170,9 +182,9 @@ class Chosen:
         """One axis, the variants by their number in the whole sweep."""
         return {"variant": tuple(map(str, self.numbers))}
 
-    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded) -> tuple[tuple[int, ...], ...]:
+    def spans(self, pairs: Sequence[EncodedPair], prompt: Encoded, given: int = 0) -> tuple[tuple[int, ...], ...]:
         """The whole sweep's spans."""
-        return self.whole.spans(pairs, prompt)
+        return self.whole.spans(pairs, prompt, given)
 
     def variants(self, sizes: Sizes, spans: Sequence[tuple[int, ...]]) -> tuple[Variant, ...]:
         """The chosen variants, in the order of `numbers`."""
@@ -191,7 +203,13 @@ class Part:
     prompts: tuple[Encoded, ...]  # patched
     sources: tuple[Encoded, ...]  # patched from
     first_differences: tuple[int | None, ...]  # first position, from the end, at which they differ; None: not aligned
-    variants: tuple[Variant, ...]
+    by_run: tuple[tuple[Variant, ...], ...]  # the variants in each run, which differ in the tokens given
+    run: int = 0
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The variants of this run."""
+        return self.by_run[self.run]
 
     @property
     def width(self) -> int:
@@ -241,7 +259,7 @@ class Plan:
     @property
     def operations(self) -> float:
         """Multiplications and additions in matrix products with weights; attention between tokens is not counted."""
-        blocks, head = self.tokens * per_block(self.sizes), self.readouts * self.sizes.d_model * self.sizes.vocabulary
+        blocks, head = self.tokens * self.sizes.per_block, self.readouts * self.sizes.d_model * self.sizes.vocabulary
         return 2.0 * (blocks + head)
 
     def minutes(self, rate: float) -> float:
@@ -257,73 +275,71 @@ class Plan:
         )
 
 
-def plan(pairs: Mapping[str, EncodedPair], sweep: AnySweep, sizes: Sizes, budget: Budget) -> Plan:
-    """The cost of a sweep, computed from the pairs' tokens and the model's sizes alone."""
+def plan(
+    pairs: Mapping[str, EncodedPair],
+    sweep: AnySweep,
+    sizes: Sizes,
+    budget: Budget,
+    runs: Sequence[Opening] = FIRST_TOKEN,
+) -> Plan:
+    """The cost of a sweep, computed from the pairs' tokens, the runs' given tokens and the model's sizes alone."""
     used, aside = set_apart(pairs, sweep)
     batches = tokens = readouts = peak = variants = 0
-    for part in parts({name: pairs[name] for name in used}, sweep, sizes, budget, "noise"):
+    swept = parts({name: pairs[name] for name in used}, sweep, sizes, budget, "noise", runs)
+    for part in (replace(part, run=run) for part in swept for run in range(len(runs))):
+        given = len(runs[part.run])
         variants = max(variants, len(part.variants))
-        rows, item = len(part.names), budget.item
-        tokens += 2 * rows * part.width * sizes.layers
-        readouts += 2 * rows
-        kept = (
-            rows
-            * part.width
-            * item
-            * (
-                sizes.layers * (sizes.d_model + 2 * sizes.kv_heads * sizes.d_head)
-                + sum(width_at(hook, sizes) for hook in part.hooks)
-            )
-        )
-        at_once = rows * part.width
+        rows, item, width = len(part.names), budget.item, part.width + given
+        tokens += 2 * rows * width * sizes.layers
+        readouts += 2 * rows * (1 + given)
+        recorded = sizes.layers * (sizes.d_model + 2 * sizes.kv_heads * sizes.d_head)
+        kept = rows * width * item * (recorded + sum(width_at(hook, sizes) for hook in part.hooks))
+        at_once = rows * width
         for group in groups(part.variants, sizes.layers):
-            reached, length = len(part.rows(group)), -group.first
-            size = max(1, budget.batch(sizes, part.width) // max(1, reached * length))
+            reached, length = len(part.rows(group)), given - group.first
+            size = max(1, budget.batch(sizes, width) // max(1, reached * length))
             batches += -(-len(group.variants) // size) if reached else 0
             begins = [min(site.layer for site in part.variants[number]) for number in group.variants]
             tokens += reached * length * sum(sizes.layers - layer for layer in begins)
-            readouts += reached * len(group.variants)
+            readouts += reached * len(group.variants) * (1 + given)
             at_once = max(at_once, reached * length * min(size, len(group.variants)))
-        peak = max(peak, kept + at_once * token_bytes(sizes, item, part.width))
+        peak = max(peak, kept + at_once * token_bytes(sizes, item, width))
     return Plan(len(used), len(aside), variants, batches, tokens, readouts, peak, sizes)
 
 
 def parts(
-    pairs: Mapping[str, EncodedPair], sweep: AnySweep, sizes: Sizes, budget: Budget, mode: Mode
+    pairs: Mapping[str, EncodedPair], sweep: AnySweep, sizes: Sizes, budget: Budget, mode: Mode, runs: Sequence[Opening]
 ) -> Iterator[Part]:
     """The parts in which pairs are swept: each has the same positions throughout, and fits the budget."""
     encoded = list(pairs.values())
     by_spans: dict[tuple[tuple[int, ...], ...], list[str]] = {}
     for name, pair in pairs.items():
         by_spans.setdefault(sweep.spans(encoded, pair.harmful), []).append(name)
-    for spans, names in by_spans.items():
-        variants = sweep.variants(sizes, spans)
+    for names in by_spans.values():
+        by_run = tuple(sweep.variants(sizes, sweep.spans(encoded, pairs[names[0]].harmful, len(run))) for run in runs)
         # Neighbours with the same first difference share most of the work.
         names.sort(key=lambda name: (len(pairs[name].harmful), pairs[name].first_difference or 0))
         widest = max(max(len(pairs[name].harmful), len(pairs[name].harmless)) for name in names)
-        size = max(1, min(budget.batch(sizes, widest) // widest, int(PART_OPERATIONS // _operations(variants, sizes))))
+        widest += max(map(len, runs))
+        operations = sum(_operations(variants, sizes, len(run)) for variants, run in zip(by_run, runs, strict=True))
+        size = max(1, min(budget.batch(sizes, widest) // widest, int(PART_OPERATIONS // operations)))
         for start in range(0, len(names), size):
             chosen = names[start : start + size]
             sides = [(pairs[name].harmful, pairs[name].harmless) for name in chosen]
             prompts, sources = zip(*(sides if mode == "noise" else [side[::-1] for side in sides]), strict=True)
             firsts = tuple(pairs[name].first_difference for name in chosen)
-            yield Part(tuple(chosen), prompts, sources, firsts, variants)
+            yield Part(tuple(chosen), prompts, sources, firsts, by_run)
 
 
-def _operations(variants: Sequence[Variant], sizes: Sizes) -> float:
-    """At most how many operations one pair's patched runs take."""
+def _operations(variants: Sequence[Variant], sizes: Sizes, given: int) -> float:
+    """At most how many operations one pair's patched runs take, with so many tokens given after the prompt."""
     begins = (
         (group, min(site.layer for site in variants[number]))
         for group in groups(variants, sizes.layers)
         for number in group.variants
     )
-    return max(1.0, 2.0 * per_block(sizes) * sum(-group.first * (sizes.layers - layer) for group, layer in begins))
-
-
-def per_block(sizes: Sizes) -> int:
-    """Multiplications with weights for one token in one block."""
-    attention = 2 * (sizes.heads + sizes.kv_heads) * sizes.d_head
-    return sizes.d_model * (attention + sizes.mlp_matrices * sizes.d_mlp)
+    tokens = sum((given - group.first) * (sizes.layers - layer) for group, layer in begins)
+    return max(1.0, 2.0 * sizes.per_block * tokens)
 
 
 def token_bytes(sizes: Sizes, item: int, width: int) -> int:
@@ -352,10 +368,13 @@ def groups(variants: Sequence[Variant], layers: int) -> list[Group]:
 def reaches(sites: Variant, layers: int) -> bool:
     """Whether patching these sites can change the last logits.
 
-    A site after the last block's attention can do so at the last position only: nothing moves between tokens there.
+    A site after the last block's attention can do so at the last position and given tokens only: nothing moves there.
     """
     return any(
-        site.layer < layers - 1 or SITE_KINDS[site.kind].before_attention or site.position == -1 for site in sites
+        site.layer < layers - 1
+        or SITE_KINDS[site.kind].before_attention
+        or (site.position is not None and site.position >= -1)
+        for site in sites
     )
 
 
@@ -370,7 +389,7 @@ def set_apart(pairs: Mapping[str, EncodedPair], sweep: AnySweep) -> tuple[list[s
     aside: list[str] = []
     for name, pair in pairs.items():
         places = (sweep.at,) if isinstance(sweep, Joint) else sweep.at
-        usable = pair.aligned or (places != "each" and all(after_instruction(at, pair) for at in places))
+        usable = pair.aligned or (places != "each" and all(map(pair.after_instruction, places)))
         (used if usable else aside).append(name)
     if not used:
         raise AssayError(
@@ -378,21 +397,3 @@ def set_apart(pairs: Mapping[str, EncodedPair], sweep: AnySweep) -> tuple[list[s
             "end of the instruction can be compared; sweep at 'post', or give pairs that align for this tokenizer"
         )
     return used, aside
-
-
-def after_instruction(at: At, pair: EncodedPair) -> bool:
-    """Whether all these positions lie after the instruction, where they correspond even in pairs that do not align."""
-    if isinstance(at, str):
-        return at == "post"
-    post = min(len(prompt) - prompt.end for prompt in (pair.harmful, pair.harmless))
-    return all(-post <= position < 0 for position in at)
-
-
-def _group_label(numbers: Sequence[int | None]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
-
-
-def _label(at: At) -> str:
-    if isinstance(at, str):
-        return at
-    return str(at[0]) if len(at) == 1 else f"{at[0]}…{at[-1]}"

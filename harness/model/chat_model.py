@@ -4,7 +4,7 @@ import gc
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -40,12 +40,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts in one tensor, padded on the left, so that position −1 is each prompt's last token."""
+    """Prompts in one tensor, padded on the left, so that position −1 is each prompt's last token.
+
+    With `given` tokens of an answer after the prompts, the same for all, they are the last ones instead.
+    """
 
     rows: tuple[int, ...]  # the prompts' numbers among all that were asked for
     encoded: tuple[Encoded, ...]
     ids: Int[Tensor, "row position"]
     mask: Bool[Tensor, "row position"]
+    given: int = 0
+
+    def followed_by(self, answer: Sequence[int]) -> "Batch":
+        """These prompts, each followed by the first tokens of an answer."""
+        if not answer:
+            return self
+        rows, device = len(self.ids), self.ids.device
+        ids = torch.cat([self.ids, torch.tensor(answer, device=device).expand(rows, -1)], -1)
+        mask = torch.cat([self.mask, self.mask.new_ones(rows, len(answer))], -1)
+        return replace(self, ids=ids, mask=mask, given=len(answer))
 
     @property
     def position_ids(self) -> Int[Tensor, "row position"]:
@@ -251,8 +264,11 @@ class ChatModel:
 
     def activations(
         self, batch: Batch, hooks: Iterable[str], *, cache: Cache | None = None
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "row vocabulary"]]:
-        """Activations at the hooks and the last position's logits, in the model's own precision, on its device."""
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "row kept vocabulary"]]:
+        """Activations at the hooks, and logits at the prompts' last token and at each given token of an answer.
+
+        In the model's own precision, on its device.
+        """
         by_hook: dict[str, Tensor] = {}
 
         def keep(name: str) -> Hook:
@@ -262,7 +278,7 @@ class ChatModel:
             return name, hook
 
         with self.hooked(map(keep, hooks)):
-            logits = self.forward(batch, cache=cache)[:, -1]
+            logits = self.forward(batch, keep=batch.given + 1, cache=cache)[:, -batch.given - 1 :]
         return by_hook, logits
 
     def hooked(self, hooks: Iterable[Hook]) -> AbstractContextManager[object]:

@@ -12,15 +12,25 @@ from transformers import DynamicCache
 
 from harness.inputs.judges.phrases import OPENING
 from harness.inputs.prompts.prompt_lists import PromptSet
-from harness.measurements.questions.openings import LONGEST, MOST, PURE, Opening, beginnings, chains
+from harness.measurements.openings import FIRST_TOKEN, LONGEST, MOST, PURE, Opening, Openings, beginnings, chains
 from harness.model.chat_model import Batch, ChatModel, Completion, Edit
 
 # A token counts as a refusal's first only if at least this share of refusals begins with it.
 _SHARE = 0.05
 
 
+Refusing = Sequence[int] | Openings
+"""What a refusal is told by: the first tokens of refusals, or the openings of refusals and of other answers."""
+
+
 class Scorer:
-    """Log-odds of refusing, and divergence from the clean run, computed on the logits' own device."""
+    """Log-odds of refusing, and divergence from the clean run, computed on the logits' own device.
+
+    A score may take several runs, each with other tokens given after the prompt: each run adds `parts`, and the score
+    is `together` of their sums. The first token's score takes one run, and has one part.
+    """
+
+    runs: Sequence[Opening] = FIRST_TOKEN  # the tokens given after the prompt in each run
 
     def __init__(self, model: ChatModel, tokens: Sequence[int] | Sequence[tuple[int, int]]) -> None:
         self.tokens = torch.tensor(list(tokens), device=model.device)
@@ -45,11 +55,64 @@ class Scorer:
         kl = (total - cross - self.entropy[rows][:, None]).clamp(min=0)
         return odds.cpu(), kl.cpu()
 
+    def parts(self, logits: Float[Tensor, "*row kept vocabulary"], run: int) -> Float[Tensor, "*row part"]:
+        """What a run adds to the score, from its logits at the prompt's last token and at each given one."""
+        return self.odds(logits[..., 0, :])[..., None]
+
+    def measured(
+        self, logits: Float[Tensor, "row variant kept vocabulary"], rows: list[int], run: int
+    ) -> tuple[Float[Tensor, "row variant part"], Float[Tensor, "row variant"]]:
+        """`parts` and the first token's divergence, on the CPU; overwrites the logits."""
+        odds, kl = self(logits[:, :, 0], rows)
+        return odds[..., None], kl
+
+    def together(self, parts: Float[Tensor, "*row part"]) -> Float[Tensor, "*row"]:
+        """The score, from the parts summed over all runs."""
+        return parts[..., 0]
+
     def _sums(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Log-odds, and the logsumexp of all logits; overwrites the logits."""
         refuse = logits[..., self.tokens].logsumexp(-1)
         rest = logits.index_fill_(-1, self.tokens, -torch.inf).logsumexp(-1)
         return refuse - rest, torch.logaddexp(refuse, rest)
+
+
+class OpeningScorer(Scorer):
+    """Scores log Σ p of refusing openings − log Σ p of answering ones; a part is the log-probability of an opening."""
+
+    def __init__(self, model: ChatModel, openings: Openings) -> None:
+        super().__init__(model, sorted({opening[0] for opening in openings.refusing}))
+        self.openings, self.runs = openings, openings.runs
+        # For each run the place, token and opening of what is read off in it; each token is read off in one run.
+        self.read: list[list[tuple[int, int, int]]] = [[] for _ in self.runs]
+        for number, opening in enumerate(openings.every):
+            for place, token in enumerate(opening):
+                run = next(run for run, given in enumerate(self.runs) if given[:place] == opening[:place])
+                self.read[run].append((place, token, number))
+
+    def parts(self, logits: Float[Tensor, "*row kept vocabulary"], run: int) -> Float[Tensor, "*row part"]:
+        """The log-probabilities of the openings' tokens that are read off in this run."""
+        places, tokens, numbers = torch.tensor(self.read[run], device=logits.device).T
+        values = logits.float().log_softmax(-1)[..., places, tokens]
+        parts: Tensor = values.new_zeros(*values.shape[:-1], len(self.openings.every))
+        return parts.index_add(-1, numbers, values)
+
+    def measured(
+        self, logits: Float[Tensor, "row variant kept vocabulary"], rows: list[int], run: int
+    ) -> tuple[Float[Tensor, "row variant part"], Float[Tensor, "row variant"]]:
+        """`parts` and, in the first run, the first token's divergence, on the CPU; overwrites the logits."""
+        parts = self.parts(logits, run).cpu()
+        return parts, self(logits[:, :, 0], rows)[1] if run == 0 else torch.zeros(logits.shape[:2])
+
+    def together(self, parts: Float[Tensor, "*row part"]) -> Float[Tensor, "*row"]:
+        """The log-odds of refusing openings against answering ones."""
+        refusing = len(self.openings.refusing)
+        return parts[..., :refusing].logsumexp(-1) - parts[..., refusing:].logsumexp(-1)
+
+
+def scorer_of(model: ChatModel, refusing: Refusing) -> Scorer:
+    """The score by openings, or by first tokens."""
+    return OpeningScorer(model, refusing) if isinstance(refusing, Openings) else Scorer(model, refusing)
 
 
 class Contrast(Scorer):
@@ -63,9 +126,11 @@ class Contrast(Scorer):
         return ours - theirs, logits.logsumexp(-1)
 
 
-def score(model: ChatModel, prompts: Sequence[str], tokens: Sequence[int]) -> Float[np.ndarray, " prompt"]:
+def score(model: ChatModel, prompts: Sequence[str], refusing: Refusing) -> Float[np.ndarray, " prompt"]:
     """The unedited model's log-odds of refusing each prompt."""
-    return np.asarray(Scorer(model, tokens).odds(model.next_token(prompts).to(model.device)).cpu())
+    if isinstance(refusing, Openings):
+        return opening_odds(model, prompts, refusing)
+    return np.asarray(Scorer(model, refusing).odds(model.next_token(prompts).to(model.device)).cpu())
 
 
 def refusal_tokens(model: ChatModel, pairs: PromptSet) -> tuple[int, ...]:
@@ -115,20 +180,14 @@ def telling(answers: Sequence[tuple[Opening, bool]]) -> tuple[list[Opening], lis
 
 
 def opening_odds(
-    model: ChatModel,
-    prompts: Sequence[str],
-    refusing: Sequence[Opening],
-    answering: Sequence[Opening],
-    *,
-    under: Edit | None = None,
+    model: ChatModel, prompts: Sequence[str], openings: Openings, *, under: Edit | None = None
 ) -> Float[np.ndarray, " prompt"]:
     """Log-odds that an answer begins with a refusing opening and not with an answering one: log Σ p − log Σ p."""
-    every = [*refusing, *answering]
+    every = openings.every
     chance = model.in_batches(
         model.encode(prompts), lambda batch: list(_chances(model, batch, every, under)), beyond=max(map(len, every))
     )
-    log = torch.stack(chance)
-    return np.asarray(log[:, : len(refusing)].logsumexp(-1) - log[:, len(refusing) :].logsumexp(-1))
+    return np.asarray(OpeningScorer(model, openings).together(torch.stack(chance)))
 
 
 @torch.no_grad()

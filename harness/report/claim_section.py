@@ -19,6 +19,7 @@ from harness.results.pair_table import kinds_asked
 from harness.results.quantity_words import phrase
 from harness.results.rejudged import doubt
 from harness.results.run_record import Judged, Run
+from harness.results.verdict_evidence import by_openings
 from harness.subjects.published.recordings import RECORDED
 
 # If there are more verdicts than this, they are folded: the figure shows all of them.
@@ -99,7 +100,7 @@ class ClaimSections:
                 for estimate in verdict["estimates"]
                 if estimate["n"]
             ],
-            "limits": wording.limits(verdict, self._material.run, kinds),
+            "limits": wording.limits(verdict, self._material.run, kinds, by_openings=any(map(by_openings, evidence))),
             "use": self._use(verdict),
             "table": self._material.tables.get(key),
         }

@@ -47,6 +47,7 @@ _WORDS = {
     "cross-entropy": "extra nats a token on plain text",
     "harmless, refused": "rise in refusals of harmless prompts (score)",
     "AUC of the score": "first token tells refusals from answers (AUC)",
+    "AUC of the openings": "openings tell refusals from answers (AUC)",
     "jointly": "effect of all parts of the circuit together",
     "part by part, summed": "sum of the effects of its parts alone",
     "lead over a harmless behaviour": "lead over a harmless behaviour's circuit",

@@ -186,6 +186,11 @@ class Swept:
         return "harmful" if self.mode == "noise" else "harmless"
 
     @property
+    def by_openings(self) -> bool:
+        """Whether refusals are told by openings of several tokens, and not by the first token."""
+        return by_openings(self.evidence)
+
+    @property
     def verb(self) -> str:
         """How captions call a component's effect: it `takes away` refusal, or `brings` it."""
         return "takes away" if self.mode == "noise" else "brings"
@@ -276,6 +281,11 @@ class Arm:
             return None
         rows = zip(np.atleast_2d(self.refused), self.samples, strict=True)
         return Outcomes.together([outcomes(refused, sample.values) for refused, sample in rows])
+
+
+def by_openings(evidence: Evidence) -> bool:
+    """Whether this evidence tells refusals by openings of several tokens, and not by the first token."""
+    return evidence.recipe.of.get("openings") is not None
 
 
 def arms_of(answers: Iterable[Evidence]) -> list[Arm]:

@@ -130,7 +130,7 @@ def numbers(estimates: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{phrase(estimate['name'])} {number(estimate)}" for estimate in estimates)
 
 
-def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
+def limits(verdict: Judged, run: Run, kinds: Sequence[str], *, by_openings: bool = False) -> list[str]:
     """Sentences on what limits a verdict; `kinds` are those of its held-out evidence."""
     model, sentences, estimates = verdict["model"], [], verdict["estimates"]
     sizes = [estimate["n"] for estimate in estimates if estimate["unit"] in ("pairs", "prompts") and estimate["n"]]
@@ -152,7 +152,7 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
             "Published judgements, counted again: nothing was measured, and unpublished controls are missing."
         )
     else:
-        sentences.extend(_ways_of_telling(kinds, run.answer_tokens.get(model, SHORT_ANSWER)))
+        sentences.extend(_ways_of_telling(kinds, run.answer_tokens.get(model, SHORT_ANSWER), by_openings))
     sentences.extend(f"Of this model: {remark}." for remark in run.notes_on(model))
     if model.startswith(ORGANISM):
         sentences.append(
@@ -167,7 +167,7 @@ def limits(verdict: Judged, run: Run, kinds: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _ways_of_telling(kinds: Sequence[str], tokens: int) -> Iterator[str]:
+def _ways_of_telling(kinds: Sequence[str], tokens: int, by_openings: bool) -> Iterator[str]:
     """Sentences on how refusals were told, and on what that misses."""
     if Answers.KIND in kinds:
         yield (
@@ -177,7 +177,7 @@ def _ways_of_telling(kinds: Sequence[str], tokens: int) -> Iterator[str]:
         yield (
             "Whether an answer is language and on its topic is told by fixed limits, tried on organisms' answers alone."
         )
-    elif OpeningScores.KIND in kinds:
+    elif by_openings or OpeningScores.KIND in kinds:
         yield "Judged by the odds of openings of several tokens, compared with answers on discovery prompts alone."
     elif Swept.KIND in kinds or Scores.KIND in kinds:
         yield "Judged by the odds that the first token refuses; answers only showed that the model refuses at all."

@@ -1,21 +1,16 @@
 """Which prompts are refused in an arm, by the cheapest measure that was seen to agree with generated answers there."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
 
-from harness.inputs.judges.outcomes import together
-from harness.inputs.judges.phrases import PHRASES
-from harness.inputs.judges.registry import judged_by
 from harness.inputs.prompts.pairs import PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet, one_of_each_cluster, portion, twins
-from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Intervention, Patch
-from harness.measurements.origins import prompts_of
-from harness.measurements.questions import Answers, Encoding, FoundOpenings, Openings, OpeningScores, Scores
+from harness.measurements.questions import Encoding
 from harness.subjects.protocol import Measure, MeasuredSubject, Refused, Validity
+from harness.subjects.score import answered, odds_by
 
 # Prompts on which a measure is compared with generated answers, none of them of the same cluster.
 SAMPLE = 48
@@ -43,11 +38,11 @@ class ArmRefusals:
                 if measure == "first token" and first_token is not None:
                     hits = first_token()
                 else:
-                    hits = np.array([_said(self, measure, self.ask, pairs, side, arm) for arm in arms])
+                    hits = np.array([odds_by(self, measure, self.ask, pairs, side, arm) for arm in arms]) > 0
                 others = f" ({'; '.join(tried)})" if tried else ""
                 return Refused(hits, f"by {words}, {validity} as generated{others}")
             tried.append(f"{words}: {validity} as generated")
-        hits = np.array([_answered(self.ask, self.to_answer(pairs, side, arm)) for arm in arms])
+        hits = np.array([answered(self.ask, self.to_answer(pairs, side, arm)) for arm in arms])
         return Refused(hits, f"by generated answers ({'; '.join(tried)})")
 
     def validity(
@@ -67,18 +62,11 @@ class ArmRefusals:
                 break
             # Of the unchanged model all discovery answers are there already.
             sample = discovery if arm is None else portion(discovery, side, rows)
-            said = _said(self, measure, self.seek_and_cite, sample, side, arm)
-            alike = said == _answered(self.seek_and_cite, self.to_answer(sample, side, arm)[:1])
+            said = odds_by(self, measure, self.seek_and_cite, sample, side, arm) > 0
+            alike = said == answered(self.seek_and_cite, self.to_answer(sample, side, arm)[:1])
             same += int((alike[rows] if arm is None else alike).sum())
             n += len(rows)
         return Validity(same, n)
-
-    @cached_property
-    def openings(self: MeasuredSubject) -> Openings:
-        """How this model's refusals and its other answers begin, on discovery prompts."""
-        found = self.seek(FoundOpenings(self.all_pairs)).values
-        refusing, answering = (tuple(map(tuple, found[kind])) for kind in ("refusing", "answering"))
-        return Openings(refusing, answering, sought_on=prompts_of(self.all_pairs.discovery))
 
 
 def _can_be_told(subject: MeasuredSubject, measure: Measure) -> bool:
@@ -89,25 +77,6 @@ def _can_be_told(subject: MeasuredSubject, measure: Measure) -> bool:
     if measure == "first token":
         return subject.score_serves
     return bool(subject.openings.refusing and subject.openings.answering)
-
-
-def _said(
-    subject: MeasuredSubject,
-    measure: Measure,
-    ask: Callable[[Scores | OpeningScores], Evidence],
-    pairs: PromptSet,
-    side: PromptSide,
-    arm: Intervention | None,
-) -> Bool[np.ndarray, " prompt"]:
-    """Whether refusing is likelier than not, by one of the measures that generate nothing."""
-    if measure == "first token":
-        return np.array(ask(Scores(pairs, side, arm)).values["odds"]) > 0
-    return np.array(ask(OpeningScores(pairs, side, subject.openings, arm)).values["odds"]) > 0
-
-
-def _answered(ask: Callable[[Answers], Evidence], samples: Sequence[Answers]) -> Bool[np.ndarray, "*sample prompt"]:
-    """Whether the generated answers refuse."""
-    return together([np.array(judged_by(PHRASES, ask(question).values)) > 0 for question in samples])
 
 
 def _sample(subject: MeasuredSubject, side: PromptSide, arms: Sequence[Intervention | None]) -> list[int]:

@@ -87,7 +87,7 @@ class CircuitQuestions:
         if not alike:
             return unmeasured(name, "not measurable: no two harmless prompts are of one template")
         share = self.limit_of(circuit) or circuit.share(self.sizes)
-        searched = self.seek(GrownCircuit(alike, share, at, contrast=True))
+        searched = self.seek(self.told(GrownCircuit(alike, share, at, contrast=True)))
         other = Circuit(sites_in(searched.values["blocks"], prompts_of(alike)))
         if not other:
             return unmeasured(name, f"not measurable: none of {len(alike)} pairs of harmless prompts gave a circuit")
@@ -111,6 +111,8 @@ class CircuitQuestions:
 
         Beside it stands the same for random circuits of its size.
         """
+        if self.measure == "openings":
+            raise Inconclusive("nothing to compare: no first token tells refusals, which openings of several tokens do")
         effects = self.effects(pairs, _beside_controls(self, circuit, at), mode)
         beside(self.share_of("E", effects, effects.change[:, 0]))  # which requires enough pairs
         name, random = "probability of refusing", "probability of refusing, random circuits"
@@ -135,7 +137,7 @@ class CircuitQuestions:
         do nothing and their ranks are noise.
         """
         sweep, plural = Sweep(kind, ("post",), groups=GROUPS[kind]), SITE_KINDS[kind].plural
-        exact, estimates = self.effects(pairs, sweep), unpacked(self.ask(Estimated(pairs, sweep)))
+        exact, estimates = self.effects(pairs, sweep), unpacked(self.ask(self.told(Estimated(pairs, sweep))))
         measured, guessed = (
             effects.towards_twin.reshape(len(effects.pairs), -1).astype(float) for effects in (exact, estimates)
         )

@@ -12,11 +12,14 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Intervention
-from harness.measurements.questions import Measurement, PromptSide, Scores
+from harness.measurements.openings import Openings, runs_of
+from harness.measurements.questions import Measurement, PromptSide
+from harness.measurements.recipe import Recipe
 from harness.measurements.sweep_plan import AnySweep
 from harness.subjects.arm_refusals import SAMPLE
 from harness.subjects.live import Subject
 from harness.subjects.protocol import Measure, Validity
+from harness.subjects.score import behind
 
 
 @dataclass
@@ -39,15 +42,13 @@ class Planner(Subject):
         self.work, self.known = work, known
         return self
 
-    @property
-    def area(self) -> float:
-        """Always 1, so that effects are asked for; the measurements behind the real AUC are counted."""
-        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
-        for side in sides:
-            self.seek(Scores(self.all_pairs.discovery, side))
-            for question in self.to_answer(self.all_pairs.discovery, side):
-                self.seek(question)
-        return 1.0
+    def area_by(self, measure: Measure) -> float:
+        """The AUC if the evidence behind it is in the store; else 1, so that effects are asked for."""
+        questions = list(behind(self, measure))
+        for question in questions:
+            self.seek(question)
+        kept = all(self.store.get(self._recipe(question)) is not None for question in questions)
+        return super().area_by(measure) if kept else 1.0
 
     def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
         """Perfect, so that no dearer measure is counted; the answers behind the real validity are counted."""
@@ -57,7 +58,7 @@ class Planner(Subject):
     def seek(self, question: Measurement) -> Evidence:
         """The evidence in the store; on a miss a placeholder, whose cost is added up."""
         model = Awake(self)
-        recipe = question.recipe(self.record.fingerprint, self.tokens if question.SCORED else ())
+        recipe = self._recipe(question)
         if (kept := self.store.get(recipe)) is not None:
             return kept
         if recipe.fingerprint not in self.known:
@@ -65,6 +66,9 @@ class Planner(Subject):
             self.work.asked += 1
             self.work.tokens += question.cost(model)
         return Evidence(recipe, *question.placeholder(model))
+
+    def _recipe(self, question: Measurement) -> Recipe:
+        return question.recipe(self.record.fingerprint, self.scored_tokens if question.by_tokens else ())
 
 
 def rate(subject: Subject) -> float:
@@ -114,10 +118,10 @@ class Awake:
         chat = self.subject.wake().chat
         return [chat.encode_pair(pair) for pair in pairs]
 
-    def swept(self, pairs: PairSet, variants: AnySweep) -> float:
+    def swept(self, pairs: PairSet, variants: AnySweep, openings: Openings | None = None) -> float:
         """Tokens through the whole model that a sweep takes; its peak memory is noted."""
         from harness.instruments.sweep import planned  # the model is awake, and torch is there
 
-        sweep, work = planned(self.subject.wake(), pairs, variants), self.subject.work
+        sweep, work = planned(self.subject.wake(), pairs, variants, runs_of(openings)), self.subject.work
         work.peak = max(work.peak, sweep.peak)
         return sweep.tokens / self.sizes.layers

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,9 +18,8 @@ from harness.inputs.model_record import ModelRecord, Sizes
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.prompts.prompt_lists import PromptSet, twins
 from harness.inputs.sites import SITE_KINDS, At, Indexed, Site, number_of
-from harness.judging import means, proportions
+from harness.judging import means
 from harness.judging.estimate import Estimate, Inconclusive, beside, exclude
-from harness.judging.ranges import SHARE
 from harness.measurements.effects import Effects
 from harness.measurements.effects_evidence import Parts, unpacked
 from harness.measurements.evidence import Evidence, Store
@@ -43,18 +41,17 @@ from harness.measurements.sweep_plan import Joint, Mode, Sweep
 from harness.subjects.arm_refusals import ArmRefusals
 from harness.subjects.circuits import CircuitQuestions, sites_in
 from harness.subjects.other_directions import OtherDirections, Preference, place_of
+from harness.subjects.protocol import Measure
 from harness.subjects.quantities.arm_controls import Controls
 from harness.subjects.quantities.depths import Depths
 from harness.subjects.quantities.geometry import Geometry
 from harness.subjects.quantities.refusals import Refusals, estimated, no_share
 from harness.subjects.quantities.side_effects import SideEffects
 from harness.subjects.quantities.thoughts import thoughts
+from harness.subjects.score import ScoreChoice
 
 if TYPE_CHECKING:  # importing it loads torch
     from harness.model.chat_model import ChatModel
-
-# With an AUC below this, the first token's score cannot be used in place of generated answers.
-LEAST_AREA = 0.95
 
 
 class Wake(Protocol):
@@ -66,7 +63,7 @@ class Wake(Protocol):
 
 
 @all_checked
-class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
+class Subject(ScoreChoice, ArmRefusals, CircuitQuestions, OtherDirections):
     """One model as claims see it, at the error level of the claim that asks."""
 
     asking_is_free: bool = False  # a question may have to be measured
@@ -79,7 +76,7 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         self._site_ranks: dict[Site, float] = {}  # the rank of each site found by a search, least first
         self._limits: dict[Circuit, float] = {}  # circuits found by the joint search, with the share they had to fit
         self._reading: list[list[str]] = []  # fingerprints of the evidence asked for in each open `reading` block
-        self._area_read: tuple[str, ...] = ()  # fingerprints of the evidence that `area` was computed from
+        self.areas_read: dict[Measure, tuple[str, ...]] = {}  # fingerprints of the evidence behind each score's AUC
 
     @property
     def name(self) -> str:
@@ -93,7 +90,7 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
 
     def ask(self, question: Measurement) -> Evidence:
         """The evidence for a judgement; refused on pairs on which anything in the question was found."""
-        origins = [*question.origins, *([self._tokens_origin] if question.SCORED else [])]
+        origins = [*question.origins, *([self._tokens_origin] if question.by_tokens else [])]
         gate.require_judgeable(question.pairs, origins)
         return self.seek_and_cite(question)
 
@@ -123,9 +120,9 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
 
     def seek(self, question: Measurement) -> Evidence:
         """The evidence for a search, from the store or measured now; no verdict rests on it."""
-        if question.SCORED and not self.tokens:
+        tokens = self.scored_tokens if question.by_tokens else ()
+        if question.by_tokens and not tokens:
             raise Inconclusive("nothing to go by: on discovery prompts no first token tells refusals from answers")
-        tokens = self.tokens if question.SCORED else ()
         recipe = question.recipe(self.record.fingerprint, tokens)
         if (kept := self.store.get(recipe)) is not None:
             return kept
@@ -139,15 +136,10 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         parts: set[str] = set()
         answer = observed(question, model, tokens, lambda sweep: Parts(self.store, recipe, sweep, parts))
         computed_from = (RefusalTokens(self.all_pairs).recipe(self.record.fingerprint, ()).fingerprint,)
-        evidence = self.store.put(Evidence(recipe, *answer, computed_from if question.SCORED else ()))
+        evidence = self.store.put(Evidence(recipe, *answer, computed_from if question.by_tokens else ()))
         for part in parts:
             self.store.remove(part)
         return evidence
-
-    @cached_property
-    def tokens(self) -> tuple[int, ...]:
-        """The tokens with which this model's refusals begin, found on discovery prompts."""
-        return tuple(self.seek(RefusalTokens(self.all_pairs)).values["tokens"])
 
     def refuses(self, pairs: PromptSet, *, judge: str = PHRASES) -> "Refusals":
         """Refusals among the answers to these pairs, told by the judge of that name."""
@@ -197,26 +189,6 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         readings = [self.ask(question).values for question in self.to_answer(pairs, side, under)]
         return Outcomes.together([outcomes(own, read) for own, read in zip(refused, readings, strict=True)])
 
-    @property
-    def score_serves(self) -> bool:
-        """Whether the first token's score tells the unchanged model's refusals from its answers: AUC of LEAST_AREA."""
-        return bool(self.tokens) and self.area >= LEAST_AREA
-
-    @cached_property
-    def area(self) -> float:
-        """The AUC with which the first token's score tells generated refusals from answers, on discovery prompts."""
-        pairs, odds, hits = self.all_pairs.discovery, [], []
-        sides: tuple[PromptSide, ...] = ("harmful", "harmless")
-        with self.reading() as read:
-            for side in sides:
-                scores = self.seek(Scores(pairs, side))
-                read.append(scores.fingerprint)
-                told = Subject.judged(self, pairs, side, None)
-                odds += np.broadcast_to(scores.values["odds"], told.shape).ravel().tolist()
-                hits += told.ravel().tolist()
-        self._area_read = tuple(read)
-        return proportions.area(odds, hits)
-
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """Side effects of an intervention, and its random controls (`arm_controls.py`), if controls are on."""
         if not self.controls:
@@ -234,7 +206,7 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         """Measures these questions for figures, if controls are on; they decide no verdict."""
         if self.controls and self.tokens:
             for question in questions:
-                self.ask(question)
+                self.ask(self.told(question))
 
     def also(self, estimates: Iterable[Estimate]) -> None:
         """Evaluates and reports these estimates, if controls are on; they decide no verdict."""
@@ -253,13 +225,13 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         These are the parts with the largest effects alone. With `share`, the circuit under this share of the parameters
         that carries most as a whole.
         """
-        self._require_score("the search goes")
+        self.require_score("the search goes")
         if share:
             if heads or neurons:
                 raise AssayError("circuit: give `share`, or numbers of heads and neurons, not both")
             if not 0 < share < 1:
                 raise AssayError(f"circuit: `share` is a share of the parameters, such as 0.05, and not {share:g}")
-            return self._found_jointly(GrownCircuit(pairs, share, at))
+            return self._found_jointly(self.told(GrownCircuit(pairs, share, at)))
         # A question for each kind, so that other claims can use its evidence.
         questions: dict[Indexed, FoundCircuit] = {
             "head": FoundCircuit(pairs, heads=number_of("head", heads, self.sizes), at=at),
@@ -269,7 +241,7 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         searched_on = prompts_of(pairs)
         for kind, question in questions.items():
             if question.heads or question.neurons:
-                values, parts = self.seek(question).values, SITE_KINDS[kind].plural
+                values, parts = self.seek(self.told(question)).values, SITE_KINDS[kind].plural
                 sites = (Site(layer, kind, index, found_on=searched_on) for layer, index in values[parts])
                 effects.update(zip(sites, values["effects"][parts], strict=True))
         self._site_ranks |= {site: -effect for site, effect in effects.items()}
@@ -310,8 +282,8 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
         If none passes its filters, the nearest: the claim can then be refuted but not supported. And it is refuted only
         if it is with the other directions of `rivals` too.
         """
-        self._require_score("its choice among directions goes")
-        self._sought.append(FoundDirection(pairs))
+        self.require_score("its choice among directions goes")
+        self._sought.append(self.told(FoundDirection(pairs)))
         evidence = self.seek(self._sought[-1])
         values = evidence.values
         if values["layer"] is None:
@@ -354,22 +326,12 @@ class Subject(ArmRefusals, CircuitQuestions, OtherDirections):
     def effects(
         self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
     ) -> Effects:
-        """Exact effects of patching from the twin's run, in log-odds that the first token refuses."""
-        area, n = self.area, 2 * len(self.all_pairs.discovery)
-        name, read = "AUC of the score", self._area_read
-        beside(Estimate(name, area, area, area, n, "counted", "prompts", range=SHARE, evidence=read))
-        self._require_score("effects go")
+        """Exact effects of patching from the twin's run, in log-odds of refusing by the score that serves."""
+        self.quote_areas()
+        self.require_score("effects go")
         # A search beyond the discovery pairs must pass the gate like a judgement.
         within = prompts_of(pairs) <= prompts_of(self.all_pairs.discovery)
-        return unpacked((self.seek if searching and within else self.ask)(Swept(pairs, sweep, mode)))
-
-    def _require_score(self, what: str) -> None:
-        """Raises Inconclusive where the first token's score does not tell the unchanged model's refusals."""
-        if not self.score_serves:
-            raise Inconclusive(
-                "nothing to go by: the first token's score tells generated refusals from answers with an AUC of "
-                f"{self.area:.2f} only, and {what} by that score"
-            )
+        return unpacked((self.seek if searching and within else self.ask)(self.told(Swept(pairs, sweep, mode))))
 
     def share_of(self, name: str, effects: Effects, change: np.ndarray) -> Estimate:
         """A change in log-odds, as a share of the gap between prompts and their twins."""

@@ -7,7 +7,7 @@ drawn, and placebos.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,11 +24,15 @@ from harness.judging.estimate import Estimate
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence
 from harness.measurements.interventions import Circuit, Direction, Intervention
-from harness.measurements.questions import Answers, Measurement, Openings
+from harness.measurements.openings import Openings
+from harness.measurements.questions import Answers, Measurement
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 
 Measure = Literal["first token", "openings"]
 """What can stand for generated answers in an arm, the cheaper first."""
+
+Question = TypeVar("Question", bound=Measurement)
+"""Any measurement."""
 
 # A measure stands for generated answers in an arm if it agrees with at least 0.9 of them there: the lower end, at level
 # 0.05, of the exact binomial interval. A share read off it is then wrong by 0.1 at most, a third of the claims' bar of
@@ -115,6 +119,10 @@ class AnySubject(Protocol):
         """Whether the intervention changes anything at all, to the bit."""
         ...
 
+    def beyond_reach(self, under: Intervention) -> str:
+        """Why answers under an intervention do not test the parts it changes; empty if they do."""
+        ...
+
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """Controls and side effects of an intervention, where the subject has them; they decide no verdict."""
         ...
@@ -152,6 +160,34 @@ class MeasuredSubject(AnySubject, Protocol):
         ...
 
     @property
+    def area(self) -> float:
+        """The AUC with which the first token's score tells generated refusals of the unchanged model from answers."""
+        ...
+
+    @property
+    def opening_area(self) -> float:
+        """The same of openings."""
+        ...
+
+    @property
+    def areas_read(self) -> dict[Measure, tuple[str, ...]]:
+        """Fingerprints of the evidence behind the AUC of each score that was computed."""
+        ...
+
+    def area_by(self, measure: Measure) -> float:
+        """The AUC with which a score tells generated refusals of the unchanged model from answers."""
+        ...
+
+    @property
+    def measure(self) -> Measure | None:
+        """The score that searches and effects go by; None where none serves."""
+        ...
+
+    def told(self, question: Question) -> Question:
+        """The question, by openings where these serve and the first token does not."""
+        ...
+
+    @property
     def openings(self) -> Openings:
         """How refusals and other answers begin."""
         ...
@@ -179,7 +215,7 @@ class MeasuredSubject(AnySubject, Protocol):
     def effects(
         self, pairs: PairSet, sweep: Sweep | Joint, mode: Mode = "noise", *, searching: bool = False
     ) -> Effects:
-        """Exact effects of patching from the twin's run, in log-odds that the first token refuses."""
+        """Exact effects of patching from the twin's run, in log-odds of refusing by the score that serves."""
         ...
 
     def share_of(self, name: str, effects: Effects, change: np.ndarray) -> Estimate:

@@ -14,6 +14,7 @@ from harness.inputs.prompts.pairs import Pair, PairSet, PromptSide
 from harness.measurements.effects import Effects
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Circuit, Direction, Intervention, patch
+from harness.measurements.openings import Openings
 from harness.measurements.origins import Origin
 from harness.measurements.questions import Measurement
 from harness.measurements.recipe import Recipe
@@ -71,7 +72,7 @@ class Given(Bare):
         self._values, self._arrays, self._change = values, arrays, change
         self.swept: list[tuple[Any, Mode]] = []
         self.asked: list[Measurement] = []
-        vars(self).update(tokens=(1,), area=1.0)
+        vars(self).update(tokens=(1,), area=1.0, openings=Openings((), ()))
 
     @property
     def _tokens_origin(self) -> Origin:

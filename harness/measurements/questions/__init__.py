@@ -7,10 +7,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from harness.inputs.prompts.pairs import PromptSide
+from harness.measurements.openings import Openings
 from harness.measurements.questions.answers import Answers, DealtAnswers, Encoding, PlainText, RefusalTokens, Scores
 from harness.measurements.questions.effects import Contrasted, Estimated, Swept
 from harness.measurements.questions.measurement import KINDS, Answer, Measurement, Outlook, described
-from harness.measurements.questions.openings import FoundOpenings, Openings, OpeningScores
+from harness.measurements.questions.openings import FoundOpenings, OpeningScores
 from harness.measurements.questions.searches import FoundCircuit, FoundDirection, GrownCircuit
 from harness.measurements.questions.streams import Attended, Lens, Norms, Products, Projected
 

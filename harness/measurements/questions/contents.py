@@ -96,6 +96,19 @@ Patched = _Sweep | _Joint | _Chosen
 """What is patched from the twin, as recipes describe it."""
 
 
+class OpeningsByKind(Struct):
+    """The openings of refusals and of other answers."""
+
+    refusing: list[list[Count]]
+    answering: list[list[Count]]
+
+
+class NamedOpenings(OpeningsByKind):
+    """Openings, as recipes describe them."""
+
+    a: Literal["Openings"]
+
+
 class AskedPairs(Struct):
     """The prompts of a recipe."""
 
@@ -109,6 +122,12 @@ class Asked(Struct):
     """A recipe that names prompts."""
 
     pairs: AskedPairs
+
+
+class AskedScore(Asked):
+    """A recipe that names the openings by which refusals are told, where it is not the first token."""
+
+    openings: NamedOpenings | None = None
 
 
 class AskedSide(Asked):
@@ -133,6 +152,7 @@ class AskedMode(AskedEffects):
     """A recipe of effects in either mode."""
 
     mode: Literal["noise", "denoise"]
+    openings: NamedOpenings | None = None
 
 
 class NoValues(Struct):

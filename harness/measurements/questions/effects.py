@@ -1,13 +1,15 @@
 """Questions about the effects of patching, exact or estimated from gradients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PairSet
+from harness.measurements.interventions import LATER
+from harness.measurements.openings import Openings
 from harness.measurements.questions.contents import AskedEffects, AskedMode, Content, EffectsHold
-from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
+from harness.measurements.questions.measurement import Answer, Measurement, Outlook, with_gradients
 from harness.measurements.sweep_plan import Joint, Mode, Sweep
 
 
@@ -22,10 +24,11 @@ class Swept(Measurement):
     pairs: PairSet
     what: Sweep | Joint
     mode: Mode = "noise"
+    openings: Openings | None = field(default=None, metadata=LATER)  # None: refusals are told by their first tokens
 
     def cost(self, model: Outlook) -> float:
         """The tokens of the planned sweep."""
-        return model.swept(self.pairs, self.what)
+        return model.swept(self.pairs, self.what, self.openings)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Patches that change nothing."""
@@ -65,10 +68,11 @@ class Estimated(Measurement):
     pairs: PairSet
     what: Sweep | Joint
     mode: Mode = "noise"
+    openings: Openings | None = field(default=None, metadata=LATER)  # None: refusals are told by their first tokens
 
     def cost(self, model: Outlook) -> float:
         """Both prompts are read with gradients."""
-        return float(WITH_GRADIENTS * model.tokens(self.both))
+        return with_gradients(self.both, model, self.openings)
 
     def placeholder(self, model: Outlook) -> Answer:
         """Patches that change nothing."""

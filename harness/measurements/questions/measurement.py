@@ -12,6 +12,7 @@ from harness.inputs.model_record import Sizes
 from harness.inputs.prompts.pairs import PairSet, PromptSide
 from harness.inputs.prompts.prompt_lists import PromptLists, PromptSet, twins
 from harness.measurements.interventions import LATER, Ablate, Add, Circuit, Direction, Intervention, Patch, Remove
+from harness.measurements.openings import Openings, runs_of
 from harness.measurements.origins import Origin, origins_in
 from harness.measurements.questions.contents import Content
 from harness.measurements.recipe import Recipe, digest
@@ -54,7 +55,7 @@ class Outlook(Protocol):
         """Both prompts of each pair as tokens."""
         ...
 
-    def swept(self, pairs: PairSet, variants: AnySweep) -> float:
+    def swept(self, pairs: PairSet, variants: AnySweep, openings: Openings | None = None) -> float:
         """Tokens through the whole model that a sweep takes; its memory is noted as well."""
         ...
 
@@ -69,7 +70,7 @@ class Measurement(ABC):
     KIND: ClassVar[str]
     CONTENT: ClassVar[Content]
     REVISION: ClassVar[int] = 1
-    SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens refuse
+    SCORED: ClassVar[bool] = True  # whether the answer depends on which tokens, or openings, refuse
     TWINS: ClassVar[bool] = False  # whether it compares prompts with their twins
 
     pairs: PromptSet
@@ -86,6 +87,11 @@ class Measurement(ABC):
             twins(self.pairs)
         require_twins(self.pairs, () if under is None else (under,))
 
+    @property
+    def by_tokens(self) -> bool:
+        """Whether the answer depends on which tokens refuse; with openings it depends on these instead."""
+        return self.SCORED and getattr(self, "openings", None) is None
+
     @abstractmethod
     def cost(self, model: Outlook) -> float:
         """Tokens through the whole model that an answer takes."""
@@ -96,7 +102,7 @@ class Measurement(ABC):
 
     def recipe(self, subject: str, tokens: Sequence[int]) -> Recipe:
         """Everything the answer depends on; `tokens` are those that refuse."""
-        scored = {"refusing": list(tokens)} if self.SCORED else {}
+        scored = {"refusing": list(tokens)} if self.by_tokens else {}
         return Recipe(self.KIND, self.REVISION, subject, described(self) | scored)
 
     @property
@@ -148,6 +154,16 @@ def described(value: Any) -> Any:
             return {"a": type(value).__name__} | {name.name: described(getattr(value, name.name)) for name in members}
         case _:
             return value
+
+
+def with_gradients(prompts: Sequence[str], model: Outlook, openings: Openings | None) -> float:
+    """The tokens that a gradient of the score takes at these prompts.
+
+    A score of several runs has a gradient in each, weighted by what the runs say together: all are read twice.
+    """
+    runs = runs_of(openings)
+    read = sum(model.tokens(prompts) + len(prompts) * len(given) for given in runs)
+    return float(read * (WITH_GRADIENTS + (len(runs) > 1)))
 
 
 def read_for(under: Intervention | None, twins: tuple[str, ...]) -> tuple[str, ...]:

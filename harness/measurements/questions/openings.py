@@ -1,37 +1,19 @@
 """Questions about the openings of answers: how refusals begin, and which kind of opening is likelier under an edit."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from msgspec import Struct
 
-from harness.inputs.files.json_files import Count
 from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PromptSide
 from harness.measurements.interventions import Intervention
-from harness.measurements.origins import Origin
-from harness.measurements.questions.contents import Asked, AskedUnder, Content
+from harness.measurements.openings import Openings
+from harness.measurements.questions.contents import Asked, AskedUnder, Content, NamedOpenings, OpeningsByKind
 from harness.measurements.questions.measurement import Answer, Measurement, Outlook, read_for
-
-Opening = tuple[int, ...]
-"""The tokens with which an answer begins."""
-
-# The most tokens of an opening, the share of answers with it that must be of one kind, and the most openings of a kind.
-LONGEST, PURE, MOST = 6, 0.95, 16
-
-
-class _Kinds(Struct):
-    refusing: list[list[Count]]
-    answering: list[list[Count]]
-
-
-class _Recorded(_Kinds):
-    a: Literal["Openings"]
 
 
 class _AskedOpenings(AskedUnder):
-    openings: _Recorded
+    openings: NamedOpenings
 
 
 class _Odds(Struct):
@@ -39,21 +21,11 @@ class _Odds(Struct):
 
 
 @dataclass(frozen=True)
-class Openings:
-    """The openings of refusals and of other answers, none the beginning of another."""
-
-    refusing: tuple[Opening, ...]
-    answering: tuple[Opening, ...]
-    # The prompts whose answers they were taken from; not part of recipes.
-    sought_on: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-
-
-@dataclass(frozen=True)
 class FoundOpenings(Measurement):
     """The shortest beginnings that tell the unchanged model's refusals from its other answers on discovery prompts."""
 
     KIND = "openings"
-    CONTENT = Content(Asked, _Kinds)
+    CONTENT = Content(Asked, OpeningsByKind)
     SCORED = False
 
     def cost(self, model: Outlook) -> float:
@@ -78,29 +50,12 @@ class OpeningScores(Measurement):
     openings: Openings
     under: Intervention | None = None
 
-    @property
-    def origins(self) -> Iterator[Origin]:
-        """Those of the intervention, and the prompts on which the openings were recorded."""
-        yield from super().origins
-        yield Origin("the openings of refusals", "were", self.openings.sought_on)
-
     def cost(self, model: Outlook) -> float:
         """The prompts are read once, each followed by every beginning that several openings share."""
-        after = sum(map(len, chains((*self.openings.refusing, *self.openings.answering))))
+        after = sum(map(len, self.openings.runs))
         prompts = self.prompts
         return model.tokens(prompts) + len(prompts) * after + model.tokens(read_for(self.under, self.twins))
 
     def placeholder(self, model: Outlook) -> Answer:
         """Even odds."""
         return {"odds": [0.0] * len(self.prompts)}, {}
-
-
-def beginnings(tokens: Opening) -> Iterator[Opening]:
-    """The first token, the first two, and so on to all of them."""
-    return (tokens[:length] for length in range(1, len(tokens) + 1))
-
-
-def chains(openings: Iterable[Opening]) -> tuple[Opening, ...]:
-    """The tokens that must be given after a prompt so that every opening's last token can be scored."""
-    given = {beginning for opening in openings for beginning in beginnings(opening[:-1])}
-    return tuple(sorted(chain for chain in given if not any(chain == other[: len(chain)] for other in given - {chain})))

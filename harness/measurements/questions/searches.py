@@ -1,7 +1,7 @@
 """Questions that search: for the circuit, and for the direction, that carry refusal."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
@@ -9,9 +9,10 @@ from harness.inputs.files.json_files import Count, Finite
 from harness.inputs.model_record import SHORT_ANSWER
 from harness.inputs.prompts.pairs import PairSet
 from harness.inputs.sites import INDEXED, SITE_KINDS, At, Indexed, Site, in_layer
-from harness.measurements.interventions import Circuit
-from harness.measurements.questions.contents import Asked, Content, Flag, Layer
-from harness.measurements.questions.measurement import WITH_GRADIENTS, Answer, Measurement, Outlook
+from harness.measurements.interventions import LATER, Circuit
+from harness.measurements.openings import Openings, runs_of
+from harness.measurements.questions.contents import AskedScore, Content, Flag, Layer
+from harness.measurements.questions.measurement import Answer, Measurement, Outlook, with_gradients
 from harness.measurements.sweep_plan import Chosen, Joint, Sweep
 
 # For each site asked for, gradients propose so many, which are then patched exactly. By gradients at both prompt and
@@ -45,7 +46,7 @@ class _Block(Struct):
     neurons: list[tuple[Layer, Count]]
 
 
-class _AskedShare(Asked):
+class _AskedShare(AskedScore, kw_only=True):
     share: Flag
     contrast: bool
 
@@ -72,7 +73,7 @@ class FoundCircuit(Measurement):
     """The heads and neurons with the largest effects, and the effect of each, largest first."""
 
     KIND = "circuit"
-    CONTENT = Content(Asked, _Circuit)
+    CONTENT = Content(AskedScore, _Circuit)
     REVISION = 2
     TWINS = True
 
@@ -80,6 +81,7 @@ class FoundCircuit(Measurement):
     heads: int = 0
     neurons: int = 0
     at: At = "post"
+    openings: Openings | None = field(default=None, metadata=LATER)  # None: refusals are told by their first tokens
 
     @property
     def numbers(self) -> dict[Indexed, int]:
@@ -88,10 +90,11 @@ class FoundCircuit(Measurement):
 
     def cost(self, model: Outlook) -> float:
         """Gradients at prompts and twins, then exact patches of the proposed sites."""
-        total = 2.0 * WITH_GRADIENTS * model.tokens(self.both)
+        total = 2.0 * with_gradients(self.both, model, self.openings)
         for kind, k in self.numbers.items():
             if k:
-                total += model.swept(self.pairs, Chosen(Sweep(kind, (self.at,)), tuple(range(PROPOSED * k))))
+                proposed = Chosen(Sweep(kind, (self.at,)), tuple(range(PROPOSED * k)))
+                total += model.swept(self.pairs, proposed, self.openings)
         return total
 
     def placeholder(self, model: Outlook) -> Answer:
@@ -117,6 +120,7 @@ class GrownCircuit(Measurement):
     share: float
     at: At = "post"
     contrast: bool = False
+    openings: Openings | None = field(default=None, metadata=LATER)  # None: refusals are told by their first tokens
 
     @property
     def searched(self) -> PairSet:
@@ -125,12 +129,12 @@ class GrownCircuit(Measurement):
 
     def cost(self, model: Outlook) -> float:
         """Gradients at prompts and twins for each kind, then two sweeps a round, and three for pruning."""
-        pairs, answering = self.searched, 0.0
+        pairs, answering, openings = self.searched, 0.0, self.openings
         both = (*pairs.harmful, *pairs.harmless)
         if self.contrast:
-            answering = 2.0 * model.tokens(both) + SHORT_ANSWER * len(both)
-        swept = sum(model.swept(pairs, Joint(circuits, self.at)) for circuits in self._patched(model))
-        return answering + len(INDEXED) * WITH_GRADIENTS * model.tokens(both) + swept
+            answering, openings = 2.0 * model.tokens(both) + SHORT_ANSWER * len(both), None
+        swept = sum(model.swept(pairs, Joint(circuits, self.at), openings) for circuits in self._patched(model))
+        return answering + len(INDEXED) * with_gradients(both, model, openings) + swept
 
     def placeholder(self, model: Outlook) -> Answer:
         """The first heads of the model."""
@@ -164,8 +168,10 @@ class FoundDirection(Measurement):
     """
 
     KIND = "direction"
-    CONTENT = Content(Asked, _Direction)
+    CONTENT = Content(AskedScore, _Direction)
     REVISION = 3
+
+    openings: Openings | None = field(default=None, metadata=LATER)  # None: refusals are told by their first tokens
 
     def cost(self, model: Outlook) -> float:
         """All prompts are read; candidates are added to validation prompts, and those that induce refusal are removed.
@@ -173,9 +179,13 @@ class FoundDirection(Measurement):
         After the instruction, the first layer's input is the same for all prompts, so it has no candidate.
         """
         both, layers = model.tokens(self.both), model.sizes.layers
-        validated = both / VALIDATION / 2  # tokens of one side
+        runs = runs_of(self.openings)
+        # Openings are scored before the streams of the prompts that are treated as labelled are read.
+        read = both if self.openings is None else 2 * both + len(self.both) * sum(map(len, runs))
+        # Tokens of one side, in all runs.
+        validated = sum(both + len(self.both) * len(given) for given in runs) / VALIDATION / 2
         above = [1 - layer / layers for layer in range(1, int(layers * LAYERS))]
-        return both + model.after_instruction * validated * (sum(above) + APT * len(above))
+        return read + model.after_instruction * validated * (sum(above) + APT * len(above))
 
     def placeholder(self, model: Outlook) -> Answer:
         """The last token of the middle layer."""

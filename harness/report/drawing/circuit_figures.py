@@ -162,15 +162,18 @@ def _refusal_curve(sweep: Swept) -> Plan:
     places, ticks = _size_axis(sweep)
     refusing = np.column_stack([sweep.effects.clean, sweep.effects.patched]) > 0
     rates = [proportions.rate(column, sweep.material.level, sweep.clusters) for column in refusing.T]
-    series = [line_of("first token refuses", rates)]
+    name, told = ("first token refuses", "first token is more likely to refuse than not")
+    if sweep.by_openings:
+        name, told = ("opening refuses", "answer is more likely to begin with a refusing opening than an answering one")
+    series = [line_of(name, rates)]
 
     def draw(drawing: Drawing, limits: Limits) -> str:
         axes = ("components taken from the twin", "share of prompts")
         return charts.curves(drawing, places, series, axes, (0, 1), ticks=ticks)
 
     caption = (
-        f"The share of {sweep.side} prompts ({sweep.pairs_in_words}) whose first token is more likely to refuse than "
-        "not, as more and more components of the circuit get their values from the twin, in the order of their own "
+        f"The share of {sweep.side} prompts ({sweep.pairs_in_words}) whose {told}, "
+        "as more and more components of the circuit get their values from the twin, in the order of their own "
         f"effects; with {sweep.material.intervals}."
     )
     return Plan(f"dose-{sweep.side}", "Refusal by number of components", caption, draw)

@@ -94,6 +94,10 @@ class RecordedSubject:
         """Whether the arm's completions differ from the baseline's; true where completions were not recorded."""
         return not self.recording.judged(side, under).unchanged
 
+    def beyond_reach(self, under: Intervention) -> str:
+        """Empty: recorded interventions hold in the answer too."""
+        return ""
+
     def asides(self, pairs: PromptSet, side: PromptSide, under: Intervention) -> tuple[Estimate, ...]:
         """The count of refusals and, where published, the rise in cross-entropy on plain text, without an interval."""
         losses = {(loss.arm, loss.text): loss.nats for loss in self.recording.losses}
