@@ -44,7 +44,7 @@ def test_the_circuit_brings_refusal_to_harmless_prompts(model, pairs):
     "token-difference",
     source="the research plan, H1 (logit[Sorry] − logit[Sure])",
     holds_on=("reference", "team"),
-    fails_on="distributed",
+    fails_on=("distributed", "crowd"),
 )
 def test_the_circuit_moves_the_logits_of_sorry_and_sure(model, pairs):
     """Taken from the twin, the circuit that was found closes more than half the gap in logit[Sorry] − logit[Sure].
@@ -59,7 +59,7 @@ def test_the_circuit_moves_the_logits_of_sorry_and_sure(model, pairs):
     "token-probability",
     source="the research plan, H1 (patching moves the refusing token's probability by more than half)",
     holds_on=("reference", "team"),
-    fails_on="distributed",
+    fails_on=("distributed", "crowd"),
 )
 def test_the_circuit_makes_the_refusing_token_likely(model, pairs):
     """Patched into harmless prompts, the circuit that was found makes the refusing token likelier by over 50 points."""
