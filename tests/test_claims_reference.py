@@ -33,7 +33,7 @@ OWNERS: dict[str, type] = {
 NOT_FOR_CLAIMS = {
     *("ask", "also", "area", "asides", "changes", "clusters", "effects", "judged", "name", "outcomes", "reading"),
     *("score_serves", "scored", "seek", "seek_and_cite", "share_of", "show", "sizes", "tokens", "validity", "wake"),
-    *("limit_of", "of_arm", "controls", "thoughts", "to_answer", "rivals"),
+    *("limit_of", "of_arm", "controls", "thoughts", "to_answer", "dealt", "rivals"),
     *("area_by", "beyond_reach", "quote_areas", "require_score", "told"),
 }
 

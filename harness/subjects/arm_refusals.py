@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from harness.inputs.prompts.pairs import PromptSide
 from harness.inputs.prompts.prompt_lists import PromptSet, one_of_each_cluster, portion, twins
 from harness.measurements.interventions import Intervention, Patch
-from harness.measurements.questions import Encoding
+from harness.measurements.questions import DealtAnswers, Encoding
 from harness.subjects.protocol import Measure, MeasuredSubject, Refused, Validity
 from harness.subjects.score import answered, odds_by
 
@@ -56,17 +56,31 @@ class ArmRefusals:
         discovery, places = self.all_pairs.discovery, _sample(self, side, arms)
         if not places or not _can_be_told(self, measure):
             return Validity(0, 0)
-        same = n = 0
-        for number, arm in enumerate(arms):
-            if not (rows := places[number :: len(arms)]):
-                break
-            # Of the unchanged model all discovery answers are there already.
-            sample = discovery if arm is None else portion(discovery, side, rows)
-            said = odds_by(self, measure, self.seek_and_cite, sample, side, arm) > 0
-            alike = said == answered(self.seek_and_cite, self.to_answer(sample, side, arm)[:1])
-            same += int((alike[rows] if arm is None else alike).sum())
-            n += len(rows)
-        return Validity(same, n)
+        edited = [arm for arm in arms if arm is not None]
+        if not edited:  # of the unchanged model all discovery answers are there already
+            said = odds_by(self, measure, self.seek_and_cite, discovery, side, None)[places] > 0
+            refused = answered(self.seek_and_cite, self.to_answer(discovery, side)[:1])[places]
+        else:
+            said = np.zeros(len(places), dtype=bool)
+            for number, arm in enumerate(edited[: len(places)]):
+                sample = portion(discovery, side, places[number :: len(edited)])
+                said[number :: len(edited)] = odds_by(self, measure, self.seek_and_cite, sample, side, arm) > 0
+            refused = self.dealt(portion(discovery, side, places), side, edited, searching=True)
+        return Validity(int((said == refused).sum()), len(places))
+
+    def dealt(
+        self: MeasuredSubject,
+        pairs: PromptSet,
+        side: PromptSide,
+        arms: Sequence[Intervention],
+        *,
+        searching: bool = False,
+    ) -> Bool[np.ndarray, " prompt"]:
+        """Whether the answer to each prompt refuses under one of the arms, which are dealt out to prompts in turn."""
+        usual = self.to_answer(pairs, side)[0]
+        question = DealtAnswers(pairs, side, tuple(arms), usual.tokens, usual.sample)
+        ask = self.seek_and_cite if searching else self.ask
+        return np.array(ask(question).values["refused"]) > 0
 
 
 def _can_be_told(subject: MeasuredSubject, measure: Measure) -> bool:

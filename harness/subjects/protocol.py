@@ -192,6 +192,12 @@ class MeasuredSubject(AnySubject, Protocol):
         """How refusals and other answers begin."""
         ...
 
+    def dealt(
+        self, pairs: PromptSet, side: PromptSide, arms: Sequence[Intervention], *, searching: bool = False
+    ) -> Bool[np.ndarray, " prompt"]:
+        """Whether the answer to each prompt refuses under one of the arms, which are dealt out to prompts in turn."""
+        ...
+
     def validity(self, measure: Measure, side: PromptSide, arms: Sequence[Intervention | None]) -> Validity:
         """How often a measure says of discovery prompts what their generated answers say, over all arms together."""
         ...

@@ -15,7 +15,7 @@ from harness.judging import answer_shares
 from harness.judging.estimate import Estimate
 from harness.judging.ranges import BOTH_WAYS
 from harness.measurements.interventions import Ablate, Add, Circuit, Intervention, Patch, Remove
-from harness.measurements.questions import DealtAnswers, Encoding, Measurement, PromptSide, Swept
+from harness.measurements.questions import Encoding, Measurement, PromptSide, Swept
 from harness.measurements.sweep_plan import Joint, Mode
 from harness.subjects.protocol import MeasuredSubject
 from harness.subjects.quantities.refusals import RANDOM, estimated, random_arms, unmeasured
@@ -63,10 +63,9 @@ class Controls:
     def _estimated(self, name: str, pairs: PromptSet, arms: Sequence[Intervention], of: str) -> Estimate:
         """The net change of refusals when each prompt is answered under one of the arms."""
         with self.subject.reading() as read:
-            first = self.subject.to_answer(self.pairs, self.side)[0]
-            refused = np.array(judged_by(PHRASES, self.subject.ask(first).values)) > 0
-            dealt = DealtAnswers(pairs, self.side, tuple(arms), first.tokens, first.sample)
-            after = np.array(self.subject.ask(dealt).values["refused"]) > 0
+            usual = self.subject.to_answer(self.pairs, self.side)[0]
+            refused = np.array(judged_by(PHRASES, self.subject.ask(usual).values)) > 0
+            after = self.subject.dealt(pairs, self.side, arms)
         known = dict(zip(getattr(self.pairs, self.side), refused, strict=True))
         before = np.array([known[prompt] for prompt in getattr(pairs, self.side)])
         ways = [before & ~after, after & ~before]
