@@ -15,8 +15,8 @@ PLAN = "the research plan, H1; Wang et al., arXiv 2211.00593 (circuits judged jo
 def test_a_small_circuit_carries_most_of_the_effect(model, pairs):
     """A circuit of under 5% of the parameters carries 80% of the effect, far more than random or harmless ones.
 
-    Far more than random circuits of its size in its layers, and than a circuit under 5% of the parameters that carries
-    a harmless behaviour: which of two answers two harmless prompts of one template get.
+    Far more than random circuits of its size in its layers, and than a circuit of its size at most that carries a
+    harmless behaviour: which of two answers two harmless prompts of one template get.
     """
     circuit = model.circuit(pairs.discovery, share=0.05)
     carried = model.effect(circuit, pairs.heldout)

@@ -208,6 +208,9 @@ def test_a_lead_over_a_harmless_behaviour_is_over_the_circuit_found_for_it(short
     subject = Searched(pairs, change=carrying(0.9, 0.2))
     circuit = subject.circuit(pairs, share=0.05)
     assert subject.lead_over_harmless(circuit, pairs).value == pytest.approx(0.7)
+    # With ten times the circuit's room it could contain the circuit.
+    (searched,) = (asked for asked in subject.asked if isinstance(asked, GrownCircuit) and asked.contrast)
+    assert searched.share == circuit.share(subject.sizes) < 0.05
     assert subject.swept[-1][0].circuits == (circuit, Circuit.of(heads=[(1, 1)]))
     without = Searched(pairs_of(*"a" * 8), change=carrying(0.9, 0.2))
     assert without.lead_over_harmless(without.circuit(pairs, share=0.05), pairs).absent

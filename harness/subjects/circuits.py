@@ -80,14 +80,13 @@ class CircuitQuestions:
     def lead_over_harmless(self: MeasuredSubject, circuit: Circuit, pairs: PairSet, *, at: At = "post") -> Estimate:
         """E minus the E of the circuit of a harmless behaviour: of the choice between answers to two harmless prompts.
 
-        It is searched for as the circuit was, under the same share of the parameters, on discovery prompts of one
-        template (for a circuit that was not searched for so, under the circuit's own share).
+        It is searched for jointly, under the circuit's own share of the parameters, on discovery prompts of one
+        template: with ten times its room it could contain the circuit.
         """
         name, alike = "lead over a harmless behaviour", twins(self.all_pairs).discovery.harmless_alike
         if not alike:
             return unmeasured(name, "not measurable: no two harmless prompts are of one template")
-        share = self.limit_of(circuit) or circuit.share(self.sizes)
-        searched = self.seek(self.told(GrownCircuit(alike, share, at, contrast=True)))
+        searched = self.seek(self.told(GrownCircuit(alike, circuit.share(self.sizes), at, contrast=True)))
         other = Circuit(sites_in(searched.values["blocks"], prompts_of(alike)))
         if not other:
             return unmeasured(name, f"not measurable: none of {len(alike)} pairs of harmless prompts gave a circuit")
