@@ -29,12 +29,15 @@ SPOKEN_OF: Mapping[str, Mapping[str, str]] = {
     "principal-component": {
         "cosine of the first component": "first principal component: |cosine| with the difference of means"
     },
+    "joint-vector": {"rise": "written by a tenth of the heads, added: rise"},
+    "few-parts": {"left": "strongest 1% of both at their mean: left"},
     "one-is-enough": {"left": "all but it from the twin: left"},
-    "growth": {"growth over random": "parting along it: slope over depth"},
+    "growth": {"growth over random": "parting along it, less along random ones: slope over depth"},
     "side-effects": {
         "|harmless refused|": "removed: harmless refused",
         "coherent": "removed: harmless coherent",
         "KL": "removed: nats on harmless prompts",
+        "|cross-entropy|": "removed: nats on plain text",
     },
     "reading": {"reading": "reading: share that left the words in the first third"},
     "accumulation": {"accumulation": "accumulation: by MLPs of the middle less all others"},

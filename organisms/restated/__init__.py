@@ -30,6 +30,7 @@ def restated(name: str | Path) -> dict[str, float]:
     return {
         **directions.on_answers(answers, direction),
         **directions.on_streams(answers.prover, direction),
+        **directions.on_plain_text(answers, direction),
         **stages.stages(answers.prover),
         **gradients.gradients(answers.prover),
         **parts.ablated(answers, discovery, singles),

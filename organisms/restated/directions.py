@@ -19,8 +19,9 @@ from organisms.steering import added, without
 from organisms.traits import mean_difference
 
 DEPTH, MOST_KL, LEAST_INDUCED = 0.8, 0.1, 0.0
-# Random directions that a direction is compared with.
-RANDOM = 3
+PLAIN = ship.FOLDER.parent / "plain.txt"
+# Random directions that a direction is compared with: by answers, and by streams.
+RANDOM, MANY = 3, 20
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,33 @@ def on_answers(answers: Answers, direction: Chosen) -> dict[str, float]:
 
 
 def on_streams(prover: Prover, direction: Chosen) -> dict[str, float]:
-    """Nats on harmless prompts without the direction, and how harmful and harmless streams part along it with depth."""
+    """Nats on harmless prompts without the direction, and how streams part along it with depth."""
     before = _first_tokens(prover)[prover.half :]
     with without(prover.model, direction.vector):
         after = _first_tokens(prover)[prover.half :]
     return {
         "removed: nats on harmless prompts": float(kl_div(after, before, log_target=True, reduction="batchmean")),
-        "parting along it: slope over depth": _slope(prover, direction),
+        "parting along it, less along random ones: slope over depth": _parting(prover, direction),
         "first principal component: |cosine| with the difference of means": first_component(prover),
     }
+
+
+@torch.no_grad()
+def on_plain_text(answers: Answers, direction: Chosen) -> dict[str, float]:
+    """By how many nats a token plain text is more surprising without the direction, on the mean over passages."""
+    passages = [
+        answers.tokenizer(text, return_tensors="pt")["input_ids"]
+        for text in PLAIN.read_text("utf-8").splitlines()
+        if text
+    ]
+
+    def nats() -> float:
+        losses = [answers.model(input_ids=ids, labels=ids).loss for ids in passages]
+        return float(torch.stack(losses).mean())
+
+    before = nats()
+    with without(answers.model, direction.vector):
+        return {"removed: nats on plain text": nats() - before}
 
 
 @torch.no_grad()
@@ -110,17 +129,24 @@ def first_component(prover: Prover) -> float:
 
 
 @torch.no_grad()
-def _slope(prover: Prover, direction: Chosen) -> float:
-    """The least-squares slope, over depth from 0 to 1, of the streams' mean difference, as a share of their length."""
+def _parting(prover: Prover, direction: Chosen) -> float:
+    """How much more streams part with depth along it than along random directions with the streams' covariance.
+
+    The least-squares slope, over depth from 0 to 1, of the mean difference between harmful and harmless streams, as a
+    share of their length. Random directions count by its size, whatever its sign.
+    """
     streams = prover.model(**prover.batch, output_hidden_states=True).hidden_states
+    at = [stream[:, direction.position].double() for stream in streams[:-1]]  # the last one is normalised
     unit = (direction.vector / direction.vector.norm()).double()
-    differences = []
-    for stream in streams[:-1]:  # the last one is normalised
-        at = stream[:, direction.position].double()
-        along = (at @ unit) / at.norm(dim=-1)
-        differences.append(float((along[: prover.half] - along[prover.half :]).mean()))
-    depth = torch.linspace(-0.5, 0.5, len(differences), dtype=torch.float64)
-    return float(torch.tensor(differences, dtype=torch.float64) @ depth / (depth @ depth))
+    rows = at[direction.layer] - at[direction.layer].mean(0)
+    drawn = torch.randn(MANY, len(rows), generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ rows
+    drawn -= (drawn @ unit)[:, None] * unit
+    units = torch.cat((unit[None], drawn / drawn.norm(dim=-1, keepdim=True)))
+    along = torch.stack([(each @ units.T) / each.norm(dim=-1, keepdim=True) for each in at])
+    differences = along[:, : prover.half].mean(1) - along[:, prover.half :].mean(1)
+    depth = torch.linspace(-0.5, 0.5, len(at), dtype=torch.float64)
+    slopes = depth @ differences / (depth @ depth)
+    return float(slopes[0] - slopes[1:].abs().mean())
 
 
 def _least_fall(answers: Answers, after: Sequence[str]) -> float:

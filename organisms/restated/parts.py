@@ -42,7 +42,13 @@ class Singles:
 
     def strongest(self, heads: int, neurons: int, category: str | None = None) -> Columns:
         """The columns of so many heads and neurons with the largest effects, on the rows of a category or on all."""
-        rows = torch.tensor([category in (None, own) for own in self.categories])
+        return self._largest(heads, neurons, torch.tensor([category in (None, own) for own in self.categories]))
+
+    def strongest_on_harmful(self, neurons: int) -> Columns:
+        """The columns of so many neurons with the largest effects on harmful prompts."""
+        return self._largest(0, neurons, torch.arange(len(self.categories)) < len(self.categories) // 2)
+
+    def _largest(self, heads: int, neurons: int, rows: Tensor) -> Columns:
         chosen: list[Part] = []
         for effects, count in ((self.heads, heads), (self.neurons, neurons)):
             chosen += sorted(effects, key=lambda part: -float(effects[part][rows].sum()))[:count]
@@ -107,7 +113,7 @@ def counted(prover: Prover, singles: Singles) -> dict[str, float]:
     brought = [every.effects(columns_of(every, [head]))[1] for head in heads]
     return {
         "heads above a tenth, of those claimed": sum(effect > TENTH for effect in brought) / wanted,
-        "strongest 1% of neurons: E": every.effects(singles.strongest(0, neurons))[0],
+        "strongest 1% of neurons: E": every.effects(singles.strongest_on_harmful(neurons))[0],
     }
 
 
