@@ -176,7 +176,9 @@ def test_a_claim_judges_itself_outside_of_pytest() -> None:
 
         made: Claim = vars(test_itself)["claim"]
         estimate = Estimate("x", (low + high) / 2, low, high, 9, "given")
-        outcomes.append(made.judge(SimpleNamespace(level=0.01, estimate=estimate), PairSet("none", ()))[0])
+        outcomes.append(
+            made.judge(SimpleNamespace(level=0.01, estimate=estimate, rivals=tuple), PairSet("none", ()))[0]
+        )
     assert outcomes == ["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
 

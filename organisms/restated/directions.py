@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from organisms import ship
 from organisms.becoming import PLACES, Answers, share, turned
 from organisms.proof import POST, Prover
 from organisms.steering import added, without
