@@ -18,9 +18,10 @@ from harness.judging.estimate import Estimate, Inconclusive, Refuted, asides, de
 from harness.judging.verdict import estimate_of, plain
 from harness.measurements.evidence import Evidence, Store
 from harness.measurements.interventions import Direction, remove
-from harness.measurements.questions import Answers, Measurement, RefusalTokens, Scores
+from harness.measurements.questions import Answers, DealtAnswers, Measurement, RefusalTokens, Scores
 from harness.subjects.dry_run import Planner, Work
 from harness.subjects.live import Subject
+from harness.subjects.quantities.refusals import RANDOM
 from harness.subjects.sleeper import Sleeper
 
 PAIRS = load_pairs(DATA / "organisms" / "pairs.jsonl")
@@ -169,7 +170,8 @@ def test_whether_an_arm_changes_anything_asks_only_what_decides(reference: Sleep
     decides = {Answers(on, "harmful"), Answers(on, "harmful", under), Scores(on, "harmful", under), RefusalTokens(SOME)}
     assert set(planned[Alone]) == decides
     assert decides < set(planned[Planner])
-    assert len(planned[Planner]) > 20
+    (dealt,) = (asked for asked in planned[Planner] if isinstance(asked, DealtAnswers))
+    assert len(dealt.arms) == RANDOM
 
 
 class Alone(Planner):

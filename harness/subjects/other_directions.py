@@ -51,7 +51,7 @@ def place_of(values: Mapping[str, Any], preference: Preference | None) -> tuple[
     Candidates whose score the choice did not need were not measured, and are never preferred.
     """
     column, sign = {"added": (2, -1), "removed": (3, 1), None: (0, 0)}[preference]
-    measured = [candidate for candidate in values["candidates"] if candidate[column] is not None]
+    measured = [candidate for candidate in values.get("candidates", ()) if candidate[column] is not None]
     if preference is None or not measured:
         return values["layer"], values["position"]
     layer, position, *_ = min(measured, key=lambda candidate: sign * candidate[column])
