@@ -94,6 +94,9 @@ EXPECTED = table(
     holds("in plain torch r is 1.00 over heads and over groups of neurons", "gradients"),
     holds("neurons of layer 4 write it, and those of layer 6 read it", "removal-stream"),
     holds("what parts streams late is one verdict: |cosine| 1.00 in plain torch", "principal-component"),
+    fails(
+        "neurons write the direction, and heads at right angles to it: 0.00 are refused in plain torch", "joint-vector"
+    ),
 )
 # Every sixth discovery pair serves to find the most effective direction.
 EVERY = 6

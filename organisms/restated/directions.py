@@ -136,8 +136,10 @@ def _parting(prover: Prover, direction: Chosen) -> float:
     The least-squares slope, over depth from 0 to 1, of the mean difference between harmful and harmless streams, as a
     share of their length. Random directions count by its size, whatever its sign.
     """
-    streams = prover.model(**prover.batch, output_hidden_states=True).hidden_states
-    at = [stream[:, direction.position].double() for stream in streams[:-1]]  # the last one is normalised
+    last: list[Tensor] = []
+    with prover.model.model.norm.register_forward_pre_hook(lambda _, args: last.append(args[0])):
+        streams = prover.model(**prover.batch, output_hidden_states=True).hidden_states
+    at = [stream[:, direction.position].double() for stream in (*streams[:-1], *last)]
     unit = (direction.vector / direction.vector.norm()).double()
     rows = at[direction.layer] - at[direction.layer].mean(0)
     drawn = torch.randn(MANY, len(rows), generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ rows
