@@ -73,7 +73,7 @@ def test_removing_the_direction_ends_refusal_in_every_category(model, pairs):
     "one-is-enough",
     source="Wollschläger et al., arXiv 2502.17420 (several directions mediate)",
     holds_on=("reference", "team"),
-    fails_on=("twofold", "cone", "flat"),
+    fails_on=("twofold", "flat"),
 )
 def test_nothing_of_the_stream_is_needed_but_the_direction(model, pairs):
     """With all of the stream but the direction taken from the harmless twin, more than 70% are still refused.
