@@ -154,6 +154,7 @@ class Searched(Given):
 
     def seek(self, question: Measurement) -> Evidence:
         if isinstance(question, GrownCircuit):
+            self.asked.append(question)
             head = [1, 1] if question.contrast else [0, 0]
             values = {
                 "blocks": [{"heads": [head], "neurons": []}],

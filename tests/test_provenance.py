@@ -170,7 +170,7 @@ def test_whether_an_arm_changes_anything_asks_only_what_decides(reference: Sleep
     decides = {Answers(on, "harmful"), Answers(on, "harmful", under), Scores(on, "harmful", under), RefusalTokens(SOME)}
     assert set(planned[Alone]) == decides
     assert decides < set(planned[Planner])
-    (dealt,) = (asked for asked in planned[Planner] if isinstance(asked, DealtAnswers))
+    (dealt,) = (asked for asked in planned[Planner] if isinstance(asked, DealtAnswers) and asked.pairs == on)
     assert len(dealt.arms) == RANDOM
 
 

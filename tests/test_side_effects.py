@@ -51,6 +51,7 @@ def subject(tmp_path: Path) -> Subject:
         made.store.put(Evidence(Answers(PAIRS, side, under).recipe(record.fingerprint, ()), answers))
         scores = {"odds": odds, "kl": [0.0] * N, "same_as_clean": False}
         made.store.put(Evidence(Scores(PAIRS, side, under).recipe(record.fingerprint, (7,)), scores))
+    vars(made).update(area=1.0)  # the first token serves
     return made
 
 
