@@ -26,6 +26,7 @@ from harness.measurements.sweep_plan import Joint
 from harness.model.chat_model import ChatModel
 from harness.subjects.live import Bare, Subject
 from harness.subjects.quantities.arm_controls import dose, sizes
+from harness.subjects.quantities.refusals import RANDOM, random_arms
 from harness.subjects.sleeper import Sleeper
 from tests.tools.material import JUDGED as MATERIAL
 from tests.tools.material import UNALIGNED as SOME_ID
@@ -94,7 +95,12 @@ def test_beside_the_removed_direction_stand_random_ones_that_do_next_to_nothing(
     assert beside.low <= beside.value <= beside.high
     assert beside.method.startswith("each prompt under one of 20 random directions; ")
     assert beside.n == len(pairs)
-    # By another way: what it falls more than random ones do, and what those do, is all.
+    # By another way: each random direction by itself, on the prompts that are dealt to it.
+    after = np.zeros(len(pairs), dtype=bool)
+    for number, arm in enumerate(random_arms(without)):
+        after[number::RANDOM] = subject.judged(PairSet("dealt", pairs.pairs[number::RANDOM]), "harmful", arm)
+    assert beside.value == pytest.approx(subject.judged(pairs, "harmful", None).mean() - after.mean())
+    # And what it falls more than random ones do, and what those do, is all.
     assert beside.low <= fall.value - lead.value <= beside.high
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from harness.report.drawing.figures import Figure, figure, figures, recorded
@@ -50,7 +50,8 @@ class RunFigures:
         if plan is None:
             return None
         name = f"{slug(claim)}--judged{'-recorded' if recorded_models else ''}"
-        return PlacedFigure(figure(name, plan.name, plan, plan.limits), name, claim, repeated=False)
+        titled = replace(plan, title=f"{plan.title} in {claim}")  # two claims may have the same numbers
+        return PlacedFigure(figure(name, plan.name, titled, plan.limits), name, claim, repeated=False)
 
     @cached_property
     def supporting(self) -> Mapping[tuple[str, str], list[PlacedFigure]]:

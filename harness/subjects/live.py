@@ -72,7 +72,7 @@ class Subject(ScoreChoice, ArmRefusals, CircuitQuestions, OtherDirections):
     def __init__(self, record: ModelRecord, pairs: PromptSet, store: Store, wake: Wake, level: float) -> None:
         self.record, self.all_pairs, self.store, self.wake, self.level = record, pairs, store, wake, level
         self._prefers: Preference | None = None  # which direction stands in the place of the chosen one
-        self._sought: list[FoundDirection] = []  # the searches for directions so far
+        self._sought: list[Evidence] = []  # what the searches for directions came to so far
         self._site_ranks: dict[Site, float] = {}  # the rank of each site found by a search, least first
         self._limits: dict[Circuit, float] = {}  # circuits found by the joint search, with the share they had to fit
         self._reading: list[list[str]] = []  # fingerprints of the evidence asked for in each open `reading` block
@@ -283,11 +283,11 @@ class Subject(ScoreChoice, ArmRefusals, CircuitQuestions, OtherDirections):
         if it is with the other directions of `rivals` too.
         """
         self.require_score("its choice among directions goes")
-        self._sought.append(self.told(FoundDirection(pairs)))
-        evidence = self.seek(self._sought[-1])
+        evidence = self.seek(self.told(FoundDirection(pairs)))
         values = evidence.values
         if values["layer"] is None:
             raise Inconclusive(f"nothing to explain: {values['reason']}")
+        self._sought.append(evidence)
         valid = float(values["valid"])
         if not valid:
             exclude(f"the published filters exclude it: {values['reason']}")

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from harness.measurements.evidence import Evidence
-from harness.measurements.questions import FoundDirection, Measurement
 
 Preference = Literal["added", "removed"]
 """The direction with which, when added, most harmless prompts are refused; without which fewest harmful ones are."""
@@ -21,11 +20,7 @@ class OtherDirections:
 
     controls: bool
     _prefers: Preference | None
-    _sought: Sequence[FoundDirection]
-
-    def seek(self, question: Measurement) -> Evidence:
-        """The evidence for a search."""
-        raise NotImplementedError
+    _sought: Sequence[Evidence]  # what the searches for directions came to so far
 
     def rivals(self) -> Iterator[tuple[str, Self]]:
         """The subject, without controls, with each other direction that stands out among the candidates.
@@ -33,7 +28,7 @@ class OtherDirections:
         The published filters, on few prompts, decide between candidates that are nearly alike. A refutation that holds
         for the chosen one alone would be one of the filters.
         """
-        searches = [self.seek(question).values for question in dict.fromkeys(self._sought)]
+        searches = [evidence.values for evidence in {each.fingerprint: each for each in self._sought}.values()]
         seen = {tuple(place_of(values, None) for values in searches)}
         for preference, words in _IN_WORDS.items():
             places = tuple(place_of(values, preference) for values in searches)
